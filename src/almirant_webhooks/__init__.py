@@ -1,0 +1,1 @@
+"""Webhook delivery from one process and one SQLite file."""

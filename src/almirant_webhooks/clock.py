@@ -1,0 +1,54 @@
+"""Times as the contract writes them: UTC text with milliseconds, and durations such as `30s`, `5m`, `2h`, `7d`."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
+_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
+
+
+def now() -> datetime:
+    """Return the current time, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+def text(moment: datetime) -> str:
+    """Write a time as `YYYY-MM-DDTHH:MM:SS.mmmZ`; texts of two times sort as the times do."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def parse(written: str) -> datetime:
+    """Read an ISO 8601 date or time; one without a zone is UTC. Raises ValueError with a sentence."""
+    try:
+        moment = datetime.fromisoformat(written.strip())
+    except ValueError:
+        raise ValueError(f"{written!r} is not a time; write it as 2026-01-31 or 2026-01-31T09:30:00Z") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def duration(written: str) -> timedelta:
+    """Read a duration: a whole number and a unit (ms, s, m, h, d). Raises ValueError with a sentence."""
+    match = _DURATION.fullmatch(written.strip())
+    if match is None:
+        raise ValueError(
+            f"{written!r} is not a duration; write a whole number and a unit, as in 500ms, 10s, 5m, 2h, 30d"
+        )
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def show_duration(span: timedelta) -> str:
+    """Write a duration with the largest unit that divides it: the inverse of `duration`."""
+    if not span:
+        return "0s"
+    for unit in ("d", "h", "m", "s"):
+        if not span % _UNITS[unit]:
+            return f"{span // _UNITS[unit]}{unit}"
+    return f"{span // _UNITS['ms']}ms"

@@ -1,0 +1,319 @@
+"""Settings: option, environment, systemd credential, TOML file, default; whoever gave a bad value is named."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from . import clock
+from .model import Misconfigured
+
+PREFIX = "ALMIRANT_WEBHOOKS_"
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+DEFAULT_FILE = Path("/etc/almirant-webhooks/config.toml")
+
+_SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB)?")
+_LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+):([0-9]{1,5})")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _span(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f'{value!r} is not a duration; write a number and a unit in quotes, as in "10s"')
+    return clock.duration(value)
+
+
+def _size(value: object) -> int:
+    match = _SIZE.fullmatch(str(value))
+    if match is None or isinstance(value, bool):
+        raise ValueError(f"{value!r} is not a size; write bytes as 16384 or 16KiB or 1MiB")
+    return int(match[1]) * {"KiB": 1024, "MiB": 1024 * 1024}.get(match[2], 1)
+
+
+def _listen(value: object) -> tuple[str, int] | None:
+    if value == "" or value is None:
+        return None
+    if isinstance(value, (tuple, list)):
+        return str(value[0]), int(value[1])
+    match = _LISTEN.fullmatch(str(value))
+    if match is None or int(match[2]) > 65535:
+        raise ValueError(f'{value!r} is not an address; write HOST:PORT, as in 127.0.0.1:8420, or "" for none')
+    return match[1].strip("[]"), int(match[2])
+
+
+def _list(value: object) -> object:
+    """Take a comma-separated text where a list is meant: what fits into an environment variable."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _path(value: object) -> object:
+    if isinstance(value, str) and ("\0" in value or not value):
+        raise ValueError("a path must not be empty")
+    return value
+
+
+def _positive(span: timedelta) -> timedelta:
+    if span <= timedelta(0):
+        raise ValueError("must be longer than 0s")
+    return span
+
+
+Span = Annotated[timedelta, BeforeValidator(_span), PlainSerializer(clock.show_duration)]
+PositiveSpan = Annotated[Span, AfterValidator(_positive)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Database(_Section):
+    """Where the daemon's one file is."""
+
+    path: Annotated[Path, BeforeValidator(_path)] = Path("almirant-webhooks.db")
+
+
+class Outbox(_Section):
+    """Where events come from."""
+
+    path: Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)] = None
+    poll_interval: PositiveSpan = timedelta(seconds=1)
+
+
+class Delivery(_Section):
+    """How requests are made and repeated."""
+
+    timeout: PositiveSpan = timedelta(seconds=10)
+    retry_schedule: Annotated[tuple[Span, ...], BeforeValidator(_list), Field(min_length=1, max_length=50)] = (
+        timedelta(0),
+        timedelta(minutes=1),
+        timedelta(minutes=5),
+        timedelta(minutes=30),
+        timedelta(hours=2),
+    )
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 256
+    concurrency_per_webhook: Annotated[int, Field(ge=1, le=10_000)] = 8
+    max_response_body: Annotated[int, BeforeValidator(_size), Field(ge=0, le=1024 * 1024)] = 16 * 1024
+
+
+class Egress(_Section):
+    """Where requests may go."""
+
+    allow_localhost: bool = False
+    allowed_networks: Annotated[tuple[Network, ...], BeforeValidator(_list)] = ()
+    ca_file: str = ""
+
+
+class Events(_Section):
+    """The catalogue's additions."""
+
+    extra_types: Annotated[tuple[str, ...], BeforeValidator(_list)] = ()
+
+
+class Admin(_Section):
+    """What the daemon serves to people and programs."""
+
+    listen: Annotated[tuple[str, int] | None, BeforeValidator(_listen)] = ("127.0.0.1", 8420)
+    token: str = Field(default="", repr=False)
+    public_url: str = ""
+
+
+class Retention(_Section):
+    """How long rows are kept."""
+
+    succeeded: PositiveSpan = timedelta(days=30)
+    failed: PositiveSpan = timedelta(days=90)
+    held: PositiveSpan = timedelta(days=30)
+    outbox: PositiveSpan = timedelta(days=7)
+
+
+class Limits(_Section):
+    """What one project may use."""
+
+    webhooks_per_project: Annotated[int, Field(ge=1)] = 100
+
+
+class Log(_Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class Settings(BaseSettings):
+    """All settings; `config.load` makes them from their sources."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    database: Database = Database()
+    outbox: Outbox = Outbox()
+    delivery: Delivery = Delivery()
+    egress: Egress = Egress()
+    events: Events = Events()
+    admin: Admin = Admin()
+    retention: Retention = Retention()
+    limits: Limits = Limits()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(  # type: ignore[override]  # pydantic-settings calls it by keywords
+        cls, settings_cls: type[BaseSettings], **kwargs: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from `load` alone, which knows the source of each."""
+        return (kwargs["init_settings"],)
+
+
+def keys() -> Iterator[tuple[str, str]]:
+    """Yield every key as (section, name)."""
+    for section, field in Settings.model_fields.items():
+        model = field.annotation
+        assert isinstance(model, type)
+        assert issubclass(model, BaseModel)
+        for name in model.model_fields:
+            yield section, name
+
+
+def variable(section: str, name: str) -> str:
+    """Return the environment variable of a key."""
+    return f"{PREFIX}{section}__{name}".upper()
+
+
+def load(config_file: str | None = None) -> Settings:
+    """Load the settings from the file (named, by `$ALMIRANT_WEBHOOKS_CONFIG`, or the default place) and its overrides.
+
+    Raises `Misconfigured` with the key, its source and the reason.
+    """
+    return load_with_sources(config_file)[0]
+
+
+def load_with_sources(config_file: str | None = None) -> tuple[Settings, dict[str, str]]:
+    """Load the settings and tell for each key that was given where it came from."""
+    values: dict[str, dict[str, Any]] = {}
+    sources: dict[str, str] = {}
+
+    def give(section: str, name: str, value: object, source: str) -> None:
+        values.setdefault(section, {})[name] = value
+        sources[f"{section}.{name}"] = source
+
+    for giver in (_from_file(config_file), _from_credentials(), _from_environment()):
+        for section, name, value, source in giver:
+            give(section, name, value, source)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"][:2])
+        reason = first["msg"].removeprefix("Value error, ")
+        raise Misconfigured(f"{key} (from {sources.get(key, 'its default')}): {reason}.") from None
+    _check(settings, sources)
+    return settings, sources
+
+
+def _check(settings: Settings, sources: dict[str, str]) -> None:
+    listen = settings.admin.listen
+    if listen is not None and not settings.admin.token and not _is_loopback(listen[0]):
+        raise Misconfigured(
+            f"admin.listen (from {sources.get('admin.listen', 'its default')}): {listen[0]} is reachable by others, and "
+            "no admin.token is configured. Set one, or listen on 127.0.0.1."
+        )
+    if settings.egress.ca_file and not Path(settings.egress.ca_file).is_file():
+        source = sources.get("egress.ca_file", "its default")
+        raise Misconfigured(f"egress.ca_file (from {source}): there is no file {settings.egress.ca_file}.")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _unknown(key: str, source: str, known: list[str]) -> Misconfigured:
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return Misconfigured(f"{key} (from {source}): there is no such key.{hint}")
+
+
+_Given = Iterator[tuple[str, str, object, str]]
+
+
+def _from_file(config_file: str | None) -> _Given:
+    named = config_file or os.environ.get(CONFIG_VARIABLE)
+    path = Path(named) if named else DEFAULT_FILE
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if named:
+            raise Misconfigured(f"There is no configuration file {path}.") from None
+        return
+    except OSError as error:
+        raise Misconfigured(f"The configuration file {path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"The configuration file {path} is not TOML: {error}.") from None
+    known = [f"{section}.{name}" for section, name in keys()]
+    for section, table in document.items():
+        if not isinstance(table, dict):
+            raise _unknown(section, str(path), known)
+        for name, value in table.items():
+            if f"{section}.{name}" not in known:
+                raise _unknown(f"{section}.{name}", str(path), known)
+            yield section, name, value, str(path)
+
+
+def _from_credentials() -> _Given:
+    """Read systemd's credentials: a file for each key, named as the key (systemd.exec(5), LoadCredential=)."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    for section, name in keys() if folder else ():
+        path = Path(folder or "") / f"{section}.{name}"
+        if path.is_file():
+            yield section, name, path.read_text(encoding="utf-8").strip(), f"credential {section}.{name}"
+
+
+def _from_environment() -> _Given:
+    known = {variable(section, name): (section, name) for section, name in keys()}
+    for given, value in os.environ.items():
+        if not given.startswith(PREFIX) or given == CONFIG_VARIABLE:
+            continue
+        if given not in known:
+            near = difflib.get_close_matches(given, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise Misconfigured(f"{given} (from the environment): there is no such variable.{hint}")
+        yield *known[given], value, f"environment {given}"
+
+
+def describe(settings: Settings, sources: dict[str, str]) -> list[tuple[str, str, str]]:
+    """Return every key with its value and source; a token is shown as `(set)` alone."""
+    rows = []
+    for section, name in keys():
+        value = getattr(getattr(settings, section), name)
+        key = f"{section}.{name}"
+        rows.append((key, _show(key, value), sources.get(key, "default")))
+    return rows
+
+
+def _show(key: str, value: object) -> str:
+    if key == "admin.token":
+        return "(set)" if value else '""'
+    if key == "admin.listen":
+        return f"{value[0]}:{value[1]}" if isinstance(value, tuple) else '""'
+    if isinstance(value, timedelta):
+        return clock.show_duration(value)
+    if isinstance(value, tuple):
+        return (
+            "[" + ", ".join(clock.show_duration(one) if isinstance(one, timedelta) else str(one) for one in value) + "]"
+        )
+    if value is None or value == "":
+        return '""'
+    return str(value).lower() if isinstance(value, bool) else str(value)

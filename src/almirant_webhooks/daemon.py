@@ -1,0 +1,255 @@
+"""The daemon: opens its parts, runs their tasks, and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import sqlite3
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import IO, Any
+
+import structlog
+import uvloop
+from aiohttp import web
+
+from . import clock, logs, systemd
+from .config import Settings
+from .db import outbox
+from .db.connection import open_database
+from .db.migrate import migrate
+from .db.worker import Worker
+from .dispatcher import Dispatcher, known_types
+from .egress import Policy
+from .event_types import CATALOGUE
+from .fairness import Shares
+from .heartbeat import Heartbeat
+from .metrics import Metrics
+from .model import Misconfigured, Refused
+from .pruner import Pruner
+from .retry import Schedule
+from .sender import Sender
+from .watcher import Watcher
+from .web.health import make_app
+
+GUARD_EVERY = 2.0  # seconds between two looks at whether the files are still the ones that were opened
+GRACE = 2.0  # seconds beyond the time limit that a stop waits
+
+log = structlog.get_logger("almirant_webhooks")
+
+
+class Daemon:
+    """All parts of the service in one process; `start`, then `wait`, then `stop`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.address: tuple[str, int] | None = None
+        self._closing = contextlib.AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ended = asyncio.Event()
+        self._forced = asyncio.Event()
+        self._not_ready: str | None = "starting"
+        self._fault: BaseException | None = None
+        every = systemd.watchdog_interval()
+        self._heartbeat = Heartbeat(lambda: systemd.notify("WATCHDOG=1"), every / 3) if every else Heartbeat()
+
+    async def start(self) -> None:
+        """Open files, port and connections and begin to deliver; raises `Misconfigured` or `Refused`, leaving nothing open."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._closing.aclose()
+            raise
+
+    async def _start(self) -> None:
+        settings = self.settings
+        database_path, outbox_path = settings.database.path, settings.outbox.path
+        for line in migrate(database_path, None) if outbox_path is None else ():
+            log.info("migrated", what=line)
+        self._closing.enter_context(_lock(database_path))
+        database = await self._open(Worker(lambda: open_database(database_path)))
+        await database.run(_checkpoint_here)
+        outbox_worker = await self._open(Worker(lambda: outbox.open_outbox(database_path, outbox_path)))
+        await outbox_worker.run(outbox.bind, *await database.run(outbox.identity))
+        await self._serve_web()
+        sender = Sender(
+            Policy(
+                allow_localhost=settings.egress.allow_localhost,
+                allowed_networks=settings.egress.allowed_networks,
+                closed=frozenset([self.address]) if self.address else frozenset(),
+            ),
+            timeout=settings.delivery.timeout.total_seconds(),
+            max_response_body=settings.delivery.max_response_body,
+            ca_file=settings.egress.ca_file,
+            stalled=self._heartbeat.stalled,
+        )
+        await sender.start()
+        self._closing.push_async_callback(sender.close)
+        self.dispatcher = dispatcher = Dispatcher(
+            database,
+            outbox_worker,
+            sender,
+            self.metrics,
+            Schedule(settings.delivery.retry_schedule),
+            Shares(settings.delivery.concurrency, settings.delivery.concurrency_per_webhook),
+            poll_interval=settings.outbox.poll_interval.total_seconds(),
+            known_types=known_types(CATALOGUE, settings.events.extra_types),
+        )
+        interrupted = await dispatcher.recover(clock.now())
+        files = [database_path.resolve(), (outbox_path or database_path).resolve()]
+        self._guarded = {path: _identity(path) for path in files}
+        pruner = Pruner(
+            database,
+            outbox_worker,
+            held=settings.retention.held,
+            taken=settings.retention.outbox,
+            failing=lambda: dispatcher.failing,
+        )
+        self._run("heartbeat", self._heartbeat.run())
+        self._run("fan out", dispatcher.run_fan_out())
+        self._run("claim", dispatcher.run_claim())
+        self._run("record", dispatcher.run_record())
+        self._run("watch", Watcher(files, dispatcher.look).run())
+        self._run("look", self._look_regularly(dispatcher))
+        self._run("prune", pruner.run())
+        self._run("guard", self._guard())
+        self._not_ready = None
+        log.info(
+            "started", database=str(database_path), outbox=str(outbox_path or database_path), interrupted=interrupted
+        )
+        systemd.notify("READY=1\nSTATUS=delivering")
+
+    async def _open(self, worker: Worker) -> Worker:
+        await worker.open()
+        self._closing.push_async_callback(worker.close)
+        return worker
+
+    async def _serve_web(self) -> None:
+        listen = self.settings.admin.listen
+        if listen is None:
+            return
+        host, port = listen
+        runner = web.AppRunner(make_app(self.not_ready, self.metrics), access_log=None)
+        await runner.setup()
+        self._closing.push_async_callback(runner.cleanup)
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise Refused(
+                f"admin.listen = {host}:{port} cannot be opened ({error.strerror or error}): another program may have "
+                "that port. Choose another, or '' for none."
+            ) from None
+        self.address = runner.addresses[0][:2]
+
+    def not_ready(self) -> str | None:
+        """Say why nothing is delivered at the moment, or None."""
+        if self._not_ready is None and self.dispatcher.failing:
+            return "the database cannot be written"
+        return self._not_ready
+
+    def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._task_ended)
+        self._tasks.append(task)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        """End the daemon when one of its tasks dies: a part that is missing must not go unnoticed."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            if not isinstance(error, Misconfigured):
+                log.error("task died", task=task.get_name(), exc_info=error)
+            self._fault = self._fault or error
+            self._ended.set()
+
+    async def _look_regularly(self, dispatcher: Dispatcher) -> None:
+        while True:
+            await asyncio.sleep(self.settings.outbox.poll_interval.total_seconds())
+            with contextlib.suppress(sqlite3.Error):
+                await dispatcher.look()
+
+    async def _guard(self) -> None:
+        """Stop when a file was deleted or replaced: SQLite would go on writing into what nobody can open any more."""
+        while True:
+            await asyncio.sleep(GUARD_EVERY)
+            for path, identity in self._guarded.items():
+                if _identity(path) != identity:
+                    raise Misconfigured(
+                        f"{path} was deleted or replaced while the daemon ran. Put it back and start again."
+                    )
+
+    def end(self) -> None:
+        """Ask for a stop; asked a second time, what is in flight is not waited for."""
+        if self._ended.is_set():
+            self._forced.set()
+        self._ended.set()
+
+    async def wait(self) -> None:
+        """Wait until a stop was asked for or a part has died."""
+        await self._ended.wait()
+
+    async def stop(self) -> None:
+        """Claim nothing more, let what is in flight finish within the time limit and 2 s, close; raises what a part died of."""
+        self._not_ready = "stopping"
+        systemd.notify("STOPPING=1")
+        self.dispatcher.stop()
+        finishing = asyncio.create_task(self.dispatcher.finish(self.settings.delivery.timeout.total_seconds() + GRACE))
+        forced = asyncio.create_task(self._forced.wait())
+        await asyncio.wait({finishing, forced}, return_when=asyncio.FIRST_COMPLETED)
+        left = finishing.result() if finishing.done() else None
+        for task in (finishing, forced, *self._tasks):
+            task.cancel()
+        await asyncio.gather(finishing, forced, *self._tasks, return_exceptions=True)
+        await self._closing.aclose()
+        log.info("stopped", forced=left is None, left_in_flight=left)
+        if self._fault is not None:
+            raise self._fault
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        there = os.stat(path)
+    except OSError:
+        return None
+    return there.st_dev, there.st_ino
+
+
+def _checkpoint_here(conn: sqlite3.Connection) -> None:
+    """Make this connection the file's one checkpointer, and give a long WAL's space back after a checkpoint."""
+    conn.execute("PRAGMA wal_autocheckpoint=1000").fetchall()
+    conn.execute(f"PRAGMA journal_size_limit={64 * 1024 * 1024}").fetchall()
+
+
+@contextlib.contextmanager
+def _lock(database_path: Path) -> Any:
+    """Hold the lock that one daemon has on one database, whatever link it was named by."""
+    path = Path(f"{database_path.resolve()}.lock")
+    try:
+        file: IO[str] = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be written: {error.strerror}.") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Refused(f"Another daemon runs on {database_path}; one database has one daemon.") from None
+        yield
+
+
+async def _main(settings: Settings) -> None:
+    daemon = Daemon(settings)
+    loop = asyncio.get_running_loop()
+    await daemon.start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, daemon.end)
+    await daemon.wait()
+    await daemon.stop()
+
+
+def run(settings: Settings) -> None:
+    """Run the daemon until SIGTERM or SIGINT; raises `Misconfigured` or `Refused` with a sentence."""
+    logs.configure(settings.log.level, settings.log.format)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_main(settings))

@@ -1,0 +1,158 @@
+"""Opening SQLite files and running whole transactions on them."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from ..model import Misconfigured, Refused
+
+APPLICATION_ID = 0x616C6D77  # "almw" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
+SCHEMA_VERSION = 1
+WAIT = 5.0
+
+T = TypeVar("T")
+
+_DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
+_NO_ACCESS = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary result code of an error, 0 when it has none."""
+    return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Tell whether another connection's lock was in the way."""
+    return primary_code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def explain(error: sqlite3.Error, path: object) -> Refused | Misconfigured:
+    """Turn an error of SQLite into a sentence for a person: `Misconfigured` for what a restart cannot mend."""
+    code = primary_code(error)
+    if code in _DAMAGED:
+        what = "is not an SQLite database" if code == sqlite3.SQLITE_NOTADB else "is damaged"
+        return Misconfigured(f"{path} {what} ({error}). Restore it from a backup, or name another file.")
+    if code in _NO_ACCESS:
+        return Misconfigured(
+            f"{path} cannot be opened for writing ({error}). Check the rights of the file and its directory."
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return Refused(f"There is no room left on the disk of {path}. Nothing was changed; make room and try again.")
+    if is_busy(error):
+        return Refused(f"{path} is locked by another program. Nothing was changed; try again.")
+    return Refused(f"{path}: {error}")
+
+
+def patiently(call: Callable[[], T], wait: float = WAIT) -> T:
+    """Run a call until no lock is in its way, asking every millisecond for at most `wait` seconds.
+
+    SQLite's own busy wait sleeps longer and longer and starves beside busy writers.
+    """
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            return call()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() >= deadline:
+                raise
+        time.sleep(0.001)
+
+
+@contextmanager
+def transaction(conn: sqlite3.Connection, wait: float = WAIT) -> Iterator[sqlite3.Connection]:
+    """Run the block as one write transaction: committed as a whole, or rolled back when it raises.
+
+    BEGIN IMMEDIATE, since a deferred transaction that starts to write fails at once beside another writer.
+    """
+    patiently(lambda: conn.execute("BEGIN IMMEDIATE"), wait)
+    try:
+        yield conn
+        patiently(lambda: conn.execute("COMMIT"), wait)
+    except BaseException:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+        raise
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open an SQLite file that exists, without creating it; every kind of file name is taken as it stands."""
+    if path.is_dir():
+        raise Misconfigured(f"{path} is a directory; name a file in it.")
+    uri = path.absolute().as_uri() + ("?mode=ro" if read_only else "?mode=rw")
+    try:
+        conn = sqlite3.connect(
+            uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=512
+        )
+    except sqlite3.Error as error:
+        raise explain(error, path) from None
+    try:
+        conn.row_factory = sqlite3.Row
+        patiently(lambda: conn.execute("PRAGMA schema_version").fetchone())
+        conn.execute("PRAGMA synchronous=FULL")
+        conn.execute("PRAGMA foreign_keys=OFF")
+        conn.execute("PRAGMA mmap_size=0")
+        if read_only:
+            conn.execute("PRAGMA query_only=ON")
+    except sqlite3.Error as error:
+        conn.close()
+        raise explain(error, path) from None
+    return conn
+
+
+def check_is_ours(conn: sqlite3.Connection, path: Path) -> None:
+    """Raise `Misconfigured` unless the file is a database of ours in the version that this release reads."""
+    if _pragma(conn, "application_id") != APPLICATION_ID:
+        raise Misconfigured(
+            f"{path} is not a database of almirant-webhooks. Name another database.path, or make a new one with "
+            "`almirant-webhooks migrate`. (An application's own database can hold the outbox: outbox.path.)"
+        )
+    version = _pragma(conn, "user_version")
+    if version > SCHEMA_VERSION:
+        raise Misconfigured(
+            f"{path} was written by a newer release (schema {version}; this one reads {SCHEMA_VERSION}). "
+            "Install that release again, or restore a backup of before the upgrade."
+        )
+    if version < SCHEMA_VERSION:
+        raise Misconfigured(f"{path} has an older schema ({version}). Run `almirant-webhooks migrate`.")
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open the daemon's database for writing; raises `Misconfigured` when it is missing, not ours or of another version."""
+    return _open(path, read_only=False)
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open the daemon's database for reading alone."""
+    return _open(path, read_only=True)
+
+
+def _open(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    if not path.exists():
+        raise Misconfigured(f"There is no database at {path}. Make one with `almirant-webhooks migrate`.")
+    conn = connect(path, read_only=read_only)
+    try:
+        check_is_ours(conn, path)
+        if not read_only:
+            # One checkpointer for each file: the daemon. A command's own last close checkpoints when no daemon runs.
+            conn.execute("PRAGMA wal_autocheckpoint=0")
+    except sqlite3.Error as error:
+        conn.close()
+        raise explain(error, path) from None
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def _pragma(conn: sqlite3.Connection, name: str) -> int:
+    return int(conn.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def data_version(conn: sqlite3.Connection) -> int:
+    """Return a number that changes when another connection commits (https://www.sqlite.org/pragma.html#pragma_data_version)."""
+    return _pragma(conn, "data_version")

@@ -1,0 +1,144 @@
+"""The read side: deliveries, attempts and events as people look at them. Nothing here writes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from datetime import datetime
+from typing import Any
+
+from .. import clock
+from ..model import NotFound, Refused
+
+
+def deliveries(
+    conn: sqlite3.Connection,
+    *,
+    project_id: str | None = None,
+    webhook_id: str | None = None,
+    state: str | None = None,
+    status: str | None = None,
+    event_type: str | None = None,
+    event_id: str | None = None,
+    cause: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int = 50,
+    before: str | None = None,
+) -> list[dict[str, Any]]:
+    """Return rows of `delivery_log`, newest first; `before` is the id of a delivery to go on after.
+
+    `state` may be `held`; `status` a code, a class (`5xx`) or a word of the view; `cause` a part of the last attempt's.
+    """
+    equal = {"project_id": project_id, "webhook_id": webhook_id, "event_type": event_type, "event_id": event_id}
+    where = [f"{column} = ?" for column, value in equal.items() if value is not None]
+    values: list[object] = [value for value in equal.values() if value is not None]
+
+    def add(condition: str, value: object) -> None:
+        where.append(condition)
+        values.append(value)
+
+    if state == "held":
+        where.append("held = 1")
+    elif state is not None:
+        add("state = ?", state)
+    if status is not None:
+        is_class = len(status) == 3 and status.endswith("xx")
+        add("status GLOB ?" if is_class else "status = ?", f"{status[0]}[0-9][0-9]" if is_class else status)
+    if cause is not None:
+        add(
+            "EXISTS (SELECT 1 FROM attempts a WHERE a.delivery_id = delivery_log.delivery_id "
+            "AND instr(lower(a.cause), lower(?)) > 0)",
+            cause,
+        )
+    if since is not None:
+        add("date >= ?", clock.text(since))
+    if until is not None:
+        add("date < ?", clock.text(until))
+    if before is not None:
+        add("delivery_id < ?", before)
+    condition = f"WHERE {' AND '.join(where)}" if where else ""
+    rows = conn.execute(f"SELECT * FROM delivery_log {condition} ORDER BY delivery_id DESC LIMIT ?", (*values, limit))
+    return [dict(row) for row in rows]
+
+
+def delivery(conn: sqlite3.Connection, delivery_id: str) -> dict[str, Any]:
+    """Return one delivery: its row of `delivery_log`, its body, and every attempt with headers and answer."""
+    row = conn.execute("SELECT * FROM delivery_log WHERE delivery_id = ?", (delivery_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"There is no delivery {delivery_id}.", "id")
+    more = conn.execute(
+        "SELECT e.body, d.cancelled_reason, d.resend_requested_at FROM deliveries d JOIN events e ON e.seq = d.event_seq WHERE d.id = ?",
+        (delivery_id,),
+    ).fetchone()
+    attempts = conn.execute(
+        "SELECT l.number, l.trigger, l.started_at, l.duration_ms, l.outcome, l.status, a.status_code, l.cause, l.url, "
+        "a.request_headers, a.response_headers, a.response_body, a.response_body_cut AS body_cut FROM attempt_log l "
+        "JOIN attempts a ON a.delivery_id = l.delivery_id AND a.number = l.number WHERE l.delivery_id = ? ORDER BY l.number",
+        (delivery_id,),
+    )
+    return {**dict(row), **dict(more), "attempt_list": [_attempt(one) for one in attempts]}
+
+
+def _attempt(row: sqlite3.Row) -> dict[str, Any]:
+    """Make an attempt readable; `response_body_is_text` tells whether the bytes were UTF-8."""
+    attempt = dict(row)
+    raw = attempt["response_body"] or b""
+    attempt["request_headers"] = json.loads(attempt["request_headers"])
+    attempt["response_headers"] = json.loads(attempt["response_headers"] or "[]")
+    attempt["body_cut"] = bool(attempt["body_cut"])
+    try:
+        attempt["response_body"], attempt["response_body_is_text"] = raw.decode("utf-8"), b"\0" not in raw
+    except UnicodeDecodeError:
+        attempt["response_body"], attempt["response_body_is_text"] = raw.decode("utf-8", "backslashreplace"), False
+    return attempt
+
+
+_EVENTS = """
+SELECT e.id AS event_id, e.project_id, e.event_type, e.occurred_at, e.created_at,
+       (SELECT count(*) FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id AND w.deleted_at IS NULL
+        WHERE d.event_seq = e.seq) AS deliveries,
+       e.unmatched, e.test
+FROM events e
+"""
+
+
+def events(
+    conn: sqlite3.Connection,
+    *,
+    project_id: str | None = None,
+    event_type: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int = 50,
+) -> list[dict[str, Any]]:
+    """Return events, newest first, each with the number of its deliveries."""
+    rows = conn.execute(
+        f"{_EVENTS} WHERE (?1 IS NULL OR e.project_id = ?1) AND (?2 IS NULL OR e.event_type = ?2) "
+        "AND (?3 IS NULL OR e.created_at >= ?3) AND (?4 IS NULL OR e.created_at < ?4) ORDER BY e.seq DESC LIMIT ?5",
+        (project_id, event_type, since and clock.text(since), until and clock.text(until), limit),
+    )
+    return [_event(row) for row in rows]
+
+
+def _event(row: sqlite3.Row) -> dict[str, Any]:
+    return {**dict(row), "unmatched": bool(row["unmatched"]), "test": bool(row["test"])}
+
+
+def event(conn: sqlite3.Connection, event_id: str, project_id: str | None = None) -> dict[str, Any]:
+    """Return one event with its body and what became of it, webhook by webhook."""
+    rows = conn.execute(
+        f"{_EVENTS} WHERE e.id = ?1 AND (?2 IS NULL OR e.project_id = ?2)", (event_id, project_id)
+    ).fetchall()
+    if not rows:
+        raise NotFound(f"There is no event {event_id}.", "id")
+    if len(rows) > 1:
+        projects = ", ".join(row["project_id"] for row in rows)
+        raise Refused(
+            f"The event id {event_id} is in several projects ({projects}); name one with --project.", "project"
+        )
+    found = rows[0]
+    key = (found["project_id"], event_id)
+    body = conn.execute("SELECT body FROM events WHERE project_id = ? AND id = ?", key).fetchone()[0]
+    outcomes = conn.execute("SELECT * FROM event_outcomes WHERE project_id = ? AND event_id = ?", key)
+    return {**_event(found), "body": body, "outcomes": [dict(row) for row in outcomes]}

@@ -1,0 +1,144 @@
+"""Making and upgrading the tables: each migration is one transaction that also sets the version."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+
+from .. import clock
+from ..model import Misconfigured
+from . import outbox
+from .connection import APPLICATION_ID, SCHEMA_VERSION, connect, explain, transaction
+
+
+def migrate(database_path: Path, outbox_path: Path | None) -> list[str]:
+    """Bring the database and its outbox to this release's version; return what was done, a sentence each.
+
+    A new file is made with 0640 (a database) or 0660 (an outbox). In a file that has tables of others only `outbox`
+    and `outbox_meta` are made.
+    """
+    done = []
+    try:
+        made = _make_file(database_path, 0o640)
+        conn = connect(database_path)
+        try:
+            done += _migrate_database(conn, database_path, new=made)
+        finally:
+            conn.close()
+        done += _migrate_outbox(outbox_path or database_path, own_file=outbox_path is not None)
+    except sqlite3.Error as error:
+        raise explain(error, database_path) from None
+    return done
+
+
+def _make_file(path: Path, mode: int) -> bool:
+    """Make an empty file with these rights before SQLite opens it, since its -wal takes them over."""
+    if path.exists():
+        return False
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+    except FileNotFoundError:
+        raise Misconfigured(f"The directory {path.parent} does not exist; make it first.") from None
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be made: {error.strerror}.") from None
+    os.fchmod(descriptor, mode)
+    os.close(descriptor)
+    return True
+
+
+def _migrate_database(conn: sqlite3.Connection, path: Path, *, new: bool) -> list[str]:
+    if not new and conn.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        if conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            raise Misconfigured(
+                f"{path} holds tables of another program. Name another database.path; an application's own database "
+                "can hold the outbox (outbox.path)."
+            )
+        new = True
+    if new:
+        conn.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        conn.execute("PRAGMA journal_mode=WAL")
+    done = []
+    with transaction(conn):
+        version = int(conn.execute("PRAGMA user_version").fetchone()[0])
+        if version > SCHEMA_VERSION:
+            raise Misconfigured(
+                f"{path} was written by a newer release (schema {version}); install that release again."
+            )
+        for number in range(version + 1, SCHEMA_VERSION + 1):
+            _run(conn, _script("migrations", number))
+            conn.execute(f"PRAGMA user_version={number}")
+            conn.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            done.append(f"{path}: database brought to schema {number}")
+    return done
+
+
+def _migrate_outbox(path: Path, *, own_file: bool) -> list[str]:
+    if own_file and _make_file(path, 0o660):
+        conn = connect(path)
+        conn.execute("PRAGMA journal_mode=WAL")
+    else:
+        conn = connect(path)
+    try:
+        with transaction(conn):
+            version = outbox.schema_version(conn)
+            if version > outbox.SCHEMA_VERSION:
+                raise Misconfigured(f"The outbox in {path} was made by a newer release (schema {version}).")
+            for number in range(version + 1, outbox.SCHEMA_VERSION + 1):
+                _run(conn, _script("outbox_migrations", number))
+        if version < outbox.SCHEMA_VERSION:
+            return [f"{path}: outbox brought to schema {outbox.SCHEMA_VERSION}"]
+        return []
+    finally:
+        conn.close()
+
+
+def adopt_outbox(database_path: Path, outbox_path: Path | None, since: datetime | None) -> int:
+    """Bind an outbox to this database, whatever it was bound to; return how many taken rows will be looked at again.
+
+    With `since`, rows that were taken at that time or later are unmarked: those that the database has already are
+    known by their event ids and not sent twice.
+    """
+    from .connection import open_database
+
+    database = open_database(database_path)
+    try:
+        database_id, batch = outbox.identity(database)
+    finally:
+        database.close()
+    conn = outbox.open_outbox(database_path, outbox_path)
+    try:
+        with transaction(conn):
+            conn.execute("UPDATE outbox_meta SET database_id = ?, batch = ?", (database_id, batch))
+            if since is None:
+                return 0
+            again = conn.execute(
+                "UPDATE outbox SET fanned_out_at = NULL WHERE fanned_out_at >= ?", (clock.text(since),)
+            )
+            return again.rowcount
+    finally:
+        conn.close()
+
+
+def outbox_sql() -> str:
+    """Return the SQL that makes the outbox, for applications with migrations of their own."""
+    return "\n".join(_script("outbox_migrations", number) for number in range(1, outbox.SCHEMA_VERSION + 1))
+
+
+def _script(folder: str, number: int) -> str:
+    found = [
+        entry for entry in files(__package__).joinpath(folder).iterdir() if entry.name.startswith(f"{number:04d}_")
+    ]
+    return found[0].read_text(encoding="utf-8")
+
+
+def _run(conn: sqlite3.Connection, script: str) -> None:
+    """Run a script inside the open transaction (`executescript` would commit it)."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            conn.execute(statement)
+            statement = ""

@@ -1,0 +1,209 @@
+"""The outbox, where events come from: always a connection of its own, also when it is in the database's file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..model import MAX_PAYLOAD_BYTES, Misconfigured, Refused
+from .connection import connect, explain, patiently, transaction
+
+SCHEMA_VERSION = 1
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+_MAX_TEXT = 1024
+
+_UNREAD = f"""
+SELECT id, substr(CAST(event_id AS BLOB), 1, {_MAX_TEXT}), substr(CAST(project_id AS BLOB), 1, {_MAX_TEXT}),
+       substr(CAST(event_type AS BLOB), 1, {_MAX_TEXT}), substr(CAST(occurred_at AS BLOB), 1, {_MAX_TEXT}),
+       length(CAST(payload AS BLOB)),
+       CASE WHEN length(CAST(payload AS BLOB)) <= {MAX_PAYLOAD_BYTES} THEN CAST(payload AS BLOB) END,
+       CASE WHEN length(CAST(payload AS BLOB)) > {MAX_PAYLOAD_BYTES} THEN 0
+            WHEN json_valid(payload) THEN json_type(payload) = 'object' ELSE 0 END
+FROM outbox WHERE fanned_out_at IS NULL AND rejected_reason IS NULL ORDER BY id LIMIT ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """A row as its bytes stand in the outbox; `payload` is None when it is larger than an event may be."""
+
+    id: int
+    event_id: bytes
+    project_id: bytes
+    event_type: bytes
+    occurred_at: bytes
+    size: int
+    payload: bytes | None
+    is_object: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The daemon's answer to one row: taken, or rejected with a reason."""
+
+    row: OutboxRow
+    rejected_reason: str | None
+
+
+def open_outbox(database_path: Path, outbox_path: Path | None) -> sqlite3.Connection:
+    """Open the outbox for inserting and marking; raises `Misconfigured` when it is missing or of another version."""
+    path = outbox_path or database_path
+    if not path.exists():
+        raise Misconfigured(f"There is no outbox at {path}. Make it with `almirant-webhooks migrate`.")
+    conn = connect(path)
+    try:
+        version = schema_version(conn)
+        if version == 0:
+            raise Misconfigured(
+                f"{path} has no tables outbox and outbox_meta. Make them with `almirant-webhooks migrate`, or with "
+                "the statements that `almirant-webhooks outbox-sql` prints."
+            )
+        if version != SCHEMA_VERSION:
+            raise Misconfigured(f"The outbox in {path} has schema {version}; this release reads {SCHEMA_VERSION}.")
+        if outbox_path is None:
+            conn.execute("PRAGMA wal_autocheckpoint=0")
+    except sqlite3.Error as error:
+        conn.close()
+        raise explain(error, path) from None
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def schema_version(conn: sqlite3.Connection) -> int:
+    """Return the version of the outbox's tables, 0 when there are none."""
+    there = conn.execute(
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('outbox', 'outbox_meta')"
+    ).fetchone()[0]
+    if there < 2:
+        return 0
+    row = conn.execute("SELECT schema_version FROM outbox_meta").fetchone()
+    return int(row[0]) if row else 0
+
+
+def identity(database: sqlite3.Connection) -> tuple[str, int]:
+    """Return the database's own id and the number of the last batch that it took."""
+    row = database.execute("SELECT database_id, batch FROM database_meta").fetchone()
+    return str(row[0]), int(row[1])
+
+
+def bind(conn: sqlite3.Connection, database_id: str, batch: int) -> None:
+    """Bind a new outbox to this database, or raise `Misconfigured` when another, or a later state of it, took from it."""
+    with transaction(conn):
+        bound, taken = conn.execute("SELECT database_id, batch FROM outbox_meta").fetchone()
+        if bound is None:
+            conn.execute("UPDATE outbox_meta SET database_id = ?, batch = ?", (database_id, batch))
+            return
+    way_out = (
+        "Name the right database.path, or take this outbox over with `almirant-webhooks migrate --adopt-outbox`; "
+        "with `--since TIME` the events taken since that time are looked at again."
+    )
+    if bound != database_id:
+        raise Misconfigured(f"Another database takes events from this outbox. {way_out}")
+    if taken > batch:
+        raise Misconfigured(
+            f"This database is older than its outbox (it knows {batch} batches, the outbox was read {taken} times): "
+            f"it was restored from a backup. {way_out}"
+        )
+
+
+def read_unread(conn: sqlite3.Connection, limit: int) -> list[OutboxRow]:
+    """Return rows that wait to be fanned out, at most `limit` and at most about 8 MiB of payload."""
+
+    def read() -> list[OutboxRow]:
+        rows, size = [], 0
+        cursor = conn.execute(_UNREAD, (limit,))
+        cursor.row_factory = None
+        for fields in cursor:
+            row = OutboxRow(*fields)
+            rows.append(row)
+            size += len(row.payload or b"")
+            if size > MAX_BATCH_BYTES:
+                break
+        cursor.close()
+        return rows
+
+    return patiently(read)
+
+
+def mark(conn: sqlite3.Connection, marks: Iterable[Mark], batch: int, now: str) -> None:
+    """Write the daemon's answers into the rows; a row that changed since it was read is left to be read again."""
+    with transaction(conn):
+        conn.executemany(
+            "UPDATE outbox SET fanned_out_at = ?, rejected_reason = ? WHERE id = ? AND fanned_out_at IS NULL "
+            f"AND substr(CAST(event_id AS BLOB), 1, {_MAX_TEXT}) = ? AND (? IS NULL OR CAST(payload AS BLOB) = ?)",
+            [
+                (
+                    None if reason else now,
+                    reason,
+                    row.id,
+                    row.event_id,
+                    row.payload,
+                    row.payload,
+                )
+                for row, reason in ((answer.row, answer.rejected_reason) for answer in marks)
+            ],
+        )
+        conn.execute("UPDATE outbox_meta SET batch = ?", (batch,))
+
+
+def insert(conn: sqlite3.Connection, *, project_id: str, event_type: str, payload: str, event_id: str | None) -> str:
+    """Insert one event as a producer would; return its id. Raises `Refused` in the rule's own words.
+
+    The same id with the same content is a duplicate and changes nothing.
+    """
+    columns, values = ["project_id", "event_type", "payload"], [project_id, event_type, payload]
+    if event_id is not None:
+        columns.append("event_id")
+        values.append(event_id)
+    marks = ", ".join("?" * len(values))
+    try:
+        with transaction(conn):
+            row = conn.execute(
+                f"INSERT INTO outbox ({', '.join(columns)}) VALUES ({marks}) RETURNING event_id", values
+            ).fetchone()
+        return str(row[0])
+    except UnicodeEncodeError:
+        raise Refused("The payload holds half of a surrogate pair, which is not Unicode text.", "payload") from None
+    except sqlite3.IntegrityError as error:
+        rule = str(error).removeprefix("CHECK constraint failed: ")
+        if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_UNIQUE:
+            return _same_or_refused(conn, project_id, event_type, payload, event_id or "")
+        raise Refused(f"The event was refused: {rule}.", rule.split()[0]) from None
+
+
+def _same_or_refused(conn: sqlite3.Connection, project_id: str, event_type: str, payload: str, event_id: str) -> str:
+    row = conn.execute(
+        "SELECT event_type, payload FROM outbox WHERE project_id = ? AND event_id = ?", (project_id, event_id)
+    ).fetchone()
+    if row is not None and tuple(row) == (event_type, payload):
+        return event_id
+    raise Refused(f"The event id {event_id} is already used in {project_id} with other content.", "event_id")
+
+
+def rejected(conn: sqlite3.Connection, limit: int) -> list[dict[str, object]]:
+    """Return the newest rejected rows with their reasons; what is not UTF-8 is shown with replacement characters."""
+    rows = conn.execute(
+        "SELECT id, CAST(event_id AS BLOB), CAST(project_id AS BLOB), CAST(event_type AS BLOB), rejected_reason "
+        "FROM outbox WHERE rejected_reason IS NOT NULL ORDER BY id DESC LIMIT ?",
+        (limit,),
+    ).fetchall()
+    names = ("event_id", "project_id", "event_type")
+    return [
+        {
+            "id": row[0],
+            **{name: value[:200].decode("utf-8", "replace") for name, value in zip(names, row[1:4], strict=True)},
+            "rejected_reason": row[4],
+        }
+        for row in rows
+    ]
+
+
+def prune(conn: sqlite3.Connection, taken_before: str, limit: int) -> int:
+    """Delete rows that were taken before a time, at most `limit`; return how many went."""
+    return conn.execute(
+        "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE fanned_out_at < ? LIMIT ?)", (taken_before, limit)
+    ).rowcount

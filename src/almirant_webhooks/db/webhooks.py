@@ -1,0 +1,209 @@
+"""Webhooks and their subscriptions. Functions that write are called inside a transaction of the caller's."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from .. import clock
+from ..model import NotFound, Refused, Webhook
+from .fanout import delivery_id, insert_test_event
+
+_SELECT = """
+SELECT w.id, w.project_id, w.url, w.description,
+       (SELECT group_concat(pattern, ' ') FROM
+           (SELECT pattern FROM subscriptions WHERE webhook_id = w.id ORDER BY pattern)) AS patterns,
+       w.enabled, w.created_at, w.updated_at, w.secret
+FROM webhooks w WHERE w.deleted_at IS NULL
+"""
+
+
+def _webhook(row: sqlite3.Row) -> Webhook:
+    return Webhook(
+        id=row["id"],
+        project_id=row["project_id"],
+        url=row["url"],
+        description=row["description"],
+        events=tuple((row["patterns"] or "").split()),
+        enabled=bool(row["enabled"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        secret=row["secret"],
+    )
+
+
+def changed(conn: sqlite3.Connection) -> None:
+    """Count a change by an admin or operator, so that the daemon looks at once."""
+    conn.execute("UPDATE database_meta SET revision = revision + 1")
+
+
+def revision(conn: sqlite3.Connection) -> int:
+    """Return the number of changes that `changed` has counted."""
+    return int(conn.execute("SELECT revision FROM database_meta").fetchone()[0])
+
+
+def create(
+    conn: sqlite3.Connection,
+    *,
+    project_id: str,
+    url: str,
+    events: Sequence[str],
+    secret: str,
+    description: str,
+    limit: int,
+    now: datetime,
+) -> Webhook:
+    """Create a webhook from checked values; refused when the project has `limit` of them already."""
+    there = conn.execute(
+        "SELECT count(*) FROM webhooks WHERE project_id = ? AND deleted_at IS NULL", (project_id,)
+    ).fetchone()[0]
+    if there >= limit:
+        raise Refused(
+            f"Project {project_id} has {there} webhooks, and limits.webhooks_per_project allows {limit}. "
+            "Delete one that is not needed, or raise the limit.",
+            "project_id",
+        )
+    webhook_id = f"wh_{secrets.token_hex(10)}"
+    written = clock.text(now)
+    conn.execute(
+        "INSERT INTO webhooks (id, project_id, url, description, secret, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (webhook_id, project_id, url, description, secret, written, written),
+    )
+    _subscribe(conn, webhook_id, events)
+    changed(conn)
+    return get(conn, webhook_id)
+
+
+def _subscribe(conn: sqlite3.Connection, webhook_id: str, events: Sequence[str]) -> None:
+    conn.execute("DELETE FROM subscriptions WHERE webhook_id = ?", (webhook_id,))
+    conn.executemany(
+        "INSERT INTO subscriptions (webhook_id, pattern) VALUES (?, ?)",
+        [(webhook_id, pattern) for pattern in sorted(set(events))],
+    )
+
+
+def get(conn: sqlite3.Connection, webhook_id: str) -> Webhook:
+    """Return one webhook; raises `NotFound`, for a deleted one too."""
+    row = conn.execute(f"{_SELECT} AND w.id = ?", (webhook_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"There is no webhook {webhook_id}.", "id")
+    return _webhook(row)
+
+
+def find(conn: sqlite3.Connection, *, project_id: str | None = None, enabled: bool | None = None) -> list[Webhook]:
+    """Return the webhooks, of a project or of all, oldest first."""
+    rows = conn.execute(
+        f"{_SELECT} AND (?1 IS NULL OR w.project_id = ?1) AND (?2 IS NULL OR w.enabled = ?2) ORDER BY w.created_at, w.id",
+        (project_id, enabled),
+    )
+    return [_webhook(row) for row in rows]
+
+
+def update(
+    conn: sqlite3.Connection,
+    webhook_id: str,
+    *,
+    url: str | None = None,
+    events: Sequence[str] | None = None,
+    secret: str | None = None,
+    description: str | None = None,
+    now: datetime,
+) -> Webhook:
+    """Change what is given; the next claim uses it."""
+    get(conn, webhook_id)
+    conn.execute(
+        "UPDATE webhooks SET url = coalesce(?, url), secret = coalesce(?, secret), "
+        "description = coalesce(?, description), updated_at = ? WHERE id = ?",
+        (url, secret, description, clock.text(now), webhook_id),
+    )
+    if events is not None:
+        _subscribe(conn, webhook_id, events)
+    changed(conn)
+    return get(conn, webhook_id)
+
+
+def held_count(conn: sqlite3.Connection, webhook_id: str) -> int:
+    """Return how many deliveries of a disabled webhook are held; 0 for an enabled one."""
+    if get(conn, webhook_id).enabled:
+        return 0
+    return int(
+        conn.execute(
+            "SELECT count(*) FROM deliveries WHERE webhook_id = ? AND state = 'pending'", (webhook_id,)
+        ).fetchone()[0]
+    )
+
+
+def enable(conn: sqlite3.Connection, webhook_id: str, *, discard_held: bool, now: datetime) -> int:
+    """Enable a webhook; return how many held deliveries it has, all of them cancelled with `discard_held`.
+
+    Without it, what is past due is sent at the webhook's own limit and the rest keeps its time.
+    """
+    held = held_count(conn, webhook_id)
+    written = clock.text(now)
+    if discard_held and held:
+        conn.execute(
+            "UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL, resend_requested_at = NULL, "
+            "cancelled_reason = 'discarded when the webhook was enabled' WHERE webhook_id = ? AND state = 'pending'",
+            (webhook_id,),
+        )
+    conn.execute(
+        "UPDATE webhooks SET enabled = 1, disabled_at = NULL, updated_at = ? WHERE id = ? AND enabled = 0",
+        (written, webhook_id),
+    )
+    changed(conn)
+    return held
+
+
+def disable(conn: sqlite3.Connection, webhook_id: str, now: datetime) -> None:
+    """Disable a webhook: from the commit on nothing is claimed for it; its pending deliveries are held."""
+    get(conn, webhook_id)
+    written = clock.text(now)
+    conn.execute(
+        "UPDATE webhooks SET enabled = 0, disabled_at = ?, updated_at = ? WHERE id = ? AND enabled = 1",
+        (written, written, webhook_id),
+    )
+    changed(conn)
+
+
+def delivery_count(conn: sqlite3.Connection, webhook_id: str) -> int:
+    """Return how many deliveries the log has for a webhook."""
+    get(conn, webhook_id)
+    return int(conn.execute("SELECT count(*) FROM deliveries WHERE webhook_id = ?", (webhook_id,)).fetchone()[0])
+
+
+def delete(conn: sqlite3.Connection, webhook_id: str, now: datetime) -> None:
+    """Delete a webhook: it is gone at once and its secret overwritten; its rows are erased in small steps later."""
+    get(conn, webhook_id)
+    written = clock.text(now)
+    conn.execute(
+        "UPDATE webhooks SET deleted_at = ?, secret = '', url = '', description = '' WHERE id = ?",
+        (written, webhook_id),
+    )
+    conn.execute("DELETE FROM subscriptions WHERE webhook_id = ?", (webhook_id,))
+    changed(conn)
+
+
+def health(conn: sqlite3.Connection, webhook_id: str | None, project_id: str | None = None) -> list[dict[str, Any]]:
+    """Return rows of the view `webhook_health`."""
+    rows = conn.execute(
+        "SELECT * FROM webhook_health WHERE (?1 IS NULL OR webhook_id = ?1) AND (?2 IS NULL OR project_id = ?2)",
+        (webhook_id, project_id),
+    )
+    return [dict(row) for row in rows]
+
+
+def request_test(conn: sqlite3.Connection, webhook_id: str, event_type: str, payload: str, now: datetime) -> str:
+    """Ask for one attempt of a sample event at this webhook alone, enabled or not; return the delivery's id."""
+    webhook = get(conn, webhook_id)
+    seq, event_id = insert_test_event(conn, webhook.project_id, event_type, payload, now)
+    new = delivery_id(now)
+    written = clock.text(now)
+    conn.execute(
+        "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, resend_requested_at, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+        (new, seq, event_id, webhook_id, written, written),
+    )
+    changed(conn)
+    return new

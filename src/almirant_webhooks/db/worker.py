@@ -1,0 +1,50 @@
+"""A connection on aiosqlite's thread: a whole transaction is shipped there as one call."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar
+
+import aiosqlite
+
+from .connection import transaction
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Worker:
+    """One SQLite connection and the thread that alone uses it."""
+
+    def __init__(self, opener: Callable[[], sqlite3.Connection]) -> None:
+        self._connection = aiosqlite.Connection(opener, iter_chunk_size=64)
+        # A thread that hangs in a system call must not keep the process from exiting.
+        self._connection._thread.daemon = True
+
+    async def open(self) -> Worker:
+        """Open the connection in its thread; raises what the opener raises."""
+        await self._connection
+        return self
+
+    async def close(self) -> None:
+        """Close the connection after the calls that were shipped before."""
+        await self._connection.close()
+
+    async def run(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a function with the connection in the thread. Cancelling the await does not stop it."""
+        # aiosqlite's public calls are a hop for each statement; its private one takes any function (0.22).
+        return await self._connection._execute(function, self._connection._conn, *args, **kwargs)  # type: ignore[no-any-return, no-untyped-call]
+
+    async def write(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a function in the thread, inside one write transaction of its own."""
+
+        def whole(conn: sqlite3.Connection) -> T:
+            with transaction(conn):
+                return function(conn, *args, **kwargs)
+
+        return await self.run(whole)

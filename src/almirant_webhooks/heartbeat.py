@@ -1,0 +1,44 @@
+"""The event loop's own pulse: feeds systemd's watchdog and knows when the loop stood still."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+BEAT = 0.25
+# A request whose time limit ran out while the loop stood still for this long (seconds, in all) was not given its time.
+STALL = 1.0
+
+
+class Heartbeat:
+    """Beats every quarter of a second from the loop itself, so that a blocked loop misses its beats."""
+
+    def __init__(self, beat: Callable[[], None] | None = None, every: float = BEAT) -> None:
+        self._beat = beat
+        self._every = every
+        self._last_feed = 0.0
+        self.last = time.monotonic()
+        self._stalls: deque[tuple[float, float]] = deque(maxlen=1000)
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        self.last = time.monotonic()
+        while True:
+            await asyncio.sleep(BEAT)
+            now = time.monotonic()
+            if now - self.last > 2 * BEAT:
+                self._stalls.append((self.last + BEAT, now))
+            self.last = now
+            if self._beat is not None and now - self._last_feed >= self._every:
+                self._beat()
+                self._last_feed = now
+
+    def stalled(self, begin: float, end: float) -> bool:
+        """Tell whether the loop stood still for over a second, in all, between two monotonic times."""
+        stood_still = sum(
+            max(0.0, min(end, stall_end) - max(begin, stall_begin)) for stall_begin, stall_end in self._stalls
+        )
+        stood_still += max(0.0, end - max(begin, self.last + BEAT))  # a beat that is overdue as we speak
+        return stood_still > STALL

@@ -1,0 +1,121 @@
+"""The words of the contract (section 1) as types: states, triggers, outcomes, and the records that travel between the layers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+EVENT_ID_PATTERN = re.compile(r"[A-Za-z0-9_:-]{1,128}")
+PROJECT_ID_PATTERN = re.compile(r"[!-~]{1,128}")
+MAX_PAYLOAD_BYTES = 256 * 1024
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class State(StrEnum):
+    """Where a delivery stands."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Trigger(StrEnum):
+    """What an attempt was made for: the schedule, or somebody's request."""
+
+    SCHEDULED = "scheduled"
+    MANUAL = "manual"
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    SUCCESS = "success"
+    HTTP_ERROR = "http_error"
+    TIMEOUT = "timeout"
+    CONNECTION_ERROR = "connection_error"
+    BLOCKED = "blocked"
+    INTERRUPTED = "interrupted"
+
+
+class Refused(Exception):
+    """Something a user asked for that cannot be done; its text is a sentence for that user (exit 1)."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class NotFound(Refused):
+    """An id that names nothing (exit 1)."""
+
+
+class Misconfigured(Exception):
+    """What a restart cannot mend: configuration, rights, a wrong or damaged file (exit 78)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A configured receiver of one project."""
+
+    id: str
+    project_id: str
+    url: str
+    description: str
+    events: tuple[str, ...]
+    enabled: bool
+    created_at: str
+    updated_at: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One attempt that is recorded as begun: all that the sender needs to make its request."""
+
+    delivery_id: str
+    webhook_id: str
+    event_id: str
+    event_type: str
+    url: str
+    secret: str
+    body: bytes
+    number: int
+    trigger: Trigger
+    test: bool
+    started_at: datetime
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one attempt. `duration_ms` runs to the end of the answer's head; `retry_after` is in seconds."""
+
+    claim: Claim
+    outcome: Outcome
+    finished_at: datetime
+    duration_ms: int
+    status_code: int | None = None
+    cause: str | None = None
+    retry_after: float | None = None
+    response_headers: Headers = ()
+    response_body: bytes = b""
+    body_cut: bool = False
+
+
+def check_project_id(text: str) -> str:
+    """Return a project id of 1 to 128 printable ASCII characters without spaces, or raise `Refused`."""
+    if not PROJECT_ID_PATTERN.fullmatch(text):
+        raise Refused("A project id is 1 to 128 printable ASCII characters without spaces.", "project_id")
+    return text
+
+
+def check_event_id(text: str) -> str:
+    """Return an event id of 1 to 128 letters, digits, `_`, `-` or `:`, or raise `Refused`."""
+    if not EVENT_ID_PATTERN.fullmatch(text):
+        raise Refused("An event id is 1 to 128 letters, digits, '_', '-' or ':'.", "event_id")
+    return text

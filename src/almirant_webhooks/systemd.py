@@ -1,0 +1,28 @@
+"""Telling systemd how it stands (sd_notify(3)) and how often it wants to hear (sd_watchdog_enabled(3))."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+
+def notify(state: str) -> None:
+    """Send a state to the service manager; nothing happens outside of systemd."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        sender.connect(address)
+        sender.sendall(state.encode())
+
+
+def watchdog_interval() -> float | None:
+    """Return the seconds within which the watchdog wants to be fed, or None when it is off."""
+    written = os.environ.get("WATCHDOG_USEC", "")
+    wanted = os.environ.get("WATCHDOG_PID", str(os.getpid()))
+    if not written.isdigit() or wanted != str(os.getpid()):
+        return None
+    return int(written) / 1_000_000

@@ -1,0 +1,335 @@
+"""The main job, end to end: an INSERT becomes a signed POST with a logged attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+
+import pytest
+from aiohttp import ClientSession, web
+
+from almirant_webhooks import clock, verify
+from almirant_webhooks.daemon import Daemon
+from almirant_webhooks.db import webhooks
+from almirant_webhooks.db.migrate import adopt_outbox
+from almirant_webhooks.model import Misconfigured, Refused
+
+from .conftest import Receiver
+from .service import SECRET, Service
+
+
+async def test_an_insert_becomes_a_signed_post_with_a_logged_attempt(
+    service_anywhere: Service, receiver: Receiver
+) -> None:
+    """The same with the outbox in every place: bytes, headers, log row and mark are those of the contract."""
+    service = service_anywhere
+    await service.start()
+    webhook = service.webhook(receiver.url)
+    payload = '{"b": 1.50,  "a": "\\u00e9é😀", "n": 1e2}'
+    (event_id,) = service.insert(payload)
+    await service.until(lambda: service.log(state="succeeded"))
+
+    (request,) = receiver.requests
+    occurred_at = json.loads(request.body)["timestamp"]
+    assert request.body.decode() == (
+        f'{{"id": "{event_id}", "type": "work_item.created", "timestamp": "{occurred_at}", '
+        f'"projectId": "proj_1", "data": {payload}}}'
+    )
+    assert verify.verify_almirant(request.body, request.headers["X-Almirant-Signature"], SECRET)
+    assert verify.verify_standard(request.body, request.headers, SECRET)
+    (row,) = service.log()
+    assert (row["webhook_id"], row["status"], row["attempts"], row["tries"]) == (webhook.id, "200", 1, 1)
+    detail = service.detail(row["delivery_id"])
+    sent = dict(detail["attempt_list"][0]["request_headers"])
+    assert sent == request.headers
+    assert detail["attempt_list"][0]["response_body"] == "thanks"
+    marked = "SELECT count(*) FROM outbox WHERE fanned_out_at IS NOT NULL"
+    await service.until(lambda: service.producer().execute(marked).fetchone()[0] == 1)
+
+
+async def test_the_application_s_own_tables_and_settings_are_left_alone(
+    service_anywhere: Service, receiver: Receiver
+) -> None:
+    """In a file that has tables of others only `outbox` and `outbox_meta` are added and written."""
+    service = service_anywhere
+    if service.outbox is None or not service.outbox.exists():
+        service.migrate()
+    conn = service.producer()
+    conn.execute("CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, item TEXT)")
+    before = [conn.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "journal_mode")]
+    await service.start()
+    service.webhook(receiver.url)
+    with conn:
+        conn.execute("INSERT INTO orders (item) VALUES ('boots')")
+        conn.execute("INSERT INTO outbox (project_id, event_type, payload) VALUES ('proj_1', 'lead.created', '{}')")
+    conn.execute("BEGIN")
+    conn.execute("INSERT INTO orders (item) VALUES ('gloves')")
+    conn.execute("INSERT INTO outbox (project_id, event_type, payload) VALUES ('proj_1', 'lead.updated', '{}')")
+    conn.rollback()
+    await service.until(lambda: receiver.requests)
+    await service.stop()
+    assert [request.headers["X-Almirant-Event"] for request in receiver.requests] == ["lead.created"]
+    assert [conn.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "journal_mode")] == before
+    assert conn.execute("SELECT item FROM orders").fetchall() == [("boots",)]
+    conn.close()
+
+
+async def test_rows_inserted_while_the_daemon_is_down_are_sent_at_its_start(
+    service: Service, receiver: Receiver
+) -> None:
+    """Ten thousand rows of one transaction all arrive, each once."""
+    service.migrate()
+    service.webhook(receiver.url)
+    ids = service.insert(*({"n": number} for number in range(10_000)))
+    service.options["delivery"] = {"concurrency_per_webhook": 64}
+    await service.start()
+    await service.until(lambda: len(receiver.requests) >= 10_000, within=60)
+    assert sorted(json.loads(request.body)["id"] for request in receiver.requests) == sorted(ids)
+
+
+async def test_an_event_goes_once_to_each_webhook_that_wants_it(service: Service, receiver: Receiver) -> None:
+    """Several matching subscriptions make one delivery; other projects and types get none; nothing matching: unmatched."""
+    await service.start()
+    both = service.webhook(receiver.url, "work_item.*", "work_item.created", "*")
+    service.webhook(receiver.url, "lead.*")
+    service.webhook(receiver.url, "*", project="proj_2")
+    service.insert()
+    service.insert(project="proj_3")
+    await service.until(lambda: service.log(state="succeeded"))
+    await service.until(
+        lambda: service.read(lambda conn: conn.execute("SELECT sum(unmatched) FROM events").fetchone()[0])
+    )
+    assert [row["webhook_id"] for row in service.log()] == [both.id]
+
+
+async def test_a_broken_row_is_rejected_with_a_reason_and_the_others_flow(
+    service_anywhere: Service, receiver: Receiver
+) -> None:
+    """Bytes that are not UTF-8, and rows of a producer that switched the checks off, do not stop the rest."""
+    service = service_anywhere
+    await service.start()
+    service.webhook(receiver.url)
+    conn = service.producer()
+    insert = "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, ?, CAST(? AS TEXT))"
+    with conn:
+        conn.execute(insert, ("proj_1", "lead.created", b'{"a": "\xff"}'))
+        conn.execute("PRAGMA ignore_check_constraints=ON")
+        conn.execute(insert, ("proj_1", "lead.created", b'{"a": "' + b"x" * 300_000 + b'"}'))
+        conn.execute(insert, ("proj_1", "lead.created", b'{"a": 1}\0{'))
+        conn.execute(insert, ("proj 1", "lead.created", b"{}"))
+        conn.execute(insert, ("proj_1", "Lead", b"{}"))
+        conn.execute(insert, ("proj_1", "lead.created", b"[1]"))
+        conn.execute(insert, ("proj_1", "lead.updated", b"{}"))
+    await service.until(lambda: receiver.requests)
+    reasons = "SELECT rejected_reason FROM outbox WHERE rejected_reason IS NOT NULL ORDER BY id"
+    await service.until(lambda: len(conn.execute(reasons).fetchall()) == 6)
+    assert [row[0].split(" (")[0] for row in conn.execute(reasons)] == [
+        "payload is not UTF-8",
+        "payload is larger than 256 KiB",
+        "payload contains a NUL character",
+        "project_id must be 1 to 128 printable ASCII characters without spaces",
+        "event_type must be dotted lower-case words, at most 128 characters",
+        "payload is not a JSON object",
+    ]
+    conn.close()
+
+
+async def test_an_event_id_is_remembered(service: Service, receiver: Receiver) -> None:
+    """INSERT OR REPLACE over a taken row: the same content is a duplicate, other content is rejected."""
+    await service.start()
+    service.webhook(receiver.url)
+    conn = service.producer()
+    replace = "INSERT OR REPLACE INTO outbox (project_id, event_type, payload, event_id) VALUES ('proj_1', 'lead.created', ?, 'e1')"
+    state = "SELECT fanned_out_at IS NOT NULL, rejected_reason IS NOT NULL FROM outbox WHERE event_id = 'e1'"
+    for payload, expected in (('{"a": 1}', (1, 0)), ('{"a": 1}', (1, 0)), ('{"a": 2}', (0, 1))):
+        with conn:
+            conn.execute(replace, (payload,))
+        await service.until(lambda expected=expected: conn.execute(state).fetchone() == expected)  # type: ignore[misc]
+    await service.until(lambda: service.log(state="succeeded"))
+    assert len(receiver.requests) == 1
+    conn.close()
+
+
+async def test_a_rejected_row_is_tried_again_when_its_reason_is_cleared(service: Service, receiver: Receiver) -> None:
+    """Mended and set back to NULL, the row flows like any other."""
+    await service.start()
+    service.webhook(receiver.url)
+    conn = service.producer()
+    with conn:
+        conn.execute("PRAGMA ignore_check_constraints=ON")
+        conn.execute("INSERT INTO outbox (project_id, event_type, payload) VALUES ('proj_1', 'lead.created', '[]')")
+    await service.until(lambda: conn.execute("SELECT rejected_reason FROM outbox").fetchone()[0])
+    with conn:
+        conn.execute("UPDATE outbox SET payload = '{}', rejected_reason = NULL")
+    await service.until(lambda: receiver.requests)
+    conn.close()
+
+
+async def test_a_second_daemon_on_the_same_database_exits(service: Service, tmp_path: object) -> None:
+    """Also when it is named by a symlink."""
+    await service.start()
+    link = service.database.with_name("link.db")
+    link.symlink_to(service.database)
+    other = Service(link)
+    with pytest.raises(Refused, match="Another daemon"):
+        await Daemon(other.settings()).start()
+
+
+async def test_health_pages_answer_and_name_no_project(service: Service, receiver: Receiver) -> None:
+    """`/healthz`, `/readyz` and `/metrics` are open; no project and no URL is in them."""
+    service.options["admin"] = {"listen": "127.0.0.1:0"}
+    daemon = await service.start()
+    service.webhook(receiver.url)
+    service.insert()
+    await service.until(lambda: service.log(state="succeeded"))
+    assert daemon.address is not None
+    base = f"http://127.0.0.1:{daemon.address[1]}"
+    async with ClientSession() as session:
+        for path in ("/healthz", "/readyz"):
+            async with session.get(base + path) as response:
+                assert response.status == 200
+        async with session.get(base + "/metrics") as response:
+            page = await response.text()
+    assert 'almirant_webhooks_attempts_total{outcome="success"} 1.0' in page
+    assert "proj_1" not in page
+    assert "127.0.0.1" not in page
+
+
+async def test_a_port_in_use_is_a_sentence(service: Service) -> None:
+    """The address is named, and nothing stays open."""
+    taken = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = taken.sockets[0].getsockname()[1]
+    service.options["admin"] = {"listen": f"127.0.0.1:{port}"}
+    service.migrate()
+    with pytest.raises(Refused, match=str(port)):
+        await Daemon(service.settings()).start()
+    taken.close()
+    service.options["admin"] = {"listen": ""}
+    await service.start()
+
+
+async def test_a_stop_lets_what_is_in_flight_finish(service: Service, receiver: Receiver) -> None:
+    """The answer that comes during the stop is recorded; nothing new is claimed."""
+    arrived, release = asyncio.Event(), asyncio.Event()
+
+    async def slowly(_: web.Request) -> web.Response:
+        arrived.set()
+        await release.wait()
+        return web.Response(text="late")
+
+    receiver.answer = slowly
+    await service.start()
+    service.webhook(receiver.url)
+    service.insert()
+    await arrived.wait()
+    stopping = asyncio.create_task(service.stop())
+    await asyncio.sleep(0)
+    release.set()
+    await stopping
+    assert [row["state"] for row in service.log()] == ["succeeded"]
+
+
+async def test_a_forced_stop_leaves_the_attempt_to_be_shown_as_interrupted(
+    service: Service, receiver: Receiver
+) -> None:
+    """Asked a second time the daemon goes at once; at its next start the attempt is interrupted and made again."""
+    arrived = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.Response:
+        arrived.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    receiver.answer = hang
+    daemon = await service.start()
+    service.webhook(receiver.url)
+    service.insert()
+    await arrived.wait()
+    daemon.end()
+    daemon.end()
+    await service.stop()
+    receiver.answer = None
+    await service.start()
+    await service.until(lambda: service.log(state="succeeded"))
+    (row,) = service.log()
+    assert (row["attempts"], row["tries"]) == (2, 1)
+    outcomes = [attempt["outcome"] for attempt in service.detail(row["delivery_id"])["attempt_list"]]
+    assert outcomes == ["interrupted", "success"]
+    bodies = {request.body for request in receiver.requests}
+    assert len(bodies) == 1
+
+
+async def test_a_new_database_beside_a_used_outbox_is_refused(service_anywhere: Service) -> None:
+    """It would swallow events: exit 78 and the way out; adopted, it goes on."""
+    service = service_anywhere
+    if service.outbox is None:  # one file: a new database has a new outbox
+        service.outbox = service.database.with_name("outbox.db")
+    await service.start()
+    await service.stop()
+    for path in service.database.parent.glob(service.database.name + "*"):
+        path.unlink()
+    with pytest.raises(Misconfigured, match="--adopt-outbox"):
+        await service.start()
+    service.daemon = None
+    adopt_outbox(service.database, service.outbox, None)
+    await service.start()
+
+
+async def test_an_older_restored_database_is_refused_and_adopting_brings_back_what_it_missed(
+    service: Service, receiver: Receiver, tmp_path: object
+) -> None:
+    """`--since` makes the rows be looked at again; those that the database knows are not sent twice."""
+    service.outbox = service.database.with_name("outbox.db")
+    begin = clock.now()
+    await service.start()
+    service.webhook(receiver.url)
+    service.insert({"n": 1})
+    await service.until(lambda: service.log(state="succeeded"))
+    await service.stop()
+    backup = service.database.with_name("backup.db")
+    conn = sqlite3.connect(service.database)
+    conn.execute("VACUUM INTO ?", (str(backup),))
+    conn.close()
+    await service.start()
+    service.insert({"n": 2})
+    await service.until(lambda: len(service.log(state="succeeded")) == 2)
+    await service.stop()
+    for path in service.database.parent.glob(service.database.name + "*"):
+        path.unlink()
+    backup.rename(service.database)
+    with pytest.raises(Misconfigured, match="restored from a backup"):
+        await service.start()
+    service.daemon = None
+    assert adopt_outbox(service.database, service.outbox, begin) == 2
+    await service.start()
+    await service.until(lambda: len(service.log(state="succeeded")) == 2)
+    assert [json.loads(request.body)["data"]["n"] for request in receiver.requests] == [1, 2, 2]
+
+
+async def test_a_file_deleted_under_the_daemon_stops_it(service: Service) -> None:
+    """SQLite would go on writing into a file that nobody can open."""
+    daemon = await service.start()
+    service.database.unlink()
+    await daemon.wait()
+    service.daemon = None
+    with pytest.raises(Misconfigured, match="deleted or replaced"):
+        await daemon.stop()
+
+
+async def test_changes_of_a_webhook_are_used_by_the_next_claim(service: Service, receiver: Receiver) -> None:
+    """A new URL and secret count at once; the log keeps the URL of each attempt."""
+    await service.start()
+    webhook = service.webhook(receiver.url)
+    service.insert()
+    await service.until(lambda: service.log(state="succeeded"))
+    service.write(webhooks.update, webhook.id, url=receiver.url + "/2", secret="another secret 123", now=clock.now())
+    (row,) = service.log()
+    assert service.resend(row["delivery_id"])
+    await service.until(lambda: len(receiver.requests) == 2)
+    assert verify.verify_almirant(
+        receiver.requests[1].body, receiver.requests[1].headers["X-Almirant-Signature"], "another secret 123"
+    )
+    await service.until(lambda: service.log()[0]["attempts"] == 2)
+    urls = [attempt["url"] for attempt in service.detail(row["delivery_id"])["attempt_list"]]
+    assert urls == [receiver.url, receiver.url + "/2"]
