@@ -43,7 +43,7 @@ def check_event_type(text: str, extra: Collection[str] = ()) -> str:
     known = (*CATALOGUE, *extra)
     if text in known:
         return text
-    raise Refused(f"{text!r} is not an event type.{_suggestion(text, known)}", "event_type")
+    raise Refused(f"{text!r} is not an event type.{near(text, known)}", "event_type")
 
 
 def check_pattern(text: str, extra: Collection[str] = ()) -> str:
@@ -53,13 +53,14 @@ def check_pattern(text: str, extra: Collection[str] = ()) -> str:
     if any(pattern in patterns_for(event_type) for event_type in known):
         return pattern
     families = sorted({family for event_type in known for family in patterns_for(event_type)[1:]})
-    raise Refused(f"{pattern!r} fits no event type.{_suggestion(pattern, (*known, *families))}", "events")
+    raise Refused(f"{pattern!r} fits no event type.{near(pattern, (*known, *families))}", "events")
 
 
-def _suggestion(text: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(text.lower(), known, n=1, cutoff=0.5)
-    if near:
-        return f" Did you mean {near[0]!r}?"
+def near(text: str, known: Collection[str]) -> str:
+    """Return a sentence that suggests what was meant, or lists what there is."""
+    close = difflib.get_close_matches(text.lower(), known, n=1, cutoff=0.5)
+    if close:
+        return f" Did you mean {close[0]!r}?"
     return f" Known are {', '.join(known)}."
 
 

@@ -1,0 +1,149 @@
+"""`almirant-webhooks event …`"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from ..config import Settings
+from ..db import log, outbox
+from ..event_types import CATALOGUE, is_well_formed, near
+from ..model import Refused, check_event_id, check_project_id
+from .options import Time, as_json, config, reading
+from .output import print_fields, print_json, print_table, safe, say
+
+
+@click.group()
+def event() -> None:
+    """Send events and ask what became of them."""
+
+
+@event.command()
+@click.option("--project", required=True, help="The project that it belongs to.")
+@click.option("--type", "event_type", required=True, help="Its type, such as work_item.created.")
+@click.option("--data", required=True, metavar="JSON|@FILE|-", help="The payload: JSON, a file's, or standard input's.")
+@click.option("--id", "event_id", help="An own id; the same id with the same content is sent once.")
+@as_json
+@config
+def send(settings: Settings, project: str, event_type: str, data: str, event_id: str | None, as_json: bool) -> None:
+    """Insert an event into the outbox, as a producer does.
+
+    \b
+    Example:
+      almirant-webhooks event send --project proj_1 --type work_item.created --data '{"workItem": {"id": "wi_1"}}'
+    """
+    check_project_id(project)
+    if event_id is not None:
+        check_event_id(event_id)
+    if not is_well_formed(event_type):
+        raise Refused("An event type is dotted lower-case words such as work_item.created, at most 128 characters.")
+    payload = _payload(data)
+    known = (*CATALOGUE, *settings.events.extra_types)
+    if event_type not in known:
+        say(f"note: {event_type} is not in the catalogue.{near(event_type, known)} It is sent to whoever matches it.")
+    conn = outbox.open_outbox(settings.database.path, settings.outbox.path)
+    try:
+        inserted = outbox.insert(conn, project_id=project, event_type=event_type, payload=payload, event_id=event_id)
+    finally:
+        conn.close()
+    if as_json:
+        print_json({"event_id": inserted})
+    else:
+        click.echo(inserted)
+
+
+def _payload(data: str) -> str:
+    """Return the payload's text; a broken one is refused with the place where it breaks."""
+    try:
+        if data == "-":
+            raw = sys.stdin.buffer.read()
+        elif data.startswith("@"):
+            raw = Path(data[1:]).read_bytes()
+        else:
+            raw = data.encode("utf-8")
+        text = raw.decode("utf-8").strip()
+    except OSError as error:
+        raise Refused(f"{data[1:]} cannot be read: {error.strerror}.") from None
+    except UnicodeError as error:
+        raise Refused(f"The payload is not UTF-8: {error}.") from None
+    try:
+        if not isinstance(json.loads(text), dict):
+            raise Refused("The payload must be a JSON object: {…}.")
+    except json.JSONDecodeError as error:
+        raise Refused(f"The payload is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from None
+    except RecursionError:
+        raise Refused("The payload is nested too deeply.") from None
+    return text
+
+
+@event.command("list")
+@click.option("--project", help="Of this project alone.")
+@click.option("--type", "event_type", help="Of this type alone.")
+@click.option("--since", type=Time(), help="Taken at this time or later (2h: two hours ago).")
+@click.option("--until", type=Time(), help="Taken before this time.")
+@click.option("--rejected", is_flag=True, help="Outbox rows that cannot be sent, with their reasons, instead.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@as_json
+@config
+def list_(
+    settings: Settings,
+    project: str | None,
+    event_type: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    rejected: bool,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List events, newest first."""
+    if rejected:
+        conn = outbox.open_outbox(settings.database.path, settings.outbox.path)
+        try:
+            rows = outbox.rejected(conn, limit)
+        finally:
+            conn.close()
+        columns = {
+            "id": "ROW",
+            "event_id": "EVENT",
+            "project_id": "PROJECT",
+            "event_type": "TYPE",
+            "rejected_reason": "REASON",
+        }
+    else:
+        with reading(settings) as reader:
+            rows = log.events(reader, project_id=project, event_type=event_type, since=since, until=until, limit=limit)
+        columns = {
+            "created_at": "DATE",
+            "event_id": "EVENT",
+            "project_id": "PROJECT",
+            "event_type": "TYPE",
+            "deliveries": "DELIVERIES",
+        }
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(columns, rows)
+
+
+@event.command()
+@click.argument("event_id")
+@click.option("--project", help="Its project, where the id is in several.")
+@as_json
+@config
+def show(settings: Settings, event_id: str, project: str | None, as_json: bool) -> None:
+    """Show an event and what became of it, webhook by webhook."""
+    with reading(settings) as conn:
+        found = log.event(conn, event_id, project)
+    if as_json:
+        print_json(found)
+        return
+    outcomes, body = found.pop("outcomes"), found.pop("body")
+    print_fields(found)
+    click.echo()
+    print_table({"webhook_id": "WEBHOOK", "outcome": "OUTCOME", "delivery_id": "DELIVERY", "url": "URL"}, outcomes)
+    click.echo()
+    click.echo(safe(body))

@@ -1,0 +1,92 @@
+"""The commands of the service itself: serve, demo, migrate and what goes with them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from .. import config as configuration
+from ..config import Settings
+from ..db import migrate as migrations
+from .options import Time, as_json, config
+from .output import print_json, print_table, say
+
+
+@click.command()
+@config
+def serve(settings: Settings) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C."""
+    from ..daemon import run
+
+    run(settings)
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Exit when all is delivered: 0, or 1 if something is missing.")
+@click.option("--directory", help="Where its files go [default: a new temporary directory].")
+def demo(once: bool, directory: str | None) -> None:
+    """See the whole job: a daemon, two receivers, events of all nine types, retries and the log."""
+    from ..demo import run
+
+    raise click.exceptions.Exit(run(once=once, directory=directory))
+
+
+@click.command("check-config")
+@click.option("--config", "config_file", metavar="FILE", help="The configuration file.")
+@click.option("--show", is_flag=True, help="Print every key with its value and where it comes from.")
+@as_json
+def check_config(config_file: str | None, show: bool, as_json: bool) -> None:
+    """Check the configuration; exit 78 with the key, its source and the reason if it is wrong."""
+    settings, sources = configuration.load_with_sources(config_file)
+    rows = [
+        dict(zip(("key", "value", "source"), row, strict=True)) for row in configuration.describe(settings, sources)
+    ]
+    if as_json:
+        print_json(rows)
+    elif show:
+        print_table({"key": "KEY", "value": "VALUE", "source": "SOURCE"}, rows)
+    else:
+        say("The configuration is right.")
+
+
+@click.command()
+@click.option("--adopt-outbox", is_flag=True, help="Take the outbox over from whichever database took from it before.")
+@click.option("--since", type=Time(), help="With --adopt-outbox: look again at what was taken since this time.")
+@config
+def migrate(settings: Settings, adopt_outbox: bool, since: datetime | None) -> None:
+    """Make or upgrade the database, and the tables of the outbox."""
+    if since is not None and not adopt_outbox:
+        raise click.UsageError("--since goes with --adopt-outbox.")
+    done = migrations.migrate(settings.database.path, settings.outbox.path)
+    for line in done:
+        say(line)
+    if adopt_outbox:
+        again = migrations.adopt_outbox(settings.database.path, settings.outbox.path, since)
+        say(f"The outbox belongs to this database now; {again} taken rows will be looked at again.")
+    elif not done:
+        say("Nothing to do: all tables are those of this release.")
+
+
+@click.command("outbox-sql")
+def outbox_sql() -> None:
+    """Print the SQL that makes the outbox, for an application with migrations of its own."""
+    click.echo(migrations.outbox_sql())
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a completion script.
+
+    \b
+    Example:
+      almirant-webhooks completion bash > ~/.local/share/bash-completion/completions/almirant-webhooks
+    """
+    from click.shell_completion import get_completion_class
+
+    from .root import root
+
+    made = get_completion_class(shell)
+    assert made is not None
+    click.echo(made(root, {}, "almirant-webhooks", "_ALMIRANT_WEBHOOKS_COMPLETE").source())

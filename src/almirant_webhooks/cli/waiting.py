@@ -1,0 +1,31 @@
+"""Waiting for the daemon to make an attempt that a command asked for."""
+
+from __future__ import annotations
+
+import time
+
+from ..config import Settings
+from ..db.deliveries import resend_done
+from ..model import Outcome, Refused
+from .options import reading
+from .output import print_fields, print_json
+
+LOOK_EVERY = 0.05
+
+
+def wait_for_attempt(settings: Settings, delivery_id: str, *, as_json: bool) -> None:
+    """Wait until no resend of the delivery waits, print its last attempt; raises `Refused` unless that succeeded."""
+    deadline = time.monotonic() + settings.delivery.timeout.total_seconds() + 20
+    with reading(settings) as conn:
+        while (attempt := resend_done(conn, delivery_id)) is None:
+            if time.monotonic() > deadline:
+                raise Refused(f"{delivery_id} was not attempted yet. Does the daemon run? It is sent when it does.")
+            time.sleep(LOOK_EVERY)
+    names = ("delivery_id", "number", "outcome", "status_code", "cause", "duration_ms")
+    fields = {name: attempt[name] for name in names}
+    if as_json:
+        print_json(fields)
+    else:
+        print_fields(fields)
+    if attempt["outcome"] != Outcome.SUCCESS:
+        raise Refused(f"The attempt failed: {attempt['cause']}.")

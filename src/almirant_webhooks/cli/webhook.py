@@ -1,0 +1,210 @@
+"""`almirant-webhooks webhook …`"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from .. import clock, validation
+from ..config import Settings
+from ..db import webhooks
+from ..event_types import check_event_type, sample_payload
+from ..model import Refused, Webhook
+from .options import as_json, config, reading, writing
+from .output import print_fields, print_json, print_table, say
+from .waiting import wait_for_attempt
+
+
+@click.group()
+def webhook() -> None:
+    """Create, list and change webhooks: configured receivers, each of one project."""
+
+
+def _public(one: Webhook) -> dict[str, Any]:
+    fields = asdict(one)
+    del fields["secret"]
+    return fields
+
+
+@webhook.command()
+@click.option("--project", required=True, help="The project that it belongs to.")
+@click.option("--url", required=True, help="Where events are POSTed to.")
+@click.option(
+    "--event", "events", multiple=True, required=True, help="A type, a family (work_item.*) or *. Repeatable."
+)
+@click.option("--secret", help="An own secret of 16 to 256 bytes [default: a generated one].")
+@click.option("--description", default="", help="What it is for.")
+@as_json
+@config
+def create(
+    settings: Settings,
+    project: str,
+    url: str,
+    events: tuple[str, ...],
+    secret: str | None,
+    description: str,
+    as_json: bool,
+) -> None:
+    """Create a webhook and print it with its secret.
+
+    \b
+    Example:
+      almirant-webhooks webhook create --project proj_1 --url https://example.com/in --event 'work_item.*'
+    """
+    values: dict[str, Any] = {
+        "project_id": validation.project_id(project),
+        "url": validation.url(url, settings),
+        "events": validation.events(events, settings),
+        "secret": validation.secret(secret),
+        "description": validation.description(description),
+        "limit": settings.limits.webhooks_per_project,
+    }
+    with writing(settings) as conn:
+        made = webhooks.create(conn, **values, now=clock.now())
+    if as_json:
+        print_json(asdict(made))
+    else:
+        print_fields({**asdict(made), "events": ", ".join(made.events), "enabled": "yes"})
+
+
+@webhook.command("list")
+@click.option("--project", help="Of this project alone.")
+@as_json
+@config
+def list_(settings: Settings, project: str | None, as_json: bool) -> None:
+    """List the webhooks."""
+    with reading(settings) as conn:
+        found = webhooks.find(conn, project_id=project)
+    if as_json:
+        print_json([_public(one) for one in found])
+        return
+    rows = [{**_public(one), "events": ", ".join(one.events), "on": "on" if one.enabled else "off"} for one in found]
+    print_table({"id": "ID", "project_id": "PROJECT", "on": "ON", "url": "URL", "events": "EVENTS"}, rows)
+
+
+@webhook.command()
+@click.argument("webhook_id")
+@as_json
+@config
+def show(settings: Settings, webhook_id: str, as_json: bool) -> None:
+    """Show a webhook and how its deliveries stand."""
+    with reading(settings) as conn:
+        found = webhooks.get(conn, webhook_id)
+        (health,) = webhooks.health(conn, webhook_id)
+    fields = {**_public(found), **{name: value for name, value in health.items() if name != "webhook_id"}}
+    fields["enabled"] = found.enabled
+    if as_json:
+        print_json(fields)
+    else:
+        print_fields({**fields, "events": ", ".join(found.events), "enabled": "yes" if found.enabled else "no"})
+
+
+@webhook.command()
+@click.argument("webhook_id")
+@click.option("--url", help="A new URL.")
+@click.option("--event", "events", multiple=True, help="New subscriptions, in place of all it has. Repeatable.")
+@click.option("--secret", help="A new secret, used from the next attempt on.")
+@click.option("--description", help="A new description.")
+@as_json
+@config
+def update(
+    settings: Settings,
+    webhook_id: str,
+    url: str | None,
+    events: tuple[str, ...],
+    secret: str | None,
+    description: str | None,
+    as_json: bool,
+) -> None:
+    """Change what is given; the next attempt uses it."""
+    if url is None and not events and secret is None and description is None:
+        raise click.UsageError("Nothing to change: give --url, --event, --secret or --description.")
+    changes: dict[str, Any] = {
+        "url": None if url is None else validation.url(url, settings),
+        "events": validation.events(events, settings) if events else None,
+        "secret": None if secret is None else validation.secret(secret),
+        "description": None if description is None else validation.description(description),
+    }
+    with writing(settings) as conn:
+        changed = webhooks.update(conn, webhook_id, **changes, now=clock.now())
+    _print_changed(changed, "updated", as_json=as_json)
+
+
+def _print_changed(one: Webhook, what: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(_public(one))
+    else:
+        say(f"{one.id} {what}.")
+
+
+@webhook.command()
+@click.argument("webhook_id")
+@click.option("--discard-held", is_flag=True, help="Cancel the deliveries that are held instead of sending them.")
+@as_json
+@config
+def enable(settings: Settings, webhook_id: str, discard_held: bool, as_json: bool) -> None:
+    """Enable a webhook; what is held is sent, or discarded."""
+    with writing(settings) as conn:
+        held = webhooks.enable(conn, webhook_id, discard_held=discard_held, now=clock.now())
+        changed = webhooks.get(conn, webhook_id)
+    _print_changed(
+        changed, f"enabled; {held} held deliveries {'discarded' if discard_held else 'go on'}", as_json=as_json
+    )
+
+
+@webhook.command()
+@click.argument("webhook_id")
+@as_json
+@config
+def disable(settings: Settings, webhook_id: str, as_json: bool) -> None:
+    """Disable a webhook: its deliveries are held until it is enabled."""
+    with writing(settings) as conn:
+        webhooks.disable(conn, webhook_id, clock.now())
+        changed = webhooks.get(conn, webhook_id)
+    _print_changed(changed, "disabled; its deliveries are held", as_json=as_json)
+
+
+@webhook.command()
+@click.argument("webhook_id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@config
+def delete(settings: Settings, webhook_id: str, yes: bool) -> None:
+    """Delete a webhook with its delivery history, for good."""
+    with reading(settings) as conn:
+        count = webhooks.delivery_count(conn, webhook_id)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise Refused(f"This deletes {webhook_id} and its {count} deliveries for good; say --yes.")
+        click.confirm(f"Delete {webhook_id} and its {count} deliveries for good?", abort=True, err=True)
+    with writing(settings) as conn:
+        webhooks.delete(conn, webhook_id, clock.now())
+    say(f"{webhook_id} deleted.")
+
+
+@webhook.command()
+@click.argument("webhook_id")
+@click.option("--event", "event_type", help="The type of the sample [default: the first that it subscribes to].")
+@click.option("--wait", is_flag=True, help="Wait for the answer (the daemon must run); exit 1 unless it is a success.")
+@as_json
+@config
+def test(settings: Settings, webhook_id: str, event_type: str | None, wait: bool, as_json: bool) -> None:
+    """Send a sample event to this webhook alone, also while it is disabled; one attempt, no retries."""
+    if event_type is not None:
+        check_event_type(event_type, settings.events.extra_types)
+    with writing(settings) as conn:
+        found = webhooks.get(conn, webhook_id)
+        exact = [pattern for pattern in found.events if "*" not in pattern]
+        chosen = event_type or (exact or ["work_item.created"])[0]
+        delivery_id = webhooks.request_test(
+            conn, webhook_id, chosen, json.dumps(sample_payload(chosen), ensure_ascii=False), clock.now()
+        )
+    if wait:
+        wait_for_attempt(settings, delivery_id, as_json=as_json)
+    elif as_json:
+        print_json({"delivery_id": delivery_id})
+    else:
+        say(f"{delivery_id} goes out as soon as the daemon runs; see `almirant-webhooks delivery show {delivery_id}`.")

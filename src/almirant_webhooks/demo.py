@@ -1,0 +1,192 @@
+"""`almirant-webhooks demo`: the whole job on one machine, with real parts and no configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sqlite3
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from . import clock, logs
+from .cli.output import print_table
+from .config import Settings
+from .daemon import Daemon
+from .db import log, webhooks
+from .db.connection import open_database, open_reader, transaction
+from .db.migrate import migrate
+from .event_types import CATALOGUE, sample_payload
+from .model import Refused
+from .receiver import Receiver
+from .signing import generate_secret
+
+PROJECT = "proj_demo"
+SCHEDULE = ["0s", "1s", "2s", "3s", "5s"]
+FAILURES = 2
+LIMIT = 60.0  # seconds until the demo gives up
+
+_COLUMNS = {
+    "date": "DATE",
+    "receiver": "RECEIVER",
+    "event_type": "EVENT",
+    "status": "STATUS",
+    "duration_ms": "MS",
+    "state": "STATE",
+    "attempts": "ATTEMPTS",
+}
+_CONFIG = """[database]
+path = {path}
+
+[delivery]
+retry_schedule = {schedule}
+
+[egress]
+allow_localhost = true
+
+[admin]
+listen = ""
+"""
+
+
+def run(*, once: bool, directory: str | None) -> int:
+    """Run the demo; return the exit code: 0 when every event was delivered and verified."""
+    folder = Path(directory or tempfile.mkdtemp(prefix="almirant-webhooks-demo-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "demo.db").exists():
+        raise Refused(f"{folder} holds an earlier demo; name another directory.")
+    logs.configure("error", "auto")
+    return asyncio.run(_Demo(folder).run(once=once))
+
+
+class _Demo:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.database = folder / "demo.db"
+        self.config = folder / "config.toml"
+        self.receivers: dict[str, Receiver] = {}
+        self.names: dict[str, str] = {}
+        self.drawn = 0
+
+    async def run(self, *, once: bool) -> int:
+        settings = Settings.model_validate(
+            {
+                "database": {"path": str(self.database)},
+                "delivery": {"retry_schedule": SCHEDULE},
+                "egress": {"allow_localhost": True},
+                "admin": {"listen": "127.0.0.1:0"},
+            }
+        )
+        shown = _CONFIG.format(path=json.dumps(str(self.database)), schedule=json.dumps(SCHEDULE))
+        self.config.write_text(shown, encoding="utf-8")
+        migrate(self.database, None)
+        daemon = Daemon(settings)
+        await daemon.start()
+        try:
+            await self._open_receivers()
+            self._introduce(daemon)
+            self._insert()
+            done = await self._watch()
+            self._sum_up(done)
+            if not once:
+                await self._stay()
+        finally:
+            await daemon.stop()
+            for receiver in self.receivers.values():
+                await receiver.stop()
+        return 0 if done else 1
+
+    async def _open_receivers(self) -> None:
+        for name, failures in (("steady", 0), ("flaky", FAILURES)):
+            receiver = Receiver(secret=generate_secret(), fail_first=failures)
+            await receiver.start()
+            self.receivers[name] = receiver
+            conn = open_database(self.database)
+            with transaction(conn):
+                made = webhooks.create(
+                    conn,
+                    project_id=PROJECT,
+                    url=receiver.url,
+                    events=["*"] if name == "steady" else ["work_item.*"],
+                    secret=str(receiver.secret),
+                    description=f"the {name} receiver of the demo",
+                    limit=len(self.receivers),
+                    now=clock.now(),
+                )
+            conn.close()
+            self.names[made.id] = name
+
+    def _introduce(self, daemon: Daemon) -> None:
+        steady, flaky = self.receivers["steady"], self.receivers["flaky"]
+        assert daemon.address is not None
+        print(f"Database   {self.database}")
+        print(f"Daemon     development mode; health and metrics on http://127.0.0.1:{daemon.address[1]}/metrics")
+        print(f"Receiver   {steady.url}  steady: wants every event, verifies each signature")
+        print(f"Receiver   {flaky.url}  flaky: wants work_item.*, fails {FAILURES} times before it accepts")
+        print(f"Schedule   {', '.join(SCHEDULE)} (shortened for the demo; the default is 0s, 1m, 5m, 30m, 2h)\n")
+
+    def _insert(self) -> None:
+        """Insert one event of each type, as any producer does: plain SQL on a connection of its own."""
+        conn = sqlite3.connect(self.database, timeout=10)
+        with conn:
+            conn.executemany(
+                "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, ?, ?)",
+                [(PROJECT, kind, json.dumps(sample_payload(kind), ensure_ascii=False)) for kind in CATALOGUE],
+            )
+        conn.close()
+
+    def _rows(self) -> list[dict[str, Any]]:
+        conn = open_reader(self.database)
+        try:
+            rows = log.deliveries(conn, limit=1000)
+        finally:
+            conn.close()
+        return [{**row, "receiver": self.names[row["webhook_id"]]} for row in reversed(rows)]
+
+    async def _watch(self) -> bool:
+        expected = len(CATALOGUE) + sum(kind.startswith("work_item.") for kind in CATALOGUE)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LIMIT):
+                while True:
+                    rows = self._rows()
+                    if sys.stdout.isatty():
+                        self._draw(rows)
+                    if len(rows) == expected and all(row["state"] != "pending" for row in rows):
+                        break
+                    await asyncio.sleep(0.1)
+        rows = self._rows()
+        if not sys.stdout.isatty():
+            self._draw(rows)
+        return len(rows) == expected and all(row["state"] == "succeeded" for row in rows)
+
+    def _draw(self, rows: list[dict[str, Any]]) -> None:
+        if self.drawn:
+            sys.stdout.write(f"\x1b[{self.drawn}A\x1b[J")
+        print_table(_COLUMNS, rows)
+        self.drawn = len(rows) + 1 if sys.stdout.isatty() else 0
+
+    def _sum_up(self, done: bool) -> None:
+        rows = self._rows()
+        attempts = sum(row["attempts"] for row in rows)
+        verified = sum(receiver.verified for receiver in self.receivers.values())
+        delivered = sum(row["state"] == "succeeded" for row in rows)
+        retried = sum(row["attempts"] > 1 for row in rows)
+        print(f"\nEvents in            {len({row['event_id'] for row in rows})}")
+        print(f"Deliveries           {len(rows)}, delivered {delivered}, of them retried {retried}")
+        print(f"Attempts             {attempts} = {len(rows)} first ones + {attempts - len(rows)} retries")
+        print(f"Signatures verified  {verified} of {attempts}, the customer's way and as Standard Webhooks")
+        print("Everything was delivered." if done else "Something was not delivered; see the log.")
+        print("\nLook further:")
+        for command in ("delivery list", "event list", "webhook list", f"delivery show {rows[-1]['delivery_id']}"):
+            print(f"  almirant-webhooks {command} --config {self.config}")
+        print(f"  sqlite3 {self.database} 'SELECT * FROM attempt_log'")
+
+    async def _stay(self) -> None:
+        print("\nThe daemon goes on; insert more, or end it with Ctrl-C.")
+        ended = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        await ended.wait()

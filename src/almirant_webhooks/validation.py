@@ -1,0 +1,52 @@
+"""The rules of what a webhook is made of, in one place for the command line, the API and the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from . import egress, event_types, signing
+from .config import Settings
+from .model import Refused, check_project_id
+
+MAX_DESCRIPTION = 500
+
+
+def policy(settings: Settings) -> egress.Policy:
+    """Return where requests may go by the settings."""
+    listen = settings.admin.listen
+    return egress.Policy(
+        allow_localhost=settings.egress.allow_localhost,
+        allowed_networks=settings.egress.allowed_networks,
+        closed=frozenset([listen]) if listen else frozenset(),
+    )
+
+
+def url(text: str, settings: Settings) -> str:
+    """Return the URL in the form that is stored, or raise `Refused`."""
+    return egress.check_url(text, policy(settings))
+
+
+def events(patterns: Iterable[str], settings: Settings) -> tuple[str, ...]:
+    """Return the patterns that a webhook subscribes to, each once, or raise `Refused`."""
+    extra = settings.events.extra_types
+    checked = tuple(dict.fromkeys(event_types.check_pattern(pattern, extra) for pattern in patterns))
+    if not checked:
+        raise Refused("A webhook subscribes to one event type at least.", "events")
+    return checked
+
+
+def secret(text: str | None) -> str:
+    """Return the own secret if it can be used, a new one for None, or raise `Refused`."""
+    return signing.generate_secret() if text is None else signing.check_secret(text)
+
+
+def project_id(text: str) -> str:
+    """Return the project's id, or raise `Refused`."""
+    return check_project_id(text)
+
+
+def description(text: str) -> str:
+    """Return a description of at most 500 characters without control characters, or raise `Refused`."""
+    if len(text) > MAX_DESCRIPTION or any(ord(char) < 32 for char in text):
+        raise Refused(f"A description is one line of at most {MAX_DESCRIPTION} characters.", "description")
+    return text
