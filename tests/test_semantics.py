@@ -292,7 +292,7 @@ def test_a_project_has_at_most_its_limit_of_webhooks(steps: Steps) -> None:
 
 def test_the_outbox_refuses_broken_rows_in_words(steps: Steps) -> None:
     """Each refusal of the INSERT names its rule; the largest possible id is refused, so that later inserts work."""
-    broken = {
+    broken: dict[str, dict[str, object]] = {
         "event_id must be": {"event_id": "a b"},
         "project_id must be": {"project_id": "a\nb"},
         "project_id must be 1 to 128 printable": {"project_id": "a\0b"},

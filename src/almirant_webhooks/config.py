@@ -175,7 +175,7 @@ class Settings(BaseSettings):
         return (kwargs["init_settings"],)
 
 
-def keys() -> Iterator[tuple[str, str]]:
+def every_key() -> Iterator[tuple[str, str]]:
     """Yield every key as (section, name)."""
     for section, field in Settings.model_fields.items():
         model = field.annotation
@@ -262,7 +262,7 @@ def _from_file(config_file: str | None) -> _Given:
         raise Misconfigured(f"The configuration file {path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Misconfigured(f"The configuration file {path} is not TOML: {error}.") from None
-    known = [f"{section}.{name}" for section, name in keys()]
+    known = [f"{section}.{name}" for section, name in every_key()]
     for section, table in document.items():
         if not isinstance(table, dict):
             raise _unknown(section, str(path), known)
@@ -275,14 +275,14 @@ def _from_file(config_file: str | None) -> _Given:
 def _from_credentials() -> _Given:
     """Read systemd's credentials: a file for each key, named as the key (systemd.exec(5), LoadCredential=)."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    for section, name in keys() if folder else ():
+    for section, name in every_key() if folder else ():
         path = Path(folder or "") / f"{section}.{name}"
         if path.is_file():
             yield section, name, path.read_text(encoding="utf-8").strip(), f"credential {section}.{name}"
 
 
 def _from_environment() -> _Given:
-    known = {variable(section, name): (section, name) for section, name in keys()}
+    known = {variable(section, name): (section, name) for section, name in every_key()}
     for given, value in os.environ.items():
         if not given.startswith(PREFIX) or given == CONFIG_VARIABLE:
             continue
@@ -296,7 +296,7 @@ def _from_environment() -> _Given:
 def describe(settings: Settings, sources: dict[str, str]) -> list[tuple[str, str, str]]:
     """Return every key with its value and source; a token is shown as `(set)` alone."""
     rows = []
-    for section, name in keys():
+    for section, name in every_key():
         value = getattr(getattr(settings, section), name)
         key = f"{section}.{name}"
         rows.append((key, _show(key, value), sources.get(key, "default")))

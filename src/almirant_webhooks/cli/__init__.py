@@ -41,9 +41,17 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        _say(f"{error.filename}: {error.strerror}." if error.filename else f"{error}.")
+        sys.exit(EXIT_REFUSED)
+    except UnicodeEncodeError:
+        _say("A value holds bytes that are not UTF-8.")
+        sys.exit(EXIT_REFUSED)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
 def _say(sentence: str) -> None:
-    print(f"error: {sentence}", file=sys.stderr)
+    from .output import safe_lines
+
+    print(f"error: {safe_lines(sentence)}", file=sys.stderr)

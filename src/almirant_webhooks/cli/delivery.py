@@ -55,6 +55,8 @@ def list_(
       almirant-webhooks delivery list --state failed --since 12h
       almirant-webhooks delivery list --status 5xx --json
     """
+    if filters["status"] is not None:
+        filters["status"] = filters["status"].replace("_", " ")
     with reading(settings) as conn:
         rows = log.deliveries(conn, since=since, until=until, limit=limit, **filters)
     if as_json:

@@ -75,6 +75,8 @@ def _payload(data: str) -> str:
             raise Refused("The payload must be a JSON object: {…}.")
     except json.JSONDecodeError as error:
         raise Refused(f"The payload is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from None
+    except ValueError as error:
+        raise Refused(f"The payload cannot be read: {error}.") from None
     except RecursionError:
         raise Refused("The payload is nested too deeply.") from None
     return text

@@ -47,10 +47,14 @@ class Time(click.ParamType[datetime]):
         """Read the time; how long ago is counted from now."""
         try:
             return clock.now() - clock.duration(value)
+        except OverflowError:
+            self.fail(f"{value!r} is too long ago", param, ctx)
         except ValueError:
             pass
         try:
             return clock.parse(value)
+        except OverflowError:
+            self.fail(f"{value!r} is out of range", param, ctx)
         except ValueError as error:
             self.fail(f"{error}, or as how long ago: 2h", param, ctx)
 
@@ -70,23 +74,32 @@ def become_owner(settings: Settings) -> None:
         os.setuid(there.st_uid)
 
 
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    if path.exists() and not os.access(path, os.R_OK):
-        owner = pwd.getpwuid(path.stat().st_uid).pw_name
-        raise Misconfigured(f"{path} cannot be read by this user. Run the command as {owner}: sudo -u {owner} …")
-    yield
+def _check_rights(path: Path, mode: int, what: str) -> None:
+    """Raise `Misconfigured` with the user to run as when this one lacks the rights of a file that is there."""
+    folder = path.absolute().parent
+    if not os.access(folder, os.X_OK):
+        there = folder
+    elif path.exists() and not os.access(path, mode):
+        there = path
+    else:
+        return
+    owner = _user_name(there.stat().st_uid)
+    raise Misconfigured(f"{path} cannot be {what} by this user. Run the command as {owner}: sudo -u {owner} …")
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
 
 
 @contextmanager
 def writing(settings: Settings) -> Iterator[sqlite3.Connection]:
     """Open the database and begin a transaction, which is committed when the block ends."""
     path = settings.database.path
-    with _explained(path):
-        if path.exists() and not os.access(path, os.W_OK):
-            owner = pwd.getpwuid(path.stat().st_uid).pw_name
-            raise Misconfigured(f"{path} cannot be written by this user. Run the command as {owner}: sudo -u {owner} …")
-        conn = open_database(path)
+    _check_rights(path, os.R_OK | os.W_OK, "written")
+    conn = open_database(path)
     try:
         with transaction(conn):
             yield conn
@@ -97,8 +110,8 @@ def writing(settings: Settings) -> Iterator[sqlite3.Connection]:
 @contextmanager
 def reading(settings: Settings) -> Iterator[sqlite3.Connection]:
     """Open the database for reading alone."""
-    with _explained(settings.database.path):
-        conn = open_reader(settings.database.path)
+    _check_rights(settings.database.path, os.R_OK, "read")
+    conn = open_reader(settings.database.path)
     try:
         yield conn
     finally:

@@ -28,4 +28,4 @@ def wait_for_attempt(settings: Settings, delivery_id: str, *, as_json: bool) -> 
     else:
         print_fields(fields)
     if attempt["outcome"] != Outcome.SUCCESS:
-        raise Refused(f"The attempt failed: {attempt['cause']}.")
+        raise Refused(f"The attempt failed: {attempt['cause'] or attempt['status_code'] or attempt['outcome']}.")

@@ -12,7 +12,7 @@ import click
 from .. import clock, validation
 from ..config import Settings
 from ..db import webhooks
-from ..event_types import check_event_type, sample_payload
+from ..event_types import CATALOGUE, check_event_type, patterns_for, sample_payload
 from ..model import Refused, Webhook
 from .options import as_json, config, reading, writing
 from .output import print_fields, print_json, print_table, say
@@ -197,8 +197,9 @@ def test(settings: Settings, webhook_id: str, event_type: str | None, wait: bool
         check_event_type(event_type, settings.events.extra_types)
     with writing(settings) as conn:
         found = webhooks.get(conn, webhook_id)
-        exact = [pattern for pattern in found.events if "*" not in pattern]
-        chosen = event_type or (exact or ["work_item.created"])[0]
+        known = (*CATALOGUE, *settings.events.extra_types)
+        subscribed = [one for one in known if set(patterns_for(one)) & set(found.events)]
+        chosen = event_type or (subscribed or known)[0]
         delivery_id = webhooks.request_test(
             conn, webhook_id, chosen, json.dumps(sample_payload(chosen), ensure_ascii=False), clock.now()
         )

@@ -1,0 +1,243 @@
+"""The command line as people use it: in processes of its own, on a real database."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from almirant_webhooks import verify
+
+from .conftest import Receiver
+from .service import SECRET, Service
+
+COMMAND = str(Path(sys.executable).parent / "almirant-webhooks")
+
+
+class Shell:
+    """A directory with a configuration, where commands are run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "config.toml"
+        self.config.write_text(
+            f'[database]\npath = "{folder}/log.db"\n[egress]\nallow_localhost = true\n[admin]\nlisten = ""\n'
+        )
+
+    def run(self, *words: str, code: int = 0, given: str | bytes = "") -> str:
+        """Run a command; hold its exit code, and that no traceback was printed; return all it printed."""
+        data = given if isinstance(given, bytes) else given.encode()
+        done = subprocess.run([COMMAND, *words], input=data, capture_output=True, cwd=self.folder)
+        printed = (done.stdout if code == 0 else done.stdout + done.stderr).decode()
+        assert done.returncode == code, (words, done.stdout, done.stderr)
+        assert b"Traceback" not in done.stderr
+        return printed
+
+    def ours(self, *words: str, code: int = 0, given: str | bytes = "") -> str:
+        """Run a command with the configuration."""
+        return self.run(*words, "--config", str(self.config), code=code, given=given)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    made = Shell(tmp_path)
+    made.ours("migrate")
+    return made
+
+
+def test_a_webhook_is_created_listed_changed_and_deleted(shell: Shell) -> None:
+    """`webhook create --json` gives the whole webhook; no other command shows its secret."""
+    create = ("webhook", "create", "--project", "p", "--url", "https://Example.com", "--event", "work_item.*")
+    made = json.loads(shell.ours(*create, "--json"))
+    assert made["url"] == "https://example.com/"
+    assert made["secret"].startswith("whsec_")
+    webhook = made["id"]
+    shell.ours("webhook", "update", webhook, "--event", "lead.created", "--description", "the CRM")
+    shell.ours("webhook", "disable", webhook)
+    (listed,) = json.loads(shell.ours("webhook", "list", "--json"))
+    assert (listed["events"], listed["enabled"], listed["description"]) == (["lead.created"], False, "the CRM")
+    assert "secret" not in listed
+    assert made["secret"] not in shell.ours("webhook", "show", webhook)
+    shell.ours("webhook", "enable", webhook)
+    assert "say --yes" in shell.ours("webhook", "delete", webhook, code=1)
+    shell.ours("webhook", "delete", webhook, "--yes")
+    assert "There is no webhook" in shell.ours("webhook", "show", webhook, code=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"--url": "http://example.com/"}, "https://"),
+        ({"--url": "https://example.com:99999/"}, "port"),
+        ({"--url": "https://u:p@example.com/"}, "user or password"),
+        ({"--url": "https://10.0.0.1/"}, "not allowed"),
+        ({"--event": "work_item.create"}, "Did you mean 'work_item.created'"),
+        ({"--event": "wrok_item.*"}, "Did you mean 'work_item.*'"),
+        ({"--secret": "short"}, "16 to 256 bytes"),
+        ({"--project": "a\nb"}, "printable ASCII"),
+    ],
+)
+def test_a_bad_value_gets_a_sentence(shell: Shell, change: dict[str, str], words: str) -> None:
+    """Exit 1, and nothing is made."""
+    values = {"--project": "p", "--url": "https://example.com/", "--event": "*", **change}
+    said = shell.ours("webhook", "create", *(word for pair in values.items() for word in pair), code=1)
+    assert words in said
+    assert json.loads(shell.ours("webhook", "list", "--json")) == []
+
+
+def test_an_international_host_is_stored_in_its_ascii_form(shell: Shell) -> None:
+    """And a path with spaces in its URL is refused."""
+    create = ("webhook", "create", "--project", "p", "--event", "*", "--json", "--url")
+    assert json.loads(shell.ours(*create, "https://bücher.example/ü"))["url"] == "https://xn--bcher-kva.example/%C3%BC"
+    assert "space" in shell.ours(*create, "https://example.com/a b", code=1)
+
+
+def test_events_are_sent_from_an_argument_a_file_and_standard_input(shell: Shell) -> None:
+    """An own id with the same content is taken once, with other content refused."""
+    send = ("event", "send", "--project", "p", "--type", "lead.created", "--data")
+    (shell.folder / "payload.json").write_text('{"a": 1}')
+    shell.ours(*send, '{"a": "é😀"}')
+    shell.ours(*send, f"@{shell.folder}/payload.json", "--id", "e1")
+    shell.ours(*send, "-", "--id", "e1", given='{"a": 1}')
+    assert "other content" in shell.ours(*send, "{}", "--id", "e1", code=1)
+    assert "line 1, column 2" in shell.ours(*send, "{x", code=1)
+    assert "JSON object" in shell.ours(*send, "[1]", code=1)
+    assert "not UTF-8" in shell.ours(*send, "-", code=1, given=b'{"a": "\xff"}')
+    assert "256 KiB" in shell.ours(*send, "-", code=1, given='{"a": "' + "x" * 262144 + '"}')
+    assert "cannot be read" in shell.ours(*send, "@/nowhere.json", code=1)
+
+
+async def test_resend_and_test_wait_for_the_running_daemon(service: Service, receiver: Receiver) -> None:
+    """`--wait` prints the attempt; a failure is exit 1."""
+    shell = Shell(service.database.parent)
+    service.database = shell.folder / "log.db"
+    await service.start()
+    webhook = service.webhook(receiver.url)
+    service.insert({"a": "\u001b[31mred"})
+    await service.until(lambda: service.log(state="succeeded"))
+    (row,) = service.log()
+
+    async def ours(*words: str) -> tuple[int, str]:
+        import asyncio
+
+        process = await asyncio.create_subprocess_exec(
+            COMMAND, *words, "--config", str(shell.config), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        out, _ = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, out.decode()
+
+    assert (await ours("delivery", "resend", row["delivery_id"], "--wait"))[0] == 0
+    receiver.status = 503
+    code, said = await ours("webhook", "test", webhook.id, "--wait")
+    assert (code, "the receiver answered 503" in said) == (1, True)
+    assert receiver.requests[-1].headers["X-Almirant-Test"] == "1"
+    code, said = await ours("delivery", "show", row["delivery_id"])
+    assert code == 0
+    assert "\x1b" not in said
+    code, said = await ours("event", "show", row["event_id"])
+    assert (code, "succeeded" in said) == (0, True)
+
+
+def test_unknown_ids_are_exit_1(shell: Shell) -> None:
+    """Each in a sentence."""
+    for words in (("delivery", "show"), ("delivery", "resend"), ("webhook", "enable"), ("event", "show")):
+        assert "There is no" in shell.ours(*words, "nothing", code=1)
+
+
+def test_what_a_restart_cannot_mend_is_exit_78(tmp_path: Path) -> None:
+    """No database, not a database, another program's, a directory, no directory."""
+    shell = Shell(tmp_path)
+    database = tmp_path / "log.db"
+    assert "migrate" in shell.ours("delivery", "list", code=78)
+    database.write_bytes(b"this is not a database" * 100)
+    for words in (("serve",), ("migrate",), ("delivery", "list")):
+        assert "is not an SQLite database" in shell.ours(*words, code=78)
+    database.unlink()
+    import sqlite3
+
+    conn = sqlite3.connect(database)
+    conn.execute("CREATE TABLE orders (id)")
+    conn.close()
+    for words in (("serve",), ("migrate",)):
+        assert "another program" in shell.ours(*words, code=78)
+    database.unlink()
+    database.mkdir()
+    assert "is a directory" in shell.ours("migrate", code=78)
+    shell.config.write_text('[database]\npath = "/nowhere/log.db"\n')
+    assert "does not exist" in shell.ours("migrate", code=78)
+    shell.config.write_text("[database]\npth = 1\n")
+    assert "Did you mean database.path" in shell.ours("check-config", code=78)
+
+
+@pytest.mark.parametrize("name", ["a b.db", "a?b.db", "a#b.db", "a%20b.db", "ä'\".db"])
+def test_every_file_name_is_taken_as_it_stands(tmp_path: Path, name: str) -> None:
+    """Spaces, ?, # and % are part of the name."""
+    shell = Shell(tmp_path)
+    path = json.dumps(str(tmp_path / name), ensure_ascii=False)
+    shell.config.write_text(f"[database]\npath = {path}\n")
+    shell.ours("migrate")
+    assert (tmp_path / name).is_file()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([name, "config.toml"])
+
+
+def test_wrong_usage_is_exit_2(shell: Shell) -> None:
+    """An unknown command, a missing option, nothing to change."""
+    shell.run("delivry", code=2)
+    shell.ours("webhook", "create", code=2)
+    shell.ours("webhook", "update", "wh_1", code=2)
+    shell.ours("delivery", "list", "--since", "yesterday", code=2)
+    shell.run("sign", code=2, given="{}")
+
+
+def test_sign_and_verify_agree(shell: Shell) -> None:
+    """On standard input and on a file, for both kinds of signature."""
+    body = shell.folder / "body.json"
+    body.write_bytes(b'{"a": "\xc3\xa9"}')
+    headers = json.loads(shell.run("sign", "--secret", SECRET, "--json", str(body)))
+    assert verify.verify_almirant(body.read_bytes(), headers["X-Almirant-Signature"], SECRET)
+    shell.run("verify", "--secret", SECRET, "--signature", headers["X-Almirant-Signature"], str(body))
+    lines = [word for name, value in headers.items() for word in ("--header", f"{name}: {value}")]
+    shell.run("verify", "--secret", SECRET, *lines, "-", given=body.read_bytes())
+    assert "is wrong" in shell.run("verify", "--secret", SECRET, *lines, "-", code=1, given=b"{}")
+    assert "is wrong" in shell.run("verify", "--secret", "x" * 16, "--signature", "é", str(body), code=1)
+
+
+def test_the_log_opens_without_the_network_s_libraries(shell: Shell) -> None:
+    """`delivery list` imports neither aiohttp nor uvloop."""
+    code = (
+        "import sys; from almirant_webhooks.cli import main\n"
+        f"sys.argv = ['almirant-webhooks', 'delivery', 'list', '--config', {str(shell.config)!r}]\n"
+        "try: main()\nexcept SystemExit as end: assert not end.code\n"
+        "print([name for name in ('aiohttp', 'uvloop', 'aiosqlite') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_command_has_help(shell: Shell) -> None:
+    """Down to the last subcommand, with the options of each."""
+    from almirant_webhooks.cli.root import COMMANDS
+
+    for name in COMMANDS:
+        assert "Usage:" in shell.run(name, "--help")
+    assert "--wait" in shell.run("delivery", "resend", "--help")
+    assert "complete" in shell.run("completion", "bash")
+    assert "CREATE TABLE outbox" in shell.run("outbox-sql")
+
+
+def test_serve_stops_on_sigterm_and_a_second_daemon_is_exit_1(shell: Shell) -> None:
+    """The first goes on; its end is exit 0."""
+    words = [COMMAND, "serve", "--config", str(shell.config)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=dict(os.environ)) as first:
+        assert first.stderr is not None
+        while '"started"' not in first.stderr.readline():
+            assert first.poll() is None
+        assert "Another daemon" in shell.ours("serve", code=1)
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(timeout=20) == 0

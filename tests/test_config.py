@@ -1,0 +1,105 @@
+"""Settings: precedence, sources, and a sentence for everything that is wrong."""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from almirant_webhooks import config
+from almirant_webhooks.config import Settings
+from almirant_webhooks.model import Misconfigured
+
+EXAMPLE = Path(__file__).parent.parent / "config.example.toml"
+
+
+def write(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "config file #1.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_the_example_has_every_key_with_its_default_and_variable() -> None:
+    """Loaded as it stands it changes nothing."""
+    document = tomllib.loads(EXAMPLE.read_text())
+    assert [(section, name) for section, table in document.items() for name in table] == list(config.every_key())
+    assert config.load(str(EXAMPLE)) == Settings()
+    for section, name in config.every_key():
+        assert config.variable(section, name) in EXAMPLE.read_text()
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    """A few of each kind."""
+    settings = Settings()
+    assert settings.delivery.retry_schedule == tuple(timedelta(minutes=wait) for wait in (0, 1, 5, 30, 120))
+    assert (settings.delivery.concurrency, settings.delivery.concurrency_per_webhook) == (256, 8)
+    assert (settings.delivery.timeout, settings.delivery.max_response_body) == (timedelta(seconds=10), 16384)
+    assert (settings.admin.listen, settings.outbox.path) == (("127.0.0.1", 8420), None)
+    assert (settings.retention.failed, settings.limits.webhooks_per_project) == (timedelta(days=90), 100)
+
+
+def test_environment_beats_credential_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And each is named as the source."""
+    file = write(tmp_path, '[admin]\ntoken = "file"\n[delivery]\nconcurrency = 3\ntimeout = "3s"\n')
+    (tmp_path / "admin.token").write_text("credential\n")
+    (tmp_path / "delivery.concurrency").write_text("4")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("ALMIRANT_WEBHOOKS_DELIVERY__CONCURRENCY", "5")
+    monkeypatch.setenv("ALMIRANT_WEBHOOKS_DELIVERY__RETRY_SCHEDULE", "1s, 2s")
+    settings, sources = config.load_with_sources(file)
+    assert (settings.admin.token, settings.delivery.concurrency) == ("credential", 5)
+    assert settings.delivery.timeout == timedelta(seconds=3)
+    assert settings.delivery.retry_schedule == (timedelta(seconds=1), timedelta(seconds=2))
+    assert sources["admin.token"] == "credential admin.token"
+    assert sources["delivery.timeout"] == file
+    shown = {key: value for key, value, _ in config.describe(settings, sources)}
+    assert shown["admin.token"] == "(set)"
+    assert set(shown) == {f"{section}.{name}" for section, name in config.every_key()}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[delivery]\ntimeot = "1s"', "Did you mean delivery.timeout"),
+        ('[retention]\nheld = "-3d"', "retention.held"),
+        ('[delivery]\ntimeout = "0s"', "longer than 0s"),
+        ("[delivery]\ntimeout = 10", "delivery.timeout"),
+        ("[delivery]\nretry_schedule = []", "delivery.retry_schedule"),
+        ('[delivery]\nretry_schedule = ["0s", "soon"]', "'soon' is not a duration"),
+        ("[delivery]\nconcurrency = 0", "delivery.concurrency"),
+        ('[delivery]\nmax_response_body = "16 potatoes"', "is not a size"),
+        ('[egress]\nallowed_networks = ["10.0.0.1/8"]', "egress.allowed_networks"),
+        ('[egress]\nca_file = "/nowhere.pem"', "no file /nowhere.pem"),
+        ('[admin]\nlisten = "8420"', "HOST:PORT"),
+        ('[admin]\nlisten = "127.0.0.1:70000"', "HOST:PORT"),
+        ('[admin]\nlisten = "0.0.0.0:8420"', "admin.token"),
+        ('[log]\nlevel = "loud"', "log.level"),
+        ("level = 3", "there is no such key"),
+        ("[log", "is not TOML"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_source_and_reason(tmp_path: Path, text: str, words: str) -> None:
+    """Exit 78 follows from the exception's kind."""
+    file = write(tmp_path, text)
+    with pytest.raises(Misconfigured) as refusal:
+        config.load(file)
+    assert words in str(refusal.value)
+    assert file in str(refusal.value)
+
+
+def test_an_unknown_variable_is_refused_with_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A typing error must not pass in silence."""
+    monkeypatch.setenv("ALMIRANT_WEBHOOKS_DATABASE_PATH", "x")
+    with pytest.raises(Misconfigured, match="Did you mean ALMIRANT_WEBHOOKS_DATABASE__PATH"):
+        config.load()
+
+
+def test_a_named_file_that_is_missing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By option and by variable alike."""
+    with pytest.raises(Misconfigured, match="no configuration file"):
+        config.load(str(tmp_path / "none.toml"))
+    monkeypatch.setenv(config.CONFIG_VARIABLE, str(tmp_path / "other.toml"))
+    with pytest.raises(Misconfigured, match=r"other\.toml"):
+        config.load()
