@@ -1,17 +1,23 @@
-"""The command line as people use it: in processes of its own, on a real database."""
+"""The command line as people use it, from its entry point, on a real database."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from almirant_webhooks import verify
+from almirant_webhooks.cli import main
+from almirant_webhooks.cli.output import print_table, safe
+from almirant_webhooks.cli.root import COMMANDS
 
 from .conftest import Receiver
 from .service import SECRET, Service
@@ -30,13 +36,21 @@ class Shell:
         )
 
     def run(self, *words: str, code: int = 0, given: str | bytes = "") -> str:
-        """Run a command; hold its exit code, and that no traceback was printed; return all it printed."""
-        data = given if isinstance(given, bytes) else given.encode()
-        done = subprocess.run([COMMAND, *words], input=data, capture_output=True, cwd=self.folder)
-        printed = (done.stdout if code == 0 else done.stdout + done.stderr).decode()
-        assert done.returncode == code, (words, done.stdout, done.stderr)
-        assert b"Traceback" not in done.stderr
-        return printed
+        """Run a command; hold its exit code, and that no traceback was printed; return what it printed.
+
+        Inside this process, from the entry point on: a hundred new processes would take minutes.
+        """
+        with CliRunner().isolation(input=given) as (out, err, _), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["almirant-webhooks", *words])
+            patch.chdir(self.folder)
+            with pytest.raises(SystemExit) as end:
+                main()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            printed, said = out.getvalue().decode(), err.getvalue().decode()
+        assert (end.value.code or 0) == code, (words, printed, said)
+        assert "Traceback" not in said
+        return printed if code == 0 else printed + said
 
     def ours(self, *words: str, code: int = 0, given: str | bytes = "") -> str:
         """Run a command with the configuration."""
@@ -123,8 +137,6 @@ async def test_resend_and_test_wait_for_the_running_daemon(service: Service, rec
     (row,) = service.log()
 
     async def ours(*words: str) -> tuple[int, str]:
-        import asyncio
-
         process = await asyncio.create_subprocess_exec(
             COMMAND, *words, "--config", str(shell.config), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -159,8 +171,6 @@ def test_what_a_restart_cannot_mend_is_exit_78(tmp_path: Path) -> None:
     for words in (("serve",), ("migrate",), ("delivery", "list")):
         assert "is not an SQLite database" in shell.ours(*words, code=78)
     database.unlink()
-    import sqlite3
-
     conn = sqlite3.connect(database)
     conn.execute("CREATE TABLE orders (id)")
     conn.close()
@@ -192,6 +202,7 @@ def test_wrong_usage_is_exit_2(shell: Shell) -> None:
     shell.ours("webhook", "create", code=2)
     shell.ours("webhook", "update", "wh_1", code=2)
     shell.ours("delivery", "list", "--since", "yesterday", code=2)
+    shell.ours("delivery", "list", "--since", "999999999d", code=2)
     shell.run("sign", code=2, given="{}")
 
 
@@ -222,8 +233,6 @@ def test_the_log_opens_without_the_network_s_libraries(shell: Shell) -> None:
 
 def test_every_command_has_help(shell: Shell) -> None:
     """Down to the last subcommand, with the options of each."""
-    from almirant_webhooks.cli.root import COMMANDS
-
     for name in COMMANDS:
         assert "Usage:" in shell.run(name, "--help")
     assert "--wait" in shell.run("delivery", "resend", "--help")
@@ -241,3 +250,30 @@ def test_serve_stops_on_sigterm_and_a_second_daemon_is_exit_1(shell: Shell) -> N
         assert "Another daemon" in shell.ours("serve", code=1)
         first.send_signal(signal.SIGTERM)
         assert first.wait(timeout=20) == 0
+
+
+def test_a_test_is_of_a_type_that_the_webhook_wants(shell: Shell) -> None:
+    """Without --event the sample is of the first type of the catalogue that the webhook subscribes to."""
+    create = ("webhook", "create", "--project", "p", "--url", "https://example.com/", "--event", "lead.*", "--json")
+    webhook = json.loads(shell.ours(*create))["id"]
+    delivery = json.loads(shell.ours("webhook", "test", webhook, "--json"))["delivery_id"]
+    assert json.loads(shell.ours("delivery", "show", delivery, "--json"))["event_type"] == "lead.created"
+    assert json.loads(shell.ours("delivery", "resend", delivery, "--json")) == {"delivery_id": delivery, "asked": False}
+
+
+@pytest.mark.parametrize("data", ["{", '{"a": NaN}', "@missing.json", '{"a": ' + "1" * 5000 + "}", "[" * 9000])
+def test_a_payload_that_cannot_be_sent_is_refused_with_a_sentence(shell: Shell, data: str) -> None:
+    """Broken JSON, words that JSON does not have, a number beyond reading: exit 1."""
+    send = ("event", "send", "--project", "p", "--type", "work_item.created", "--data", data)
+    assert "error: " in shell.ours(*send, code=1)
+
+
+def test_what_comes_from_a_receiver_cannot_drive_the_terminal() -> None:
+    """Control characters, C1 and bidirectional ones too, are printed as escapes."""
+    assert safe("\x1b]0;owned\x07\x9b\u202e\r") == "\\x1b]0;owned\\x07\\x9b\\u202e\\r"
+
+
+def test_a_table_in_a_pipe_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only a terminal has a width."""
+    print_table({"url": "URL"}, [{"url": "x" * 500}])
+    assert "x" * 500 in capsys.readouterr().out
