@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import signal
 import sqlite3
 import sys
@@ -54,7 +55,7 @@ listen = ""
 
 def run(*, once: bool, directory: str | None) -> int:
     """Run the demo; return the exit code: 0 when every event was delivered and verified."""
-    folder = Path(directory or tempfile.mkdtemp(prefix="almirant-webhooks-demo-"))
+    folder = Path(directory or tempfile.mkdtemp(prefix="almirant-webhooks-demo-")).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "demo.db").exists():
         raise Refused(f"{folder} holds an earlier demo; name another directory.")
@@ -90,7 +91,8 @@ class _Demo:
             self._introduce(daemon)
             self._insert()
             done = await self._watch()
-            self._sum_up(done)
+            done = self._sum_up() and done
+            self._show_the_way(once=once)
             if not once:
                 await self._stay()
         finally:
@@ -123,10 +125,14 @@ class _Demo:
         steady, flaky = self.receivers["steady"], self.receivers["flaky"]
         assert daemon.address is not None
         print(f"Database   {self.database}")
-        print(f"Daemon     development mode; health and metrics on http://127.0.0.1:{daemon.address[1]}/metrics")
+        address = f"http://127.0.0.1:{daemon.address[1]}"
+        print(f"Daemon     development mode (it may dial this machine); {address}/healthz and {address}/metrics")
         print(f"Receiver   {steady.url}  steady: wants every event, verifies each signature")
         print(f"Receiver   {flaky.url}  flaky: wants work_item.*, fails {FAILURES} times before it accepts")
-        print(f"Schedule   {', '.join(SCHEDULE)} (shortened for the demo; the default is 0s, 1m, 5m, 30m, 2h)\n")
+        print(
+            f"Schedule   {', '.join(SCHEDULE)} (shortened for the demo; the default is 0s, 1m, 5m, 30m, 2h)\n",
+            flush=True,
+        )
 
     def _insert(self) -> None:
         """Insert one event of each type, as any producer does: plain SQL on a connection of its own."""
@@ -168,24 +174,36 @@ class _Demo:
         print_table(_COLUMNS, rows)
         self.drawn = len(rows) + 1 if sys.stdout.isatty() else 0
 
-    def _sum_up(self, done: bool) -> None:
+    def _sum_up(self) -> bool:
+        """Print what became of the events; tell whether every event came in and every signature was right."""
         rows = self._rows()
+        events = len({row["event_id"] for row in rows})
         attempts = sum(row["attempts"] for row in rows)
         verified = sum(receiver.verified for receiver in self.receivers.values())
         delivered = sum(row["state"] == "succeeded" for row in rows)
         retried = sum(row["attempts"] > 1 for row in rows)
-        print(f"\nEvents in            {len({row['event_id'] for row in rows})}")
+        complete = events == len(CATALOGUE) and verified == attempts and delivered == len(rows)
+        print(f"\nEvents in            {events} of {len(CATALOGUE)}, one of each type")
         print(f"Deliveries           {len(rows)}, delivered {delivered}, of them retried {retried}")
         print(f"Attempts             {attempts} = {len(rows)} first ones + {attempts - len(rows)} retries")
         print(f"Signatures verified  {verified} of {attempts}, the customer's way and as Standard Webhooks")
-        print("Everything was delivered." if done else "Something was not delivered; see the log.")
+        print("Everything was delivered." if complete else "Something was not delivered or not verified; see the log.")
+        return complete
+
+    def _show_the_way(self, *, once: bool) -> None:
+        """Print commands that work as they stand, with the command's own path where it was started by one."""
+        command = sys.argv[0] if Path(sys.argv[0]).name == "almirant-webhooks" else "almirant-webhooks"
+        rows = sorted(self._rows(), key=lambda row: int(row["attempts"]))
+        more = [f"delivery show {rows[-1]['delivery_id']}"] if rows else []
+        if not once:
+            more.append(f"event send --project {PROJECT} --type lead.created --data '{{}}'")
         print("\nLook further:")
-        for command in ("delivery list", "event list", "webhook list", f"delivery show {rows[-1]['delivery_id']}"):
-            print(f"  almirant-webhooks {command} --config {self.config}")
-        print(f"  sqlite3 {self.database} 'SELECT * FROM attempt_log'")
+        for words in ("delivery list", "event list", "webhook list", *more):
+            print(f"  {shlex.quote(command)} {words} --config {shlex.quote(str(self.config))}")
+        print(f"  sqlite3 {shlex.quote(str(self.database))} 'SELECT * FROM attempt_log'")
 
     async def _stay(self) -> None:
-        print("\nThe daemon goes on; insert more, or end it with Ctrl-C.")
+        print("\nThe daemon goes on; insert more, or end it with Ctrl-C.", flush=True)
         ended = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)

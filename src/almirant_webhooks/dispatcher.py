@@ -39,7 +39,7 @@ class Dispatcher:
     """Moves events from the outbox to their receivers.
 
     Fan-out, claiming and recording are tasks of their own, so that a producer that holds the outbox's lock does not
-    delay deliveries. `failing` names the trouble while a transaction cannot be written; nothing is claimed then.
+    delay deliveries.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Dispatcher:
         poll_interval: float,
         known_types: frozenset[str],
     ) -> None:
-        self.failing: str | None = None
+        self._troubles: dict[str, str] = {}
         self.shares = shares
         self._database = database
         self._outbox = outbox_worker
@@ -74,6 +74,11 @@ class Dispatcher:
         self._versions: tuple[int, int] | None = None
         self._revision = -1
 
+    @property
+    def failing(self) -> str | None:
+        """The trouble while the database cannot be written: nothing is claimed then, as it could not be recorded."""
+        return self._troubles.get("record") or self._troubles.get("claim")
+
     async def recover(self, now: datetime) -> int:
         """Record what a crash left open as interrupted, and look up what is due; before the loops start."""
         count = await self._database.write(deliveries.interrupt_open, self._schedule, now)
@@ -82,7 +87,11 @@ class Dispatcher:
 
     async def look(self) -> None:
         """Wake what has something to do since another connection committed."""
-        versions = await self._outbox.run(data_version), await self._database.run(data_version)
+        try:
+            versions = await self._outbox.run(data_version), await self._database.run(data_version)
+        except sqlite3.OperationalError:  # a file in rollback-journal mode while a producer commits
+            self._wake_fan_out.set()
+            return
         before, self._versions = self._versions or versions, versions
         if versions[0] != before[0]:
             self._wake_fan_out.set()
@@ -128,11 +137,16 @@ class Dispatcher:
             self._wake_claim.clear()
             now = clock.now()
             try:
+                if "claim" in self._troubles:  # an empty transaction tells whether it is over
+                    await self._database.write(lambda conn: None)
+                    self._better("claim")
                 if not timedelta(0) <= now - loaded < RELOAD_EVERY:
                     await self._reload()
                     loaded = now
                 room = 4 * self.shares.concurrency - len(self._results)
-                wanted = {} if self.failing else self.shares.share_out(clock.text(now), min(room, CLAIM_MOST))
+                wanted = (
+                    {} if "record" in self._troubles else self.shares.share_out(clock.text(now), min(room, CLAIM_MOST))
+                )
                 if wanted:
                     await self._claim(wanted, now)
                     continue
@@ -158,6 +172,7 @@ class Dispatcher:
     async def _fan_out(self, now: datetime) -> bool:
         rows = await self._outbox.run(outbox.read_unread, FAN_OUT_ROWS)
         if not rows:
+            self._better("fan out")
             return False
 
         def copy(conn: sqlite3.Connection) -> tuple[fanout.FanOut, dict[str, str]]:
@@ -165,10 +180,10 @@ class Dispatcher:
             return done, deliveries.first_due(conn, done.due)
 
         done, due = await self._database.write(copy)
-        self._better()
         self.shares.update_due(done.due, due)
         self._wake_claim.set()
         await self._outbox.run(outbox.mark, done.marks, done.batch, clock.text(now))
+        self._better("fan out")
         self._count(done)
         return True
 
@@ -219,7 +234,7 @@ class Dispatcher:
             return deliveries.record(conn, group, self._schedule), deliveries.first_due(conn, touched)
 
         dropped, due = await self._database.write(write)
-        self._better()
+        self._better("record")
         self.shares.update_due(touched, due)
         self._wake_claim.set()
         self._metrics.dropped.inc(dropped)
@@ -263,18 +278,15 @@ class Dispatcher:
         return min((clock.parse(next_due) - now).total_seconds() + 0.001, 10.0)
 
     async def _trouble(self, step: str, error: sqlite3.Error) -> None:
-        if self.failing is None:
+        if step not in self._troubles:
             log.error("database trouble", step=step, error=str(error))
-        self.failing = f"{step}: {error}"
+        self._troubles[step] = str(error)
         self._metrics.database_errors.inc()
         await asyncio.sleep(PAUSE)
-        if step == "claim":
-            self._better()
 
-    def _better(self) -> None:
-        if self.failing is not None:
-            log.info("database works again", after=self.failing)
-            self.failing = None
+    def _better(self, step: str) -> None:
+        if self._troubles.pop(step, None) is not None:
+            log.info("database works again", step=step)
             self._wake_claim.set()
 
 

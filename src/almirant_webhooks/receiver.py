@@ -83,4 +83,4 @@ class Receiver:
     def _verify_as_the_page_does(body: bytes, signature: str, secret: str) -> bool:
         """Verify with the steps of the customer's page, not with the code that signed."""
         expected = hmac.new(secret.encode("utf-8"), body, hashlib.sha256).hexdigest()
-        return hmac.compare_digest(signature.encode(), expected.encode())
+        return hmac.compare_digest(signature.encode("utf-8", "surrogateescape"), expected.encode())

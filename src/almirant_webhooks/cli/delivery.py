@@ -35,7 +35,7 @@ def delivery() -> None:
 @delivery.command("list")
 @click.option("--project", "project_id", help="Of this project alone.")
 @click.option("--webhook", "webhook_id", help="Of this webhook alone.")
-@click.option("--state", type=click.Choice([*State, "held"]), help="In this state alone.")
+@click.option("--state", type=click.Choice([*(state.value for state in State), "held"]), help="In this state alone.")
 @click.option("--status", help="A code (500), a class (5xx) or a word (timeout).")
 @click.option("--type", "event_type", help="Of this event type alone.")
 @click.option("--event", "event_id", help="Of this event alone.")
