@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from almirant_webhooks import clock
-from almirant_webhooks.config import Settings
 from almirant_webhooks.daemon import Daemon
 from almirant_webhooks.db import deliveries, log, webhooks
 from almirant_webhooks.db.connection import open_database, open_reader, transaction
 from almirant_webhooks.db.migrate import migrate
 from almirant_webhooks.model import Webhook
+from almirant_webhooks.settings import Settings
 
 T = TypeVar("T")
 SECRET = "whsec_" + "c2VjcmV0LW9mLXRoaXJ0eS10d28tYnl0ZXMtbG9uZyE="

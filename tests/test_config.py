@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from almirant_webhooks import config
-from almirant_webhooks.config import Settings
 from almirant_webhooks.model import Misconfigured
+from almirant_webhooks.settings import Settings
 
 EXAMPLE = Path(__file__).parent.parent / "config.example.toml"
 

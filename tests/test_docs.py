@@ -17,9 +17,9 @@ import pytest
 
 from almirant_webhooks import clock, config, signing
 from almirant_webhooks.cli.root import root
-from almirant_webhooks.config import Settings
 from almirant_webhooks.event_types import CATALOGUE
 from almirant_webhooks.metrics import Metrics
+from almirant_webhooks.settings import Settings
 
 from .conftest import Receiver
 from .service import SECRET, Service

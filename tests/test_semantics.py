@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.config import Settings
 from almirant_webhooks.db import deliveries, fanout, log, outbox, webhooks
 from almirant_webhooks.db.connection import open_database, transaction
 from almirant_webhooks.db.migrate import migrate
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger, Webhook
 from almirant_webhooks.retry import Schedule
+from almirant_webhooks.settings import Settings
 
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 SCHEDULE = Schedule(Settings().delivery.retry_schedule)

@@ -5,174 +5,21 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
-import re
 import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ValidationError
 
 from . import clock
 from .model import Misconfigured
+from .settings import Settings
 
 PREFIX = "ALMIRANT_WEBHOOKS_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 DEFAULT_FILE = Path("/etc/almirant-webhooks/config.toml")
-
-_SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB)?")
-_LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+):([0-9]{1,5})")
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def _span(value: object) -> timedelta:
-    if isinstance(value, timedelta):
-        return value
-    if not isinstance(value, str):
-        raise ValueError(f'{value!r} is not a duration; write a number and a unit in quotes, as in "10s"')
-    return clock.duration(value)
-
-
-def _size(value: object) -> int:
-    match = _SIZE.fullmatch(str(value))
-    if match is None or isinstance(value, bool):
-        raise ValueError(f"{value!r} is not a size; write bytes as 16384 or 16KiB or 1MiB")
-    return int(match[1]) * {"KiB": 1024, "MiB": 1024 * 1024}.get(match[2], 1)
-
-
-def _listen(value: object) -> tuple[str, int] | None:
-    if value == "" or value is None:
-        return None
-    if isinstance(value, (tuple, list)):
-        return str(value[0]), int(value[1])
-    match = _LISTEN.fullmatch(str(value))
-    if match is None or int(match[2]) > 65535:
-        raise ValueError(f'{value!r} is not an address; write HOST:PORT, as in 127.0.0.1:8420, or "" for none')
-    return match[1].strip("[]"), int(match[2])
-
-
-def _list(value: object) -> object:
-    """Take a comma-separated text where a list is meant: what fits into an environment variable."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _path(value: object) -> object:
-    if isinstance(value, str) and ("\0" in value or not value):
-        raise ValueError("a path must not be empty")
-    return value
-
-
-def _positive(span: timedelta) -> timedelta:
-    if span <= timedelta(0):
-        raise ValueError("must be longer than 0s")
-    return span
-
-
-Span = Annotated[timedelta, BeforeValidator(_span), PlainSerializer(clock.show_duration)]
-PositiveSpan = Annotated[Span, AfterValidator(_positive)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class Database(_Section):
-    """Where the daemon's one file is."""
-
-    path: Annotated[Path, BeforeValidator(_path)] = Path("almirant-webhooks.db")
-
-
-class Outbox(_Section):
-    """Where events come from."""
-
-    path: Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)] = None
-    poll_interval: PositiveSpan = timedelta(seconds=1)
-
-
-class Delivery(_Section):
-    """How requests are made and repeated."""
-
-    timeout: PositiveSpan = timedelta(seconds=10)
-    retry_schedule: Annotated[tuple[Span, ...], BeforeValidator(_list), Field(min_length=1, max_length=50)] = (
-        timedelta(0),
-        timedelta(minutes=1),
-        timedelta(minutes=5),
-        timedelta(minutes=30),
-        timedelta(hours=2),
-    )
-    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 256
-    concurrency_per_webhook: Annotated[int, Field(ge=1, le=10_000)] = 8
-    max_response_body: Annotated[int, BeforeValidator(_size), Field(ge=0, le=1024 * 1024)] = 16 * 1024
-
-
-class Egress(_Section):
-    """Where requests may go."""
-
-    allow_localhost: bool = False
-    allowed_networks: Annotated[tuple[Network, ...], BeforeValidator(_list)] = ()
-    ca_file: str = ""
-
-
-class Events(_Section):
-    """The catalogue's additions."""
-
-    extra_types: Annotated[tuple[str, ...], BeforeValidator(_list)] = ()
-
-
-class Admin(_Section):
-    """What the daemon serves to people and programs."""
-
-    listen: Annotated[tuple[str, int] | None, BeforeValidator(_listen)] = ("127.0.0.1", 8420)
-    token: str = Field(default="", repr=False)
-    public_url: str = ""
-
-
-class Retention(_Section):
-    """How long rows are kept."""
-
-    succeeded: PositiveSpan = timedelta(days=30)
-    failed: PositiveSpan = timedelta(days=90)
-    held: PositiveSpan = timedelta(days=30)
-    outbox: PositiveSpan = timedelta(days=7)
-
-
-class Limits(_Section):
-    """What one project may use."""
-
-    webhooks_per_project: Annotated[int, Field(ge=1)] = 100
-
-
-class Log(_Section):
-    """What is written to standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "json", "console"] = "auto"
-
-
-class Settings(BaseSettings):
-    """All settings; `config.load` makes them from their sources."""
-
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    database: Database = Database()
-    outbox: Outbox = Outbox()
-    delivery: Delivery = Delivery()
-    egress: Egress = Egress()
-    events: Events = Events()
-    admin: Admin = Admin()
-    retention: Retention = Retention()
-    limits: Limits = Limits()
-    log: Log = Log()
-
-    @classmethod
-    def settings_customise_sources(  # type: ignore[override]  # pydantic-settings calls it by keywords
-        cls, settings_cls: type[BaseSettings], **kwargs: PydanticBaseSettingsSource
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from `load` alone, which knows the source of each."""
-        return (kwargs["init_settings"],)
 
 
 def every_key() -> Iterator[tuple[str, str]]:

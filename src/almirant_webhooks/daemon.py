@@ -17,12 +17,11 @@ import uvloop
 from aiohttp import web
 
 from . import clock, logs, systemd
-from .config import Settings
 from .db import outbox
-from .db.connection import open_database
+from .db.connection import become_checkpointer, open_database
 from .db.migrate import migrate
 from .db.worker import Worker
-from .dispatcher import Dispatcher, known_types
+from .dispatcher import Dispatcher
 from .egress import Policy
 from .event_types import CATALOGUE
 from .fairness import Shares
@@ -32,6 +31,7 @@ from .model import Misconfigured, Refused
 from .pruner import Pruner
 from .retry import Schedule
 from .sender import Sender
+from .settings import Settings
 from .watcher import Watcher
 from .web.health import make_app
 
@@ -72,7 +72,7 @@ class Daemon:
             log.info("migrated", what=line)
         self._closing.enter_context(_lock(database_path))
         database = await self._open(Worker(lambda: open_database(database_path)))
-        await database.run(_checkpoint_here)
+        await database.run(become_checkpointer)
         outbox_worker = await self._open(Worker(lambda: outbox.open_outbox(database_path, outbox_path)))
         await outbox_worker.run(outbox.bind, *await database.run(outbox.identity))
         await self._serve_web()
@@ -97,7 +97,7 @@ class Daemon:
             Schedule(settings.delivery.retry_schedule),
             Shares(settings.delivery.concurrency, settings.delivery.concurrency_per_webhook),
             poll_interval=settings.outbox.poll_interval.total_seconds(),
-            known_types=known_types(CATALOGUE, settings.events.extra_types),
+            known_types=frozenset((*CATALOGUE, *settings.events.extra_types)),
         )
         interrupted = await dispatcher.recover(clock.now())
         files = [database_path.resolve(), (outbox_path or database_path).resolve()]
@@ -214,12 +214,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return there.st_dev, there.st_ino
-
-
-def _checkpoint_here(conn: sqlite3.Connection) -> None:
-    """Make this connection the file's one checkpointer, and give a long WAL's space back after a checkpoint."""
-    conn.execute("PRAGMA wal_autocheckpoint=1000").fetchall()
-    conn.execute(f"PRAGMA journal_size_limit={64 * 1024 * 1024}").fetchall()
 
 
 @contextlib.contextmanager

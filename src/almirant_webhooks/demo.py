@@ -15,7 +15,6 @@ from typing import Any
 
 from . import clock, logs
 from .cli.output import print_table
-from .config import Settings
 from .daemon import Daemon
 from .db import log, webhooks
 from .db.connection import open_database, open_reader, transaction
@@ -23,6 +22,7 @@ from .db.migrate import migrate
 from .event_types import CATALOGUE, sample_payload
 from .model import Refused
 from .receiver import Receiver
+from .settings import Settings
 from .signing import generate_secret
 
 PROJECT = "proj_demo"

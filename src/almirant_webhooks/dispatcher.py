@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -294,8 +293,3 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
-
-
-def known_types(catalogue: Iterable[str], extra: Iterable[str]) -> frozenset[str]:
-    """Return the event types that are no surprise."""
-    return frozenset((*catalogue, *extra))

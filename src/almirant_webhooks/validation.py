@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from . import egress, event_types, signing
-from .config import Settings
 from .model import Refused, check_project_id
+from .settings import Settings
 
 MAX_DESCRIPTION = 500
 

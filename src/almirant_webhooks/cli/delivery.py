@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from .. import clock
-from ..config import Settings
 from ..db import deliveries, log
 from ..model import State
+from ..settings import Settings
 from .options import Time, as_json, config, reading, writing
 from .output import print_fields, print_json, print_table, safe, safe_lines, say
 from .waiting import wait_for_attempt

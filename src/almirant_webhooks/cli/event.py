@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from ..config import Settings
 from ..db import log, outbox
 from ..event_types import CATALOGUE, is_well_formed, near
 from ..model import Refused, check_event_id, check_project_id
+from ..settings import Settings
 from .options import Time, as_json, config, reading
 from .output import print_fields, print_json, print_table, safe, say
 

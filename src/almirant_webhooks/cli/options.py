@@ -14,9 +14,10 @@ from typing import Any
 import click
 
 from .. import clock
-from ..config import Settings, load
+from ..config import load
 from ..db.connection import open_database, open_reader, transaction
 from ..model import Misconfigured
+from ..settings import Settings
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

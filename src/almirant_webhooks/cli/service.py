@@ -7,8 +7,8 @@ from datetime import datetime
 import click
 
 from .. import config as configuration
-from ..config import Settings
 from ..db import migrate as migrations
+from ..settings import Settings
 from .options import Time, as_json, config
 from .output import print_json, print_table, say
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from ..config import Settings
 from ..db.deliveries import resend_done
 from ..model import Outcome, Refused
+from ..settings import Settings
 from .options import reading
 from .output import print_fields, print_json
 

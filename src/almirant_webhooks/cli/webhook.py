@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from .. import clock, validation
-from ..config import Settings
 from ..db import webhooks
 from ..event_types import CATALOGUE, check_event_type, patterns_for, sample_payload
 from ..model import Refused, Webhook
+from ..settings import Settings
 from .options import as_json, config, reading, writing
 from .output import print_fields, print_json, print_table, say
 from .waiting import wait_for_attempt

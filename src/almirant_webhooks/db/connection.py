@@ -156,3 +156,9 @@ def _pragma(conn: sqlite3.Connection, name: str) -> int:
 def data_version(conn: sqlite3.Connection) -> int:
     """Return a number that changes when another connection commits (https://www.sqlite.org/pragma.html#pragma_data_version)."""
     return _pragma(conn, "data_version")
+
+
+def become_checkpointer(conn: sqlite3.Connection) -> None:
+    """Make this connection the file's one checkpointer, and give a long WAL's space back after a checkpoint."""
+    conn.execute("PRAGMA wal_autocheckpoint=1000").fetchall()
+    conn.execute(f"PRAGMA journal_size_limit={64 * 1024 * 1024}").fetchall()
