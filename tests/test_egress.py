@@ -1,0 +1,157 @@
+"""Where requests may go: the rules of URLs, and the address policy against a list of its own."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from almirant_webhooks.egress import Policy, check_url, is_allowed
+from almirant_webhooks.model import Refused
+
+PUBLIC = Policy()
+DEVELOPMENT = Policy(allow_localhost=True)
+
+# IANA's special-purpose registries and what else is never dialled, written down apart from the table in the code.
+SPECIAL = [
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+    "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
+    "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4", "168.63.129.16/32",
+    "::1/128", "::/128", "100::/64", "2001::/32", "2001:2::/48", "2001:10::/28", "2001:20::/28", "2001:db8::/32",
+    "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8", "64:ff9b:1::/48", "2620:4f:8000::/48",
+]  # fmt: skip
+JUST_OUTSIDE_AND_PUBLIC = [
+    "1.0.0.0", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255", "128.0.0.0",
+    "169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0", "191.255.255.255", "192.0.1.0", "192.0.3.0",
+    "192.167.255.255", "192.169.0.0", "198.17.255.255", "198.20.0.0", "198.51.99.255", "198.51.101.0",
+    "203.0.112.255", "203.0.114.0", "223.255.255.255", "168.63.129.15", "168.63.129.17", "2001:200::", "2001:db7::",
+    "2001:db9::", "2000::", "2606:4700::1111", "3ffe:ffff::", "2620:4f:7fff::", "2620:4f:8001::",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("block", SPECIAL)
+def test_a_special_block_is_forbidden_from_its_first_to_its_last_address(block: str) -> None:
+    """Also inside every IPv6 form that carries an IPv4 address."""
+    network = ip_network(block)
+    for address in (network.network_address, network.broadcast_address):
+        assert not is_allowed(str(address), 443, PUBLIC)
+        if isinstance(address, IPv4Address):
+            for form in carriers(address):
+                assert not is_allowed(form, 443, PUBLIC), form
+
+
+@pytest.mark.parametrize("address", JUST_OUTSIDE_AND_PUBLIC)
+def test_what_is_just_outside_is_allowed(address: str) -> None:
+    """Also through NAT64, so that a DNS64 network reaches public receivers."""
+    assert is_allowed(address, 443, PUBLIC)
+    parsed = ip_address(address)
+    if isinstance(parsed, IPv4Address):
+        for form in carriers(parsed):
+            assert is_allowed(form, 443, PUBLIC), form
+
+
+def carriers(address: IPv4Address) -> list[str]:
+    """The IPv6 forms of an IPv4 address: mapped, 6to4 and NAT64."""
+    number = int(address)
+    forms = [0xFFFF << 32 | number, 0x2002 << 112 | number << 80, 0x64FF9B << 96 | number]
+    return [str(IPv6Address(form)) for form in forms]
+
+
+@given(st.integers(0, 2**128 - 1))
+def test_ipv6_outside_what_is_globally_assigned_is_refused(number: int) -> None:
+    """But for the forms that carry an IPv4 address."""
+    address = IPv6Address(number)
+    carries = (
+        address in ip_network("::/96")
+        or address in ip_network("::ffff:0:0/96")
+        or address in ip_network("64:ff9b::/96")
+    )
+    if number >> 125 != 1 and not carries:
+        assert not is_allowed(str(address), 443, PUBLIC)
+
+
+def test_teredo_and_isatap_are_refused() -> None:
+    """Whatever address is inside."""
+    for address in ("2001:0:808:808::1", "2606:4700::5efe:808:808", "2606:4700::200:5efe:808:808"):
+        assert not is_allowed(address, 443, PUBLIC)
+
+
+def test_development_opens_loopback_alone_and_networks_what_they_name() -> None:
+    """The daemon's own address and port stay closed."""
+    assert is_allowed("127.0.0.1", 80, DEVELOPMENT)
+    assert is_allowed("::1", 80, DEVELOPMENT)
+    assert not is_allowed("10.0.0.1", 80, DEVELOPMENT)
+    opened = Policy(allowed_networks=(ip_network("10.1.0.0/16"),))
+    assert is_allowed("10.1.2.3", 80, opened)
+    assert is_allowed("::ffff:10.1.2.3", 80, opened)
+    assert not is_allowed("10.2.0.0", 80, opened)
+    closed = Policy(allow_localhost=True, closed=frozenset([("127.0.0.1", 8420)]))
+    assert not is_allowed("127.0.0.1", 8420, closed)
+    assert not is_allowed("::ffff:127.0.0.1", 8420, closed)
+    assert is_allowed("127.0.0.1", 8421, closed)
+    everywhere = Policy(allow_localhost=True, closed=frozenset([("0.0.0.0", 8420)]))
+    assert not is_allowed("127.9.9.9", 8420, everywhere)
+
+
+@pytest.mark.parametrize(
+    ("written", "stored"),
+    [
+        ("https://Example.COM", "https://example.com/"),
+        ("HTTPS://example.com:443/a", "https://example.com/a"),
+        ("https://example.com.:8443/a?b=c&d", "https://example.com:8443/a?b=c&d"),
+        ("https://bücher.example/ü?ü", "https://xn--bcher-kva.example/%C3%BC?%C3%BC"),
+        ("https://example.com/%2e%2E/a%20b", "https://example.com/%2e%2E/a%20b"),
+        ("https://[2606:4700:0::1]/", "https://[2606:4700::1]/"),
+        ("https://8.8.8.8/x", "https://8.8.8.8/x"),
+    ],
+)
+def test_a_url_is_stored_in_its_normal_form(written: str, stored: str) -> None:
+    """Which is a fixed point."""
+    assert check_url(written, PUBLIC) == stored
+    assert check_url(stored, PUBLIC) == stored
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "example.com", "//example.com/", "ftp://example.com/", "http://example.com/", "http://localhost/",
+        "https://localhost/", "https://u@example.com/", "https://u:p@example.com/", "https://example.com/#f",
+        "https://example.com/#", "https://exa mple.com/", "https://example.com/a b", "https://example.com/\n",
+        "https://example.com/\x00", "https://exa\tmple.com/", "https://example.com\\@evil.com/", "https:///a",
+        "https://example.com:0/", "https://example.com:65536/", "https://example.com:/", "https://example.com:x/",
+        "https://2130706433/", "https://0x7f000001/", "https://0177.0.0.1/", "https://127.1/", "https://127.0.0.1/",
+        "https://１２７.0.0.1/", "https://10.0.0.1/", "https://169.254.169.254/", "https://[::1]/",
+        "https://[::ffff:127.0.0.1]/", "https://[fe80::1%25eth0]/", "https://[::1", "https://1.2.3.4.5/",
+        "https://exa%6dple.com/", "https://-example.com/", "https://" + "a" * 64 + ".com/",
+        "https://example.com/" + "a" * 2048, "https://example.com/" + "ü" * 400, "https://xn--a.example/" + "é" * 400,
+    ],
+)  # fmt: skip
+def test_a_url_that_breaks_a_rule_is_refused_with_a_sentence(url: str) -> None:
+    """At its field."""
+    with pytest.raises(Refused, match="cannot be used") as refusal:
+        check_url(url, PUBLIC)
+    assert refusal.value.field == "url"
+
+
+@given(st.text(max_size=60))
+def test_no_text_breaks_the_check_of_a_url(text: str) -> None:
+    """It is refused in a sentence, or stored as printable ASCII."""
+    for url in (text, f"https://{text}/", f"https://example.com/{text}"):
+        try:
+            stored = check_url(url, PUBLIC)
+        except Refused:
+            continue
+        assert stored.isascii()
+        assert stored.isprintable()
+        assert check_url(stored, PUBLIC) == stored
+
+
+def test_http_is_for_localhost_in_development() -> None:
+    """Names and addresses of loopback alone."""
+    for url in ("http://localhost/", "http://127.0.0.1:8080/", "http://[::1]/", "https://localhost/"):
+        assert check_url(url, DEVELOPMENT) == url
+    for url in ("http://example.com/", "http://10.0.0.1/", "http://localhost.example.com/"):
+        with pytest.raises(Refused):
+            check_url(url, DEVELOPMENT)

@@ -1,0 +1,259 @@
+"""The sender against real sockets and real TLS: every answer, and none, ends in a Result within the time limit."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+
+from almirant_webhooks import clock, signing
+from almirant_webhooks.answers import keep_headers, retry_after
+from almirant_webhooks.egress import BLOCKED, Policy
+from almirant_webhooks.model import Claim, Misconfigured, Outcome, Trigger
+from almirant_webhooks.sender import NAME_NOT_FOUND, Sender
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+LIMIT = 0.5
+KEPT = 1024
+
+
+@asynccontextmanager
+async def server(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """A raw server on a free port; it sees each request's head and body, then does what `serve` does."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            await serve(reader, writer)
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+    there = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+    yield there.sockets[0].getsockname()[1]
+    there.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def read_request(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+    return head
+
+
+def answering(*parts: bytes, repeat: bytes = b"", hang: bool = False) -> Serve:
+    """Answer with these bytes, then the repeated ones for ever, then close or hang."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        while repeat:
+            writer.write(repeat)
+            await writer.drain()
+        if hang:
+            await asyncio.Event().wait()
+
+    return serve
+
+
+def claim(url: str, delivery_id: str = "dlv_1") -> Claim:
+    now = clock.now()
+    headers = signing.request_headers(
+        url=url, secret="s" * 16, body=b"{}", delivery_id=delivery_id, event_type="a.b", number=1, started_at=now, test=False
+    )  # fmt: skip
+    return Claim(delivery_id, "wh_1", "evt_1", "a.b", url, "s" * 16, b"{}", 1, Trigger.SCHEDULED, False, now, headers)
+
+
+@asynccontextmanager
+async def sender(policy: Policy | None = None, **options: object) -> AsyncIterator[Sender]:
+    made = Sender(
+        policy or Policy(allow_localhost=True),
+        timeout=LIMIT,
+        max_response_body=KEPT,
+        **options,  # type: ignore[arg-type]
+    )
+    await made.start()
+    yield made
+    await made.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("serve", "outcome", "status", "cause"),
+    [
+        (answering(OK + b"Content-Length: 2\r\n\r\nok"), "success", 200, None),
+        (answering(b"HTTP/1.1 204 No Content\r\n\r\n"), "success", 204, None),
+        (answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"), "http_error", 500, "answered 500"),
+        (answering(b"HTTP/1.1 302 F\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n"), "http_error", 302, "redirects"),
+        (answering(hang=True), "timeout", None, "no answer within"),
+        (answering(OK, hang=True), "timeout", None, "no answer within"),
+        (answering(OK, repeat=b"X-Drip: 1\r\n"), "timeout", None, "no answer within"),
+        (answering(OK + b"X-Long: " + b"x" * 1_000_000, repeat=b"x" * 65536), "connection_error", None, "not valid HTTP"),
+        (answering(repeat=b"HTTP/1.1 103 Early Hints\r\n\r\n"), "timeout", None, "no answer within"),
+        (answering(OK + b"\r\n", hang=True), "success", 200, None),
+        (answering(OK + b"\r\n", repeat=b"y" * 65536), "success", 200, None),
+        (answering(OK + b"Content-Length: 10\r\n\r\nabc"), "success", 200, None),
+        (answering(OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), "connection_error", None, "not valid HTTP"),
+        (answering(b"HTTP/1.1 abc\r\n\r\n"), "connection_error", None, "not valid HTTP"),
+        (answering(b"<html>hello</html>"), "connection_error", None, None),
+        (answering(), "connection_error", None, "closed before an answer"),
+    ],
+)  # fmt: skip
+async def test_every_answer_ends_in_a_result(serve: Serve, outcome: str, status: int | None, cause: str | None) -> None:
+    """With a readable cause, and at most the configured size of the body."""
+    async with server(serve) as port, sender() as sending:
+        result = await sending.send(claim(f"http://127.0.0.1:{port}/in"))
+    assert (result.outcome.value, result.status_code) == (outcome, status), result
+    assert cause is None or cause in (result.cause or "")
+    assert (result.cause is None) == (result.outcome is Outcome.SUCCESS)
+    assert len(result.response_body) <= KEPT
+
+
+async def test_a_body_is_cut_at_the_limit_with_a_mark_and_never_decompressed() -> None:
+    """One byte under the limit is whole; a gzip bomb is its own bytes."""
+    for size, cut in ((KEPT, False), (KEPT + 1, True)):
+        head = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % size
+        async with server(answering(head + b"\x1f\x8b" + b"z" * (size - 2))) as port, sender() as sending:
+            result = await sending.send(claim(f"http://127.0.0.1:{port}/in"))
+        assert (len(result.response_body), result.body_cut) == (KEPT, cut)
+        assert result.response_body.startswith(b"\x1f\x8bz")
+
+
+async def test_credentials_in_an_answer_are_masked_and_no_cookie_is_sent_back() -> None:
+    """And bytes that are no text are kept as escapes."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heads.append(await read_request(reader))
+            writer.write(OK + b"Set-Cookie: a=secret\r\nX-Odd: \xff\r\nContent-Length: 0\r\n\r\n")
+
+    async with server(serve) as port, sender() as sending:
+        for _ in range(2):
+            result = await sending.send(claim(f"http://127.0.0.1:{port}/in"))
+    assert ("Set-Cookie", "(masked)") in result.response_headers
+    assert ("X-Odd", "\\xff") in result.response_headers
+    assert not any(b"cookie" in head.lower() for head in heads)
+
+
+async def test_the_request_is_what_the_log_says(tmp_path: Path) -> None:
+    """Every header that is sent is one that was recorded, in the same order."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await read_request(reader))
+        writer.write(OK + b"Content-Length: 0\r\n\r\n")
+
+    async with server(serve) as port, sender() as sending:
+        one = claim(f"http://127.0.0.1:{port}/in?a=%2F")
+        await sending.send(one)
+    first, *lines = heads[0].decode().strip().split("\r\n")
+    assert first == "POST /in?a=%2F HTTP/1.1"
+    assert sorted(lines) == sorted(f"{name}: {value}" for name, value in one.headers)
+
+
+async def test_a_kept_connection_that_was_closed_is_interrupted_and_the_next_one_is_fresh() -> None:
+    """It is ours to mend: not charged to the receiver."""
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await read_request(reader)
+        writer.write(OK + b"Content-Length: 0\r\n\r\n")
+        await writer.drain()
+        await read_request(reader)  # the second request of a connection is read, and the connection closed
+
+    async with server(serve) as port, sender() as sending:
+        outcomes = [(await sending.send(claim(f"http://127.0.0.1:{port}/in"))).outcome for _ in range(3)]
+    assert outcomes == [Outcome.SUCCESS, Outcome.INTERRUPTED, Outcome.SUCCESS]
+    assert connections == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://10.0.0.1/", "https://169.254.169.254/", "https://localhost/", "http://127.0.0.1:1/", "https://[::1]/"],
+)
+async def test_every_forbidden_address_is_blocked_with_the_same_words(url: str) -> None:
+    """At the socket, whatever was stored: no map of the inner network in the log."""
+    async with sender(Policy()) as sending:
+        result = await sending.send(claim(url))
+    assert (result.outcome, result.cause, result.status_code) == (Outcome.BLOCKED, BLOCKED, None)
+
+
+async def test_no_connection_has_a_short_cause(unused_tcp_port: int) -> None:
+    """Refused, and a name that is nowhere."""
+    async with sender() as sending:
+        refused = await sending.send(claim(f"http://127.0.0.1:{unused_tcp_port}/"))
+        nowhere = await sending.send(claim("https://nowhere.invalid/"))
+    assert (refused.outcome, refused.cause) == (Outcome.CONNECTION_ERROR, "connection refused")
+    assert (nowhere.outcome, nowhere.cause) == (Outcome.CONNECTION_ERROR, NAME_NOT_FOUND)
+
+
+async def test_a_time_out_during_a_stall_of_ours_is_not_charged_to_the_receiver() -> None:
+    """It is interrupted."""
+    async with server(answering(hang=True)) as port, sender(stalled=lambda begin, end: end > begin) as sending:
+        result = await sending.send(claim(f"http://127.0.0.1:{port}/in"))
+    assert result.outcome is Outcome.INTERRUPTED
+
+
+async def test_tls_is_verified(tmp_path: Path) -> None:
+    """A private CA by `egress.ca_file`; unknown CAs, wrong names and old versions of TLS are refused in plain words."""
+    ca, other = trustme.CA(), trustme.CA()
+    ca_file = tmp_path / "ca.pem"
+    ca.cert_pem.write_to_path(str(ca_file))
+
+    async def attempt(
+        issuer: trustme.CA, name: str, maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+    ) -> tuple[str, str]:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        tls.maximum_version = maximum
+        issuer.issue_cert(name).configure_cert(tls)
+        async with (
+            server(answering(OK + b"Content-Length: 0\r\n\r\n"), tls) as port,
+            sender(ca_file=str(ca_file)) as sending,
+        ):
+            result = await sending.send(claim(f"https://localhost:{port}/"))
+        return result.outcome.value, result.cause or ""
+
+    assert await attempt(ca, "localhost") == ("success", "")
+    assert await attempt(ca, "localhost", ssl.TLSVersion.TLSv1_2) == ("success", "")
+    for issuer, name in ((other, "localhost"), (ca, "example.com")):
+        outcome, cause = await attempt(issuer, name)
+        assert outcome == "connection_error"
+        assert "certificate" in cause
+    with pytest.raises(Misconfigured, match="ca_file"):
+        Sender(Policy(), timeout=1, max_response_body=1, ca_file=str(tmp_path / "none.pem"))
+
+
+def test_what_is_kept_of_headers_is_bounded() -> None:
+    """128 of them and 16 KiB, with a mark."""
+    assert len(keep_headers([("a", "b")] * 500)) == 129
+    assert sum(len(name) + len(value) for name, value in keep_headers([("a", "b" * 5000)] * 10)) < 17_000
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("120", 120.0), ("-1", None), ("soon", None), (None, None), ("9" * 400, 999999999.0)]
+)
+def test_retry_after_is_seconds_or_a_date(written: str | None, seconds: float | None) -> None:
+    """Anything else is no wish."""
+    now = clock.parse("2026-11-23T09:00:00Z")
+    assert retry_after(written, now) == seconds
+    assert retry_after("Mon, 23 Nov 2026 09:01:00 GMT", now) == 60.0
+    assert retry_after("Mon, 23 Nov 2026 08:59:00 GMT", now) == 0.0
