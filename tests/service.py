@@ -45,8 +45,8 @@ class Service:
         conn.close()
 
     def settings(self) -> Settings:
-        places = {"database": {"path": str(self.database)}, "outbox": {"path": str(self.outbox or "")}}
-        return Settings.model_validate({**places, **self.options})
+        options = {**self.options, "outbox": {"path": str(self.outbox or ""), **self.options.get("outbox", {})}}
+        return Settings.model_validate({"database": {"path": str(self.database)}, **options})
 
     def migrate(self) -> None:
         migrate(self.database, self.outbox)

@@ -77,6 +77,16 @@ def test_environment_beats_credential_beats_file(tmp_path: Path, monkeypatch: py
         ('[admin]\nlisten = "0.0.0.0:8420"', "admin.token"),
         ('[log]\nlevel = "loud"', "log.level"),
         ("level = 3", "there is no such key"),
+        ("[databse]", "Did you mean database"),
+        ("delivery = 3", "this is a section"),
+        ("[admin]\nlisten = []", "HOST:PORT"),
+        ('[admin]\nlisten = ["127.0.0.1", 99999]', "HOST:PORT"),
+        ('[admin]\nlisten = "0.0.0.0:8420"\ntoken = " "', "admin.token"),
+        ("[delivery]\nconcurrency = true", "whole number"),
+        ("[egress]\nallowed_networks = [1]", "is not a network"),
+        ('[events]\nextra_types = ["NOT Good"]', "is not an event type"),
+        ('[outbox]\npath = "a\\u0000b"', "NUL"),
+        ('[retention]\nheld = "999999999d"', "must not be longer than 36500d"),
         ("[log", "is not TOML"),
     ],
 )
@@ -102,4 +112,12 @@ def test_a_named_file_that_is_missing_is_refused(tmp_path: Path, monkeypatch: py
         config.load(str(tmp_path / "none.toml"))
     monkeypatch.setenv(config.CONFIG_VARIABLE, str(tmp_path / "other.toml"))
     with pytest.raises(Misconfigured, match=r"other\.toml"):
+        config.load()
+
+
+def test_a_credential_that_is_not_text_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its key, and without showing what is in it."""
+    (tmp_path / "admin.token").write_bytes(b"\xff\xfe")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with pytest.raises(Misconfigured, match=r"credential admin\.token.*not UTF-8"):
         config.load()

@@ -333,3 +333,21 @@ async def test_changes_of_a_webhook_are_used_by_the_next_claim(service: Service,
     await service.until(lambda: service.log()[0]["attempts"] == 2)
     urls = [attempt["url"] for attempt in service.detail(row["delivery_id"])["attempt_list"]]
     assert urls == [receiver.url, receiver.url + "/2"]
+
+
+async def test_commits_of_producers_and_admins_are_noticed_without_the_backstop(
+    service_anywhere: Service, receiver: Receiver
+) -> None:
+    """With a poll interval of an hour nothing but noticing brings an event, a new webhook and an enabling through."""
+    service = service_anywhere
+    service.options["outbox"] = {"poll_interval": "1h"}
+    await service.start()
+    webhook = service.webhook(receiver.url)
+    for number in range(3):
+        service.insert({"n": number})
+        await service.until(lambda number=number: len(service.log(state="succeeded")) == number + 1)  # type: ignore[misc]
+    service.write(webhooks.disable, webhook.id, clock.now())
+    service.insert({"n": 3})
+    await service.until(lambda: service.log(state="held"))
+    service.write(webhooks.enable, webhook.id, discard_held=False, now=clock.now())
+    await service.until(lambda: len(receiver.requests) == 4)

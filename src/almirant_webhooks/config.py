@@ -111,8 +111,10 @@ def _from_file(config_file: str | None) -> _Given:
         raise Misconfigured(f"The configuration file {path} is not TOML: {error}.") from None
     known = [f"{section}.{name}" for section, name in every_key()]
     for section, table in document.items():
+        if section not in Settings.model_fields:
+            raise _unknown(section, str(path), [*Settings.model_fields, *known])
         if not isinstance(table, dict):
-            raise _unknown(section, str(path), known)
+            raise Misconfigured(f"{section} (from {path}): this is a section; write [{section}] and its keys below.")
         for name, value in table.items():
             if f"{section}.{name}" not in known:
                 raise _unknown(f"{section}.{name}", str(path), known)
@@ -125,7 +127,14 @@ def _from_credentials() -> _Given:
     for section, name in every_key() if folder else ():
         path = Path(folder or "") / f"{section}.{name}"
         if path.is_file():
-            yield section, name, path.read_text(encoding="utf-8").strip(), f"credential {section}.{name}"
+            source = f"credential {section}.{name}"
+            try:
+                text = path.read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise Misconfigured(f"{section}.{name} (from {source}): it cannot be read: {error.strerror}.") from None
+            except UnicodeDecodeError:
+                raise Misconfigured(f"{section}.{name} (from {source}): it is not UTF-8 text.") from None
+            yield section, name, text, source
 
 
 def _from_environment() -> _Given:

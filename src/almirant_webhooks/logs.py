@@ -50,4 +50,5 @@ def goes_to_journal(out: TextIO) -> bool:
 def _with_priority(_: Any, method: str, line: str | bytes) -> str:
     text = line.decode() if isinstance(line, bytes) else line
     prefix = f"<{_PRIORITIES.get(method, 6)}>"
-    return "\n".join(prefix + part for part in text.splitlines())
+    # Not splitlines(): journald ends a line at LF alone, and JSON may hold U+2028.
+    return "\n".join(prefix + part for part in text.split("\n"))

@@ -12,11 +12,15 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from . import clock
+from .event_types import is_well_formed
 
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB)?")
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+):([0-9]{1,5})")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# A hundred years: `now` less a longer span may be no date at all.
+LONGEST = timedelta(days=36_500)
 
 
 def _span(value: object) -> timedelta:
@@ -37,7 +41,7 @@ def _size(value: object) -> int:
 def _listen(value: object) -> tuple[str, int] | None:
     if value == "" or value is None:
         return None
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, tuple):
         return str(value[0]), int(value[1])
     match = _LISTEN.fullmatch(str(value))
     if match is None or int(match[2]) > 65535:
@@ -52,8 +56,32 @@ def _list(value: object) -> object:
 
 def _path(value: object) -> object:
     if isinstance(value, str) and ("\0" in value or not value):
-        raise ValueError("a path must not be empty")
+        raise ValueError("a path must not be empty or hold a NUL")
     return value
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, (bool, float)):
+        raise ValueError(f"{value!r} is not a whole number")
+    return value
+
+
+def _event_type(written: str) -> str:
+    if not is_well_formed(written):
+        raise ValueError(f"{written!r} is not an event type; write dotted lower-case words, as in work_item.created")
+    return written
+
+
+def _network(value: object) -> object:
+    if not isinstance(value, (str, ipaddress.IPv4Network, ipaddress.IPv6Network)):
+        raise ValueError(f'{value!r} is not a network; write it in quotes, as in "10.0.0.0/8"')
+    return value
+
+
+def _bounded(span: timedelta) -> timedelta:
+    if span > LONGEST:
+        raise ValueError(f"must not be longer than {clock.show_duration(LONGEST)}")
+    return span
 
 
 def _positive(span: timedelta) -> timedelta:
@@ -62,8 +90,9 @@ def _positive(span: timedelta) -> timedelta:
     return span
 
 
-Span = Annotated[timedelta, BeforeValidator(_span), PlainSerializer(clock.show_duration)]
+Span = Annotated[timedelta, BeforeValidator(_span), AfterValidator(_bounded), PlainSerializer(clock.show_duration)]
 PositiveSpan = Annotated[Span, AfterValidator(_positive)]
+Whole = Annotated[int, BeforeValidator(_whole)]
 
 
 class _Section(BaseModel):
@@ -79,7 +108,7 @@ class Database(_Section):
 class Outbox(_Section):
     """Where events come from."""
 
-    path: Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)] = None
+    path: Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else _path(value))] = None
     poll_interval: PositiveSpan = timedelta(seconds=1)
 
 
@@ -94,8 +123,8 @@ class Delivery(_Section):
         timedelta(minutes=30),
         timedelta(hours=2),
     )
-    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 256
-    concurrency_per_webhook: Annotated[int, Field(ge=1, le=10_000)] = 8
+    concurrency: Annotated[Whole, Field(ge=1, le=10_000)] = 256
+    concurrency_per_webhook: Annotated[Whole, Field(ge=1, le=10_000)] = 8
     max_response_body: Annotated[int, BeforeValidator(_size), Field(ge=0, le=1024 * 1024)] = 16 * 1024
 
 
@@ -103,21 +132,21 @@ class Egress(_Section):
     """Where requests may go."""
 
     allow_localhost: bool = False
-    allowed_networks: Annotated[tuple[Network, ...], BeforeValidator(_list)] = ()
+    allowed_networks: Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], BeforeValidator(_list)] = ()
     ca_file: str = ""
 
 
 class Events(_Section):
     """The catalogue's additions."""
 
-    extra_types: Annotated[tuple[str, ...], BeforeValidator(_list)] = ()
+    extra_types: Annotated[tuple[Annotated[str, AfterValidator(_event_type)], ...], BeforeValidator(_list)] = ()
 
 
 class Admin(_Section):
     """What the daemon serves to people and programs."""
 
     listen: Annotated[tuple[str, int] | None, BeforeValidator(_listen)] = ("127.0.0.1", 8420)
-    token: str = Field(default="", repr=False)
+    token: Annotated[str, AfterValidator(str.strip), Field(repr=False)] = ""
     public_url: str = ""
 
 
@@ -133,7 +162,7 @@ class Retention(_Section):
 class Limits(_Section):
     """What one project may use."""
 
-    webhooks_per_project: Annotated[int, Field(ge=1)] = 100
+    webhooks_per_project: Annotated[Whole, Field(ge=1)] = 100
 
 
 class Log(_Section):

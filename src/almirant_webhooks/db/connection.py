@@ -97,6 +97,8 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         conn.execute("PRAGMA foreign_keys=OFF")
         conn.execute("PRAGMA mmap_size=0")
         if read_only:
+            # A reader is in nobody's way but may meet the lock of a last close or of a recovery.
+            conn.execute(f"PRAGMA busy_timeout={int(WAIT * 1000)}")
             conn.execute("PRAGMA query_only=ON")
     except sqlite3.Error as error:
         conn.close()
