@@ -124,7 +124,7 @@ class Service:
     def resend(self, delivery_id: str) -> bool:
         return self.write(deliveries.request_resend, delivery_id, clock.now())
 
-    async def until(self, condition: Callable[[], object], within: float = 20) -> None:
+    async def until(self, condition: Callable[[], object], within: float = 60) -> None:
         """Wait until a condition of the files holds: it is asked again whenever there may be news."""
         async with asyncio.timeout(within):
             while not condition():

@@ -28,10 +28,10 @@ async def test_a_killed_daemon_loses_nothing(service: Service, receiver: Receive
     for _ in range(3):
         before = len(receiver.requests)
         with subprocess.Popen([COMMAND, "serve", "--config", str(config)], stderr=subprocess.DEVNULL) as daemon:
-            await service.until(lambda before=before: len(receiver.requests) > before + EVENTS // 2)  # type: ignore[misc]
+            await service.until(lambda before=before: len(receiver.requests) > before + EVENTS // 2, within=60)  # type: ignore[misc]
             daemon.kill()
     await service.start()
-    await service.until(lambda: len(service.log(state="succeeded", limit=5000)) == 4 * EVENTS, within=60)
+    await service.until(lambda: len(service.log(state="succeeded", limit=5000)) == 4 * EVENTS, within=120)
 
     arrived = Counter(request.headers["X-Almirant-Delivery"] for request in receiver.requests)
     assert Counter(json.loads(request.body)["id"] for request in receiver.requests).keys() == set(ids)

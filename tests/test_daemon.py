@@ -84,7 +84,7 @@ async def test_rows_inserted_while_the_daemon_is_down_are_sent_at_its_start(
     ids = service.insert(*({"n": number} for number in range(10_000)))
     service.options["delivery"] = {"concurrency_per_webhook": 64}
     await service.start()
-    await service.until(lambda: len(receiver.requests) >= 10_000, within=60)
+    await service.until(lambda: len(receiver.requests) >= 10_000, within=240)
     assert sorted(json.loads(request.body)["id"] for request in receiver.requests) == sorted(ids)
 
 
