@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import deliveries, fanout, log, outbox, webhooks
+from almirant_webhooks.db import deliveries, fanout, log, outbox, results, webhooks
 from almirant_webhooks.db.connection import open_database, transaction
 from almirant_webhooks.db.migrate import migrate
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger, Webhook
@@ -54,7 +54,7 @@ class Steps:
 
     def record(self, claim: Claim, outcome: Outcome, at: datetime, **more: Any) -> int:
         with transaction(self.conn):
-            return deliveries.record(self.conn, [Result(claim, outcome, at, 5, **more)], SCHEDULE)
+            return results.record(self.conn, [Result(claim, outcome, at, 5, **more)], SCHEDULE)
 
     def attempt(self, webhook: Webhook, now: datetime, outcome: Outcome, **more: Any) -> Claim:
         (claim,) = self.claim(webhook, now)
@@ -145,8 +145,8 @@ def test_a_crash_leaves_an_attempt_that_is_recorded_as_interrupted_once(steps: S
     steps.event()
     (claim,) = steps.claim(webhook, START)
     with transaction(steps.conn):
-        assert deliveries.interrupt_open(steps.conn, SCHEDULE, START) == 1
-        assert deliveries.interrupt_open(steps.conn, SCHEDULE, START) == 0
+        assert results.interrupt_open(steps.conn, SCHEDULE, START) == 1
+        assert results.interrupt_open(steps.conn, SCHEDULE, START) == 0
     assert steps.record(claim, Outcome.SUCCESS, START, status_code=200) == 1
     row = steps.only()
     assert (row["state"], row["status"], row["attempts"]) == ("pending", "interrupted", 1)
@@ -315,3 +315,41 @@ def test_the_outbox_refuses_broken_rows_in_words(steps: Steps) -> None:
     steps.outbox.execute(insert, ('{"a": "\U0010ffff\U0001f600é漢"}',))
     idempotent = "INSERT INTO outbox (project_id, event_type, payload, event_id) VALUES ('p', 'a.b', '{}', 'e') ON CONFLICT (project_id, event_id) DO NOTHING"
     assert [steps.outbox.execute(idempotent).rowcount for _ in range(2)] == [1, 0]
+
+
+def test_each_result_is_counted_in_its_webhooks_hour_and_run_of_failures(steps: Steps) -> None:
+    """An interrupted attempt counts as neither; a success ends the run of failures."""
+
+    def activity() -> tuple[object, ...]:
+        return tuple(
+            steps.conn.execute(
+                "SELECT last_success_at, last_failure_at, failing_since, failures_in_a_row FROM webhooks"
+            ).fetchone()
+        )
+
+    webhook = steps.webhook()
+    steps.event()
+    for minutes, outcome in ((0, Outcome.INTERRUPTED), (0, Outcome.TIMEOUT), (1, Outcome.HTTP_ERROR)):
+        steps.attempt(webhook, START + timedelta(minutes=minutes), outcome)
+    first, second, third = (clock.text(START + timedelta(minutes=minutes)) for minutes in (0, 1, 61))
+    assert activity() == (None, second, first, 2)
+    steps.attempt(webhook, START + timedelta(minutes=61), Outcome.SUCCESS)
+    assert activity() == (third, second, None, 0)
+    hours = [tuple(row)[1:] for row in steps.conn.execute("SELECT * FROM webhook_hours ORDER BY hour")]
+    assert hours == [("2026-11-23T09", 0, 2, 10, 5), ("2026-11-23T10", 1, 0, 5, 5)]
+
+
+def test_a_batch_of_results_counts_them_in_their_order(steps: Steps) -> None:
+    """Failures before a success in the same group do not count as a run."""
+    webhook = steps.webhook()
+    for _ in range(4):
+        steps.event()
+    outcomes = (Outcome.TIMEOUT, Outcome.SUCCESS, Outcome.TIMEOUT, Outcome.BLOCKED)
+    group = [
+        Result(claim, outcome, START, 5) for claim, outcome in zip(steps.claim(webhook, START), outcomes, strict=True)
+    ]
+    with transaction(steps.conn):
+        assert results.record(steps.conn, group, SCHEDULE) == 0
+        assert results.record(steps.conn, group, SCHEDULE) == 4
+    row = steps.conn.execute("SELECT last_success_at, failing_since, failures_in_a_row FROM webhooks").fetchone()
+    assert tuple(row) == (clock.text(START), clock.text(START), 2)

@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from . import clock
-from .db import deliveries, fanout, outbox, webhooks
+from .db import deliveries, fanout, outbox, results, webhooks
 from .db.connection import data_version
 from .db.worker import Worker
 from .fairness import Shares
@@ -80,7 +80,7 @@ class Dispatcher:
 
     async def recover(self, now: datetime) -> int:
         """Record what a crash left open as interrupted, and look up what is due; before the loops start."""
-        count = await self._database.write(deliveries.interrupt_open, self._schedule, now)
+        count = await self._database.write(results.interrupt_open, self._schedule, now)
         await self._reload()
         return count
 
@@ -230,7 +230,7 @@ class Dispatcher:
         touched = {result.claim.webhook_id for result in group}
 
         def write(conn: sqlite3.Connection) -> tuple[int, dict[str, str]]:
-            return deliveries.record(conn, group, self._schedule), deliveries.first_due(conn, touched)
+            return results.record(conn, group, self._schedule), deliveries.first_due(conn, touched)
 
         dropped, due = await self._database.write(write)
         self._better("record")

@@ -6,15 +6,34 @@ import json
 import re
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from .. import clock
 from ..event_types import is_well_formed, patterns_for
 from ..model import EVENT_ID_PATTERN, MAX_PAYLOAD_BYTES, PROJECT_ID_PATTERN
+from .bulk import read_rows, write_rows
 from .outbox import Mark, OutboxRow
 
+# More than that in one transaction would keep the others waiting.
+MAX_DELIVERIES = 2000
+_USED = "event_id is already used in this project with other content"
+_KNOWN = """
+SELECT json_group_array(json_array(e.project_id, e.id, e.event_type, e.occurred_at, e.body))
+FROM json_each(?) v CROSS JOIN events e ON e.project_id = v.value ->> 0 AND e.id = v.value ->> 1
+"""
+_SUBSCRIBED = """
+SELECT json_group_array(json_array(w.project_id, s.pattern, w.id))
+FROM json_each(?) v CROSS JOIN webhooks w ON w.project_id = v.value ->> 0 AND w.deleted_at IS NULL
+CROSS JOIN subscriptions s ON s.webhook_id = w.id AND s.pattern = v.value ->> 1
+"""
+_INSERT_EVENTS = """
+INSERT INTO events (seq, project_id, id, event_type, occurred_at, created_at, body, unmatched) VALUES {rows}
+"""
+_INSERT_DELIVERIES = """
+INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, created_at) VALUES {rows}
+"""
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
@@ -56,52 +75,61 @@ class _Event:
 def fan_out(conn: sqlite3.Connection, rows: Sequence[OutboxRow], first_wait: timedelta, now: datetime) -> FanOut:
     """Copy events with their deliveries into the database; an event that is there already is not taken twice.
 
-    Call it inside a transaction. `first_wait` is the schedule's first wait.
+    Call it inside a transaction. `first_wait` is the schedule's first wait. Rows beyond `MAX_DELIVERIES` get no answer
+    and are left to the next batch.
     """
     done = FanOut()
     done.batch = conn.execute("UPDATE database_meta SET batch = batch + 1 RETURNING batch").fetchone()[0]
-    matching: dict[tuple[str, str], list[str]] = {}
-    written = clock.text(now)
-    first = clock.text(now + first_wait)
-    deliveries: list[tuple[str, int, str, str, str, str]] = []
-    for row in rows:
-        event = _read(row)
+    seq = int(conn.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
+    read = [(row, _read(row)) for row in rows]
+    events = [event for _, event in read if isinstance(event, _Event)]
+    known = _known(conn, events)
+    matching = _matching_webhooks(conn, {(event.project_id, event.event_type) for event in events})
+    written, first = clock.text(now), clock.text(now + first_wait)
+    new: list[tuple[object, ...]] = []
+    deliveries: list[tuple[object, ...]] = []
+    ids = delivery_ids(now)
+    for row, event in read:
         if isinstance(event, str):
             done.marks.append(Mark(row, event))
             continue
-        known = conn.execute(
-            "SELECT event_type, occurred_at, body FROM events WHERE project_id = ? AND id = ?",
-            (event.project_id, event.id),
-        ).fetchone()
-        if known is not None:
-            same = known[0] == event.event_type and known[2] == event.body(known[1])
+        key = (event.project_id, event.id)
+        if key in known:
+            kind, occurred_at, body = known[key]
+            same = kind == event.event_type and body == event.body(occurred_at)
             done.duplicates += same
-            done.marks.append(
-                Mark(row, None if same else "event_id is already used in this project with other content")
-            )
+            done.marks.append(Mark(row, None if same else _USED))
             continue
-        key = (event.project_id, event.event_type)
-        if key not in matching:
-            matching[key] = _matching_webhooks(conn, *key)
-        seq = _insert_event(conn, event, written, unmatched=not matching[key])
-        deliveries += [(delivery_id(now), seq, event.id, webhook, first, written) for webhook in matching[key]]
+        body = event.body(event.occurred_at)
+        known[key] = (event.event_type, event.occurred_at, body)
+        webhooks = matching.get((event.project_id, event.event_type), ())
+        seq += 1
+        new.append((seq, *key, event.event_type, event.occurred_at, written, body, not webhooks))
+        deliveries += [(next(ids), seq, event.id, webhook, first, written) for webhook in webhooks]
         done.marks.append(Mark(row, None))
-        done.events += 1
-        done.unmatched += not matching[key]
-        done.due.update(matching[key])
+        done.unmatched += not webhooks
+        done.due.update(webhooks)
         done.types.append(event.event_type)
-    conn.executemany(
-        "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, created_at) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        deliveries,
-    )
-    done.deliveries = len(deliveries)
+        if len(deliveries) >= MAX_DELIVERIES:
+            break
+    write_rows(conn, _INSERT_EVENTS, new)
+    write_rows(conn, _INSERT_DELIVERIES, deliveries)
+    done.events, done.deliveries = len(new), len(deliveries)
     return done
 
 
-def delivery_id(now: datetime) -> str:
-    """Return a new delivery id; ids of later times sort later, so that new rows stand together in every index."""
-    return f"dlv_{int(now.timestamp() * 1000):012x}{secrets.token_hex(8)}"
+def delivery_ids(now: datetime) -> Iterator[str]:
+    """Yield new delivery ids; ids of later times sort later, so that new rows stand together in every index."""
+    begin = f"dlv_{int(now.timestamp() * 1000):012x}"
+    while True:
+        random = secrets.token_hex(8 * 64)
+        yield from (begin + random[at : at + 16] for at in range(0, len(random), 16))
+
+
+def _known(conn: sqlite3.Connection, events: Iterable[_Event]) -> dict[tuple[str, str], tuple[str, str, str]]:
+    """Return type, time and body of those events that were taken before, by project and id."""
+    keys = json.dumps([(event.project_id, event.id) for event in events])
+    return {(row[0], row[1]): (row[2], row[3], row[4]) for row in read_rows(conn, _KNOWN, keys)}
 
 
 def insert_test_event(
@@ -110,38 +138,29 @@ def insert_test_event(
     """Insert the sample event of a `webhook test`; return its row and id."""
     written = clock.text(now)
     event = _Event(f"evt_test_{secrets.token_hex(12)}", project_id, event_type, written, payload)
-    return _insert_event(conn, event, written, unmatched=False, test=True), event.id
-
-
-def _insert_event(
-    conn: sqlite3.Connection, event: _Event, created_at: str, *, unmatched: bool, test: bool = False
-) -> int:
     row = conn.execute(
-        "INSERT INTO events (id, project_id, event_type, occurred_at, created_at, body, unmatched, test) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            event.id,
-            event.project_id,
-            event.event_type,
-            event.occurred_at,
-            created_at,
-            event.body(event.occurred_at),
-            unmatched,
-            test,
-        ),
+        "INSERT INTO events (project_id, id, event_type, occurred_at, created_at, body, test) VALUES (?, ?, ?, ?, ?, ?, 1)",
+        (project_id, event.id, event_type, written, written, event.body(written)),
     )
-    return int(row.lastrowid or 0)
+    return int(row.lastrowid or 0), event.id
 
 
-def _matching_webhooks(conn: sqlite3.Connection, project_id: str, event_type: str) -> list[str]:
-    patterns = patterns_for(event_type)
-    marks = ", ".join("?" * len(patterns))
-    rows = conn.execute(
-        "SELECT DISTINCT w.id FROM webhooks w JOIN subscriptions s ON s.webhook_id = w.id "
-        f"WHERE w.project_id = ? AND w.deleted_at IS NULL AND s.pattern IN ({marks})",
-        (project_id, *patterns),
-    )
-    return [row[0] for row in rows]
+def _matching_webhooks(
+    conn: sqlite3.Connection, wanted: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return the webhooks that match each pair of project and event type, every one once."""
+    pairs = {(project, pattern) for project, event_type in wanted for pattern in patterns_for(event_type)}
+    subscribed: dict[tuple[str, str], list[str]] = {}
+    for project, pattern, webhook in read_rows(conn, _SUBSCRIBED, json.dumps(list(pairs))):
+        subscribed.setdefault((project, pattern), []).append(webhook)
+    return {
+        (project, event_type): tuple(
+            dict.fromkeys(
+                webhook for pattern in patterns_for(event_type) for webhook in subscribed.get((project, pattern), ())
+            )
+        )
+        for project, event_type in wanted
+    }
 
 
 def _read(row: OutboxRow) -> _Event | str:
@@ -155,15 +174,16 @@ def _read(row: OutboxRow) -> _Event | str:
         "occurred_at": row.occurred_at,
         "payload": row.payload,
     }
-    texts = {}
+    texts = []
     for column, value in named.items():
-        if b"\0" in value:
-            return f"{column} contains a NUL character"
         try:
-            texts[column] = value.decode("utf-8")
+            text = value if isinstance(value, str) else value.decode("utf-8")
         except UnicodeDecodeError as error:
             return f"{column} is not UTF-8 (byte {error.start})"
-    event = _Event(texts["event_id"], texts["project_id"], texts["event_type"], texts["occurred_at"], texts["payload"])
+        if "\0" in text:
+            return f"{column} contains a NUL character"
+        texts.append(text)
+    event = _Event(*texts)
     if not EVENT_ID_PATTERN.fullmatch(event.id):
         return "event_id must be 1 to 128 letters, digits, _, - or :"
     if not PROJECT_ID_PATTERN.fullmatch(event.project_id):

@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..model import MAX_PAYLOAD_BYTES, Misconfigured, Refused
-from .connection import connect, explain, patiently, transaction
+from .bulk import read_rows, write_rows
+from .connection import connect, explain, is_busy, patiently, transaction
 
 SCHEMA_VERSION = 1
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 _MAX_TEXT = 1024
-
-_UNREAD = f"""
-SELECT id, substr(CAST(event_id AS BLOB), 1, {_MAX_TEXT}), substr(CAST(project_id AS BLOB), 1, {_MAX_TEXT}),
-       substr(CAST(event_type AS BLOB), 1, {_MAX_TEXT}), substr(CAST(occurred_at AS BLOB), 1, {_MAX_TEXT}),
+_UNREAD = "fanned_out_at IS NULL AND rejected_reason IS NULL"
+_IS_OBJECT = f"""
+CASE WHEN length(CAST(payload AS BLOB)) > {MAX_PAYLOAD_BYTES} THEN 0
+     WHEN json_valid(payload) THEN json_type(payload) = 'object' ELSE 0 END
+"""
+_SIZES = f"""
+SELECT json_group_array(json_array(id, min(length(CAST(payload AS BLOB)), {MAX_PAYLOAD_BYTES})))
+FROM (SELECT id, payload FROM outbox WHERE {_UNREAD} ORDER BY id LIMIT ?)
+"""
+_ROWS = f"""
+SELECT json_group_array(json_array(
+    id, event_id, project_id, event_type, occurred_at, length(CAST(payload AS BLOB)),
+    CASE WHEN length(CAST(payload AS BLOB)) <= {MAX_PAYLOAD_BYTES} THEN payload END, {_IS_OBJECT},
+    max(length(event_id), length(project_id), length(event_type), length(occurred_at)) <= {_MAX_TEXT // 4}))
+FROM json_each(?) v CROSS JOIN outbox ON id = v.value WHERE {_UNREAD}
+"""
+_ROWS_AS_BYTES = f"""
+SELECT id, {
+    ", ".join(
+        f"substr(CAST({column} AS BLOB), 1, {_MAX_TEXT})"
+        for column in ("event_id", "project_id", "event_type", "occurred_at")
+    )
+},
        length(CAST(payload AS BLOB)),
-       CASE WHEN length(CAST(payload AS BLOB)) <= {MAX_PAYLOAD_BYTES} THEN CAST(payload AS BLOB) END,
-       CASE WHEN length(CAST(payload AS BLOB)) > {MAX_PAYLOAD_BYTES} THEN 0
-            WHEN json_valid(payload) THEN json_type(payload) = 'object' ELSE 0 END
-FROM outbox WHERE fanned_out_at IS NULL AND rejected_reason IS NULL ORDER BY id LIMIT ?
+       CASE WHEN length(CAST(payload AS BLOB)) <= {MAX_PAYLOAD_BYTES} THEN CAST(payload AS BLOB) END, {_IS_OBJECT}
+FROM outbox WHERE {_UNREAD} ORDER BY id LIMIT ?
+"""
+_MARK = f"""
+WITH answer (at, reason, id, event_id, payload) AS (VALUES {{rows}})
+UPDATE outbox SET fanned_out_at = answer.at, rejected_reason = answer.reason FROM answer
+WHERE outbox.id = answer.id AND outbox.fanned_out_at IS NULL
+AND substr(CAST(outbox.event_id AS BLOB), 1, {_MAX_TEXT}) = CAST(answer.event_id AS BLOB)
+AND (answer.payload IS NULL OR CAST(outbox.payload AS BLOB) = CAST(answer.payload AS BLOB))
 """
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """A row as its bytes stand in the outbox; `payload` is None when it is larger than an event may be."""
+    """A row of the outbox, its fields as text or, where one in the batch is not plain text, all as bytes.
+
+    `size` is that of the payload in bytes, which is None when it is larger than an event may be.
+    """
 
     id: int
-    event_id: bytes
-    project_id: bytes
-    event_type: bytes
-    occurred_at: bytes
+    event_id: str | bytes
+    project_id: str | bytes
+    event_type: str | bytes
+    occurred_at: str | bytes
     size: int
-    payload: bytes | None
+    payload: str | bytes | None
     is_object: bool
 
 
@@ -114,17 +143,24 @@ def read_unread(conn: sqlite3.Connection, limit: int) -> list[OutboxRow]:
     """Return rows that wait to be fanned out, at most `limit` and at most about 8 MiB of payload."""
 
     def read() -> list[OutboxRow]:
-        rows, size = [], 0
-        cursor = conn.execute(_UNREAD, (limit,))
-        cursor.row_factory = None
-        for fields in cursor:
-            row = OutboxRow(*fields)
-            rows.append(row)
-            size += len(row.payload or b"")
+        ids, size = [], 0
+        for row_id, bytes_of_payload in read_rows(conn, _SIZES, limit):
+            ids.append(row_id)
+            size += bytes_of_payload or 0
             if size > MAX_BATCH_BYTES:
                 break
-        cursor.close()
-        return rows
+        if not ids:
+            return []
+        try:
+            rows = read_rows(conn, _ROWS, json.dumps(ids))
+        except (sqlite3.Error, ValueError) as error:
+            if isinstance(error, sqlite3.Error) and is_busy(error):
+                raise
+            rows = []
+        if rows and all(row[-1] for row in rows):
+            return [OutboxRow(*row[:-1]) for row in rows]
+        # Something in it is no text, or far too long: constraint checks were off when it was inserted.
+        return [OutboxRow(*row) for row in conn.execute(_ROWS_AS_BYTES, (len(ids),))]
 
     return patiently(read)
 
@@ -132,18 +168,11 @@ def read_unread(conn: sqlite3.Connection, limit: int) -> list[OutboxRow]:
 def mark(conn: sqlite3.Connection, marks: Iterable[Mark], batch: int, now: str) -> None:
     """Write the daemon's answers into the rows; a row that changed since it was read is left to be read again."""
     with transaction(conn):
-        conn.executemany(
-            "UPDATE outbox SET fanned_out_at = ?, rejected_reason = ? WHERE id = ? AND fanned_out_at IS NULL "
-            f"AND substr(CAST(event_id AS BLOB), 1, {_MAX_TEXT}) = ? AND (? IS NULL OR CAST(payload AS BLOB) = ?)",
+        write_rows(
+            conn,
+            _MARK,
             [
-                (
-                    None if reason else now,
-                    reason,
-                    row.id,
-                    row.event_id,
-                    row.payload,
-                    row.payload,
-                )
+                (None if reason else now, reason, row.id, row.event_id, row.payload)
                 for row, reason in ((answer.row, answer.rejected_reason) for answer in marks)
             ],
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import clock
 from ..model import NotFound, Refused, Webhook
-from .fanout import delivery_id, insert_test_event
+from .fanout import delivery_ids, insert_test_event
 
 _SELECT = """
 SELECT w.id, w.project_id, w.url, w.description,
@@ -199,10 +199,11 @@ def request_test(conn: sqlite3.Connection, webhook_id: str, event_type: str, pay
     """Ask for one attempt of a sample event at this webhook alone, enabled or not; return the delivery's id."""
     webhook = get(conn, webhook_id)
     seq, event_id = insert_test_event(conn, webhook.project_id, event_type, payload, now)
-    new = delivery_id(now)
+    new = next(delivery_ids(now))
     written = clock.text(now)
     conn.execute(
-        "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, resend_requested_at, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, resend_requested_at, created_at, test) "
+        "VALUES (?, ?, ?, ?, ?, ?, 1)",
         (new, seq, event_id, webhook_id, written, written),
     )
     changed(conn)

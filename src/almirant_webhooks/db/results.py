@@ -1,0 +1,176 @@
+"""Results: how attempts ended, and what that makes of their deliveries. Called inside a transaction of the caller's."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from .. import clock
+from ..model import Outcome, Result, State, Trigger
+from ..retry import FREE_INTERRUPTIONS, Schedule
+from .bulk import read_rows, write_rows
+
+_IN_FLIGHT = """
+SELECT json_group_array(json_array(d.id, d.webhook_id, d.begun, d.state, d.next_attempt_at, d.resend_requested_at,
+                                   d.tries, d.interruptions, d.test))
+FROM json_each(?) v CROSS JOIN deliveries d ON d.id = v.value WHERE d.in_flight = 1
+"""
+_LEFT_OPEN = """
+SELECT json_group_array(json_array(d.id, d.webhook_id, d.begun, d.state, d.next_attempt_at, d.resend_requested_at,
+                                   d.tries, d.interruptions, d.test, a.trigger))
+FROM deliveries d JOIN attempts a ON a.delivery_id = d.id AND a.number = d.begun WHERE d.in_flight = 1
+"""
+_END_ATTEMPTS = """
+WITH ended (outcome, duration_ms, status_code, cause, headers, body, cut, delivery_id, number) AS (VALUES {rows})
+UPDATE attempts SET outcome = ended.outcome, duration_ms = ended.duration_ms, status_code = ended.status_code,
+    cause = ended.cause, response_headers = ended.headers, response_body = ended.body, response_body_cut = ended.cut
+FROM ended WHERE attempts.delivery_id = ended.delivery_id AND attempts.number = ended.number
+"""
+_SETTLE = """
+WITH settled (state, next_attempt_at, resend, tries, interruptions, number, id) AS (VALUES {rows})
+UPDATE deliveries SET state = settled.state, next_attempt_at = settled.next_attempt_at,
+    resend_requested_at = settled.resend, in_flight = 0, attempts = attempts + 1, tries = settled.tries,
+    interruptions = settled.interruptions, last_number = settled.number
+FROM settled WHERE deliveries.id = settled.id
+"""
+_COUNT_HOURS = """
+INSERT INTO webhook_hours (webhook_id, hour, succeeded, failed, duration_ms, longest_ms) VALUES {rows}
+ON CONFLICT (webhook_id, hour) DO UPDATE SET succeeded = succeeded + excluded.succeeded,
+    failed = failed + excluded.failed, duration_ms = duration_ms + excluded.duration_ms,
+    longest_ms = max(longest_ms, excluded.longest_ms)
+"""
+_COUNT_WEBHOOKS = """
+WITH news (id, success_at, failure_at, failing_since, failures) AS (VALUES {rows})
+UPDATE webhooks SET last_success_at = coalesce(news.success_at, last_success_at),
+    last_failure_at = coalesce(news.failure_at, last_failure_at),
+    failing_since = CASE WHEN news.success_at IS NULL THEN coalesce(webhooks.failing_since, news.failing_since)
+                         ELSE news.failing_since END,
+    failures_in_a_row = news.failures + CASE WHEN news.success_at IS NULL THEN failures_in_a_row ELSE 0 END
+FROM news WHERE webhooks.id = news.id
+"""
+
+
+class _Delivery(NamedTuple):
+    """A delivery whose attempt `begun` is in flight, as it stands before that attempt's end."""
+
+    id: str
+    webhook_id: str
+    begun: int
+    state: str
+    next_attempt_at: str | None
+    resend: str | None
+    tries: int
+    interruptions: int
+    test: int
+
+
+def record(conn: sqlite3.Connection, results: Sequence[Result], schedule: Schedule) -> int:
+    """Write how attempts ended and when the next ones are; return how many were dropped as their webhook is gone.
+
+    An attempt that is recorded already is left as it is.
+    """
+    asked = json.dumps([result.claim.delivery_id for result in results])
+    in_flight = {row[0]: _Delivery(*row) for row in read_rows(conn, _IN_FLIGHT, asked)}
+    kept: list[Result] = []
+    settled: list[tuple[object, ...]] = []
+    for result in results:
+        one = result.claim
+        delivery = in_flight.get(one.delivery_id)
+        if delivery is None or delivery.begun != one.number:
+            continue
+        del in_flight[one.delivery_id]
+        kept.append(result)
+        settled.append(_settle(delivery, schedule, one.trigger, result.outcome, result.finished_at, result.retry_after))
+    write_rows(conn, _END_ATTEMPTS, [_ending(result) for result in kept])
+    write_rows(conn, _SETTLE, settled)
+    _count(conn, [result for result in kept if result.outcome is not Outcome.INTERRUPTED])
+    return len(results) - len(kept)
+
+
+def interrupt_open(conn: sqlite3.Connection, schedule: Schedule, now: datetime) -> int:
+    """Record every attempt that a crash left open as interrupted; return how many. Called once, before the first claim."""
+    left: list[tuple[_Delivery, Trigger]] = [
+        (_Delivery(*row[:-1]), Trigger(row[-1])) for row in read_rows(conn, _LEFT_OPEN)
+    ]
+    cause = "the daemon stopped during this attempt"
+    write_rows(
+        conn,
+        _END_ATTEMPTS,
+        [(Outcome.INTERRUPTED, None, None, cause, None, None, 0, one.id, one.begun) for one, _ in left],
+    )
+    write_rows(
+        conn, _SETTLE, [_settle(one, schedule, trigger, Outcome.INTERRUPTED, now, None) for one, trigger in left]
+    )
+    return len(left)
+
+
+def _ending(result: Result) -> tuple[object, ...]:
+    headers = json.dumps(result.response_headers, ensure_ascii=False) if result.response_headers else None
+    return (
+        result.outcome,
+        result.duration_ms,
+        result.status_code,
+        result.cause,
+        headers,
+        result.response_body or None,
+        result.body_cut,
+        result.claim.delivery_id,
+        result.claim.number,
+    )
+
+
+def _settle(
+    delivery: _Delivery,
+    schedule: Schedule,
+    trigger: Trigger,
+    outcome: Outcome,
+    finished_at: datetime,
+    retry_after: float | None,
+) -> tuple[object, ...]:
+    """Turn one outcome into the delivery's state, schedule and counts: the table of the contract's section 4."""
+    _, _, number, state, next_attempt_at, resend, tries, interruptions, test = delivery
+    interrupted = outcome is Outcome.INTERRUPTED
+    interruptions += interrupted
+    free = interrupted and interruptions <= FREE_INTERRUPTIONS
+    if trigger is Trigger.MANUAL and not free:
+        resend = None
+    if outcome is Outcome.SUCCESS:
+        state, next_attempt_at = State.SUCCEEDED, None
+        tries += trigger is Trigger.SCHEDULED
+    elif trigger is Trigger.SCHEDULED and state == State.PENDING:
+        if free:
+            next_attempt_at = clock.text(finished_at)
+        else:
+            tries += 1
+            later = schedule.next_attempt_at(tries, finished_at, retry_after)
+            next_attempt_at = clock.text(later) if later else None
+            state = State.PENDING if later else State.FAILED
+    elif trigger is Trigger.SCHEDULED:
+        tries += not free
+    elif test and not free and state == State.PENDING:
+        state = State.FAILED
+    return (state, next_attempt_at, resend, tries, interruptions, number, delivery.id)
+
+
+def _count(conn: sqlite3.Connection, results: Iterable[Result]) -> None:
+    """Add attempts to their webhooks' hours and to what is known of their last success and failures."""
+    hours: dict[tuple[str, str], list[int]] = {}
+    news: dict[str, list[Any]] = {}
+    for result in results:
+        one = result.claim
+        started_at = clock.text(one.started_at)
+        succeeded = result.outcome is Outcome.SUCCESS
+        hour = hours.setdefault((one.webhook_id, started_at[:13]), [0, 0, 0, 0])
+        hour[0 if succeeded else 1] += 1
+        hour[2] += result.duration_ms
+        hour[3] = max(hour[3], result.duration_ms)
+        success_at, failure_at, since, failures = news.get(one.webhook_id, (None, None, None, 0))
+        if succeeded:
+            news[one.webhook_id] = [started_at, failure_at, None, 0]
+        else:
+            news[one.webhook_id] = [success_at, started_at, since or started_at, failures + 1]
+    write_rows(conn, _COUNT_HOURS, [(*key, *counts) for key, counts in hours.items()])
+    write_rows(conn, _COUNT_WEBHOOKS, [(webhook, *values) for webhook, values in news.items()])
