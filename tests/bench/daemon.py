@@ -1,0 +1,143 @@
+"""The daemon as an operator runs it, a process of its own, and what is read of it while it runs and afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from almirant_webhooks import clock
+from almirant_webhooks.db import webhooks
+from almirant_webhooks.db.connection import open_database, transaction
+from almirant_webhooks.db.migrate import migrate
+
+from .nginx import free_port
+
+PAYLOAD = '{"workItem": {"id": "wi_1", "title": "' + "x" * 930 + '"}}'
+
+
+@dataclass
+class Bench:
+    """A folder with a database, and the daemon on it."""
+
+    folder: Path
+    options: str = ""
+
+    def __post_init__(self) -> None:
+        self.database = self.folder / "hooks.db"
+        self.port = free_port()
+        migrate(self.database, None)
+
+    def add_webhooks(self, url: str, count: int, *, projects: int | None = None, project: str = "proj") -> list[str]:
+        """Create webhooks, each in a project of its own unless `projects` says how many there are."""
+        conn = open_database(self.database)
+        made = []
+        with transaction(conn):
+            for number in range(count):
+                webhook = webhooks.create(
+                    conn,
+                    project_id=f"{project}_{number % (projects or count)}",
+                    url=f"{url}/{project}/{number}",
+                    events=["*"],
+                    secret="s" * 20,
+                    description="",
+                    limit=count,
+                    now=clock.now(),
+                )
+                made.append(webhook.id)
+        conn.close()
+        return made
+
+    def insert(self, count: int, *, projects: int, project: str = "proj") -> None:
+        """Insert events of 1 KB, in turn over the projects, as a producer does."""
+        conn = sqlite3.connect(self.database, timeout=30)
+        with conn:
+            conn.executemany(
+                "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'work_item.created', ?)",
+                ((f"{project}_{number % projects}", PAYLOAD) for number in range(count)),
+            )
+        conn.close()
+
+    @contextmanager
+    def running(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Run `almirant-webhooks serve`; yields once it is ready."""
+        config = self.folder / "config.toml"
+        config.write_text(
+            f'database.path = "{self.database}"\nadmin.listen = "127.0.0.1:{self.port}"\n'
+            f'log.level = "warning"\negress.allow_localhost = true\n{self.options}\n'
+        )
+        program = Path(sys.executable).with_name("almirant-webhooks")
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        process = subprocess.Popen([program, "serve", "--config", config], env=environment)
+        try:
+            self._wait_until_ready(process)
+            yield process
+        finally:
+            process.terminate()
+            process.wait(30)
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        while True:
+            if process.poll() is not None:
+                raise SystemExit("The daemon did not start.")
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5):
+                    return
+            except OSError:
+                time.sleep(0.02)
+
+    def read(self, query: str, *values: object) -> tuple[Any, ...]:
+        """Return the first row of a query."""
+        conn = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30)
+        try:
+            return tuple(conn.execute(query, values).fetchone())
+        finally:
+            conn.close()
+
+    def wait_until(self, query: str, *values: object, within: float = 900) -> None:
+        """Wait until the first column of a query is true."""
+        deadline = time.monotonic() + within
+        while not self.read(query, *values)[0]:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"Not within {within} s: {query}")
+            time.sleep(0.2)
+
+    def clear(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+CHECK = """
+SELECT count(*) FROM attempts WHERE outcome = 'success' AND status_code = 200 AND duration_ms IS NOT NULL
+AND json_array_length(request_headers) >= 14 AND json_array_length(response_headers) >= 3 AND response_body = ?
+"""
+
+
+def check_rows(bench: Bench, expected: int) -> None:
+    """Refuse a run whose log is not whole: headers, body, status and duration of every attempt."""
+    found = bench.read(CHECK, b"thanks\n")[0]
+    if found != expected:
+        raise SystemExit(f"{found} attempts are recorded as a whole, not {expected}: this run does not count.")
+
+
+def rss_mb(pid: int) -> float:
+    """Return the resident memory of a process in MB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
