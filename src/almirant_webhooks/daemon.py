@@ -26,12 +26,14 @@ from .egress import Policy
 from .event_types import CATALOGUE
 from .fairness import Shares
 from .heartbeat import Heartbeat
+from .intake import Intake
 from .metrics import Metrics
 from .model import Misconfigured, Refused
 from .pruner import Pruner
 from .retry import Schedule
 from .sender import Sender
 from .settings import Settings
+from .troubles import Troubles
 from .watcher import Watcher
 from .web.health import make_app
 
@@ -89,15 +91,24 @@ class Daemon:
         )
         await sender.start()
         self._closing.push_async_callback(sender.close)
+        troubles = Troubles(self.metrics)
         self.dispatcher = dispatcher = Dispatcher(
             database,
-            outbox_worker,
             sender,
             self.metrics,
+            troubles,
             Schedule(settings.delivery.retry_schedule),
             Shares(settings.delivery.concurrency, settings.delivery.concurrency_per_webhook),
+        )
+        self.intake = Intake(
+            database,
+            outbox_worker,
+            self.metrics,
+            troubles,
+            first_wait=settings.delivery.retry_schedule[0],
             poll_interval=settings.outbox.poll_interval.total_seconds(),
             known_types=frozenset((*CATALOGUE, *settings.events.extra_types)),
+            due=dispatcher.due,
         )
         interrupted = await dispatcher.recover(clock.now())
         files = [database_path.resolve(), (outbox_path or database_path).resolve()]
@@ -110,11 +121,10 @@ class Daemon:
             failing=lambda: dispatcher.failing,
         )
         self._run("heartbeat", self._heartbeat.run())
-        self._run("fan out", dispatcher.run_fan_out())
-        self._run("claim", dispatcher.run_claim())
-        self._run("record", dispatcher.run_record())
-        self._run("watch", Watcher(files, dispatcher.look).run())
-        self._run("look", self._look_regularly(dispatcher))
+        self._run("fan out", self.intake.run())
+        self._run("claim and record", dispatcher.run())
+        self._run("watch", Watcher(files, self._look).run())
+        self._run("look", self._look_regularly())
         self._run("prune", pruner.run())
         self._run("guard", self._guard())
         self._not_ready = None
@@ -164,11 +174,15 @@ class Daemon:
             self._fault = self._fault or error
             self._ended.set()
 
-    async def _look_regularly(self, dispatcher: Dispatcher) -> None:
+    async def _look(self) -> None:
+        await self.intake.look()
+        await self.dispatcher.look()
+
+    async def _look_regularly(self) -> None:
         while True:
             await asyncio.sleep(self.settings.outbox.poll_interval.total_seconds())
             with contextlib.suppress(sqlite3.Error):
-                await dispatcher.look()
+                await self._look()
 
     async def _guard(self) -> None:
         """Stop when a file was deleted or replaced: SQLite would go on writing into what nobody can open any more."""
@@ -194,6 +208,7 @@ class Daemon:
         """Claim nothing more, let what is in flight finish within the time limit and 2 s, close; raises what a part died of."""
         self._not_ready = "stopping"
         systemd.notify("STOPPING=1")
+        self.intake.stop()
         self.dispatcher.stop()
         finishing = asyncio.create_task(self.dispatcher.finish(self.settings.delivery.timeout.total_seconds() + GRACE))
         forced = asyncio.create_task(self._forced.wait())

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 EVENT_ID_PATTERN = re.compile(r"[A-Za-z0-9_:-]{1,128}")
 PROJECT_ID_PATTERN = re.compile(r"[!-~]{1,128}")
@@ -73,8 +74,7 @@ class Webhook:
     secret: str
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """One attempt that is recorded as begun: all that the sender needs to make its request."""
 
     delivery_id: str
@@ -91,8 +91,7 @@ class Claim:
     headers: Headers
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What became of one attempt. `duration_ms` runs to the end of the answer's head; `retry_after` is in seconds."""
 
     claim: Claim

@@ -38,13 +38,14 @@ keys = lru_cache(maxsize=4096)(verify.keys)
 
 
 @lru_cache(maxsize=4096)
-def _host(url: str) -> str:
+def host(url: str) -> str:
+    """Return the host of a URL as the header `Host` has it, with a port that is not the scheme's own."""
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    if ":" in host:
-        host = f"[{host}]"
+    name = parts.hostname or ""
+    if ":" in name:
+        name = f"[{name}]"
     default = {"https": 443, "http": 80}.get(parts.scheme)
-    return host if parts.port in (None, default) else f"{host}:{parts.port}"
+    return name if parts.port in (None, default) else f"{name}:{parts.port}"
 
 
 def signature(body: bytes, secret: str) -> str:
@@ -72,7 +73,7 @@ def request_headers(
     """Return every header of an attempt's request, in the order in which they are sent."""
     timestamp = int(started_at.timestamp())
     headers: Headers = (
-        ("Host", _host(url)),
+        ("Host", host(url)),
         ("Accept", "*/*"),
         ("Accept-Encoding", "identity"),
         ("User-Agent", USER_AGENT),

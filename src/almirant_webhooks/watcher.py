@@ -11,6 +11,8 @@ from asyncinotify import Inotify, Mask
 # The write is seen before its commit is, so a look that finds nothing is repeated a little later (seconds).
 LOOKS = (0.0, 0.001, 0.003, 0.010, 0.030)
 
+REST = 0.002
+
 
 class Watcher:
     """Calls `look` a few times whenever one of the files is written to, by whichever process.
@@ -37,6 +39,8 @@ class Watcher:
             async for event in inotify:
                 if str(event.name) in self._names:
                     self._written.set()
+                # Our own commits are seen too, in hundreds of writes; those that wait meanwhile become one event.
+                await asyncio.sleep(REST)
 
     async def _look_around(self) -> None:
         while True:

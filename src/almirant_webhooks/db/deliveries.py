@@ -94,7 +94,14 @@ def claim(conn: sqlite3.Connection, wanted: Mapping[str, int], now: datetime) ->
         conn,
         _BEGIN_ATTEMPTS,
         [
-            (one.delivery_id, one.number, one.trigger, written, one.url, json.dumps(one.headers, ensure_ascii=False))
+            (
+                one.delivery_id,
+                one.number,
+                one.trigger.value,
+                written,
+                one.url,
+                json.dumps(one.headers, ensure_ascii=False),
+            )
             for one in claims
         ],
     )

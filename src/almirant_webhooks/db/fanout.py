@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from .. import clock
 from ..event_types import is_well_formed, patterns_for
@@ -56,8 +57,7 @@ class FanOut:
         return [answer for answer in self.marks if answer.rejected_reason]
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
+class _Event(NamedTuple):
     id: str
     project_id: str
     event_type: str
@@ -104,7 +104,7 @@ def fan_out(conn: sqlite3.Connection, rows: Sequence[OutboxRow], first_wait: tim
         known[key] = (event.event_type, event.occurred_at, body)
         webhooks = matching.get((event.project_id, event.event_type), ())
         seq += 1
-        new.append((seq, *key, event.event_type, event.occurred_at, written, body, not webhooks))
+        new.append((seq, *key, event.event_type, event.occurred_at, written, body, int(not webhooks)))
         deliveries += [(next(ids), seq, event.id, webhook, first, written) for webhook in webhooks]
         done.marks.append(Mark(row, None))
         done.unmatched += not webhooks

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..model import MAX_PAYLOAD_BYTES, Misconfigured, Refused
 from .bulk import read_rows, write_rows
@@ -51,8 +51,7 @@ AND (answer.payload IS NULL OR CAST(outbox.payload AS BLOB) = CAST(answer.payloa
 """
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
+class OutboxRow(NamedTuple):
     """A row of the outbox, its fields as text or, where one in the batch is not plain text, all as bytes.
 
     `size` is that of the payload in bytes, which is None when it is larger than an event may be.
@@ -68,8 +67,7 @@ class OutboxRow:
     is_object: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """The daemon's answer to one row: taken, or rejected with a reason."""
 
     row: OutboxRow

@@ -99,7 +99,7 @@ def interrupt_open(conn: sqlite3.Connection, schedule: Schedule, now: datetime) 
     write_rows(
         conn,
         _END_ATTEMPTS,
-        [(Outcome.INTERRUPTED, None, None, cause, None, None, 0, one.id, one.begun) for one, _ in left],
+        [(Outcome.INTERRUPTED.value, None, None, cause, None, None, 0, one.id, one.begun) for one, _ in left],
     )
     write_rows(
         conn, _SETTLE, [_settle(one, schedule, trigger, Outcome.INTERRUPTED, now, None) for one, trigger in left]
@@ -110,13 +110,13 @@ def interrupt_open(conn: sqlite3.Connection, schedule: Schedule, now: datetime) 
 def _ending(result: Result) -> tuple[object, ...]:
     headers = json.dumps(result.response_headers, ensure_ascii=False) if result.response_headers else None
     return (
-        result.outcome,
+        result.outcome.value,
         result.duration_ms,
         result.status_code,
         result.cause,
         headers,
         result.response_body or None,
-        result.body_cut,
+        int(result.body_cut),
         result.claim.delivery_id,
         result.claim.number,
     )
@@ -138,7 +138,7 @@ def _settle(
     if trigger is Trigger.MANUAL and not free:
         resend = None
     if outcome is Outcome.SUCCESS:
-        state, next_attempt_at = State.SUCCEEDED, None
+        state, next_attempt_at = State.SUCCEEDED.value, None
         tries += trigger is Trigger.SCHEDULED
     elif trigger is Trigger.SCHEDULED and state == State.PENDING:
         if free:
@@ -147,11 +147,11 @@ def _settle(
             tries += 1
             later = schedule.next_attempt_at(tries, finished_at, retry_after)
             next_attempt_at = clock.text(later) if later else None
-            state = State.PENDING if later else State.FAILED
+            state = (State.PENDING if later else State.FAILED).value
     elif trigger is Trigger.SCHEDULED:
         tries += not free
     elif test and not free and state == State.PENDING:
-        state = State.FAILED
+        state = State.FAILED.value
     return (state, next_attempt_at, resend, tries, interruptions, number, delivery.id)
 
 
