@@ -7,7 +7,7 @@ import importlib
 
 from .table import show
 
-PARTS = ("throughput",)
+PARTS = ("throughput", "latency")
 
 
 def main() -> None:

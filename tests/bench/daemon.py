@@ -75,7 +75,7 @@ class Bench:
             f'database.path = "{self.database}"\nadmin.listen = "127.0.0.1:{self.port}"\n'
             f'log.level = "warning"\negress.allow_localhost = true\n{self.options}\n'
         )
-        program = Path(sys.executable).with_name(os.environ.get("AWPROG", "almirant-webhooks"))
+        program = Path(sys.executable).with_name("almirant-webhooks")
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         process = subprocess.Popen([program, "serve", "--config", config], env=environment)
         try:

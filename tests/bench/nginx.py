@@ -66,7 +66,7 @@ def nginx(folder: Path) -> Iterator[Nginx]:
     (folder / "nginx.conf").write_text(_CONF.format(folder=folder, http=http, tls=tls))
     running = subprocess.Popen([program, "-c", folder / "nginx.conf", "-e", folder / "error.log"])
     try:
-        _wait_for(http)
+        wait_for(http)
         yield Nginx(f"http://127.0.0.1:{http}", f"https://127.0.0.1:{tls}", folder / "ca.pem")
     finally:
         running.terminate()
@@ -80,10 +80,11 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def _wait_for(port: int) -> None:
+def wait_for(port: int) -> None:
+    """Wait until somebody listens on a port of loopback."""
     for _ in range(1000):
         with socket.socket() as one:
             if one.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.01)
-    raise SystemExit("nginx did not start")
+    raise SystemExit(f"Nobody listens on port {port}.")

@@ -12,7 +12,7 @@ from typing import TypeVar
 from ..model import Misconfigured, Refused
 
 APPLICATION_ID = 0x616C6D77  # "almw" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 WAIT = 5.0
 
 T = TypeVar("T")

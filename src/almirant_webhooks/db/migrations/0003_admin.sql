@@ -1,0 +1,1 @@
+-- What admins and operators need beside the deliveries themselves.

@@ -1,0 +1,44 @@
+"""A producer in a process of its own: an INSERT at a steady rate, each commit's time noted."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .daemon import PAYLOAD
+
+
+def produce(outbox: str, project: str, count: int, interval: float) -> None:
+    """Insert, and print each event's id with the monotonic time of its commit."""
+    conn = sqlite3.connect(outbox, timeout=30, isolation_level=None)
+    begin = time.monotonic()
+    for number in range(count):
+        time.sleep(max(0.0, begin + number * interval - time.monotonic()))
+        row = conn.execute(
+            "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'work_item.created', ?) RETURNING event_id",
+            (project, PAYLOAD),
+        ).fetchone()
+        print(row[0], time.monotonic(), flush=True)
+
+
+@contextmanager
+def producing(outbox: Path, project: str, *, count: int, interval: float) -> Iterator[dict[str, float]]:
+    """Run a producer; when the block ends, wait for it and fill in what it committed and when."""
+    committed: dict[str, float] = {}
+    command = [sys.executable, "-m", "tests.bench.producer", str(outbox), project, str(count), str(interval)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        yield committed
+    finally:
+        for line in process.communicate()[0].splitlines():
+            event, moment = line.split()
+            committed[event] = float(moment)
+
+
+if __name__ == "__main__":
+    produce(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
