@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from aiohttp import web
 from almirant_webhooks.config import PREFIX
 
 from .service import Service
+from .shell import Shell
+from .steps import Steps
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +99,19 @@ async def service_anywhere(tmp_path: Path, outbox_place: tuple[str, Path | None]
         there.make_application("WAL" if "WAL" in place else "DELETE")
     yield there
     await there.close()
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """A directory with a configuration and a database, where commands are run."""
+    made = Shell(tmp_path)
+    made.ours("migrate")
+    return made
+
+
+@pytest.fixture
+def steps(tmp_path: Path) -> Iterator[Steps]:
+    """A database on which the steps of an event's way are called one by one."""
+    made = Steps(tmp_path / "steps.db")
+    yield made
+    made.close()

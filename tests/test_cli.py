@@ -12,56 +12,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from almirant_webhooks import verify
-from almirant_webhooks.cli import main
 from almirant_webhooks.cli.output import print_table, safe
 from almirant_webhooks.cli.root import COMMANDS
 
 from .conftest import Receiver
 from .service import SECRET, Service
+from .shell import Shell
 
 COMMAND = str(Path(sys.executable).parent / "almirant-webhooks")
-
-
-class Shell:
-    """A directory with a configuration, where commands are run."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.config = folder / "config.toml"
-        self.config.write_text(
-            f'[database]\npath = "{folder}/log.db"\n[egress]\nallow_localhost = true\n[admin]\nlisten = ""\n'
-        )
-
-    def run(self, *words: str, code: int = 0, given: str | bytes = "") -> str:
-        """Run a command; hold its exit code, and that no traceback was printed; return what it printed.
-
-        Inside this process, from the entry point on: a hundred new processes would take minutes.
-        """
-        with CliRunner().isolation(input=given) as (out, err, _), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["almirant-webhooks", *words])
-            patch.chdir(self.folder)
-            with pytest.raises(SystemExit) as end:
-                main()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            printed, said = out.getvalue().decode(), err.getvalue().decode()
-        assert (end.value.code or 0) == code, (words, printed, said)
-        assert "Traceback" not in said
-        return printed if code == 0 else printed + said
-
-    def ours(self, *words: str, code: int = 0, given: str | bytes = "") -> str:
-        """Run a command with the configuration."""
-        return self.run(*words, "--config", str(self.config), code=code, given=given)
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    made = Shell(tmp_path)
-    made.ours("migrate")
-    return made
 
 
 def test_a_webhook_is_created_listed_changed_and_deleted(shell: Shell) -> None:

@@ -98,7 +98,7 @@ def test_every_header_is_named_and_sent() -> None:
     """The receivers' page has each header that is ours."""
     headers = signing.request_headers(
         url="https://example.com/in", secret=SECRET, body=b"{}", delivery_id="dlv_1", event_type="lead.created",
-        number=1, started_at=clock.now(), test=True,
+        number=1, started_at=clock.now(), test=True, next_secret=SECRET,
     )  # fmt: skip
     sent = {name.lower() for name, _ in headers}
     named = {name.lower() for name in re.findall(r"`((?:X-Almirant|webhook)-[A-Za-z-]+)`", ALL)}

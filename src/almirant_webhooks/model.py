@@ -12,6 +12,9 @@ EVENT_ID_PATTERN = re.compile(r"[A-Za-z0-9_:-]{1,128}")
 PROJECT_ID_PATTERN = re.compile(r"[!-~]{1,128}")
 MAX_PAYLOAD_BYTES = 256 * 1024
 
+# Who did something, as the audit trail names them; the commands give the system user instead.
+OPERATOR = "operator"
+
 Headers = tuple[tuple[str, str], ...]
 
 
@@ -61,7 +64,7 @@ class Misconfigured(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A configured receiver of one project."""
+    """A configured receiver of one project; its secret is here at its creation alone."""
 
     id: str
     project_id: str
@@ -71,7 +74,15 @@ class Webhook:
     enabled: bool
     created_at: str
     updated_at: str
-    secret: str
+    secret: str = ""
+
+
+class Secrets(NamedTuple):
+    """A webhook's secrets at one time: `current` signs; `next` will after a switch to come; `last` did before one."""
+
+    current: str
+    next: str | None = None
+    last: str | None = None
 
 
 class Claim(NamedTuple):

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from . import clock
-from .db import deliveries, outbox
+from .db import deliveries, outbox, rotation
 from .db.worker import Worker
 
 STEP = 200
@@ -21,7 +21,7 @@ log = structlog.get_logger("almirant_webhooks")
 
 
 class Pruner:
-    """Erases deleted webhooks, cancels what was held too long, and prunes outbox rows that were taken long ago."""
+    """Erases deleted webhooks, settles changes of secrets, cancels what was held too long, and prunes outbox rows that were taken long ago."""
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class Pruner:
         """Do one small step of each kind; tell whether there may be more to do."""
         erased = await self._database.write(deliveries.erase_deleted, STEP)
         cancelled = await self._database.write(deliveries.cancel_held, now - self._held, STEP)
+        await self._database.write(rotation.settle, now)
         pruned = await self._outbox.write(outbox.prune, clock.text(now - self._taken), STEP)
         if cancelled:
             log.info("held deliveries cancelled", deliveries=cancelled)

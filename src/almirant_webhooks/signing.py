@@ -5,20 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
+from secrets import token_bytes
 from urllib.parse import urlsplit
 
-from . import verify
-from .model import Headers, Refused
+from . import clock, verify
+from .model import Headers, Refused, Secrets
 
 USER_AGENT = "Almirant-Webhooks/1.0"
+# How long after a switch `webhook-signature` goes on to carry the signature of the secret before it.
+OVERLAP = timedelta(hours=24)
 
 
 def generate_secret() -> str:
     """Return a new secret: `whsec_` and base64 of 32 random bytes."""
-    return verify.PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+    return verify.PREFIX + base64.b64encode(token_bytes(32)).decode()
 
 
 def check_secret(text: str) -> str:
@@ -32,6 +34,15 @@ def check_secret(text: str) -> str:
     if not 16 <= size <= 256:
         raise Refused(f"A secret must have 16 to 256 bytes; this one has {size}.", "secret")
     return text
+
+
+def secrets_at(secret: str, next_secret: str | None, switch_at: str | None, *, now: datetime) -> Secrets:
+    """Tell which secrets sign now, from a webhook's columns; a restart or a step that was missed changes nothing."""
+    if next_secret is None or switch_at is None:
+        return Secrets(secret)
+    if now < clock.parse(switch_at):
+        return Secrets(secret, next=next_secret)
+    return Secrets(next_secret, last=secret if now < clock.parse(switch_at) + OVERLAP else None)
 
 
 keys = lru_cache(maxsize=4096)(verify.keys)
@@ -69,9 +80,17 @@ def request_headers(
     number: int,
     started_at: datetime,
     test: bool,
+    next_secret: str | None = None,
+    last_secret: str | None = None,
 ) -> Headers:
-    """Return every header of an attempt's request, in the order in which they are sent."""
+    """Return every header of an attempt's request, in the order in which they are sent.
+
+    `webhook-signature` carries the signatures of a next and a last secret too, as Standard Webhooks has it.
+    """
     timestamp = int(started_at.timestamp())
+    standard = " ".join(
+        standard_signature(body, one, delivery_id, timestamp) for one in (secret, next_secret, last_secret) if one
+    )
     headers: Headers = (
         ("Host", host(url)),
         ("Accept", "*/*"),
@@ -86,6 +105,8 @@ def request_headers(
         ("X-Almirant-Attempt", str(number)),
         ("webhook-id", delivery_id),
         ("webhook-timestamp", str(timestamp)),
-        ("webhook-signature", standard_signature(body, secret, delivery_id, timestamp)),
+        ("webhook-signature", standard),
     )
+    if next_secret is not None:
+        headers += (("X-Almirant-Signature-Next", signature(body, next_secret)),)
     return (*headers, ("X-Almirant-Test", "1")) if test else headers

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 
-from . import egress, event_types, signing
+from . import clock, egress, event_types, signing
 from .model import Refused, check_project_id
 from .settings import Settings
 
 MAX_DESCRIPTION = 500
+LONGEST_SWITCH = timedelta(days=30)
 
 
 def policy(settings: Settings) -> egress.Policy:
@@ -38,6 +40,17 @@ def events(patterns: Iterable[str], settings: Settings) -> tuple[str, ...]:
 def secret(text: str | None) -> str:
     """Return the own secret if it can be used, a new one for None, or raise `Refused`."""
     return signing.generate_secret() if text is None else signing.check_secret(text)
+
+
+def switch_after(text: str) -> timedelta:
+    """Return how long from now a new secret begins to sign, 30 days at most, or raise `Refused`."""
+    try:
+        span = clock.duration(text)
+    except ValueError as error:
+        raise Refused(f"{error}.", "switch_after") from None
+    if span > LONGEST_SWITCH:
+        raise Refused(f"A switch is at most {clock.show_duration(LONGEST_SWITCH)} away.", "switch_after")
+    return span
 
 
 def project_id(text: str) -> str:

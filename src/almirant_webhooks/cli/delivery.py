@@ -11,7 +11,7 @@ from .. import clock
 from ..db import deliveries, log
 from ..model import State
 from ..settings import Settings
-from .options import Time, as_json, config, reading, writing
+from .options import Time, actor, as_json, config, reading, writing
 from .output import print_fields, print_json, print_table, safe, safe_lines, say
 from .waiting import wait_for_attempt
 
@@ -109,7 +109,7 @@ def _print_attempt(attempt: dict[str, Any]) -> None:
 def resend(settings: Settings, delivery_id: str, wait: bool, as_json: bool) -> None:
     """Make one more attempt as soon as none is in flight, whatever the delivery's state."""
     with writing(settings) as conn:
-        asked = deliveries.request_resend(conn, delivery_id, clock.now())
+        asked = deliveries.request_resend(conn, delivery_id, clock.now(), actor=actor())
     if not asked:
         say(f"A resend of {delivery_id} waits already; nothing more was asked.")
     if wait:

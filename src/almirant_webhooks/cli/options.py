@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ from ..db.connection import open_database, open_reader, transaction
 from ..model import Misconfigured
 from ..settings import Settings
 
+_NO_LOGIN = 2**32 - 1  # of a service, or where logins are not tracked (proc(5), loginuid)
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def _load(_: click.Context, __: click.Parameter, value: str | None) -> Settings:
     settings = load(value)
+    actor()  # before the user changes
     become_owner(settings)
     return settings
 
@@ -58,6 +62,19 @@ class Time(click.ParamType[datetime]):
             self.fail(f"{value!r} is out of range", param, ctx)
         except ValueError as error:
             self.fail(f"{error}, or as how long ago: 2h", param, ctx)
+
+
+@cache
+def actor() -> str:
+    """Return who runs the command, as the audit trail names it: the system user, and who logged in before `sudo`."""
+    user = _user_name(os.getuid())
+    try:
+        login = int(Path("/proc/self/loginuid").read_text())
+    except (OSError, ValueError):
+        login = _NO_LOGIN
+    if login in (_NO_LOGIN, os.getuid()):
+        return f"user {user}"
+    return f"user {_user_name(login)} as {user}"
 
 
 def become_owner(settings: Settings) -> None:

@@ -15,6 +15,7 @@ COMMANDS = {
     "webhook": ("webhook:webhook", "Create, list and change webhooks."),
     "event": ("event:event", "Send events and ask what became of them."),
     "delivery": ("delivery:delivery", "Read the delivery log and resend."),
+    "audit": ("trail:audit", "List who changed, revealed or resent what."),
     "listen": ("receiver:listen", "Run a local receiver that verifies and prints what arrives."),
     "sign": ("receiver:sign", "Print the signature of a body."),
     "verify": ("receiver:verify", "Check the signature of a body."),

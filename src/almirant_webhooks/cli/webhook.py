@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 import click
 
 from .. import clock, validation
-from ..db import webhooks
+from ..db import rotation, webhooks
 from ..event_types import CATALOGUE, check_event_type, patterns_for, sample_payload
 from ..model import Refused, Webhook
 from ..settings import Settings
-from .options import as_json, config, reading, writing
+from .options import actor, as_json, config, reading, writing
 from .output import print_fields, print_json, print_table, say
 from .waiting import wait_for_attempt
 
@@ -64,7 +65,7 @@ def create(
         "limit": settings.limits.webhooks_per_project,
     }
     with writing(settings) as conn:
-        made = webhooks.create(conn, **values, now=clock.now())
+        made = webhooks.create(conn, **values, now=clock.now(), actor=actor())
     if as_json:
         print_json(asdict(made))
     else:
@@ -88,15 +89,23 @@ def list_(settings: Settings, project: str | None, as_json: bool) -> None:
 
 @webhook.command()
 @click.argument("webhook_id")
+@click.option("--secret", "with_secret", is_flag=True, help="Show the secret too; who looked is written down.")
 @as_json
 @config
-def show(settings: Settings, webhook_id: str, as_json: bool) -> None:
+def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) -> None:
     """Show a webhook and how its deliveries stand."""
+    now = clock.now()
     with reading(settings) as conn:
         found = webhooks.get(conn, webhook_id)
         (health,) = webhooks.health(conn, webhook_id)
-    fields = {**_public(found), **{name: value for name, value in health.items() if name != "webhook_id"}}
-    fields["enabled"] = found.enabled
+        fields = {**_public(found), **{name: value for name, value in health.items() if name != "webhook_id"}}
+        fields["enabled"] = found.enabled
+        fields |= rotation.state(conn, webhook_id, now) or {}
+    if with_secret:
+        with writing(settings) as conn:
+            secrets = rotation.reveal(conn, webhook_id, actor=actor(), now=now)
+        fields["secret"] = secrets.current
+        fields |= {"next_secret": secrets.next} if secrets.next else {}
     if as_json:
         print_json(fields)
     else:
@@ -107,7 +116,7 @@ def show(settings: Settings, webhook_id: str, as_json: bool) -> None:
 @click.argument("webhook_id")
 @click.option("--url", help="A new URL.")
 @click.option("--event", "events", multiple=True, help="New subscriptions, in place of all it has. Repeatable.")
-@click.option("--secret", help="A new secret, used from the next attempt on.")
+@click.option("--secret", help="A new secret, used from the next attempt on; see rotate-secret for a gentler change.")
 @click.option("--description", help="A new description.")
 @as_json
 @config
@@ -130,7 +139,7 @@ def update(
         "description": None if description is None else validation.description(description),
     }
     with writing(settings) as conn:
-        changed = webhooks.update(conn, webhook_id, **changes, now=clock.now())
+        changed = webhooks.update(conn, webhook_id, **changes, now=clock.now(), actor=actor())
     _print_changed(changed, "updated", as_json=as_json)
 
 
@@ -149,7 +158,7 @@ def _print_changed(one: Webhook, what: str, *, as_json: bool) -> None:
 def enable(settings: Settings, webhook_id: str, discard_held: bool, as_json: bool) -> None:
     """Enable a webhook; what is held is sent, or discarded."""
     with writing(settings) as conn:
-        held = webhooks.enable(conn, webhook_id, discard_held=discard_held, now=clock.now())
+        held = webhooks.enable(conn, webhook_id, discard_held=discard_held, now=clock.now(), actor=actor())
         changed = webhooks.get(conn, webhook_id)
     _print_changed(
         changed, f"enabled; {held} held deliveries {'discarded' if discard_held else 'go on'}", as_json=as_json
@@ -163,7 +172,7 @@ def enable(settings: Settings, webhook_id: str, discard_held: bool, as_json: boo
 def disable(settings: Settings, webhook_id: str, as_json: bool) -> None:
     """Disable a webhook: its deliveries are held until it is enabled."""
     with writing(settings) as conn:
-        webhooks.disable(conn, webhook_id, clock.now())
+        webhooks.disable(conn, webhook_id, clock.now(), actor=actor())
         changed = webhooks.get(conn, webhook_id)
     _print_changed(changed, "disabled; its deliveries are held", as_json=as_json)
 
@@ -181,8 +190,53 @@ def delete(settings: Settings, webhook_id: str, yes: bool) -> None:
             raise Refused(f"This deletes {webhook_id} and its {count} deliveries for good; say --yes.")
         click.confirm(f"Delete {webhook_id} and its {count} deliveries for good?", abort=True, err=True)
     with writing(settings) as conn:
-        webhooks.delete(conn, webhook_id, clock.now())
+        webhooks.delete(conn, webhook_id, clock.now(), actor=actor())
     say(f"{webhook_id} deleted.")
+
+
+@webhook.command("rotate-secret")
+@click.argument("webhook_id")
+@click.option("--switch-after", metavar="DURATION", help="When the new secret begins to sign [default: 24h].")
+@click.option("--now", "at_once", is_flag=True, help="Switch at once, to a secret that waits for its switch too.")
+@click.option("--cancel", is_flag=True, help="Take the new secret back, before its switch.")
+@click.option("--secret", help="An own new secret of 16 to 256 bytes [default: a generated one].")
+@as_json
+@config
+def rotate_secret(
+    settings: Settings,
+    webhook_id: str,
+    switch_after: str | None,
+    at_once: bool,
+    cancel: bool,
+    secret: str | None,
+    as_json: bool,
+) -> None:
+    """Change a webhook's secret without a lost event.
+
+    Until the switch requests carry the new signature beside the one that counts; see the receivers' page.
+
+    \b
+    Examples:
+      almirant-webhooks webhook rotate-secret wh_1f… --switch-after 48h
+      almirant-webhooks webhook rotate-secret wh_1f… --cancel
+    """
+    if (switch_after is not None) + at_once + cancel > 1 or (cancel and secret is not None):
+        raise click.UsageError("Give one of --switch-after, --now and --cancel; --secret does not go with --cancel.")
+    wait = timedelta(0) if at_once else validation.switch_after(switch_after or "24h")
+    new = None if cancel else validation.secret(secret)
+    now = clock.now()
+    with writing(settings) as conn:
+        if new is None:
+            rotation.cancel(conn, webhook_id, actor=actor(), now=now)
+            begun: dict[str, Any] = {"webhook_id": webhook_id, "cancelled": True}
+        else:
+            begun = rotation.start(conn, webhook_id, secret=new, switch_at=now + wait, actor=actor(), now=now)
+    if as_json:
+        print_json(begun)
+    elif cancel:
+        say(f"{webhook_id} keeps its secret.")
+    else:
+        print_fields(begun)
 
 
 @webhook.command()
@@ -200,9 +254,8 @@ def test(settings: Settings, webhook_id: str, event_type: str | None, wait: bool
         known = (*CATALOGUE, *settings.events.extra_types)
         subscribed = [one for one in known if set(patterns_for(one)) & set(found.events)]
         chosen = event_type or (subscribed or known)[0]
-        delivery_id = webhooks.request_test(
-            conn, webhook_id, chosen, json.dumps(sample_payload(chosen), ensure_ascii=False), clock.now()
-        )
+        payload = json.dumps(sample_payload(chosen), ensure_ascii=False)
+        delivery_id = webhooks.request_test(conn, webhook_id, chosen, payload, clock.now(), actor=actor())
     if wait:
         wait_for_attempt(settings, delivery_id, as_json=as_json)
     elif as_json:

@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from .. import clock
-from ..model import Claim, NotFound, Refused, Trigger
-from ..signing import request_headers
+from ..model import OPERATOR, Claim, NotFound, Refused, Secrets, Trigger
+from ..signing import request_headers, secrets_at
+from . import audit
 from .bulk import read_rows, write_rows
 from .webhooks import changed
 
@@ -31,7 +32,7 @@ _DUE = f"""
 CROSS JOIN events e ON e.seq = d.event_seq
 """
 _WEBHOOKS = """
-SELECT json_group_array(json_array(w.id, w.url, w.secret, w.enabled))
+SELECT json_group_array(json_array(w.id, w.url, w.enabled, w.secret, w.next_secret, w.switch_at))
 FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL
 """
 _BEGIN_DELIVERIES = """
@@ -78,17 +79,17 @@ def claim(conn: sqlite3.Connection, wanted: Mapping[str, int], now: datetime) ->
         of_count.setdefault(wanted[webhook], []).append(webhook)
     claims: list[Claim] = []
     for count, ids in of_count.items():
-        flags = json.dumps([(webhook, webhooks[webhook][2]) for webhook in ids])
+        flags = json.dumps([(webhook, webhooks[webhook][1]) for webhook in ids])
         resends = read_rows(conn, _TO_RESEND, flags, count)
-        enabled = json.dumps([webhook for webhook in ids if webhooks[webhook][2]])
+        enabled = json.dumps([webhook for webhook in ids if webhooks[webhook][1]])
         due = read_rows(conn, _DUE, enabled, written, count)
         room = dict.fromkeys(ids, count)
         for trigger, rows in ((Trigger.MANUAL, resends), (Trigger.SCHEDULED, due)):
             for row in rows:
                 if room[row[0]] > 0:
                     room[row[0]] -= 1
-                    url, secret, _ = webhooks[row[0]]
-                    claims.append(_claim(row, trigger, url, secret, now))
+                    url, _, *columns = webhooks[row[0]]
+                    claims.append(_claim(row, trigger, url, secrets_at(*columns, now=now), now))
     write_rows(conn, _BEGIN_DELIVERIES, [(one.number, one.delivery_id) for one in claims])
     write_rows(
         conn,
@@ -108,13 +109,15 @@ def claim(conn: sqlite3.Connection, wanted: Mapping[str, int], now: datetime) ->
     return claims
 
 
-def _claim(row: list[Any], trigger: Trigger, url: str, secret: str, now: datetime) -> Claim:
+def _claim(row: list[Any], trigger: Trigger, url: str, secrets: Secrets, now: datetime) -> Claim:
     webhook_id, delivery_id, event_id, event_type, text, begun, test = row
     body = text.encode()
     number = begun + 1
     headers = request_headers(
         url=url,
-        secret=secret,
+        secret=secrets.current,
+        next_secret=secrets.next,
+        last_secret=secrets.last,
         body=body,
         delivery_id=delivery_id,
         event_type=event_type,
@@ -123,14 +126,25 @@ def _claim(row: list[Any], trigger: Trigger, url: str, secret: str, now: datetim
         test=bool(test),
     )
     return Claim(
-        delivery_id, webhook_id, event_id, event_type, url, secret, body, number, trigger, bool(test), now, headers
+        delivery_id,
+        webhook_id,
+        event_id,
+        event_type,
+        url,
+        secrets.current,
+        body,
+        number,
+        trigger,
+        bool(test),
+        now,
+        headers,
     )
 
 
-def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime) -> bool:
+def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *, actor: str = OPERATOR) -> bool:
     """Ask for one manual attempt as soon as none is in flight; False when one waits already."""
     row = conn.execute(
-        "SELECT d.resend_requested_at, w.enabled, w.id FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id "
+        "SELECT d.resend_requested_at, w.enabled, w.id, w.project_id FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id "
         "WHERE d.id = ? AND w.deleted_at IS NULL",
         (delivery_id,),
     ).fetchone()
@@ -141,6 +155,15 @@ def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime) ->
     if row[0] is not None:
         return False
     conn.execute("UPDATE deliveries SET resend_requested_at = ? WHERE id = ?", (clock.text(now), delivery_id))
+    audit.note(
+        conn,
+        "delivery.resent",
+        actor=actor,
+        now=now,
+        project_id=row[3],
+        webhook_id=row[2],
+        delivery_id=delivery_id,
+    )
     changed(conn)
     return True
 

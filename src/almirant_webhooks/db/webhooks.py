@@ -5,18 +5,20 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from .. import clock
-from ..model import NotFound, Refused, Webhook
+from ..model import OPERATOR, NotFound, Refused, Webhook
+from . import audit
 from .fanout import delivery_ids, insert_test_event
 
 _SELECT = """
 SELECT w.id, w.project_id, w.url, w.description,
        (SELECT group_concat(pattern, ' ') FROM
            (SELECT pattern FROM subscriptions WHERE webhook_id = w.id ORDER BY pattern)) AS patterns,
-       w.enabled, w.created_at, w.updated_at, w.secret
+       w.enabled, w.created_at, w.updated_at
 FROM webhooks w WHERE w.deleted_at IS NULL
 """
 
@@ -31,7 +33,6 @@ def _webhook(row: sqlite3.Row) -> Webhook:
         enabled=bool(row["enabled"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
-        secret=row["secret"],
     )
 
 
@@ -55,6 +56,7 @@ def create(
     description: str,
     limit: int,
     now: datetime,
+    actor: str = OPERATOR,
 ) -> Webhook:
     """Create a webhook from checked values; refused when the project has `limit` of them already."""
     there = conn.execute(
@@ -73,8 +75,9 @@ def create(
         (webhook_id, project_id, url, description, secret, written, written),
     )
     _subscribe(conn, webhook_id, events)
+    audit.note(conn, "webhook.created", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
     changed(conn)
-    return get(conn, webhook_id)
+    return replace(get(conn, webhook_id), secret=secret)
 
 
 def _subscribe(conn: sqlite3.Connection, webhook_id: str, events: Sequence[str]) -> None:
@@ -86,7 +89,7 @@ def _subscribe(conn: sqlite3.Connection, webhook_id: str, events: Sequence[str])
 
 
 def get(conn: sqlite3.Connection, webhook_id: str) -> Webhook:
-    """Return one webhook; raises `NotFound`, for a deleted one too."""
+    """Return one webhook without its secret; raises `NotFound`, for a deleted one too."""
     row = conn.execute(f"{_SELECT} AND w.id = ?", (webhook_id,)).fetchone()
     if row is None:
         raise NotFound(f"There is no webhook {webhook_id}.", "id")
@@ -111,16 +114,25 @@ def update(
     secret: str | None = None,
     description: str | None = None,
     now: datetime,
+    actor: str = OPERATOR,
 ) -> Webhook:
-    """Change what is given; the next claim uses it."""
-    get(conn, webhook_id)
+    """Change what is given; the next claim uses it. A secret takes the place of the one before and of a next one at once."""
+    project_id = get(conn, webhook_id).project_id
     conn.execute(
-        "UPDATE webhooks SET url = coalesce(?, url), secret = coalesce(?, secret), "
-        "description = coalesce(?, description), updated_at = ? WHERE id = ?",
-        (url, secret, description, clock.text(now), webhook_id),
+        "UPDATE webhooks SET url = coalesce(?, url), description = coalesce(?, description), updated_at = ? WHERE id = ?",
+        (url, description, clock.text(now), webhook_id),
     )
+    if secret is not None:
+        conn.execute(
+            "UPDATE webhooks SET secret = ?, next_secret = NULL, switch_at = NULL WHERE id = ?", (secret, webhook_id)
+        )
     if events is not None:
         _subscribe(conn, webhook_id, events)
+    given = {"url": url, "events": events, "secret": secret, "description": description}
+    detail = ", ".join(name for name, value in given.items() if value is not None)
+    audit.note(
+        conn, "webhook.updated", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id, detail=detail
+    )
     changed(conn)
     return get(conn, webhook_id)
 
@@ -136,7 +148,9 @@ def held_count(conn: sqlite3.Connection, webhook_id: str) -> int:
     )
 
 
-def enable(conn: sqlite3.Connection, webhook_id: str, *, discard_held: bool, now: datetime) -> int:
+def enable(
+    conn: sqlite3.Connection, webhook_id: str, *, discard_held: bool, now: datetime, actor: str = OPERATOR
+) -> int:
     """Enable a webhook; return how many held deliveries it has, all of them cancelled with `discard_held`.
 
     Without it, what is past due is sent at the webhook's own limit and the rest keeps its time.
@@ -149,22 +163,29 @@ def enable(conn: sqlite3.Connection, webhook_id: str, *, discard_held: bool, now
             "cancelled_reason = 'discarded when the webhook was enabled' WHERE webhook_id = ? AND state = 'pending'",
             (webhook_id,),
         )
-    conn.execute(
-        "UPDATE webhooks SET enabled = 1, disabled_at = NULL, updated_at = ? WHERE id = ? AND enabled = 0",
+    done = conn.execute(
+        "UPDATE webhooks SET enabled = 1, disabled_at = NULL, updated_at = ? WHERE id = ? AND enabled = 0 RETURNING project_id",
         (written, webhook_id),
-    )
+    ).fetchone()
+    if done:
+        detail = f"{held} held deliveries discarded" if discard_held else ""
+        audit.note(
+            conn, "webhook.enabled", actor=actor, now=now, project_id=done[0], webhook_id=webhook_id, detail=detail
+        )
     changed(conn)
     return held
 
 
-def disable(conn: sqlite3.Connection, webhook_id: str, now: datetime) -> None:
+def disable(conn: sqlite3.Connection, webhook_id: str, now: datetime, *, actor: str = OPERATOR) -> None:
     """Disable a webhook: from the commit on nothing is claimed for it; its pending deliveries are held."""
     get(conn, webhook_id)
     written = clock.text(now)
-    conn.execute(
-        "UPDATE webhooks SET enabled = 0, disabled_at = ?, updated_at = ? WHERE id = ? AND enabled = 1",
+    done = conn.execute(
+        "UPDATE webhooks SET enabled = 0, disabled_at = ?, updated_at = ? WHERE id = ? AND enabled = 1 RETURNING project_id",
         (written, written, webhook_id),
-    )
+    ).fetchone()
+    if done:
+        audit.note(conn, "webhook.disabled", actor=actor, now=now, project_id=done[0], webhook_id=webhook_id)
     changed(conn)
 
 
@@ -174,15 +195,17 @@ def delivery_count(conn: sqlite3.Connection, webhook_id: str) -> int:
     return int(conn.execute("SELECT count(*) FROM deliveries WHERE webhook_id = ?", (webhook_id,)).fetchone()[0])
 
 
-def delete(conn: sqlite3.Connection, webhook_id: str, now: datetime) -> None:
-    """Delete a webhook: it is gone at once and its secret overwritten; its rows are erased in small steps later."""
-    get(conn, webhook_id)
+def delete(conn: sqlite3.Connection, webhook_id: str, now: datetime, *, actor: str = OPERATOR) -> None:
+    """Delete a webhook: it is gone at once and its secrets overwritten; its rows are erased in small steps later."""
+    project_id = get(conn, webhook_id).project_id
     written = clock.text(now)
     conn.execute(
-        "UPDATE webhooks SET deleted_at = ?, secret = '', url = '', description = '' WHERE id = ?",
+        "UPDATE webhooks SET deleted_at = ?, secret = '', next_secret = NULL, switch_at = NULL, url = '', "
+        "description = '' WHERE id = ?",
         (written, webhook_id),
     )
     conn.execute("DELETE FROM subscriptions WHERE webhook_id = ?", (webhook_id,))
+    audit.note(conn, "webhook.deleted", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
     changed(conn)
 
 
@@ -195,7 +218,9 @@ def health(conn: sqlite3.Connection, webhook_id: str | None, project_id: str | N
     return [dict(row) for row in rows]
 
 
-def request_test(conn: sqlite3.Connection, webhook_id: str, event_type: str, payload: str, now: datetime) -> str:
+def request_test(
+    conn: sqlite3.Connection, webhook_id: str, event_type: str, payload: str, now: datetime, *, actor: str = OPERATOR
+) -> str:
     """Ask for one attempt of a sample event at this webhook alone, enabled or not; return the delivery's id."""
     webhook = get(conn, webhook_id)
     seq, event_id = insert_test_event(conn, webhook.project_id, event_type, payload, now)
@@ -205,6 +230,16 @@ def request_test(conn: sqlite3.Connection, webhook_id: str, event_type: str, pay
         "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, resend_requested_at, created_at, test) "
         "VALUES (?, ?, ?, ?, ?, ?, 1)",
         (new, seq, event_id, webhook_id, written, written),
+    )
+    audit.note(
+        conn,
+        "webhook.tested",
+        actor=actor,
+        now=now,
+        project_id=webhook.project_id,
+        webhook_id=webhook_id,
+        delivery_id=new,
+        detail=event_type,
     )
     changed(conn)
     return new

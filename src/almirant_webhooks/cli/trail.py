@@ -1,0 +1,48 @@
+"""`almirant-webhooks audit`"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from ..db.audit import entries
+from ..settings import Settings
+from .options import Time, as_json, config, reading
+from .output import print_json, print_table
+
+_COLUMNS = {
+    "at": "DATE",
+    "actor": "ACTOR",
+    "action": "ACTION",
+    "project_id": "PROJECT",
+    "webhook_id": "WEBHOOK",
+    "delivery_id": "DELIVERY",
+    "detail": "DETAIL",
+}
+
+
+@click.command()
+@click.option("--project", "project_id", help="Of this project alone.")
+@click.option("--webhook", "webhook_id", help="Of this webhook alone, a deleted one too.")
+@click.option("--since", type=Time(), help="At this time or later (2h: two hours ago).")
+@click.option("--until", type=Time(), help="Before this time.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@as_json
+@config
+def audit(
+    settings: Settings,
+    project_id: str | None,
+    webhook_id: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List who created, changed, disabled, deleted or resent what, and who revealed a secret; newest first."""
+    with reading(settings) as conn:
+        rows = entries(conn, project_id=project_id, webhook_id=webhook_id, since=since, until=until, limit=limit)
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(_COLUMNS, rows)

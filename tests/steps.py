@@ -1,0 +1,66 @@
+"""The steps of an event's way, called alone with the time passed in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from almirant_webhooks import clock
+from almirant_webhooks.db import deliveries, fanout, log, outbox, results, webhooks
+from almirant_webhooks.db.connection import open_database, transaction
+from almirant_webhooks.db.migrate import migrate
+from almirant_webhooks.model import Claim, Outcome, Result, Webhook
+from almirant_webhooks.retry import Schedule
+from almirant_webhooks.settings import Settings
+
+START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+SCHEDULE = Schedule(Settings().delivery.retry_schedule)
+
+
+class Steps:
+    """The steps of an event's way, each called alone with its own `now`."""
+
+    def __init__(self, path: Path) -> None:
+        migrate(path, None)
+        self.conn = open_database(path)
+        self.outbox = outbox.open_outbox(path, None)
+
+    def close(self) -> None:
+        self.conn.close()
+        self.outbox.close()
+
+    def webhook(self, **fields: Any) -> Webhook:
+        values: dict[str, Any] = {"project_id": "p", "url": "https://example.com/in", "events": ["*"]}
+        values |= {"secret": "s" * 20, "description": "", "limit": 100, "now": START, **fields}
+        with transaction(self.conn):
+            return webhooks.create(self.conn, **values)
+
+    def event(self, now: datetime = START, kind: str = "lead.created") -> fanout.FanOut:
+        outbox.insert(self.outbox, project_id="p", event_type=kind, payload="{}", event_id=None)
+        rows = outbox.read_unread(self.outbox, 100)
+        with transaction(self.conn):
+            done = fanout.fan_out(self.conn, rows, SCHEDULE.waits[0], now)
+        outbox.mark(self.outbox, done.marks, done.batch, clock.text(now))
+        return done
+
+    def claim(self, webhook: Webhook, now: datetime) -> list[Claim]:
+        with transaction(self.conn):
+            return deliveries.claim(self.conn, {webhook.id: 10}, now)
+
+    def record(self, claim: Claim, outcome: Outcome, at: datetime, **more: Any) -> int:
+        with transaction(self.conn):
+            return results.record(self.conn, [Result(claim, outcome, at, 5, **more)], SCHEDULE)
+
+    def attempt(self, webhook: Webhook, now: datetime, outcome: Outcome, **more: Any) -> Claim:
+        (claim,) = self.claim(webhook, now)
+        self.record(claim, outcome, now, **more)
+        return claim
+
+    def resend(self, delivery_id: str, now: datetime) -> bool:
+        with transaction(self.conn):
+            return deliveries.request_resend(self.conn, delivery_id, now)
+
+    def only(self) -> dict[str, Any]:
+        (row,) = log.deliveries(self.conn)
+        return row
