@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import os
 import signal
 import sqlite3
@@ -260,5 +261,8 @@ async def _main(settings: Settings) -> None:
 def run(settings: Settings) -> None:
     """Run the daemon until SIGTERM or SIGINT; raises `Misconfigured` or `Refused` with a sentence."""
     logs.configure(settings.log.level, settings.log.format)
+    # Each delivery makes hundreds of objects and no cycle: looking for cycles after every 700 cost a tenth of all time.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_main(settings))
