@@ -14,12 +14,11 @@ from almirant_webhooks.cli import main
 class Shell:
     """A directory with a configuration, where commands are run."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: Path | None = None) -> None:
         self.folder = folder
         self.config = folder / "config.toml"
-        self.config.write_text(
-            f'[database]\npath = "{folder}/log.db"\n[egress]\nallow_localhost = true\n[admin]\nlisten = ""\n'
-        )
+        path = database or folder / "log.db"
+        self.config.write_text(f'[database]\npath = "{path}"\n[egress]\nallow_localhost = true\n[admin]\nlisten = ""\n')
 
     def run(self, *words: str, code: int = 0, given: str | bytes = "") -> str:
         """Run a command; hold its exit code, and that no traceback was printed; return what it printed.

@@ -23,6 +23,7 @@ class Steps:
 
     def __init__(self, path: Path) -> None:
         migrate(path, None)
+        self.path = path
         self.conn = open_database(path)
         self.outbox = outbox.open_outbox(path, None)
 

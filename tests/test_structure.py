@@ -14,7 +14,21 @@ ROWS = (
     ("pure", {"model", "clock", "retry", "verify", "signing", "event_types", "addresses", "egress", "fairness"}),
     ("settings", {"settings", "config", "logs", "systemd", "validation"}),
     ("storage", {"db"}),
-    ("work", {"metrics", "heartbeat", "answers", "sender", "troubles", "intake", "dispatcher", "watcher", "pruner"}),
+    (
+        "work",
+        {
+            "metrics",
+            "heartbeat",
+            "answers",
+            "sender",
+            "troubles",
+            "intake",
+            "dispatcher",
+            "watcher",
+            "pruner",
+            "resender",
+        },
+    ),
     ("face", {"web", "receiver"}),
     ("roots", {"daemon", "demo", "cli"}),
 )

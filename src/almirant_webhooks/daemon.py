@@ -31,6 +31,7 @@ from .intake import Intake
 from .metrics import Metrics
 from .model import Misconfigured, Refused
 from .pruner import Pruner
+from .resender import Resender
 from .retry import Schedule
 from .sender import Sender
 from .settings import Settings
@@ -127,6 +128,7 @@ class Daemon:
         self._run("watch", Watcher(files, self._look).run())
         self._run("look", self._look_regularly())
         self._run("prune", pruner.run())
+        self._run("resend", Resender(database, due=dispatcher.due, failing=lambda: dispatcher.failing).run())
         self._run("guard", self._guard())
         self._not_ready = None
         log.info(

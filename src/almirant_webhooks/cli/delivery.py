@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import click
 
 from .. import clock
 from ..db import deliveries, log
-from ..model import State
 from ..settings import Settings
-from .options import Time, actor, as_json, config, reading, writing
+from . import many
+from .options import actor, as_json, config, filters, reading, writing
 from .output import print_fields, print_json, print_table, safe, safe_lines, say
 from .waiting import wait_for_attempt
 
@@ -33,21 +32,11 @@ def delivery() -> None:
 
 
 @delivery.command("list")
-@click.option("--project", "project_id", help="Of this project alone.")
-@click.option("--webhook", "webhook_id", help="Of this webhook alone.")
-@click.option("--state", type=click.Choice([*(state.value for state in State), "held"]), help="In this state alone.")
-@click.option("--status", help="A code (500), a class (5xx) or a word (timeout).")
-@click.option("--type", "event_type", help="Of this event type alone.")
-@click.option("--event", "event_id", help="Of this event alone.")
-@click.option("--cause", help="Whose last attempt's cause contains this.")
-@click.option("--since", type=Time(), help="At this time or later (2h: two hours ago).")
-@click.option("--until", type=Time(), help="Before this time.")
+@filters
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
 @as_json
 @config
-def list_(
-    settings: Settings, as_json: bool, since: datetime | None, until: datetime | None, limit: int, **filters: str | None
-) -> None:
+def list_(settings: Settings, as_json: bool, limit: int, **given: Any) -> None:
     """List deliveries, newest first.
 
     \b
@@ -55,10 +44,8 @@ def list_(
       almirant-webhooks delivery list --state failed --since 12h
       almirant-webhooks delivery list --status 5xx --json
     """
-    if filters["status"] is not None:
-        filters["status"] = filters["status"].replace("_", " ")
     with reading(settings) as conn:
-        rows = log.deliveries(conn, since=since, until=until, limit=limit, **filters)
+        rows = log.deliveries(conn, limit=limit, **given)
     if as_json:
         print_json(rows)
     else:
@@ -102,12 +89,31 @@ def _print_attempt(attempt: dict[str, Any]) -> None:
 
 
 @delivery.command()
-@click.argument("delivery_id")
+@click.argument("delivery_id", required=False)
 @click.option("--wait", is_flag=True, help="Wait for the answer (the daemon must run); exit 1 unless it is a success.")
+@filters
+@click.option("--dry-run", is_flag=True, help="Count what the filters match, and do nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask before many are resent.")
 @as_json
 @config
-def resend(settings: Settings, delivery_id: str, wait: bool, as_json: bool) -> None:
-    """Make one more attempt as soon as none is in flight, whatever the delivery's state."""
+def resend(
+    settings: Settings, delivery_id: str | None, wait: bool, dry_run: bool, yes: bool, as_json: bool, **given: Any
+) -> None:
+    """Make one more attempt as soon as none is in flight: of one delivery, or of all that the filters match.
+
+    Many give way to fresh events. `delivery resends` shows how far they are and takes back what is left.
+
+    \b
+    Examples:
+      almirant-webhooks delivery resend dlv_019b…
+      almirant-webhooks delivery resend --webhook wh_1f… --state failed --since 12h --dry-run
+    """
+    filtered = any(value is not None for value in given.values())
+    if (delivery_id is None) != filtered or (delivery_id and dry_run) or (wait and not delivery_id):
+        raise click.UsageError("Give the id of one delivery (with --wait), or filters (with --dry-run or --yes).")
+    if delivery_id is None:
+        many.resend(settings, given, dry_run=dry_run, yes=yes, as_json=as_json)
+        return
     with writing(settings) as conn:
         asked = deliveries.request_resend(conn, delivery_id, clock.now(), actor=actor())
     if not asked:
@@ -118,3 +124,18 @@ def resend(settings: Settings, delivery_id: str, wait: bool, as_json: bool) -> N
         print_json({"delivery_id": delivery_id, "asked": asked})
     elif asked:
         say(f"{delivery_id} is sent again as soon as the daemon runs.")
+
+
+@delivery.command()
+@click.argument("resend_id", required=False)
+@click.option("--cancel", is_flag=True, help="Resend nothing more of it.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@as_json
+@config
+def resends(settings: Settings, resend_id: str | None, cancel: bool, limit: int, as_json: bool) -> None:
+    """Show the resends of many deliveries at once and how far each is, or cancel one."""
+    if cancel and resend_id is None:
+        raise click.UsageError("--cancel goes with the id of a resend.")
+    if cancel:
+        many.cancel(settings, str(resend_id))
+    many.show(settings, resend_id, limit=limit, as_json=as_json)

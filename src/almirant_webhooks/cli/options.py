@@ -17,7 +17,7 @@ import click
 from .. import clock
 from ..config import load
 from ..db.connection import open_database, open_reader, transaction
-from ..model import Misconfigured
+from ..model import Misconfigured, State
 from ..settings import Settings
 
 _NO_LOGIN = 2**32 - 1  # of a service, or where logins are not tracked (proc(5), loginuid)
@@ -62,6 +62,29 @@ class Time(click.ParamType[datetime]):
             self.fail(f"{value!r} is out of range", param, ctx)
         except ValueError as error:
             self.fail(f"{error}, or as how long ago: 2h", param, ctx)
+
+
+def _status(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    return value and value.replace("_", " ")
+
+
+def filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the filters of the delivery log, as `log.conditions` takes them."""
+    for option in (
+        click.option("--until", type=Time(), help="Before this time."),
+        click.option("--since", type=Time(), help="At this time or later (2h: two hours ago)."),
+        click.option("--cause", help="Whose last attempt's cause contains this."),
+        click.option("--event", "event_id", help="Of this event alone."),
+        click.option("--type", "event_type", help="Of this event type alone."),
+        click.option("--status", callback=_status, help="A code (500), a class (5xx) or a word (timeout)."),
+        click.option(
+            "--state", type=click.Choice([*(state.value for state in State), "held"]), help="In this state alone."
+        ),
+        click.option("--webhook", "webhook_id", help="Of this webhook alone."),
+        click.option("--project", "project_id", help="Of this project alone."),
+    ):
+        command = option(command)
+    return command
 
 
 @cache

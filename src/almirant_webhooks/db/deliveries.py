@@ -22,13 +22,19 @@ FROM json_each(?) v
 _TO_RESEND = f"""
 {_FIELDS} CROSS JOIN deliveries d ON d.rowid IN (
     SELECT r.rowid FROM deliveries r WHERE r.webhook_id = v.value ->> 0 AND r.resend_requested_at IS NOT NULL
-    AND r.in_flight = 0 AND (v.value ->> 1 OR r.test = 1) ORDER BY r.resend_requested_at LIMIT ?)
+    AND r.resend_id IS NULL AND r.in_flight = 0 AND (v.value ->> 1 OR r.test = 1) ORDER BY r.resend_requested_at LIMIT ?)
 CROSS JOIN events e ON e.seq = d.event_seq
 """
 _DUE = f"""
 {_FIELDS} CROSS JOIN deliveries d ON d.rowid IN (
     SELECT r.rowid FROM deliveries r WHERE r.webhook_id = v.value AND r.state = 'pending' AND r.in_flight = 0
     AND r.next_attempt_at <= ? AND r.resend_requested_at IS NULL ORDER BY r.next_attempt_at LIMIT ?)
+CROSS JOIN events e ON e.seq = d.event_seq
+"""
+_OF_MANY = f"""
+{_FIELDS} CROSS JOIN deliveries d ON d.rowid IN (
+    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = v.value AND r.resend_requested_at IS NOT NULL
+    AND r.resend_id > '' AND r.in_flight = 0 LIMIT ?)
 CROSS JOIN events e ON e.seq = d.event_seq
 """
 _WEBHOOKS = """
@@ -70,7 +76,8 @@ def first_due(conn: sqlite3.Connection, webhook_ids: Iterable[str] | None = None
 def claim(conn: sqlite3.Connection, wanted: Mapping[str, int], now: datetime) -> list[Claim]:
     """Take due deliveries, at most the wanted number for each webhook, and write an attempt row for each.
 
-    Enabled, URL and secret are read in this transaction. Resends and tests go before the schedule.
+    Enabled, URL and secret are read in this transaction. Resends and tests go before the schedule, resends of many at
+    once after it.
     """
     written = clock.text(now)
     webhooks = {row[0]: row[1:] for row in read_rows(conn, _WEBHOOKS, json.dumps(list(wanted)))}
@@ -84,7 +91,8 @@ def claim(conn: sqlite3.Connection, wanted: Mapping[str, int], now: datetime) ->
         enabled = json.dumps([webhook for webhook in ids if webhooks[webhook][1]])
         due = read_rows(conn, _DUE, enabled, written, count)
         room = dict.fromkeys(ids, count)
-        for trigger, rows in ((Trigger.MANUAL, resends), (Trigger.SCHEDULED, due)):
+        many = read_rows(conn, _OF_MANY, enabled, count) if len(resends) + len(due) < count * len(ids) else []
+        for trigger, rows in ((Trigger.MANUAL, resends), (Trigger.SCHEDULED, due), (Trigger.MANUAL, many)):
             for row in rows:
                 if room[row[0]] > 0:
                     room[row[0]] -= 1
@@ -144,7 +152,7 @@ def _claim(row: list[Any], trigger: Trigger, url: str, secrets: Secrets, now: da
 def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *, actor: str = OPERATOR) -> bool:
     """Ask for one manual attempt as soon as none is in flight; False when one waits already."""
     row = conn.execute(
-        "SELECT d.resend_requested_at, w.enabled, w.id, w.project_id FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id "
+        "SELECT d.resend_requested_at, w.enabled, w.id, w.project_id, d.resend_id FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id "
         "WHERE d.id = ? AND w.deleted_at IS NULL",
         (delivery_id,),
     ).fetchone()
@@ -152,9 +160,11 @@ def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *,
         raise NotFound(f"There is no delivery {delivery_id}.", "id")
     if not row[1]:
         raise Refused(f"Webhook {row[2]} is disabled; enable it first (`almirant-webhooks webhook enable {row[2]}`).")
-    if row[0] is not None:
+    if row[0] is not None and row[4] is None:
         return False
-    conn.execute("UPDATE deliveries SET resend_requested_at = ? WHERE id = ?", (clock.text(now), delivery_id))
+    conn.execute(
+        "UPDATE deliveries SET resend_requested_at = ?, resend_id = NULL WHERE id = ?", (clock.text(now), delivery_id)
+    )
     audit.note(
         conn,
         "delivery.resent",
@@ -199,6 +209,7 @@ def erase_deleted(conn: sqlite3.Connection, limit: int) -> int:
     if not ids:
         conn.execute("DELETE FROM subscriptions WHERE webhook_id = ?", (row[0],))
         conn.execute("DELETE FROM webhook_hours WHERE webhook_id = ?", (row[0],))
+        conn.execute("DELETE FROM resend_webhooks WHERE webhook_id = ?", (row[0],))
         return conn.execute("DELETE FROM webhooks WHERE id = ?", (row[0],)).rowcount
     conn.executemany("DELETE FROM attempts WHERE delivery_id = ?", [tuple(one) for one in ids])
     conn.executemany("DELETE FROM deliveries WHERE id = ?", [tuple(one) for one in ids])

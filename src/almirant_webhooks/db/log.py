@@ -11,8 +11,7 @@ from .. import clock
 from ..model import NotFound, Refused
 
 
-def deliveries(
-    conn: sqlite3.Connection,
+def conditions(
     *,
     project_id: str | None = None,
     webhook_id: str | None = None,
@@ -23,15 +22,13 @@ def deliveries(
     cause: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
-    limit: int = 50,
-    before: str | None = None,
-) -> list[dict[str, Any]]:
-    """Return rows of `delivery_log`, newest first; `before` is the id of a delivery to go on after.
+) -> tuple[list[str], list[object]]:
+    """Return conditions on `delivery_log` with their values.
 
     `state` may be `held`; `status` a code, a class (`5xx`) or a word of the view; `cause` a part of the last attempt's.
     """
     equal = {"project_id": project_id, "webhook_id": webhook_id, "event_type": event_type, "event_id": event_id}
-    where = [f"{column} = ?" for column, value in equal.items() if value is not None]
+    where = [f"delivery_log.{column} = ?" for column, value in equal.items() if value is not None]
     values: list[object] = [value for value in equal.values() if value is not None]
 
     def add(condition: str, value: object) -> None:
@@ -41,7 +38,7 @@ def deliveries(
     if state == "held":
         where.append("held = 1")
     elif state is not None:
-        add("state = ?", state)
+        add("delivery_log.state = ?", state)
     if status is not None:
         is_class = len(status) == 3 and status.endswith("xx")
         add("status GLOB ?" if is_class else "status = ?", f"{status[0]}[0-9][0-9]" if is_class else status)
@@ -55,8 +52,17 @@ def deliveries(
         add("date >= ?", clock.text(since))
     if until is not None:
         add("date < ?", clock.text(until))
+    return where, values
+
+
+def deliveries(
+    conn: sqlite3.Connection, *, limit: int = 50, before: str | None = None, **filters: Any
+) -> list[dict[str, Any]]:
+    """Return rows of `delivery_log`, newest first; `before` is the id of a delivery to go on after."""
+    where, values = conditions(**filters)
     if before is not None:
-        add("delivery_id < ?", before)
+        where.append("delivery_id < ?")
+        values.append(before)
     condition = f"WHERE {' AND '.join(where)}" if where else ""
     rows = conn.execute(f"SELECT * FROM delivery_log {condition} ORDER BY delivery_id DESC LIMIT ?", (*values, limit))
     return [dict(row) for row in rows]

@@ -20,3 +20,34 @@ CREATE TABLE audit (
 
 CREATE INDEX audit_of_a_project ON audit (project_id, seq);
 CREATE INDEX audit_of_a_webhook ON audit (webhook_id, seq) WHERE webhook_id IS NOT NULL;
+
+-- Many resends at once: what was asked for, and how far it has come at each webhook.
+CREATE TABLE resends (
+    id TEXT NOT NULL PRIMARY KEY,         -- rsd_…
+    actor TEXT NOT NULL,
+    project_id TEXT,                      -- NULL when it spans projects
+    filters TEXT NOT NULL,                -- JSON
+    created_at TEXT NOT NULL,
+    cancelled_at TEXT,
+    finished_at TEXT
+) STRICT;
+
+CREATE INDEX resends_under_way ON resends (created_at) WHERE finished_at IS NULL;
+
+CREATE TABLE resend_webhooks (
+    resend_id TEXT NOT NULL REFERENCES resends (id),
+    webhook_id TEXT NOT NULL,
+    matched INTEGER NOT NULL,             -- deliveries that matched when it was asked for
+    requested INTEGER NOT NULL DEFAULT 0, -- manual attempts asked for so far
+    reached TEXT NOT NULL DEFAULT '',     -- every delivery up to this id was looked at, once
+    done INTEGER NOT NULL DEFAULT 0 CONSTRAINT "done is 0 or 1" CHECK (done IN (0, 1)),
+    PRIMARY KEY (resend_id, webhook_id)
+) STRICT, WITHOUT ROWID;
+
+-- The resend of many that a delivery was last part of; its manual attempt gives way to what is due.
+ALTER TABLE deliveries ADD COLUMN resend_id TEXT;
+
+DROP INDEX deliveries_to_resend;
+CREATE INDEX deliveries_to_resend ON deliveries (webhook_id, resend_id, resend_requested_at)
+    WHERE resend_requested_at IS NOT NULL AND in_flight = 0;
+CREATE INDEX deliveries_of_a_resend ON deliveries (resend_id, state, resend_requested_at) WHERE resend_id IS NOT NULL;

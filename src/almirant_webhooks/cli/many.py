@@ -1,0 +1,70 @@
+"""Resending many deliveries at once, as `delivery resend` and `delivery resends` do."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from .. import clock
+from ..db import resends
+from ..model import Refused
+from ..settings import Settings
+from .options import actor, reading, writing
+from .output import print_fields, print_json, print_table, say
+
+_COLUMNS = {
+    "created_at": "DATE",
+    "id": "ID",
+    "state": "STATE",
+    "matched": "MATCHED",
+    "requested": "REQUESTED",
+    "waiting": "WAITING",
+    "succeeded": "SUCCEEDED",
+    "actor": "ACTOR",
+}
+
+
+def resend(settings: Settings, filters: dict[str, Any], *, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Count what the filters match, ask, and begin; raises `Refused` when nothing does."""
+    with reading(settings) as conn:
+        counts = resends.count(conn, filters)
+    total = sum(counts.values())
+    words = f"{total} deliveries of {len(counts)} webhooks"
+    if dry_run:
+        if as_json:
+            print_json({"deliveries": total, "webhooks": counts})
+        else:
+            say(f"{words} would be sent again; --yes does it.")
+        return
+    if counts and not yes:
+        if not sys.stdin.isatty():
+            raise Refused(f"This sends {words} again; say --yes.")
+        click.confirm(f"Send {words} again?", abort=True, err=True)
+    with writing(settings) as conn:
+        begun = resends.start(conn, filters, counts, actor=actor(), now=clock.now())
+    if as_json:
+        print_json({"resend_id": begun, "deliveries": total, "webhooks": counts})
+    else:
+        click.echo(begun)
+        say(f"{words} are sent again; see `almirant-webhooks delivery resends {begun}`.")
+
+
+def cancel(settings: Settings, resend_id: str) -> None:
+    """Take back what is left of a resend."""
+    with writing(settings) as conn:
+        resends.cancel(conn, resend_id, actor=actor(), now=clock.now())
+
+
+def show(settings: Settings, resend_id: str | None, *, limit: int, as_json: bool) -> None:
+    """Print one resend with its progress, or the newest."""
+    with reading(settings) as conn:
+        found = [resends.get(conn, resend_id)] if resend_id is not None else resends.find(conn, limit=limit)
+    if as_json:
+        print_json(found[0] if resend_id is not None else found)
+    elif resend_id is None:
+        print_table(_COLUMNS, found)
+    else:
+        fields = {name: value for name, value in found[0].items() if value is not None}
+        print_fields({**fields, "filters": ", ".join(f"{name} {value}" for name, value in fields["filters"].items())})

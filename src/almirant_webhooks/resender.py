@@ -1,0 +1,49 @@
+"""Many resends at once, a few at a time, so that fresh events never wait behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+
+import structlog
+
+from . import clock
+from .db import resends
+from .db.worker import Worker
+
+REST = 0.2  # seconds between two steps while a resend is under way
+EVERY = 1.0
+
+log = structlog.get_logger("almirant_webhooks")
+
+
+class Resender:
+    """Advances the resends that are under way; `due` is told which webhooks have something to send."""
+
+    def __init__(
+        self,
+        database: Worker,
+        *,
+        due: Callable[[set[str], dict[str, str]], None],
+        failing: Callable[[], str | None],
+    ) -> None:
+        self._database = database
+        self._due = due
+        self._failing = failing
+
+    async def run(self) -> None:
+        """Take steps while there is something to do."""
+        while True:
+            busy = False
+            try:
+                if not self._failing() and await self._database.run(resends.under_way):
+                    busy = True
+                    touched, due, finished = await self._database.write(resends.step, clock.now())
+                    if touched:
+                        self._due(touched, due)
+                    for resend_id in finished:
+                        log.info("resend finished", resend_id=resend_id)
+            except sqlite3.Error as error:
+                log.warning("resending failed", error=str(error))
+            await asyncio.sleep(REST if busy else EVERY)
