@@ -11,8 +11,11 @@ SOURCE = Path(__file__).parent.parent / "src" / "almirant_webhooks"
 
 # From the ground up: a module imports from its own row and from rows above it in this list alone.
 ROWS = (
-    ("pure", {"model", "clock", "retry", "verify", "signing", "event_types", "addresses", "egress", "fairness"}),
-    ("settings", {"settings", "config", "logs", "systemd", "validation"}),
+    (
+        "pure",
+        {"model", "clock", "retry", "verify", "signing", "event_types", "addresses", "egress", "fairness", "access"},
+    ),
+    ("settings", {"settings", "config", "logs", "systemd", "validation", "keys"}),
     ("storage", {"db"}),
     (
         "work",

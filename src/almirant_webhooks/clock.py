@@ -20,6 +20,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def from_unix(seconds: float) -> datetime:
+    """Return the time that Unix seconds stand for."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 def text(moment: datetime) -> str:
     """Write a time as `YYYY-MM-DDTHH:MM:SS.mmmZ`; texts of two times sort as the times do."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

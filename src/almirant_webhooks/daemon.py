@@ -17,9 +17,9 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from . import clock, logs, systemd
+from . import clock, keys, logs, systemd
 from .db import outbox
-from .db.connection import become_checkpointer, open_database
+from .db.connection import become_checkpointer, open_database, open_reader
 from .db.migrate import migrate
 from .db.worker import Worker
 from .dispatcher import Dispatcher
@@ -28,6 +28,7 @@ from .event_types import CATALOGUE
 from .fairness import Shares
 from .heartbeat import Heartbeat
 from .intake import Intake
+from .keys import Keys
 from .metrics import Metrics
 from .model import Misconfigured, Refused
 from .pruner import Pruner
@@ -37,9 +38,11 @@ from .sender import Sender
 from .settings import Settings
 from .troubles import Troubles
 from .watcher import Watcher
-from .web.health import make_app
+from .web.app import make_app
+from .web.context import Context
 
 GUARD_EVERY = 2.0  # seconds between two looks at whether the files are still the ones that were opened
+READERS = 2  # read-only connections of the pages and the API
 GRACE = 2.0  # seconds beyond the time limit that a stop waits
 
 log = structlog.get_logger("almirant_webhooks")
@@ -79,7 +82,7 @@ class Daemon:
         await database.run(become_checkpointer)
         outbox_worker = await self._open(Worker(lambda: outbox.open_outbox(database_path, outbox_path)))
         await outbox_worker.run(outbox.bind, *await database.run(outbox.identity))
-        await self._serve_web()
+        await self._serve_web(database, outbox_worker)
         sender = Sender(
             Policy(
                 allow_localhost=settings.egress.allow_localhost,
@@ -141,12 +144,26 @@ class Daemon:
         self._closing.push_async_callback(worker.close)
         return worker
 
-    async def _serve_web(self) -> None:
+    async def _serve_web(self, database: Worker, outbox_worker: Worker) -> None:
         listen = self.settings.admin.listen
         if listen is None:
             return
         host, port = listen
-        runner = web.AppRunner(make_app(self.not_ready, self.metrics), access_log=None)
+        path = self.settings.database.path
+        keys.ensure(path)
+        readers = [await self._open(Worker(lambda: open_reader(path))) for _ in range(READERS)]
+        here = Context(
+            settings=self.settings,
+            keys=Keys(self.settings),
+            metrics=self.metrics,
+            not_ready=self.not_ready,
+            database=database,
+            outbox=outbox_worker,
+            readers=readers,
+            wake=self._wake_dispatcher,
+            address=lambda: self.address,
+        )
+        runner = web.AppRunner(make_app(here), access_log=None)
         await runner.setup()
         self._closing.push_async_callback(runner.cleanup)
         try:
@@ -157,6 +174,10 @@ class Daemon:
                 "that port. Choose another, or '' for none."
             ) from None
         self.address = runner.addresses[0][:2]
+
+    async def _wake_dispatcher(self) -> None:
+        if self._not_ready is None:
+            await self.dispatcher.changed()
 
     def not_ready(self) -> str | None:
         """Say why nothing is delivered at the moment, or None."""

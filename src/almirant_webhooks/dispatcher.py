@@ -84,6 +84,10 @@ class Dispatcher:
         if self._version != before and await self._database.run(webhooks.revision) != self._revision:
             await self._reload(clock.now())
 
+    async def changed(self) -> None:
+        """Look at once at what an admin or operator has changed through our own connection."""
+        await self._reload(clock.now())
+
     def due(self, asked: set[str], due: dict[str, str]) -> None:
         """Take over when each of the webhooks that were asked for has its next attempt."""
         self.shares.update_due(asked, due)

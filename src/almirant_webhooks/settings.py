@@ -15,6 +15,7 @@ from . import clock
 from .event_types import is_well_formed
 
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB)?")
+_ORIGIN = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+):([0-9]{1,5})")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -76,6 +77,14 @@ def _network(value: object) -> object:
     if not isinstance(value, (str, ipaddress.IPv4Network, ipaddress.IPv6Network)):
         raise ValueError(f'{value!r} is not a network; write it in quotes, as in "10.0.0.0/8"')
     return value
+
+
+def _origin(written: str) -> str:
+    """Take the address of the pages: scheme and host alone, as browsers write an origin."""
+    text = written.strip().rstrip("/")
+    if text and _ORIGIN.fullmatch(text) is None:
+        raise ValueError(f"{written!r} is not an address; write https://HOST or https://HOST:PORT, without a path")
+    return text.lower()
 
 
 def _bounded(span: timedelta) -> timedelta:
@@ -147,7 +156,7 @@ class Admin(_Section):
 
     listen: Annotated[tuple[str, int] | None, BeforeValidator(_listen)] = ("127.0.0.1", 8420)
     token: Annotated[str, AfterValidator(str.strip), Field(repr=False)] = ""
-    public_url: str = ""
+    public_url: Annotated[str, AfterValidator(_origin)] = ""
 
 
 class Retention(_Section):
@@ -186,6 +195,13 @@ class Settings(BaseSettings):
     retention: Retention = Retention()
     limits: Limits = Limits()
     log: Log = Log()
+
+    def pages_address(self) -> str:
+        """Return where people reach the pages: `admin.public_url`, else `admin.listen`."""
+        if self.admin.public_url or self.admin.listen is None:
+            return self.admin.public_url
+        host, port = self.admin.listen
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     @classmethod
     def settings_customise_sources(  # type: ignore[override]  # pydantic-settings calls it by keywords

@@ -16,6 +16,8 @@ COMMANDS = {
     "event": ("event:event", "Send events and ask what became of them."),
     "delivery": ("delivery:delivery", "Read the delivery log and resend."),
     "audit": ("trail:audit", "List who changed, revealed or resent what."),
+    "token": ("access:token", "Print or change the operator's token; make tokens for producers."),
+    "portal-link": ("access:portal_link", "Make a link that opens the pages of one project."),
     "listen": ("receiver:listen", "Run a local receiver that verifies and prints what arrives."),
     "sign": ("receiver:sign", "Print the signature of a body."),
     "verify": ("receiver:verify", "Check the signature of a body."),

@@ -7,6 +7,7 @@ from datetime import datetime
 import click
 
 from .. import config as configuration
+from .. import keys
 from ..db import migrate as migrations
 from ..settings import Settings
 from .options import Time, as_json, config
@@ -59,6 +60,8 @@ def migrate(settings: Settings, adopt_outbox: bool, since: datetime | None) -> N
     if since is not None and not adopt_outbox:
         raise click.UsageError("--since goes with --adopt-outbox.")
     done = migrations.migrate(settings.database.path, settings.outbox.path)
+    if keys.ensure(settings.database.path):
+        done.append(f"{keys.path_of(settings.database.path)}: the operator's token made")
     for line in done:
         say(line)
     if adopt_outbox:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from aiohttp import web
 
-from ..metrics import Metrics
+from .context import context
+from .guard import allow
 
 
-def make_app(not_ready: Callable[[], str | None], metrics: Metrics) -> web.Application:
-    """Make the application; `not_ready` says in a sentence why the daemon does not deliver, or None when it does."""
+@allow()
+async def healthz(_: web.Request) -> web.Response:
+    """Answer as long as the process does."""
+    return web.json_response({"status": "ok"})
 
-    async def healthz(_: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
 
-    async def readyz(_: web.Request) -> web.Response:
-        reason = not_ready()
-        if reason is None:
-            return web.json_response({"status": "ready"})
-        return web.json_response({"status": "not ready", "reason": reason}, status=503)
+@allow()
+async def readyz(request: web.Request) -> web.Response:
+    """Answer 200 while the daemon delivers, else 503 with the reason in a sentence."""
+    reason = context(request).not_ready()
+    if reason is None:
+        return web.json_response({"status": "ready"})
+    return web.json_response({"status": "not ready", "reason": reason}, status=503)
 
-    async def page(_: web.Request) -> web.Response:
-        metrics.ready.set(not_ready() is None)
-        return web.Response(body=metrics.page(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
-    app = web.Application()
-    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", page)])
-    return app
+@allow()
+async def metrics(request: web.Request) -> web.Response:
+    """Answer in Prometheus' text format."""
+    here = context(request)
+    here.metrics.ready.set(here.not_ready() is None)
+    return web.Response(body=here.metrics.page(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+def add(app: web.Application) -> None:
+    """Add the three routes."""
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])

@@ -51,3 +51,11 @@ DROP INDEX deliveries_to_resend;
 CREATE INDEX deliveries_to_resend ON deliveries (webhook_id, resend_id, resend_requested_at)
     WHERE resend_requested_at IS NOT NULL AND in_flight = 0;
 CREATE INDEX deliveries_of_a_resend ON deliveries (resend_id, state, resend_requested_at) WHERE resend_id IS NOT NULL;
+
+-- Producers on other machines: POST /api/v1/events alone.
+CREATE TABLE producer_tokens (
+    id TEXT NOT NULL PRIMARY KEY,         -- prod_…
+    digest TEXT NOT NULL UNIQUE,          -- SHA-256 of the token
+    project_id TEXT,                      -- NULL for every project
+    created_at TEXT NOT NULL
+) STRICT;

@@ -1,0 +1,135 @@
+"""`token` and `portal-link`: who comes in to the API and the pages."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+
+import click
+
+from .. import access, clock, keys
+from ..access import Principal, Role
+from ..db import producers
+from ..model import Refused, check_project_id
+from ..settings import Settings
+from .options import actor, as_json, config, reading, writing
+from .output import print_json, print_table, say
+
+LONGEST_LINK = 30 * 24 * 3600  # seconds
+
+
+@click.command()
+@click.option("--rotate", is_flag=True, help="Make a new one; sessions and links of before are over.")
+@click.option("--producer", is_flag=True, help="Make a token for a producer on another machine instead.")
+@click.option("--project", help="With --producer: for this project alone [default: for every one].")
+@click.option("--producers", "listing", is_flag=True, help="List the producers' tokens (never the tokens themselves).")
+@click.option("--revoke", metavar="ID", help="Remove a producer's token.")
+@click.option("--yes", is_flag=True, help="With --rotate or --revoke: do not ask.")
+@as_json
+@config
+def token(
+    settings: Settings,
+    rotate: bool,
+    producer: bool,
+    project: str | None,
+    listing: bool,
+    revoke: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Print the operator's token, which opens the pages and the API.
+
+    \b
+    Examples:
+      almirant-webhooks token
+      almirant-webhooks token --producer --project proj_1
+    """
+    if sum((rotate, producer, listing, revoke is not None)) > 1 or (project is not None and not producer):
+        raise click.UsageError("Give one of --rotate, --producer [--project P], --producers and --revoke ID.")
+    if producer:
+        _print_token(_new_producer(settings, project), as_json=as_json)
+    elif listing:
+        with reading(settings) as conn:
+            rows = producers.listed(conn)
+        if as_json:
+            print_json(rows)
+        else:
+            print_table({"id": "ID", "project_id": "PROJECT", "created_at": "CREATED"}, rows)
+    elif revoke is not None:
+        _confirm(f"Remove the producer's token {revoke}?", yes=yes)
+        with writing(settings) as conn:
+            producers.revoke(conn, revoke, actor=actor(), now=clock.now())
+        say(f"{revoke} opens nothing any more.")
+    else:
+        if rotate:
+            _rotate(settings, yes=yes)
+        keys.ensure(settings.database.path)
+        _print_token({"token": keys.Keys(settings).token}, as_json=as_json)
+
+
+def _new_producer(settings: Settings, project: str | None) -> dict[str, str | None]:
+    if project is not None:
+        check_project_id(project)
+    made = f"awp_{secrets.token_urlsafe(32)}"
+    with writing(settings) as conn:
+        named = producers.add(conn, digest=access.digest(made), project_id=project, actor=actor(), now=clock.now())
+    return {"id": named, "project_id": project, "token": made}
+
+
+def _rotate(settings: Settings, *, yes: bool) -> None:
+    _confirm("Make a new token? Every session and every link of before is over.", yes=yes)
+    keys.rotate(settings.database.path)
+    if settings.admin.token:
+        say("Sessions and links are over; the token is the configured admin.token: change it there, and restart.")
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Refused(f"{question} Say --yes.")
+    click.confirm(question, abort=True, err=True)
+
+
+def _print_token(fields: dict[str, str | None], *, as_json: bool) -> None:
+    if as_json:
+        print_json(fields)
+        return
+    if fields.get("id"):
+        say(f"{fields['id']}: shown this once; give it to the producer as `Authorization: Bearer …`.")
+    click.echo(fields["token"])
+
+
+@click.command("portal-link")
+@click.argument("project")
+@click.option(
+    "--expires", default="1h", show_default=True, help="How long it opens the pages: 15m, 1h, 7d (30d at most)."
+)
+@as_json
+@config
+def portal_link(settings: Settings, project: str, expires: str, as_json: bool) -> None:
+    """Make a link that opens the pages of one project, and nothing else, until it expires.
+
+    \b
+    Example:
+      almirant-webhooks portal-link proj_1 --expires 1h
+    """
+    check_project_id(project)
+    try:
+        seconds = int(clock.duration(expires).total_seconds())
+    except ValueError as error:
+        raise click.UsageError(f"--expires: {error}.") from None
+    if not 1 <= seconds <= LONGEST_LINK:
+        raise click.UsageError("--expires: a link lives for a second at least and 30 days at most.")
+    if settings.admin.listen is None:
+        raise Refused("admin.listen is empty: nothing serves the pages that a link could open.")
+    expires_at = int(time.time()) + seconds
+    keys.ensure(settings.database.path)
+    link = access.link(
+        keys.Keys(settings).signing_key, Principal(Role.PROJECT_ADMIN, project, expires_at), settings.pages_address()
+    )
+    if as_json:
+        print_json({"project_id": project, "url": link, "expires_at": clock.text(clock.from_unix(expires_at))})
+    else:
+        click.echo(link)

@@ -1,0 +1,32 @@
+"""The application on `admin.listen`: health and metrics, the JSON API, and the pages.
+
+A route is added by a function `add(app)` of its module and says who may use it with `guard.allow(Role.…)`. Its handler
+takes what it needs from `context`: `context(request).read(function_of_db, …)`, `.write(…)` (one transaction, then the
+dispatcher looks), `.insert(…)` for events, `principal(request)` for who is asking (`.actor` for the audit trail) and
+`scope(request)` or `check_reach(request, project_id, "webhook wh_…")` to stay within their project. It raises `Refused`
+and `NotFound` as the functions of `db` do; `problems` turns them into answers.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from . import guard, health, problems
+from .context import CONTEXT, Context
+from .limits import Failures
+
+MAX_BODY = 1024 * 1024  # bytes of a request
+
+
+def make_app(here: Context) -> web.Application:
+    """Make the application; raises AssertionError for a route that does not say who may use it."""
+    failures = Failures()
+    app = web.Application(
+        client_max_size=MAX_BODY,
+        middlewares=[guard.add_headers, problems.explain, guard.check_host, guard.identify(failures)],
+    )
+    app[CONTEXT] = here
+    health.add(app)
+    for route in app.router.routes():
+        assert guard.allowed_by(route.handler) is not None, f"{route.method} {route.resource} says not who may use it"
+    return app

@@ -1,0 +1,199 @@
+"""What every request passes: host names, who is asking, where the request comes from, and headers of answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from typing import TypeVar
+from urllib.parse import quote, urlsplit
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Middleware
+
+from .. import access
+from ..access import Principal, Role
+from ..db import producers
+from .context import PRINCIPAL, Context, context
+from .limits import Failures
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+H = TypeVar("H", bound=Handler)
+
+COOKIE = "almirant_webhooks"
+SIGN_IN = "/sign-in"
+OPERATOR_SESSION = 12 * 3600  # seconds
+OPEN: frozenset[Role] = frozenset()
+_SAFE = {hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS}
+_LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
+_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _CSP,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not `no-referrer`: a browser then sends `Origin: null` with our own forms.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def allow(*roles: Role) -> Callable[[H], H]:
+    """Say who may use a handler; without a role it is open to all. An application without this on each route does not start."""
+
+    def mark(handler: H) -> H:
+        handler.allowed = frozenset(roles)  # type: ignore[attr-defined]
+        return handler
+
+    return mark
+
+
+def allowed_by(handler: object) -> frozenset[Role] | None:
+    """Return the roles that a handler is for, or None where nobody has said."""
+    roles: frozenset[Role] | None = getattr(handler, "allowed", None)
+    return roles
+
+
+def start_session(request: web.Request, response: web.StreamResponse, who: Principal) -> None:
+    """Sign somebody in: a cookie that ends when their link does, or after twelve hours."""
+    here = context(request)
+    expires_at = who.expires_at or int(time.time()) + OPERATOR_SESSION
+    session = Principal(who.role, who.project_id, expires_at)
+    response.set_cookie(
+        COOKIE,
+        access.issue(here.keys.signing_key, access.SESSION, session),
+        max_age=max(0, expires_at - int(time.time())),
+        path="/",
+        httponly=True,
+        samesite="Lax",
+        secure=here.settings.admin.public_url.startswith("https:"),
+    )
+
+
+def end_session(response: web.StreamResponse) -> None:
+    """Sign somebody out in this browser."""
+    response.del_cookie(COOKIE, path="/")
+
+
+@web.middleware
+async def add_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give every answer the headers that keep a browser from more than it should do."""
+    response = await handler(request)
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+@web.middleware
+async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse names that lead here by somebody else's DNS (rebinding); health and metrics have nothing to hide."""
+    open_to_all = allowed_by(request.match_info.handler) == OPEN and request.path in ("/healthz", "/readyz", "/metrics")
+    if not open_to_all and not host_is_ours(request.host, context(request)):
+        raise web.HTTPMisdirectedRequest(
+            text="This address is not known here. Use that of admin.listen, or set admin.public_url."
+        )
+    return await handler(request)
+
+
+def host_is_ours(host: str, here: Context) -> bool:
+    """Tell whether a `Host` header names `admin.listen` or `admin.public_url`."""
+    public = here.settings.admin.public_url
+    if public and host.lower() == urlsplit(public).netloc.lower():
+        return True
+    bound = here.address()
+    if bound is None:
+        return False
+    try:
+        parts = urlsplit(f"//{host}")
+        name, port = parts.hostname or "", parts.port or 80
+    except ValueError:
+        return False
+    if port != bound[1]:
+        return False
+    listen = (here.settings.admin.listen or bound)[0].lower()
+    if name == listen or (name in _LOOPBACK_NAMES and (listen in _LOOPBACK_NAMES or _is_wildcard(listen))):
+        return True
+    return _is_wildcard(listen) and _is_address(name)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_wildcard(name: str) -> bool:
+    return _is_address(name) and int(ip_address(name)) == 0
+
+
+def identify(failures: Failures) -> Middleware:
+    """Make the middleware that finds out who is asking and whether the route is theirs."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        roles = allowed_by(request.match_info.handler)
+        token = _bearer(request)
+        who = await who_has(request, token, failures) if token is not None else _of_session(request)
+        request[PRINCIPAL] = who
+        if token is None and request.method not in _SAFE and not _is_same_origin(request):
+            raise web.HTTPForbidden(text="This request comes from another site and was refused.")
+        if roles and who is None:
+            if request.path.startswith("/api/"):
+                raise web.HTTPUnauthorized(
+                    text="Give the operator's token (`almirant-webhooks token`) as `Authorization: Bearer …`.",
+                    headers={"WWW-Authenticate": "Bearer"},
+                )
+            wanted = f"?next={quote(request.path_qs, safe='')}" if request.method == hdrs.METH_GET else ""
+            raise web.HTTPSeeOther(SIGN_IN + wanted)
+        if roles and who is not None and who.role not in roles:
+            raise web.HTTPForbidden(text=f"This is not for a {who.role.value}.")
+        return await handler(request)
+
+    return check
+
+
+async def who_has(request: web.Request, token: str, failures: Failures) -> Principal:
+    """Return whose token it is; raises 401 for a wrong one, 429 after too many of them."""
+    here = context(request)
+    now = time.monotonic()
+    address = request.remote or ""
+    if (wait := failures.wait(address, now)) > 0:
+        raise web.HTTPTooManyRequests(
+            text="Too many wrong tokens came from this address; wait a minute.", headers={"Retry-After": str(wait)}
+        )
+    if access.same(token, here.keys.token):
+        return Principal(Role.OPERATOR)
+    found = await here.read(producers.find, access.digest(token))
+    if found is not None:
+        return Principal(Role.PRODUCER, found.project_id)
+    failures.note(address, now)
+    raise web.HTTPUnauthorized(text="This token is not known here.", headers={"WWW-Authenticate": "Bearer"})
+
+
+def _bearer(request: web.Request) -> str | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _of_session(request: web.Request) -> Principal | None:
+    cookie = request.cookies.get(COOKIE)
+    if not cookie:
+        return None
+    return access.read(context(request).keys.signing_key, access.SESSION, cookie, time.time())
+
+
+def _is_same_origin(request: web.Request) -> bool:
+    """Follow `Sec-Fetch-Site` where a browser sends it, else `Origin` against `Host`; programs send neither."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return True
+    return urlsplit(origin).netloc.lower() == request.host.lower()

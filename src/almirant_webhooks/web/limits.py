@@ -1,0 +1,31 @@
+"""How many wrong tokens are taken: ten a minute from one address, a hundred from all together."""
+
+from __future__ import annotations
+
+from collections import deque
+
+WINDOW = 60.0  # seconds
+MOST_FROM_ONE = 10
+MOST_FROM_ALL = 100
+
+
+class Failures:
+    """Wrong tokens of the last minute; what is remembered is bounded by what is allowed from all together."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, str]] = deque(maxlen=MOST_FROM_ALL)
+
+    def note(self, address: str, now: float) -> None:
+        """Count a wrong token (`now` in monotonic seconds)."""
+        self._seen.append((now, address))
+
+    def wait(self, address: str, now: float) -> int:
+        """Return the seconds until a token from this address is looked at again, 0 for at once."""
+        while self._seen and self._seen[0][0] <= now - WINDOW:
+            self._seen.popleft()
+        own = [moment for moment, other in self._seen if other == address]
+        if len(own) >= MOST_FROM_ONE:
+            return int(own[-MOST_FROM_ONE] + WINDOW - now) + 1
+        if len(self._seen) >= MOST_FROM_ALL:
+            return int(self._seen[0][0] + WINDOW - now) + 1
+        return 0

@@ -1,0 +1,64 @@
+"""Errors as answers: RFC 9457 problem documents for programs, a page with a sentence for people."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from http import HTTPStatus
+
+import structlog
+from aiohttp import web
+
+from ..db.connection import is_busy
+from ..model import NotFound, Refused
+from .context import context
+from .guard import Handler
+
+log = structlog.get_logger("almirant_webhooks")
+
+
+@web.middleware
+async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every error in a sentence: 404 not found, 422 a bad field, 409 refused, 503 a busy database."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        answer = await _answer(request, error.status, error.text or HTTPStatus(error.status).phrase)
+        for name in ("Allow", "Retry-After", "WWW-Authenticate"):
+            if name in error.headers:
+                answer.headers[name] = error.headers[name]
+        return answer
+    except NotFound as error:
+        return await _answer(request, 404, error.message, error.field)
+    except Refused as error:
+        return await _answer(request, 422 if error.field else 409, error.message, error.field)
+    except sqlite3.Error as error:
+        log.warning("request failed", path=_route(request), error=str(error))
+        words = "is locked by another program" if is_busy(error) else "cannot be used"
+        return await _answer(request, 503, f"The database {words} at the moment; nothing was changed. Try again.")
+    except Exception:
+        log.exception("request failed", path=_route(request))
+        return await _answer(request, 500, "Something went wrong here; it is in the service's log.")
+
+
+def problem(status: int, detail: str, field: str | None = None) -> web.Response:
+    """Return an RFC 9457 document; `field` names the offending one."""
+    document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    if field is not None:
+        document["field"] = field
+    return web.Response(text=json.dumps(document), status=status, content_type="application/problem+json")
+
+
+async def _answer(request: web.Request, status: int, detail: str, field: str | None = None) -> web.StreamResponse:
+    page = context(request).error_page
+    if page is None or request.path.startswith("/api/"):
+        return problem(status, detail, field)
+    return await page(request, status, detail)
+
+
+def _route(request: web.Request) -> str:
+    """Name the route, not the path: ids and links stay out of the log."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else "(no route)"
