@@ -4,69 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 
 from almirant_webhooks import clock, signing
 from almirant_webhooks.answers import keep_headers, retry_after
+from almirant_webhooks.causes import NAME_NOT_FOUND
 from almirant_webhooks.egress import BLOCKED, Policy
 from almirant_webhooks.model import Claim, Misconfigured, Outcome, Trigger
-from almirant_webhooks.sender import NAME_NOT_FOUND, Sender
+from almirant_webhooks.sender import Sender
 
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+from .hostile import OK, answering, read_request, server
+
 LIMIT = 0.5
 KEPT = 1024
-
-
-@asynccontextmanager
-async def server(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """A raw server on a free port; it sees each request's head and body, then does what `serve` does."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            await serve(reader, writer)
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-
-    there = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
-    yield there.sockets[0].getsockname()[1]
-    there.close()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def read_request(reader: asyncio.StreamReader) -> bytes:
-    head = await reader.readuntil(b"\r\n\r\n")
-    await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
-    return head
-
-
-def answering(*parts: bytes, repeat: bytes = b"", hang: bool = False) -> Serve:
-    """Answer with these bytes, then the repeated ones for ever, then close or hang."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        for part in parts:
-            writer.write(part)
-            await writer.drain()
-        while repeat:
-            writer.write(repeat)
-            await writer.drain()
-        if hang:
-            await asyncio.Event().wait()
-
-    return serve
 
 
 def claim(url: str, delivery_id: str = "dlv_1") -> Claim:
@@ -78,50 +34,12 @@ def claim(url: str, delivery_id: str = "dlv_1") -> Claim:
 
 
 @asynccontextmanager
-async def sender(policy: Policy | None = None, **options: object) -> AsyncIterator[Sender]:
-    made = Sender(
-        policy or Policy(allow_localhost=True),
-        timeout=LIMIT,
-        max_response_body=KEPT,
-        **options,  # type: ignore[arg-type]
-    )
+async def sender(policy: Policy | None = None, **options: Any) -> AsyncIterator[Sender]:
+    options = {"timeout": LIMIT, "max_response_body": KEPT, **options}
+    made = Sender(policy or Policy(allow_localhost=True), **options)
     await made.start()
     yield made
     await made.close()
-
-
-OK = b"HTTP/1.1 200 OK\r\n"
-
-
-@pytest.mark.parametrize(
-    ("serve", "outcome", "status", "cause"),
-    [
-        (answering(OK + b"Content-Length: 2\r\n\r\nok"), "success", 200, None),
-        (answering(b"HTTP/1.1 204 No Content\r\n\r\n"), "success", 204, None),
-        (answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"), "http_error", 500, "answered 500"),
-        (answering(b"HTTP/1.1 302 F\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n"), "http_error", 302, "redirects"),
-        (answering(hang=True), "timeout", None, "no answer within"),
-        (answering(OK, hang=True), "timeout", None, "no answer within"),
-        (answering(OK, repeat=b"X-Drip: 1\r\n"), "timeout", None, "no answer within"),
-        (answering(OK + b"X-Long: " + b"x" * 1_000_000, repeat=b"x" * 65536), "connection_error", None, "not valid HTTP"),
-        (answering(repeat=b"HTTP/1.1 103 Early Hints\r\n\r\n"), "timeout", None, "no answer within"),
-        (answering(OK + b"\r\n", hang=True), "success", 200, None),
-        (answering(OK + b"\r\n", repeat=b"y" * 65536), "success", 200, None),
-        (answering(OK + b"Content-Length: 10\r\n\r\nabc"), "success", 200, None),
-        (answering(OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"), "connection_error", None, "not valid HTTP"),
-        (answering(b"HTTP/1.1 abc\r\n\r\n"), "connection_error", None, "not valid HTTP"),
-        (answering(b"<html>hello</html>"), "connection_error", None, None),
-        (answering(), "connection_error", None, "closed before an answer"),
-    ],
-)  # fmt: skip
-async def test_every_answer_ends_in_a_result(serve: Serve, outcome: str, status: int | None, cause: str | None) -> None:
-    """With a readable cause, and at most the configured size of the body."""
-    async with server(serve) as port, sender() as sending:
-        result = await sending.send(claim(f"http://127.0.0.1:{port}/in"))
-    assert (result.outcome.value, result.status_code) == (outcome, status), result
-    assert cause is None or cause in (result.cause or "")
-    assert (result.cause is None) == (result.outcome is Outcome.SUCCESS)
-    assert len(result.response_body) <= KEPT
 
 
 async def test_a_body_is_cut_at_the_limit_with_a_mark_and_never_decompressed() -> None:

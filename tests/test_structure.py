@@ -23,6 +23,8 @@ ROWS = (
             "metrics",
             "heartbeat",
             "answers",
+            "causes",
+            "resolver",
             "sender",
             "troubles",
             "intake",

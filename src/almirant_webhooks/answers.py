@@ -1,33 +1,115 @@
-"""What is kept of a receiver's answer: bounded, with credentials masked."""
+"""A receiver's answer: what reading it may cost, and what is kept of it, bounded and with credentials masked."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import aiohttp
+from aiohttp import helpers
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import RawResponseMessage
+from aiohttp.streams import StreamReader
 
 from .model import Headers
 
 MAX_HEADERS = 128
 MAX_HEADER_BYTES = 16 * 1024
+MAX_HEAD = 256 * 1024  # bytes until the headers end, those of interim (1xx) answers included
+MAX_INTERIM = 32
 MASK = "(masked)"
-_MASKED = frozenset(
-    (
-        "set-cookie",
-        "set-cookie2",
-        "authorization",
-        "proxy-authorization",
-        "www-authenticate",
-        "proxy-authenticate",
-        "authentication-info",
-        "proxy-authentication-info",
-    )
+_CREDENTIAL = re.compile(
+    r"auth(?!or)|cookie|token|secret|api-?key|password|passwd|credential|session|signature", re.IGNORECASE
 )
+_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+_INTERIM = f"more than {MAX_INTERIM} interim answers (1xx)"
+_CLOSED = "the connection closed within the answer"
 _CUT = ("", "(more headers were not kept)")
+
+
+class AnswerRefused(aiohttp.ClientError):
+    """An answer that is given up; its text is the cause in plain words."""
+
+
+class AnswerHandler(ResponseHandler):
+    """aiohttp's reading of an answer within bounds: of the head, of interim answers, and of what a body is wrapped in.
+
+    The head is handed to the parser apart from what follows, so that a whole head counts whatever comes after it.
+    """
+
+    _awaits_head = False
+    _seen = b""
+
+    def set_response_params(self, **params: Any) -> None:
+        """Begin to wait for the answer to a request."""
+        self._awaits_head = True
+        self._seen = b""
+        self._left = MAX_HEAD
+        self._interim = 0
+        super().set_response_params(**params)
+
+    def close(self) -> None:
+        """Drop the connection at once: a peer that does not read would hold what is still to be written for ever."""
+        self.abort()
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Take a head that was parsed: interim ones are dropped, and so is a second answer to one request."""
+        if not self._awaits_head:
+            self.force_close()
+        elif data[0].code >= 200 or data[0].code in (0, 101):
+            self._awaits_head = False
+            super().feed_data(data, size)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes, and parse it."""
+        while data and self._awaits_head and self._exception is None:
+            data = self._read_head(data)
+        if data and not self._awaits_head:
+            self._read_on(data)
+
+    def _read_head(self, data: bytes) -> bytes:
+        """Parse up to the end of a head, or all; return the rest."""
+        end = _END_OF_HEAD.search(self._seen + data)
+        length = end.end() - len(self._seen) if end else len(data)
+        self._interim += end is not None
+        self._left -= length
+        if self._left < 0 or self._interim > MAX_INTERIM:
+            self._refuse(f"the answer's head is larger than {MAX_HEAD // 1024} KiB" if self._left < 0 else _INTERIM)
+            return b""
+        self._seen = b"" if end else (self._seen + data)[-3:]
+        super().data_received(data[:length])
+        return data[length:]
+
+    def _read_on(self, data: bytes) -> None:
+        payload = self._payload
+        if payload is None or payload.is_eof():  # nobody asked for more
+            self.force_close()
+            if self.transport is not None:
+                self.transport.abort()
+            return
+        self._left -= len(data)
+        super().data_received(data)
+        # Chunks' sizes and trailers may be some times the body that they wrap, not more.
+        if self._exception is not None or self._left + 8 * payload.total_bytes < -MAX_HEAD:
+            if not payload.is_eof():
+                helpers.set_exception(payload, aiohttp.ClientPayloadError())
+            self._refuse(_CLOSED)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tell a connection that closes within a head from one that was gone before any byte of it."""
+        if self._awaits_head and self._left < MAX_HEAD and self._exception is None:
+            self.set_exception(AnswerRefused(_CLOSED))
+        super().connection_lost(exc)
+
+    def _refuse(self, cause: str) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+        self.set_exception(AnswerRefused(cause))
 
 
 def keep_headers(headers: Iterable[tuple[str, str]]) -> Headers:
@@ -35,7 +117,7 @@ def keep_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     kept: list[tuple[str, str]] = []
     room = MAX_HEADER_BYTES
     for name, value in headers:
-        shown = MASK if name.lower() in _MASKED else _as_text(value)
+        shown = MASK if _CREDENTIAL.search(name) else _as_text(value)
         room -= len(name) + len(shown)
         if room < 0 or len(kept) >= MAX_HEADERS:
             kept.append(_CUT)

@@ -1,0 +1,125 @@
+"""Hostile receivers: each ends in a recorded attempt with a readable cause, within the time limit and a bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import trustme
+import uvloop
+
+from almirant_webhooks.model import Outcome
+
+from .hostile import KINDS, all_of_them, server
+from .test_sender import KEPT, LIMIT, claim, sender
+
+HEAD_TOO_LARGE = "the answer's head is larger than 256 KiB"
+NOT_HTTP = "the answer is not valid HTTP, or has too long or too many headers"
+WITHIN = "the connection closed within the answer"
+EXPECTED: dict[str, tuple[str, int | None, str | None]] = {
+    "never answers": ("timeout", None, "no answer within 0.5 s"),
+    "never reads": ("timeout", None, "no answer within 0.5 s"),
+    "drips its head": ("timeout", None, "no answer within 0.5 s"),
+    "sends a status line and hangs": ("timeout", None, "no answer within 0.5 s"),
+    "endless headers": ("connection_error", None, NOT_HTTP),
+    "endless long headers": ("connection_error", None, HEAD_TOO_LARGE),
+    "an endless header": ("connection_error", None, NOT_HTTP),
+    "an endless status line": ("connection_error", None, NOT_HTTP),
+    "a header of 100 MB": ("connection_error", None, NOT_HTTP),
+    "empty lines for ever": ("connection_error", None, "more than 32 interim answers (1xx)"),
+    "1xx for ever": ("connection_error", None, "more than 32 interim answers (1xx)"),
+    "drips 1xx": ("timeout", None, "no answer within 0.5 s"),
+    "drips its body": ("success", 200, None),
+    "an endless body": ("success", 200, None),
+    "an endless chunked body": ("success", 200, None),
+    "chunks of one byte": ("success", 200, None),
+    "an endless chunk extension": ("success", 200, None),
+    "endless trailers": ("success", 200, None),
+    "a gzip bomb": ("success", 200, None),
+    "a malformed status line": ("connection_error", None, NOT_HTTP),
+    "a status of 999": ("http_error", 999, "the receiver answered 999"),
+    "a status of 000": ("http_error", 0, "the receiver answered 0"),
+    "a malformed chunk with the head": ("success", 200, None),
+    "a malformed chunk": ("success", 200, None),
+    "a length that is no number": ("connection_error", None, NOT_HTTP),
+    "two lengths": ("connection_error", None, NOT_HTTP),
+    "HTTP/0.9": ("connection_error", None, NOT_HTTP),
+    "HTTP/2": ("connection_error", None, NOT_HTTP),
+    "TLS where HTTP is spoken": ("connection_error", None, NOT_HTTP),
+    "a header with a NUL": ("connection_error", None, NOT_HTTP),
+    "closes before an answer": ("connection_error", None, "connection closed before an answer"),
+    "closes in the head": ("connection_error", None, WITHIN),
+    "closes in the body": ("success", 200, None),
+    "closes in a chunk": ("success", 200, None),
+    "resets": ("connection_error", None, "connection reset"),
+    "resets in the head": ("connection_error", None, WITHIN),
+    "resets in the body": ("success", 200, None),
+    "two answers to one request": ("success", 200, None),
+    "switches protocols": ("http_error", 101, "the receiver answered 101"),
+    "redirects inward": ("http_error", 302, "redirects are not followed"),
+    "redirects to itself": ("http_error", 307, "redirects are not followed"),
+    "closes kept connections": ("success", 200, None),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_hostile_receiver_ends_in_a_result_within_the_limit(kind: str) -> None:
+    """With the outcome that the contract says, a cause in words, and at most the configured size of its body."""
+    async with server(KINDS[kind]) as port, sender() as sending:
+        result = await sending.send(claim(f"http://127.0.0.1:{port}/in"))
+    assert (result.outcome.value, result.status_code, result.cause) == EXPECTED[kind]
+    assert len(result.response_body) <= KEPT
+    assert result.duration_ms < LIMIT * 1000 + 2000
+
+
+@pytest.mark.parametrize(
+    "kind", ["endless headers", "a header of 100 MB", "1xx for ever", "empty lines for ever", "an endless body"]
+)
+async def test_a_flood_is_cut_before_the_time_limit(kind: str) -> None:
+    """It neither holds its slot nor keeps the loop busy until then."""
+    async with server(KINDS[kind]) as port, sender(timeout=60.0) as sending:
+        async with asyncio.timeout(30):
+            await sending.send(claim(f"http://127.0.0.1:{port}/in"))
+
+
+def peak_mb() -> float:
+    """The most memory that this process had since the last look."""
+    status = Path("/proc/self/status").read_text()
+    Path("/proc/self/clear_refs").write_text("5")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def open_sockets() -> int:
+    return sum(path.is_socket() for path in Path("/proc/self/fd").iterdir())
+
+
+def test_a_crowd_of_hostile_receivers_costs_a_bounded_memory_and_leaves_no_connection(tmp_path: Path) -> None:
+    """Over TLS and on the daemon's own kind of loop, three of each kind at once, round after round."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+
+    async def rounds(ports: dict[str, int]) -> None:
+        peaks = []
+        sockets_before = open_sockets()
+        async with sender(ca_file=str(tmp_path / "ca.pem"), timeout=1.0) as sending:
+            peak_mb()
+            before = peak_mb()
+            for _ in range(4):
+                claims = [claim(f"https://localhost:{port}/in") for port in ports.values()] * 3
+                results = await asyncio.gather(*(sending.send(one) for one in claims))
+                peaks.append(peak_mb())
+                assert {one.outcome for one in results} >= {
+                    Outcome.SUCCESS,
+                    Outcome.HTTP_ERROR,
+                    Outcome.TIMEOUT,
+                    Outcome.CONNECTION_ERROR,
+                }
+        async with asyncio.timeout(30):
+            while open_sockets() > sockets_before:
+                await asyncio.sleep(0.01)
+        assert max(peaks) < before + 70, (before, peaks)
+
+    with all_of_them(tmp_path / "server.pem") as ports, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(rounds(ports))
