@@ -71,9 +71,9 @@ def _status(_: click.Context, __: click.Parameter, value: str | None) -> str | N
 def filters(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the filters of the delivery log, as `log.conditions` takes them."""
     for option in (
-        click.option("--until", type=Time(), help="Before this time."),
-        click.option("--since", type=Time(), help="At this time or later (2h: two hours ago)."),
-        click.option("--cause", help="Whose last attempt's cause contains this."),
+        click.option("--until", type=Time(), help="Made before this time."),
+        click.option("--since", type=Time(), help="Made at this time or later (2h: two hours ago)."),
+        click.option("--cause", help="With an attempt whose cause contains this."),
         click.option("--event", "event_id", help="Of this event alone."),
         click.option("--type", "event_type", help="Of this event type alone."),
         click.option("--status", callback=_status, help="A code (500), a class (5xx) or a word (timeout)."),

@@ -11,6 +11,11 @@ from .. import clock
 from ..model import NotFound, Refused
 
 
+def id_at(moment: datetime) -> str:
+    """Return the first id that a delivery of this time can have: ids sort by time."""
+    return f"dlv_{max(0, int(moment.timestamp() * 1000)):012x}"
+
+
 def conditions(
     *,
     project_id: str | None = None,
@@ -25,7 +30,8 @@ def conditions(
 ) -> tuple[list[str], list[object]]:
     """Return conditions on `delivery_log` with their values.
 
-    `state` may be `held`; `status` a code, a class (`5xx`) or a word of the view; `cause` a part of the last attempt's.
+    `state` may be `held`; `status` a code, a class (`5xx`) or a word of the view; `cause` a part of any attempt's;
+    `since` and `until` bound when the delivery was made.
     """
     equal = {"project_id": project_id, "webhook_id": webhook_id, "event_type": event_type, "event_id": event_id}
     where = [f"delivery_log.{column} = ?" for column, value in equal.items() if value is not None]
@@ -49,9 +55,9 @@ def conditions(
             cause,
         )
     if since is not None:
-        add("date >= ?", clock.text(since))
+        add("delivery_log.delivery_id >= ?", id_at(since))
     if until is not None:
-        add("date < ?", clock.text(until))
+        add("delivery_log.delivery_id < ?", id_at(until))
     return where, values
 
 
@@ -100,8 +106,8 @@ def _attempt(row: sqlite3.Row) -> dict[str, Any]:
     return attempt
 
 
-_EVENTS = """
-SELECT e.id AS event_id, e.project_id, e.event_type, e.occurred_at, e.created_at,
+EVENTS = """
+SELECT e.seq, e.id AS event_id, e.project_id, e.event_type, e.occurred_at, e.created_at,
        (SELECT count(*) FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id AND w.deleted_at IS NULL
         WHERE d.event_seq = e.seq) AS deliveries,
        e.unmatched, e.test
@@ -120,21 +126,22 @@ def events(
 ) -> list[dict[str, Any]]:
     """Return events, newest first, each with the number of its deliveries."""
     rows = conn.execute(
-        f"{_EVENTS} WHERE (?1 IS NULL OR e.project_id = ?1) AND (?2 IS NULL OR e.event_type = ?2) "
+        f"{EVENTS} WHERE (?1 IS NULL OR e.project_id = ?1) AND (?2 IS NULL OR e.event_type = ?2) "
         "AND (?3 IS NULL OR e.created_at >= ?3) AND (?4 IS NULL OR e.created_at < ?4) ORDER BY e.seq DESC LIMIT ?5",
         (project_id, event_type, since and clock.text(since), until and clock.text(until), limit),
     )
-    return [_event(row) for row in rows]
+    return [readable_event(row) for row in rows]
 
 
-def _event(row: sqlite3.Row) -> dict[str, Any]:
+def readable_event(row: sqlite3.Row) -> dict[str, Any]:
+    """Make an event's row readable."""
     return {**dict(row), "unmatched": bool(row["unmatched"]), "test": bool(row["test"])}
 
 
 def event(conn: sqlite3.Connection, event_id: str, project_id: str | None = None) -> dict[str, Any]:
     """Return one event with its body and what became of it, webhook by webhook."""
     rows = conn.execute(
-        f"{_EVENTS} WHERE e.id = ?1 AND (?2 IS NULL OR e.project_id = ?2)", (event_id, project_id)
+        f"{EVENTS} WHERE e.id = ?1 AND (?2 IS NULL OR e.project_id = ?2)", (event_id, project_id)
     ).fetchall()
     if not rows:
         raise NotFound(f"There is no event {event_id}.", "id")
@@ -147,4 +154,4 @@ def event(conn: sqlite3.Connection, event_id: str, project_id: str | None = None
     key = (found["project_id"], event_id)
     body = conn.execute("SELECT body FROM events WHERE project_id = ? AND id = ?", key).fetchone()[0]
     outcomes = conn.execute("SELECT * FROM event_outcomes WHERE project_id = ? AND event_id = ?", key)
-    return {**_event(found), "body": body, "outcomes": [dict(row) for row in outcomes]}
+    return {**readable_event(found), "body": body, "outcomes": [dict(row) for row in outcomes]}

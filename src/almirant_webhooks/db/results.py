@@ -30,10 +30,11 @@ UPDATE attempts SET outcome = ended.outcome, duration_ms = ended.duration_ms, st
 FROM ended WHERE attempts.delivery_id = ended.delivery_id AND attempts.number = ended.number
 """
 _SETTLE = """
-WITH settled (state, next_attempt_at, resend, tries, interruptions, number, id) AS (VALUES {rows})
+WITH settled (state, next_attempt_at, resend, tries, interruptions, number, status, id) AS (VALUES {rows})
 UPDATE deliveries SET state = settled.state, next_attempt_at = settled.next_attempt_at,
     resend_requested_at = settled.resend, in_flight = 0, attempts = attempts + 1, tries = settled.tries,
-    interruptions = settled.interruptions, last_number = settled.number
+    interruptions = settled.interruptions, last_number = settled.number,
+    last_status = settled.status
 FROM settled WHERE deliveries.id = settled.id
 """
 _COUNT_HOURS = """
@@ -83,7 +84,13 @@ def record(conn: sqlite3.Connection, results: Sequence[Result], schedule: Schedu
             continue
         del in_flight[one.delivery_id]
         kept.append(result)
-        settled.append(_settle(delivery, schedule, one.trigger, result.outcome, result.finished_at, result.retry_after))
+        settled.append(
+            (
+                *_settle(delivery, schedule, one.trigger, result.outcome, result.finished_at, result.retry_after),
+                result.outcome.value.replace("_", " ") if result.status_code is None else str(result.status_code),
+                delivery.id,
+            )
+        )
     write_rows(conn, _END_ATTEMPTS, [_ending(result) for result in kept])
     write_rows(conn, _SETTLE, settled)
     _count(conn, [result for result in kept if result.outcome is not Outcome.INTERRUPTED])
@@ -102,7 +109,12 @@ def interrupt_open(conn: sqlite3.Connection, schedule: Schedule, now: datetime) 
         [(Outcome.INTERRUPTED.value, None, None, cause, None, None, 0, one.id, one.begun) for one, _ in left],
     )
     write_rows(
-        conn, _SETTLE, [_settle(one, schedule, trigger, Outcome.INTERRUPTED, now, None) for one, trigger in left]
+        conn,
+        _SETTLE,
+        [
+            (*_settle(one, schedule, trigger, Outcome.INTERRUPTED, now, None), Outcome.INTERRUPTED.value, one.id)
+            for one, trigger in left
+        ],
     )
     return len(left)
 
@@ -152,7 +164,7 @@ def _settle(
         tries += not free
     elif test and not free and state == State.PENDING:
         state = State.FAILED.value
-    return (state, next_attempt_at, resend, tries, interruptions, number, delivery.id)
+    return (state, next_attempt_at, resend, tries, interruptions, number)
 
 
 def _count(conn: sqlite3.Connection, results: Iterable[Result]) -> None:

@@ -59,3 +59,17 @@ CREATE TABLE producer_tokens (
     project_id TEXT,                      -- NULL for every project
     created_at TEXT NOT NULL
 ) STRICT;
+
+-- How the last finished attempt ended, as `delivery_log` has it, so that a search need not look into every attempt. What
+-- went well is in neither index and costs nothing.
+ALTER TABLE deliveries ADD COLUMN last_status TEXT;
+
+UPDATE deliveries SET last_status = (
+    SELECT CASE WHEN a.outcome IN ('success', 'http_error') THEN CAST(a.status_code AS TEXT)
+                ELSE replace(a.outcome, '_', ' ') END
+    FROM attempts a WHERE a.delivery_id = deliveries.id AND a.number = deliveries.last_number
+);
+
+CREATE INDEX deliveries_unwell ON deliveries (webhook_id, id)
+    WHERE last_status IS NOT NULL AND last_status NOT GLOB '2*';
+CREATE INDEX deliveries_given_up ON deliveries (webhook_id, id) WHERE state IN ('failed', 'cancelled');

@@ -1,0 +1,246 @@
+"""Pages of the log for people who wait: newest first, in bounded time whatever the size of the log.
+
+A page looks at a bounded number of rows. One that found less than it was asked for, and has not come to the end, has a
+cursor all the same: the search goes on from there. Cursors are ids, so rows that arrive meanwhile move nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from .. import clock
+from . import log
+
+LOOKED_AT = 10_000  # rows that one page looks at
+WINDOW = 2_000
+COUNTED = 10_000
+
+_NEWEST = """
+SELECT v.value, r.id FROM json_each(?1) v CROSS JOIN deliveries r ON r.rowid IN (
+    SELECT d.rowid FROM deliveries d WHERE d.webhook_id = v.value AND d.id < ?2 AND d.id >= ?3 {more}
+    ORDER BY d.id DESC LIMIT ?4)
+"""
+_NEWEST_OF_ALL = """
+SELECT '', d.id FROM deliveries d WHERE d.id < ?2 AND d.id >= ?3
+AND d.webhook_id NOT IN (SELECT id FROM webhooks WHERE deleted_at IS NOT NULL) ORDER BY d.id DESC LIMIT ?4
+"""
+_ROWS = """
+SELECT delivery_log.*, delivery_log.delivery_id AS id FROM json_each(?) v
+CROSS JOIN delivery_log ON delivery_log.delivery_id = v.value {where} ORDER BY delivery_log.delivery_id DESC LIMIT ?
+"""
+_UNWELL = "AND d.last_status IS NOT NULL AND d.last_status NOT GLOB '2*'"
+_GIVEN_UP = "AND d.state IN ('failed', 'cancelled')"
+_PENDING = """
+SELECT d.id FROM json_each(?1) v CROSS JOIN deliveries d ON d.webhook_id = v.value
+WHERE d.state = 'pending' AND d.in_flight = 0 LIMIT ?2
+"""
+_IN_FLIGHT = "SELECT id FROM deliveries WHERE in_flight = 1 AND state = 'pending'"
+_TEXT = """
+EXISTS (SELECT 1 FROM deliveries t JOIN events e ON e.seq = t.event_seq
+        WHERE t.id = delivery_log.delivery_id AND instr(e.body, ?) > 0)
+"""
+_LAST = "dlv_~"  # sorts behind every id
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What to look for; `q` is a text in the payload, the rest is as in `log.conditions`."""
+
+    project_id: str | None = None
+    webhook_id: str | None = None
+    state: str | None = None
+    status: str | None = None
+    event_type: str | None = None
+    event_id: str | None = None
+    cause: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    q: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows, and where the next page begins; `looked_back_to` is the time down to which a search has come so far."""
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None = None
+    looked_back_to: str | None = None
+
+
+def deliveries(conn: sqlite3.Connection, filters: Filters, *, limit: int = 50, cursor: str | None = None) -> Page:
+    """Return deliveries as rows of `delivery_log`, newest first, those before the id `cursor` if it is given."""
+    where, values = _conditions(filters)
+    size = limit + 1 if _is_plain(filters) else WINDOW
+    before = min(cursor or _LAST, log.id_at(filters.until) if filters.until else _LAST)
+    found: list[dict[str, Any]] = []
+    looked_at = 0
+    for ids, floor in _windows(conn, filters, before, size=size):
+        looked_at += len(ids)
+        wanted = limit + 1 - len(found)
+        rows = conn.execute(_ROWS.format(where=where), (json.dumps(ids), *values, wanted)).fetchall()
+        found += [dict(row) for row in rows]
+        if len(found) > limit:
+            return Page(found[:limit], found[limit - 1]["id"])
+        if floor is None:
+            return Page(found)
+        if looked_at >= LOOKED_AT:
+            return Page(found, floor, _time_of(floor))
+    return Page(found)
+
+
+def count(conn: sqlite3.Connection, filters: Filters) -> tuple[int, bool]:
+    """Return how many deliveries match, and whether that is all of them: it stops at 10,000 and where a page would stop."""
+    where, values = _conditions(filters)
+    before = log.id_at(filters.until) if filters.until else _LAST
+    plain = _is_plain(filters)
+    total = looked_at = 0
+    for ids, floor in _windows(conn, filters, before, size=COUNTED + 1 if plain else WINDOW):
+        looked_at += len(ids)
+        if not plain:
+            asked = _ROWS.format(where=where).replace("delivery_log.*, delivery_log.delivery_id AS id", "1")
+            total += len(conn.execute(asked, (json.dumps(ids), *values, COUNTED + 1)).fetchall())
+        else:
+            total += len(ids)
+        if total > COUNTED:
+            return COUNTED, False
+        if floor is None:
+            return total, True
+        if looked_at >= LOOKED_AT:
+            return total, False
+    return total, True
+
+
+def _is_plain(filters: Filters) -> bool:
+    """Tell whether every row of the windows matches, so that none need be looked at in vain."""
+    asked = asdict(filters)
+    return not any(asked[name] for name in ("state", "status", "event_type", "event_id", "cause", "q"))
+
+
+def _conditions(filters: Filters) -> tuple[str, list[object]]:
+    """Return what is asked of each row; webhook, project and time are seen to by the windows already."""
+    given = asdict(filters)
+    del given["q"]
+    conditions, values = log.conditions(**given)
+    if filters.q:
+        conditions.append(_TEXT)
+        # The body is JSON: what stands in a string there has its escapes.
+        values.append(json.dumps(filters.q, ensure_ascii=False)[1:-1])
+    return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
+
+
+def _windows(
+    conn: sqlite3.Connection, filters: Filters, before: str, *, size: int
+) -> Iterator[tuple[list[str], str | None]]:
+    """Yield ids, newest first, and the id from which the next window goes down; None with the last one."""
+    since = log.id_at(filters.since) if filters.since else ""
+    webhooks = _webhooks(conn, filters)
+    if filters.event_id is not None:
+        yield _of_event(conn, filters.event_id, before, since), None
+        return
+    if filters.state in ("pending", "held"):
+        named = webhooks if webhooks is not None else _all_webhooks(conn)
+        ids = [row[0] for row in conn.execute(_PENDING, (json.dumps(named), LOOKED_AT + 1))]
+        if len(ids) <= LOOKED_AT:
+            ids += [row[0] for row in conn.execute(_IN_FLIGHT)]
+            yield sorted((one for one in ids if since <= one < before), reverse=True), None
+            return
+    more = _index(filters)
+    if webhooks is None and more:
+        webhooks = _all_webhooks(conn)
+    query = _NEWEST_OF_ALL if webhooks is None else _NEWEST.format(more=more)
+    most = size if webhooks is None else max(50, size // max(1, len(webhooks)))
+    while True:
+        rows = conn.execute(query, (json.dumps(webhooks or []), before, since, most)).fetchall()
+        floor = _floor(rows, most)
+        yield sorted((row[1] for row in rows if floor is None or row[1] >= floor), reverse=True), floor
+        if floor is None:
+            return
+        before = floor
+
+
+def _floor(rows: Sequence[Sequence[str]], most: int) -> str | None:
+    """Return the id down to which nothing is missing: a webhook that filled its part may have more below its last."""
+    of_webhook: dict[str, list[str]] = {}
+    for webhook, delivery in rows:
+        of_webhook.setdefault(webhook, []).append(delivery)
+    return max((min(ids) for ids in of_webhook.values() if len(ids) >= most), default=None)
+
+
+def _index(filters: Filters) -> str:
+    """Return the condition of the small index that holds all that can match, if there is one."""
+    if filters.status is not None and not filters.status.startswith("2"):
+        return _UNWELL
+    return _GIVEN_UP if filters.state in ("failed", "cancelled") else ""
+
+
+def _webhooks(conn: sqlite3.Connection, filters: Filters) -> list[str] | None:
+    """Return the webhooks to look at, None for all of them."""
+    if filters.webhook_id is None and filters.project_id is None:
+        return None
+    rows = conn.execute(
+        "SELECT id FROM webhooks WHERE deleted_at IS NULL AND (?1 IS NULL OR id = ?1) AND (?2 IS NULL OR project_id = ?2)",
+        (filters.webhook_id, filters.project_id),
+    )
+    return [row[0] for row in rows]
+
+
+def _all_webhooks(conn: sqlite3.Connection) -> list[str]:
+    return [row[0] for row in conn.execute("SELECT id FROM webhooks WHERE deleted_at IS NULL")]
+
+
+def _of_event(conn: sqlite3.Connection, event_id: str, before: str, since: str) -> list[str]:
+    rows = conn.execute(
+        "SELECT d.id FROM events e JOIN deliveries d ON d.event_seq = e.seq WHERE e.id = ? AND d.id < ? AND d.id >= ? "
+        "ORDER BY d.id DESC",
+        (event_id, before, since),
+    )
+    return [row[0] for row in rows]
+
+
+def _time_of(delivery_id: str) -> str:
+    return clock.text(clock.from_unix(int(delivery_id[4:16], 16) / 1000))
+
+
+def events(
+    conn: sqlite3.Connection,
+    *,
+    project_id: str | None = None,
+    event_type: str | None = None,
+    unmatched: bool | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page:
+    """Return events, newest first, those before the row `cursor` if it is given; at most 10,000 rows are looked at."""
+    newest = int(conn.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
+    before = min(int(cursor), newest + 1) if cursor else newest + 1
+    rows = conn.execute(
+        f"{log.EVENTS} WHERE e.seq < ?1 AND e.seq >= ?2 AND (?3 IS NULL OR e.project_id = ?3) "
+        "AND (?4 IS NULL OR e.event_type = ?4) AND (?5 IS NULL OR e.unmatched = ?5) "
+        "AND (?6 IS NULL OR e.created_at >= ?6) AND (?7 IS NULL OR e.created_at < ?7) ORDER BY e.seq DESC LIMIT ?8",
+        (
+            before,
+            before - LOOKED_AT,
+            project_id,
+            event_type,
+            unmatched,
+            since and clock.text(since),
+            until and clock.text(until),
+            limit + 1,
+        ),
+    ).fetchall()
+    items = [log.readable_event(row) for row in rows[:limit]]
+    if len(rows) > limit:
+        return Page(items, str(rows[limit - 1]["seq"]))
+    floor = before - LOOKED_AT
+    if floor <= 1:
+        return Page(items)
+    there = conn.execute("SELECT created_at FROM events WHERE seq >= ? ORDER BY seq LIMIT 1", (floor,)).fetchone()
+    ended = there is None or (since is not None and there[0] < clock.text(since))
+    return Page(items) if ended else Page(items, str(floor), there[0])
