@@ -64,6 +64,14 @@ def near(text: str, known: Collection[str]) -> str:
     return f" Known are {', '.join(known)}."
 
 
+def choose_sample(patterns: Collection[str], extra: Collection[str], asked: str | None) -> str:
+    """Return the type of a test's sample: the one asked for, or the first that a webhook subscribes to."""
+    if asked is not None:
+        return check_event_type(asked, extra)
+    known = (*CATALOGUE, *extra)
+    return next((one for one in known if set(patterns_for(one)) & set(patterns)), known[0])
+
+
 def sample_payload(event_type: str) -> dict[str, Any]:
     """Return a realistic payload of a type, as an application would write it."""
     family = event_type.split(".")[0]

@@ -58,6 +58,10 @@ class NotFound(Refused):
     """An id that names nothing (exit 1)."""
 
 
+class Conflict(Refused):
+    """Something that is there already, with other content (exit 1)."""
+
+
 class Misconfigured(Exception):
     """What a restart cannot mend: configuration, rights, a wrong or damaged file (exit 78)."""
 

@@ -12,7 +12,7 @@ import click
 
 from .. import clock, validation
 from ..db import rotation, webhooks
-from ..event_types import CATALOGUE, check_event_type, patterns_for, sample_payload
+from ..event_types import choose_sample, sample_payload
 from ..model import Refused, Webhook
 from ..settings import Settings
 from .options import actor, as_json, config, reading, writing
@@ -247,13 +247,9 @@ def rotate_secret(
 @config
 def test(settings: Settings, webhook_id: str, event_type: str | None, wait: bool, as_json: bool) -> None:
     """Send a sample event to this webhook alone, also while it is disabled; one attempt, no retries."""
-    if event_type is not None:
-        check_event_type(event_type, settings.events.extra_types)
     with writing(settings) as conn:
         found = webhooks.get(conn, webhook_id)
-        known = (*CATALOGUE, *settings.events.extra_types)
-        subscribed = [one for one in known if set(patterns_for(one)) & set(found.events)]
-        chosen = event_type or (subscribed or known)[0]
+        chosen = choose_sample(found.events, settings.events.extra_types, event_type)
         payload = json.dumps(sample_payload(chosen), ensure_ascii=False)
         delivery_id = webhooks.request_test(conn, webhook_id, chosen, payload, clock.now(), actor=actor())
     if wait:

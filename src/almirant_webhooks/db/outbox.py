@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..model import MAX_PAYLOAD_BYTES, Misconfigured, Refused
+from ..model import MAX_PAYLOAD_BYTES, Conflict, Misconfigured, Refused
 from .bulk import read_rows, write_rows
 from .connection import connect, explain, is_busy, patiently, transaction
 
@@ -208,7 +208,7 @@ def _same_or_refused(conn: sqlite3.Connection, project_id: str, event_type: str,
     ).fetchone()
     if row is not None and tuple(row) == (event_type, payload):
         return event_id
-    raise Refused(f"The event id {event_id} is already used in {project_id} with other content.", "event_id")
+    raise Conflict(f"The event id {event_id} is already used in {project_id} with other content.", "event_id")
 
 
 def rejected(conn: sqlite3.Connection, limit: int) -> list[dict[str, object]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from . import guard, health, problems
+from . import api, guard, health, problems
 from .context import CONTEXT, Context
 from .limits import Failures
 
@@ -27,6 +27,7 @@ def make_app(here: Context) -> web.Application:
     )
     app[CONTEXT] = here
     health.add(app)
+    api.add(app)
     for route in app.router.routes():
         assert guard.allowed_by(route.handler) is not None, f"{route.method} {route.resource} says not who may use it"
     return app

@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 
 from ..db.connection import is_busy
-from ..model import NotFound, Refused
+from ..model import Conflict, NotFound, Refused
 from .context import context
 from .guard import Handler
 
@@ -32,6 +32,8 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         return answer
     except NotFound as error:
         return await _answer(request, 404, error.message, error.field)
+    except Conflict as error:
+        return await _answer(request, 409, error.message, error.field)
     except Refused as error:
         return await _answer(request, 422 if error.field else 409, error.message, error.field)
     except sqlite3.Error as error:

@@ -1,0 +1,135 @@
+"""`/api/v1/deliveries` and `/api/v1/resends`: the log, one delivery, and sending again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from ... import clock
+from ...db import deliveries as db
+from ...db import log, resends, search
+from ...model import Refused
+from ..context import check_reach, context, principal, scope
+from . import parsing
+from .parsing import FILTERS, STATES, Body
+from .routes import Route
+
+
+class Resend(Body):
+    """Which deliveries to send again; `dry_run` counts them and does nothing."""
+
+    project_id: str | None = None
+    webhook_id: str | None = None
+    state: str | None = None
+    status: str | None = None
+    event_type: str | None = None
+    event_id: str | None = None
+    cause: str | None = None
+    since: str | None = None
+    until: str | None = None
+    dry_run: bool = False
+
+
+def public(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of `delivery_log` as the API has it."""
+    fields = {name: value for name, value in row.items() if name not in ("delivery_id", "id")}
+    return {"id": row["delivery_id"], **fields, "held": bool(row["held"])}
+
+
+async def list_(request: web.Request) -> web.Response:
+    """Newest first; a page that stopped early says down to which time it has looked, and has a cursor."""
+    given = parsing.query(request, *FILTERS, "limit", "cursor", "count")
+    asked = parsing.filters(request, given)
+    here = context(request)
+    found = await here.read(search.deliveries, asked, limit=parsing.limit(given), cursor=given.get("cursor"))
+    more: dict[str, object] = {"looked_back_to": found.looked_back_to}
+    if parsing.flag(given, "count"):
+        total, whole = await here.read(search.count, asked)
+        more["count"] = {"value": total, "complete": whole}
+    return parsing.page([public(row) for row in found.items], found.next_cursor, **more)
+
+
+async def reached(request: web.Request) -> dict[str, Any]:
+    """Return the delivery of the path, if it is the caller's to see."""
+    delivery_id = request.match_info["id"]
+    found = await context(request).read(log.delivery, delivery_id)
+    check_reach(request, found["project_id"], f"delivery {delivery_id}")
+    return found
+
+
+async def show(request: web.Request) -> web.Response:
+    """With its body and every attempt: headers, answer, cause."""
+    return parsing.answer(public(await reached(request)))
+
+
+async def resend(request: web.Request) -> web.Response:
+    """One attempt as soon as none is in flight; `asked` is false when one waits already."""
+    await parsing.body(request, Body)
+    found = await reached(request)
+    asked = await context(request).write(
+        db.request_resend, found["delivery_id"], clock.now(), actor=principal(request).actor
+    )
+    return parsing.answer({"delivery_id": found["delivery_id"], "asked": asked}, 202)
+
+
+async def resend_many(request: web.Request) -> web.Response:
+    """Counts first with `dry_run`; then a piece of work that can be followed and cancelled."""
+    given = await parsing.body(request, Resend)
+    if given.state is not None and given.state not in STATES:
+        raise Refused(f"state must be one of {', '.join(STATES)}.", "state")
+    asked: dict[str, Any] = given.model_dump(exclude={"dry_run"}, exclude_none=True)
+    asked |= {name: parsing.time(asked, name) for name in ("since", "until") if name in asked}
+    if (project := scope(request, given.project_id)) is not None:
+        asked["project_id"] = project
+    if "status" in asked:
+        asked["status"] = asked["status"].replace("_", " ")
+    here = context(request)
+    counts = await here.read(resends.count, asked)
+    if given.dry_run:
+        return parsing.answer({"deliveries": sum(counts.values()), "by_webhook": counts})
+    started = await here.write(resends.start, asked, counts, actor=principal(request).actor, now=clock.now())
+    return parsing.answer(await here.read(resends.get, started), 202)
+
+
+async def list_resends(request: web.Request) -> web.Response:
+    """Newest first."""
+    given = parsing.query(request, "project", "limit")
+    found = await context(request).read(
+        resends.find, project_id=scope(request, given.get("project")), limit=parsing.limit(given)
+    )
+    return parsing.page(found, None)
+
+
+async def _reached_resend(request: web.Request) -> dict[str, Any]:
+    resend_id = request.match_info["id"]
+    found = await context(request).read(resends.get, resend_id)
+    check_reach(request, found["project_id"] or "", f"resend {resend_id}")
+    return found
+
+
+async def show_resend(request: web.Request) -> web.Response:
+    """How far it is."""
+    return parsing.answer(await _reached_resend(request))
+
+
+async def cancel_resend(request: web.Request) -> web.Response:
+    """What is in flight ends; nothing more is sent of it."""
+    await parsing.body(request, Body)
+    found = await _reached_resend(request)
+    here = context(request)
+    await here.write(resends.cancel, found["id"], actor=principal(request).actor, now=clock.now())
+    return parsing.answer(await here.read(resends.get, found["id"]))
+
+
+_MANY = "/api/v1/resends"
+ROUTES = (
+    Route("GET", "/api/v1/deliveries", list_, "List deliveries, newest first", {200: "DeliveryPage"},
+          parameters=(*FILTERS, "limit", "cursor", "count")),
+    Route("GET", "/api/v1/deliveries/{id}", show, "Show a delivery with every attempt", {200: "Delivery"}),
+    Route("POST", "/api/v1/deliveries/{id}/resend", resend, "Send a delivery again", {202: "Asked"}, body=Body),
+    Route("POST", _MANY, resend_many, "Send many deliveries again, or count them", {200: "Object", 202: "Object"}, body=Resend),
+    Route("GET", _MANY, list_resends, "List resends of many", {200: "Page"}, parameters=("project", "limit")),
+    Route("GET", f"{_MANY}/{{id}}", show_resend, "Show how far a resend of many is", {200: "Object"}),
+    Route("POST", f"{_MANY}/{{id}}/cancel", cancel_resend, "Cancel a resend of many", {200: "Object"}, body=Body),
+)  # fmt: skip

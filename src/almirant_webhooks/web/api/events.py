@@ -1,0 +1,145 @@
+"""`/api/v1/events`, `/event-types` and `/portal-links`: what producers send, and the way to the pages."""
+
+from __future__ import annotations
+
+import json
+import time
+from json.decoder import WHITESPACE, scanstring  # type: ignore[attr-defined]
+from typing import Any
+
+from aiohttp import web
+
+from ... import access, clock
+from ...access import Principal, Role
+from ...db import log, search
+from ...event_types import CATALOGUE, sample_payload
+from ...model import Refused, check_event_id, check_project_id
+from ..context import context, principal, scope
+from . import parsing
+from .parsing import Body
+from .routes import Route
+
+LONGEST_LINK = 30 * 24 * 3600  # seconds
+
+
+class Send(Body):
+    """One event, as an INSERT would have it."""
+
+    project_id: str | None = None
+    event_type: str
+    payload: dict[str, Any]
+    event_id: str | None = None
+
+
+class Link(Body):
+    """A link to the pages of one project, and how long it opens them (`1h`)."""
+
+    project_id: str
+    expires: str = "1h"
+
+
+async def send(request: web.Request) -> web.Response:
+    """202 once it is committed; the same id with the same content is taken once, with other content it is a conflict."""
+    given = await parsing.body(request, Send)
+    project = scope(request, given.project_id)
+    if project is None:
+        raise Refused("Name the project that the event belongs to.", "project_id")
+    inserted = await context(request).insert(
+        project_id=check_project_id(project),
+        event_type=given.event_type,
+        payload=as_written((await request.read()).decode(), "payload"),
+        event_id=None if given.event_id is None else check_event_id(given.event_id),
+    )
+    return parsing.answer({"event_id": inserted}, 202)
+
+
+def as_written(document: str, name: str) -> str:
+    """Return the value of a key of a JSON object in its author's own spelling; the last one counts, as for a parser."""
+    decoder = json.JSONDecoder()
+    found = ""
+    at = document.index("{") + 1
+    while True:
+        at = WHITESPACE.match(document, at).end()
+        if document[at] in ",}":
+            if document[at] == "}":
+                return found
+            at += 1
+            continue
+        key, at = scanstring(document, at + 1, True)
+        begin = WHITESPACE.match(document, document.index(":", at) + 1).end()
+        _, at = decoder.raw_decode(document, begin)
+        if key == name:
+            found = document[begin:at]
+
+
+async def list_(request: web.Request) -> web.Response:
+    """Newest first, each with the number of its deliveries."""
+    given = parsing.query(request, "project", "type", "unmatched", "since", "until", "limit", "cursor")
+    cursor = given.get("cursor")
+    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise Refused("cursor must be one that a page had as next_cursor.", "cursor")
+    found = await context(request).read(
+        search.events,
+        project_id=scope(request, given.get("project")),
+        event_type=given.get("type"),
+        unmatched=parsing.flag(given, "unmatched"),
+        since=parsing.time(given, "since"),
+        until=parsing.time(given, "until"),
+        limit=parsing.limit(given),
+        cursor=cursor,
+    )
+    return parsing.page([_public(row) for row in found.items], found.next_cursor, looked_back_to=found.looked_back_to)
+
+
+def _public(row: dict[str, Any]) -> dict[str, Any]:
+    return {"id": row["event_id"], **{name: value for name, value in row.items() if name not in ("event_id", "seq")}}
+
+
+async def show(request: web.Request) -> web.Response:
+    """With its body, and what became of it webhook by webhook."""
+    given = parsing.query(request, "project")
+    found = await context(request).read(log.event, request.match_info["id"], scope(request, given.get("project")))
+    return parsing.answer(_public(found))
+
+
+async def types(request: web.Request) -> web.Response:
+    """The catalogue, with the operator's additions and a sample of each."""
+    known = (*CATALOGUE, *context(request).settings.events.extra_types)
+    return parsing.page([{"event_type": one, "sample": sample_payload(one)} for one in known], None)
+
+
+async def portal_link(request: web.Request) -> web.Response:
+    """So that an application's own page can link to a project's webhooks."""
+    given = await parsing.body(request, Link)
+    try:
+        seconds = int(clock.duration(given.expires).total_seconds())
+    except ValueError as error:
+        raise Refused(f"expires: {error}.", "expires") from None
+    if not 1 <= seconds <= LONGEST_LINK:
+        raise Refused("A link lives for a second at least and 30 days at most.", "expires")
+    here = context(request)
+    expires_at = int(time.time()) + seconds
+    who = Principal(Role.PROJECT_ADMIN, check_project_id(given.project_id), expires_at)
+    link = access.link(here.keys.signing_key, who, here.settings.pages_address())
+    written = clock.text(clock.from_unix(expires_at))
+    return parsing.answer({"project_id": given.project_id, "url": link, "expires_at": written}, 201)
+
+
+async def whoami(request: web.Request) -> web.Response:
+    """Who the caller is here."""
+    who = principal(request)
+    return parsing.answer({"role": who.role.value, "project_id": who.project_id})
+
+
+_EVERYBODY = (Role.OPERATOR, Role.PROJECT_ADMIN, Role.PRODUCER)
+ROUTES = (
+    Route("POST", "/api/v1/events", send, "Send an event, as an INSERT into the outbox does", {202: "Event id"},
+          roles=(Role.OPERATOR, Role.PRODUCER), body=Send),
+    Route("GET", "/api/v1/events", list_, "List events, newest first", {200: "Page"},
+          parameters=("project", "type", "unmatched", "since", "until", "limit", "cursor")),
+    Route("GET", "/api/v1/events/{id}", show, "Show an event and what became of it", {200: "Object"}, parameters=("project",)),
+    Route("GET", "/api/v1/event-types", types, "List the event types", {200: "Page"}, roles=_EVERYBODY),
+    Route("POST", "/api/v1/portal-links", portal_link, "Make a link to the pages of one project", {201: "Object"},
+          roles=(Role.OPERATOR,), body=Link),
+    Route("GET", "/api/v1/whoami", whoami, "Tell who the caller is", {200: "Object"}, roles=_EVERYBODY),
+)  # fmt: skip

@@ -1,0 +1,119 @@
+"""`/openapi.json`: the API described from its own table of routes (OpenAPI 3.1, https://spec.openapis.org/oas/v3.1.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Any
+
+from .parsing import MAX_LIMIT, STATES
+from .routes import Route
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_MAYBE: dict[str, Any] = {"type": ["string", "null"]}
+_NUMBER: dict[str, Any] = {"type": ["integer", "null"]}
+_WEBHOOK: dict[str, Any] = {
+    "id": _TEXT,
+    "project_id": _TEXT,
+    "url": _TEXT,
+    "description": _TEXT,
+    "events": {"type": "array", "items": _TEXT},
+    "enabled": {"type": "boolean"},
+    "created_at": _TEXT,
+    "updated_at": _TEXT,
+}
+_DELIVERY: dict[str, Any] = {
+    "id": _TEXT,
+    "date": _TEXT,
+    "project_id": _TEXT,
+    "webhook_id": _TEXT,
+    "url": _TEXT,
+    "event_type": _TEXT,
+    "event_id": _TEXT,
+    "state": {"enum": [state for state in STATES if state != "held"]},
+    "held": {"type": "boolean"},
+    "status": _MAYBE,
+    "duration_ms": _NUMBER,
+    "attempts": {"type": "integer"},
+    "tries": {"type": "integer"},
+    "next_attempt_at": _MAYBE,
+}
+_PARAMETERS: dict[str, dict[str, Any]] = {
+    "state": {"enum": list(STATES)},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
+    "enabled": {"enum": ["true", "false"]},
+    "unmatched": {"enum": ["true", "false"]},
+    "count": {"enum": ["true", "false"]},
+}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _page(of: dict[str, Any]) -> dict[str, Any]:
+    return _object({"items": {"type": "array", "items": of}, "next_cursor": _MAYBE})
+
+
+_SCHEMAS: dict[str, dict[str, Any]] = {
+    "Object": {"type": "object"},
+    "Page": _page({"type": "object"}),
+    "Webhook": _object(_WEBHOOK),
+    "WebhookWithSecret": _object({**_WEBHOOK, "secret": _TEXT}),
+    "WebhookPage": _page(_object(_WEBHOOK)),
+    "Delivery": _object(_DELIVERY),
+    "DeliveryPage": _page(_object(_DELIVERY)),
+    "Asked": _object({"delivery_id": _TEXT}),
+    "Event id": _object({"event_id": _TEXT}),
+    "Problem": _object({"type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT}),
+}
+
+
+def describe(routes: Iterable[Route]) -> dict[str, Any]:
+    """Return the document of these routes."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "almirant-webhooks", "version": version("almirant-webhooks")},
+        "paths": paths,
+        "components": {
+            "schemas": {name.replace(" ", ""): schema for name, schema in _SCHEMAS.items()},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    in_path = [
+        {"name": name, "in": "path", "required": True, "schema": _TEXT} for name in re.findall(r"{(\w+)}", route.path)
+    ]
+    in_query = [{"name": name, "in": "query", "schema": _PARAMETERS.get(name, _TEXT)} for name in route.parameters]
+    operation: dict[str, Any] = {
+        "summary": route.summary,
+        "description": f"For {', '.join(f'a {role.value}' for role in route.roles)}.",
+        "parameters": in_path + in_query,
+        "responses": {
+            **{str(status): _response(route.summary, schema) for status, schema in route.answers.items()},
+            "default": _response("A problem (RFC 9457)", "Problem", "application/problem+json"),
+        },
+    }
+    if route.body is not None:
+        schema = route.body.model_json_schema()
+        operation["requestBody"] = {
+            "content": {"application/json": {"schema": schema}},
+            "required": bool(schema.get("required")),
+        }
+    return operation
+
+
+def _response(words: str, schema: str | None, kind: str = "application/json") -> dict[str, Any]:
+    if schema is None:
+        return {"description": words}
+    return {
+        "description": words,
+        "content": {kind: {"schema": {"$ref": f"#/components/schemas/{schema.replace(' ', '')}"}}},
+    }

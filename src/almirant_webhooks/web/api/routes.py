@@ -1,0 +1,26 @@
+"""A route of the API: what it is, who may use it, and what its document says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from ...access import Role
+from ..guard import Handler
+
+ADMINS = (Role.OPERATOR, Role.PROJECT_ADMIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method of one path; `answers` maps each status of success to the schema of its body (None: no body)."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    answers: dict[int, str | None]
+    roles: tuple[Role, ...] = ADMINS
+    body: type[BaseModel] | None = None
+    parameters: tuple[str, ...] = ()

@@ -1,0 +1,215 @@
+"""`/api/v1/webhooks`: create, list, change, enable, test, rotate, delete."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from aiohttp import web
+
+from ... import clock, validation
+from ...db import rotation
+from ...db import webhooks as db
+from ...event_types import choose_sample, sample_payload
+from ...model import Refused, Webhook
+from ..context import check_reach, context, principal, scope
+from . import parsing
+from .parsing import Body, checked
+from .routes import Route
+
+
+class Create(Body):
+    """A new webhook; without a secret one is generated."""
+
+    project_id: str | None = None
+    url: str
+    events: list[str]
+    secret: str | None = None
+    description: str = ""
+
+
+class Update(Body):
+    """What is to change; what is left out stays."""
+
+    url: str | None = None
+    events: list[str] | None = None
+    secret: str | None = None
+    description: str | None = None
+
+
+class Enable(Body):
+    """What becomes of deliveries that are held."""
+
+    discard_held: bool = False
+
+
+class Test(Body):
+    """The type of the sample event; the first that the webhook subscribes to if it is left out."""
+
+    event_type: str | None = None
+
+
+class Rotate(Body):
+    """When a new secret begins to sign, an own one if it is given; or `cancel`, before it does."""
+
+    secret: str | None = None
+    switch_after: str | None = None
+    now: bool = False
+    cancel: bool = False
+
+
+def public(one: Webhook, *, secret: bool = False) -> dict[str, Any]:
+    """Return a webhook as the contract has it; its secret is there at its creation alone."""
+    fields = asdict(one)
+    shown = fields.pop("secret")
+    return {**fields, "secret": shown} if secret else fields
+
+
+async def reached(request: web.Request) -> Webhook:
+    """Return the webhook of the path, if it is the caller's to see."""
+    webhook_id = request.match_info["id"]
+    found = await context(request).read(db.get, webhook_id)
+    check_reach(request, found.project_id, f"webhook {webhook_id}")
+    return found
+
+
+async def list_(request: web.Request) -> web.Response:
+    """Oldest first; the cursor is where the page ends in time."""
+    given = parsing.query(request, "project", "enabled", "limit", "cursor")
+    most = parsing.limit(given)
+    project, enabled = scope(request, given.get("project")), parsing.flag(given, "enabled")
+    found = await context(request).read(db.find, project_id=project, enabled=enabled)
+    after = given.get("cursor", "")
+    rest = [one for one in found if f"{one.created_at}~{one.id}" > after]
+    last = rest[most - 1] if len(rest) > most else None
+    return parsing.page([public(one) for one in rest[:most]], f"{last.created_at}~{last.id}" if last else None)
+
+
+async def create(request: web.Request) -> web.Response:
+    """The rules are those of the command and the pages."""
+    given = await parsing.body(request, Create)
+    here = context(request)
+    project = scope(request, given.project_id)
+    if project is None:
+        raise Refused("Name the project that the webhook belongs to.", "project_id")
+    made = await here.write(
+        db.create,
+        project_id=validation.project_id(project),
+        url=validation.url(given.url, here.settings),
+        events=validation.events(given.events, here.settings),
+        secret=validation.secret(given.secret),
+        description=validation.description(given.description),
+        limit=here.settings.limits.webhooks_per_project,
+        now=clock.now(),
+        actor=principal(request).actor,
+    )
+    response = parsing.answer(public(made, secret=True), 201)
+    response.headers["Location"] = f"/api/v1/webhooks/{made.id}"
+    return response
+
+
+async def show(request: web.Request) -> web.Response:
+    """Without its secret."""
+    return parsing.answer(public(await reached(request)))
+
+
+async def update(request: web.Request) -> web.Response:
+    """The next attempt uses what was changed."""
+    given = await parsing.body(request, Update)
+    one = await reached(request)
+    here = context(request)
+    changed = await here.write(
+        db.update,
+        one.id,
+        url=checked(validation.url, given.url, here.settings),
+        events=checked(validation.events, given.events, here.settings),
+        secret=checked(validation.secret, given.secret),
+        description=checked(validation.description, given.description),
+        now=clock.now(),
+        actor=principal(request).actor,
+    )
+    return parsing.answer(public(changed))
+
+
+async def delete(request: web.Request) -> web.Response:
+    """With its delivery history, for good."""
+    one = await reached(request)
+    await context(request).write(db.delete, one.id, clock.now(), actor=principal(request).actor)
+    return web.Response(status=204)
+
+
+async def enable(request: web.Request) -> web.Response:
+    """What is held goes out, or is discarded."""
+    given = await parsing.body(request, Enable)
+    one = await reached(request)
+    here = context(request)
+    held = await here.write(
+        db.enable, one.id, discard_held=given.discard_held, now=clock.now(), actor=principal(request).actor
+    )
+    return parsing.answer({**public(await here.read(db.get, one.id)), "held": held})
+
+
+async def disable(request: web.Request) -> web.Response:
+    """From then on its deliveries are held."""
+    await parsing.body(request, Body)
+    one = await reached(request)
+    here = context(request)
+    await here.write(db.disable, one.id, clock.now(), actor=principal(request).actor)
+    return parsing.answer(public(await here.read(db.get, one.id)))
+
+
+async def test(request: web.Request) -> web.Response:
+    """A sample event to this webhook alone, also while it is disabled."""
+    given = await parsing.body(request, Test)
+    one = await reached(request)
+    here = context(request)
+    kind = choose_sample(one.events, here.settings.events.extra_types, given.event_type)
+    payload = json.dumps(sample_payload(kind), ensure_ascii=False)
+    made = await here.write(db.request_test, one.id, kind, payload, clock.now(), actor=principal(request).actor)
+    return parsing.answer({"delivery_id": made}, 202)
+
+
+async def rotate_secret(request: web.Request) -> web.Response:
+    """The new secret is in the answer; until the switch the current one goes on signing."""
+    given = await parsing.body(request, Rotate)
+    one = await reached(request)
+    here = context(request)
+    now, actor = clock.now(), principal(request).actor
+    if given.cancel:
+        await here.write(rotation.cancel, one.id, actor=actor, now=now)
+        return parsing.answer({"webhook_id": one.id, "cancelled": True})
+    if given.now and given.switch_after is not None:
+        raise Refused("Give switch_after or now, not both.", "switch_after")
+    wait = validation.switch_after("0s" if given.now else given.switch_after or "24h")
+    started = await here.write(
+        rotation.start, one.id, secret=validation.secret(given.secret), switch_at=now + wait, actor=actor, now=now
+    )
+    return parsing.answer(started, 202)
+
+
+async def secret(request: web.Request) -> web.Response:
+    """Who looked is written down."""
+    one = await reached(request)
+    here = context(request)
+    now = clock.now()
+    found = await here.write(rotation.reveal, one.id, actor=principal(request).actor, now=now)
+    state = await here.read(rotation.state, one.id, now)
+    return parsing.answer({"webhook_id": one.id, "secret": found.current, "next_secret": found.next, "rotation": state})
+
+
+_ONE = "/api/v1/webhooks/{id}"
+ROUTES = (
+    Route("GET", "/api/v1/webhooks", list_, "List webhooks, oldest first", {200: "WebhookPage"},
+          parameters=("project", "enabled", "limit", "cursor")),
+    Route("POST", "/api/v1/webhooks", create, "Create a webhook", {201: "WebhookWithSecret"}, body=Create),
+    Route("GET", _ONE, show, "Show a webhook", {200: "Webhook"}),
+    Route("PATCH", _ONE, update, "Change a webhook", {200: "Webhook"}, body=Update),
+    Route("DELETE", _ONE, delete, "Delete a webhook with its delivery history", {204: None}),
+    Route("POST", f"{_ONE}/enable", enable, "Enable a webhook", {200: "Webhook"}, body=Enable),
+    Route("POST", f"{_ONE}/disable", disable, "Disable a webhook; its deliveries are held", {200: "Webhook"}, body=Body),
+    Route("POST", f"{_ONE}/test", test, "Send a sample event", {202: "Asked"}, body=Test),
+    Route("POST", f"{_ONE}/rotate-secret", rotate_secret, "Begin, bring forward or cancel a change of secret",
+          {200: "Object", 202: "Object"}, body=Rotate),
+    Route("GET", f"{_ONE}/secret", secret, "Reveal the secret", {200: "Object"}),
+)  # fmt: skip
