@@ -181,6 +181,7 @@ async def prepared(service: Service, receiver: Receiver, tmp_path: Path) -> dict
         "DELIVERY": service.log()[0]["delivery_id"],
         "EVENT": event,
         "WEBHOOK_SECRET": SECRET,
+        "BACKUP": str(tmp_path / "backup.db"),
     }
 
 

@@ -12,6 +12,7 @@ COMMANDS = {
     "check-config": ("service:check_config", "Check the configuration, and show it."),
     "migrate": ("service:migrate", "Make or upgrade the database and the outbox."),
     "outbox-sql": ("service:outbox_sql", "Print the SQL that makes an outbox in an application's database."),
+    "backup": ("service:backup", "Copy the database to a new file, also while it is in use."),
     "webhook": ("webhook:webhook", "Create, list and change webhooks."),
     "event": ("event:event", "Send events and ask what became of them."),
     "delivery": ("delivery:delivery", "Read the delivery log and resend."),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
+from pathlib import Path
 
 import click
 
 from .. import config as configuration
 from .. import keys
 from ..db import migrate as migrations
+from ..db.backup import copy
 from ..settings import Settings
-from .options import Time, as_json, config
+from .options import Time, as_json, config, reading
 from .output import print_json, print_table, say
 
 
@@ -75,6 +78,33 @@ def migrate(settings: Settings, adopt_outbox: bool, since: datetime | None) -> N
 def outbox_sql() -> None:
     """Print the SQL that makes the outbox, for an application with migrations of its own."""
     click.echo(migrations.outbox_sql())
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@as_json
+@config
+def backup(settings: Settings, file: Path, as_json: bool) -> None:
+    """Copy the database to a new file, also while the daemon works on it.
+
+    \b
+    Example:
+      almirant-webhooks backup /var/backups/almirant-webhooks-$(date +%F).db
+    """
+    target = file.absolute()
+    with click.progressbar(length=100, label="copying", file=sys.stderr) as bar:
+
+        def show(left: int, total: int) -> None:
+            bar.update(int((total - left) * 100 / max(total, 1)) - bar.pos)
+
+        with reading(settings) as conn:
+            size = copy(conn, target, show)
+    if as_json:
+        print_json({"file": str(target), "bytes": size})
+    else:
+        say(f"{target}: {size} bytes, checked and on the disk.")
+    if settings.outbox.path is not None:
+        say(f"The outbox is a file of its own and not in it: {settings.outbox.path}.")
 
 
 @click.command()
