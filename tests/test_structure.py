@@ -32,6 +32,7 @@ ROWS = (
             "watcher",
             "pruner",
             "resender",
+            "observer",
         },
     ),
     ("face", {"web", "receiver"}),

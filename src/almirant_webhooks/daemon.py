@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import gc
 import os
 import signal
 import sqlite3
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import structlog
 import uvloop
 from aiohttp import web
 
 from . import clock, keys, logs, systemd
-from .db import outbox
+from .db import lock, outbox
 from .db.connection import become_checkpointer, open_database, open_reader
 from .db.migrate import migrate
 from .db.worker import Worker
@@ -31,6 +30,7 @@ from .intake import Intake
 from .keys import Keys
 from .metrics import Metrics
 from .model import Misconfigured, Refused
+from .observer import Observer
 from .pruner import Pruner
 from .resender import Resender
 from .retry import Schedule
@@ -77,8 +77,8 @@ class Daemon:
         database_path, outbox_path = settings.database.path, settings.outbox.path
         for line in migrate(database_path, None) if outbox_path is None else ():
             log.info("migrated", what=line)
-        self._closing.enter_context(_lock(database_path))
-        database = await self._open(Worker(lambda: open_database(database_path)))
+        self._closing.enter_context(lock.hold(database_path))
+        database = await self._open(Worker(lambda: open_database(database_path), self.metrics.transaction))
         await database.run(become_checkpointer)
         outbox_worker = await self._open(Worker(lambda: outbox.open_outbox(database_path, outbox_path)))
         await outbox_worker.run(outbox.bind, *await database.run(outbox.identity))
@@ -118,26 +118,40 @@ class Daemon:
         interrupted = await dispatcher.recover(clock.now())
         files = [database_path.resolve(), (outbox_path or database_path).resolve()]
         self._guarded = {path: _identity(path) for path in files}
-        pruner = Pruner(
-            database,
-            outbox_worker,
-            held=settings.retention.held,
-            taken=settings.retention.outbox,
-            failing=lambda: dispatcher.failing,
-        )
         self._run("heartbeat", self._heartbeat.run())
         self._run("fan out", self.intake.run())
         self._run("claim and record", dispatcher.run())
         self._run("watch", Watcher(files, self._look).run())
         self._run("look", self._look_regularly())
-        self._run("prune", pruner.run())
-        self._run("resend", Resender(database, due=dispatcher.due, failing=lambda: dispatcher.failing).run())
         self._run("guard", self._guard())
+        await self._start_upkeep(database, outbox_worker)
         self._not_ready = None
         log.info(
             "started", database=str(database_path), outbox=str(outbox_path or database_path), interrupted=interrupted
         )
         systemd.notify("READY=1\nSTATUS=delivering")
+
+    async def _start_upkeep(self, database: Worker, outbox_worker: Worker) -> None:
+        """Begin what goes on beside the delivering: pruning, looking at how it stands, and resends of many."""
+        settings, dispatcher = self.settings, self.dispatcher
+
+        def failing() -> str | None:
+            return dispatcher.failing
+
+        observer = Observer(
+            database,
+            await self._open(Worker(lambda: open_reader(settings.database.path))),
+            outbox_worker,
+            settings.database.path,
+            self.metrics,
+            self._heartbeat,
+            due=dispatcher.due,
+            failing=failing,
+            store_bodies=dispatcher.keep_bodies,
+        )
+        self._run("prune", Pruner(database, outbox_worker, settings.retention, failing=failing).run())
+        self._run("observe", observer.run())
+        self._run("resend", Resender(database, due=dispatcher.due, failing=failing).run())
 
     async def _open(self, worker: Worker) -> Worker:
         await worker.open()
@@ -253,22 +267,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return there.st_dev, there.st_ino
-
-
-@contextlib.contextmanager
-def _lock(database_path: Path) -> Any:
-    """Hold the lock that one daemon has on one database, whatever link it was named by."""
-    path = Path(f"{database_path.resolve()}.lock")
-    try:
-        file: IO[str] = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise Misconfigured(f"{path} cannot be written: {error.strerror}.") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Refused(f"Another daemon runs on {database_path}; one database has one daemon.") from None
-        yield
 
 
 async def _main(settings: Settings) -> None:

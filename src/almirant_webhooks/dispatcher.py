@@ -51,6 +51,7 @@ class Dispatcher:
         shares: Shares,
     ) -> None:
         self.shares = shares
+        self._keep_bodies = True
         self._database = database
         self._sender = sender
         self._metrics = metrics
@@ -92,6 +93,10 @@ class Dispatcher:
         """Take over when each of the webhooks that were asked for has its next attempt."""
         self.shares.update_due(asked, due)
         self._wake.set()
+
+    def keep_bodies(self, keep: bool) -> None:
+        """Store answers' bodies, or leave them out while there is little room on the disk."""
+        self._keep_bodies = keep
 
     def stop(self) -> None:
         """Claim nothing more."""
@@ -168,7 +173,7 @@ class Dispatcher:
         finally:
             self._attempts.discard(asyncio.current_task())
         self.shares.end(claim.webhook_id, timed_out=result.outcome is Outcome.TIMEOUT, duration_ms=result.duration_ms)
-        self._results.append(result)
+        self._results.append(result if self._keep_bodies else _without_body(result))
         self._wake.set()
 
     def _report(self, group: list[Result]) -> None:
@@ -214,3 +219,7 @@ class Dispatcher:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
+
+
+def _without_body(result: Result) -> Result:
+    return result._replace(response_body=b"", body_cut=bool(result.response_body))

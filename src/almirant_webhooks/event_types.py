@@ -8,7 +8,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
-from .model import Refused
+from .model import RESERVED_PROJECT, Refused
 
 CATALOGUE = (
     "work_item.created",
@@ -21,6 +21,8 @@ CATALOGUE = (
     "sprint.created",
     "sprint.closed",
 )
+# What operators can subscribe to, in the reserved project alone.
+OWN_TYPES = ("webhook.failing", "webhook.recovered", "delivery.failed")
 _WELL_FORMED = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 MAX_LENGTH = 128
 
@@ -38,18 +40,23 @@ def patterns_for(event_type: str) -> tuple[str, ...]:
     return (event_type, *families, "*")
 
 
-def check_event_type(text: str, extra: Collection[str] = ()) -> str:
-    """Return an event type of the catalogue, or raise `Refused` with a suggestion."""
-    known = (*CATALOGUE, *extra)
+def check_event_type(text: str, extra: Collection[str] = (), project_id: str = "") -> str:
+    """Return an event type of the project's catalogue, or raise `Refused` with a suggestion."""
+    known = catalogue_of(project_id, extra)
     if text in known:
         return text
     raise Refused(f"{text!r} is not an event type.{near(text, known)}", "event_type")
 
 
-def check_pattern(text: str, extra: Collection[str] = ()) -> str:
-    """Return a pattern that fits something in the catalogue, or raise `Refused` with a suggestion."""
+def catalogue_of(project_id: str, extra: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the types that webhooks of a project can subscribe to."""
+    return OWN_TYPES if project_id == RESERVED_PROJECT else (*CATALOGUE, *extra)
+
+
+def check_pattern(text: str, extra: Collection[str] = (), project_id: str = "") -> str:
+    """Return a pattern that fits a type of the project's catalogue, or raise `Refused` with a suggestion."""
     pattern = text.strip()
-    known = (*CATALOGUE, *extra)
+    known = catalogue_of(project_id, extra)
     if any(pattern in patterns_for(event_type) for event_type in known):
         return pattern
     families = sorted({family for event_type in known for family in patterns_for(event_type)[1:]})
@@ -64,11 +71,11 @@ def near(text: str, known: Collection[str]) -> str:
     return f" Known are {', '.join(known)}."
 
 
-def choose_sample(patterns: Collection[str], extra: Collection[str], asked: str | None) -> str:
+def choose_sample(patterns: Collection[str], extra: Collection[str], asked: str | None, project_id: str) -> str:
     """Return the type of a test's sample: the one asked for, or the first that a webhook subscribes to."""
     if asked is not None:
-        return check_event_type(asked, extra)
-    known = (*CATALOGUE, *extra)
+        return check_event_type(asked, extra, project_id)
+    known = catalogue_of(project_id, extra)
     return next((one for one in known if set(patterns_for(one)) & set(patterns)), known[0])
 
 
@@ -85,7 +92,26 @@ _LEAD = {"id": "lead_52", "name": "Marta Olsen", "company": "Fjord & Søn", "val
 _SPRINT = {"id": "spr_31", "name": "Sprint 31", "startsOn": "2026-11-16", "endsOn": "2026-11-27"}
 _ACTOR = {"id": "usr_7", "name": "Inés Prado"}
 
+_WEBHOOK = {"id": "wh_sample", "projectId": "proj_1", "host": "example.com"}
+
 _SAMPLES: dict[str, dict[str, Any]] = {
+    "webhook.failing": {
+        "webhook": _WEBHOOK,
+        "failingSince": "2026-11-23T08:00:00.000Z",
+        "failuresInARow": 12,
+        "lastSuccessAt": "2026-11-23T07:59:00.000Z",
+    },
+    "webhook.recovered": {"webhook": _WEBHOOK, "lastSuccessAt": "2026-11-23T10:00:00.000Z"},
+    "delivery.failed": {
+        "delivery": {
+            "id": "dlv_sample",
+            "eventId": "evt_sample",
+            "eventType": "lead.created",
+            "attempts": 5,
+            "lastAttempt": {"outcome": "http_error", "statusCode": 503, "cause": "the receiver answered 503"},
+        },
+        "webhook": _WEBHOOK,
+    },
     "work_item.created": {"workItem": {**_ITEM, "column": "Backlog"}, "actor": _ACTOR},
     "work_item.updated": {
         "workItem": {**_ITEM, "priority": "urgent"},

@@ -21,6 +21,7 @@ class Heartbeat:
         self._last_feed = 0.0
         self.last = time.monotonic()
         self._stalls: deque[tuple[float, float]] = deque(maxlen=1000)
+        self._lags: deque[float] = deque([0.0], maxlen=60)
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -30,10 +31,15 @@ class Heartbeat:
             now = time.monotonic()
             if now - self.last > 2 * BEAT:
                 self._stalls.append((self.last + BEAT, now))
+            self._lags.append(now - self.last - BEAT)
             self.last = now
             if self._beat is not None and now - self._last_feed >= self._every:
                 self._beat()
                 self._last_feed = now
+
+    def lag(self) -> float:
+        """Return by how many seconds the latest of the last 60 beats was late."""
+        return max(0.0, *self._lags)
 
     def stalled(self, begin: float, end: float) -> bool:
         """Tell whether the loop stood still for over a second, in all, between two monotonic times."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -86,6 +87,7 @@ class Intake:
 
     async def _step(self, now: datetime) -> bool:
         """Copy a batch, then mark it: a crash between the two does no harm, as what is there is not taken twice."""
+        begun = time.monotonic()
         rows = await self._outbox.run(outbox.read_unread, ROWS)
         if not rows:
             return False
@@ -97,6 +99,7 @@ class Intake:
         done, due = await self._database.write(copy)
         self._due(done.due, due)
         await self._outbox.run(outbox.mark, done.marks, done.batch, clock.text(now))
+        self._metrics.fan_out.observe(time.monotonic() - begun)
         self._count(done)
         return True
 

@@ -36,9 +36,53 @@ class Metrics:
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
         )
         self.in_flight = Gauge(f"{PREFIX}_attempts_in_flight", "Requests under way.", registry=self.registry)
-        self.ready = Gauge(f"{PREFIX}_ready", "1 while the daemon delivers.", registry=self.registry)
+        self.ready = self._gauge("ready", "1 while the daemon delivers.")
+        self._add_observed()
+        self._add_latencies()
         info = Gauge(f"{PREFIX}_build_info", "The release that runs.", ["version"], registry=self.registry)
         info.labels(version("almirant-webhooks")).set(1)
+
+    def _add_observed(self) -> None:
+        """Add what the observer sets every few seconds; `observed` tells when."""
+        self.observed = self._gauge("observed_timestamp_seconds", "When the gauges of pending work were last set.")
+        self.oldest_due = self._gauge("oldest_due_age_seconds", "Since when the oldest due delivery has been due.")
+        self.pending = Gauge(
+            f"{PREFIX}_deliveries_pending",
+            "Deliveries that are due, scheduled for later, or held.",
+            ["kind"],
+            registry=self.registry,
+        )
+        for kind in ("due", "scheduled", "held"):
+            self.pending.labels(kind)
+        self.unread = self._gauge("outbox_unread", "Rows of the outbox that wait to be taken, 1000 at most.")
+        self.unread_age = self._gauge("outbox_unread_age_seconds", "Age of the first row that waits to be taken.")
+        self.rejected_rows = self._gauge("outbox_rejected", "Rows of the outbox that cannot be sent, 1000 at most.")
+        self.failing = self._gauge("webhooks_failing", "Enabled webhooks that have failed everything for an hour.")
+        self.loop_lag = self._gauge("loop_lag_seconds", "The event loop's greatest delay in the last 15 seconds.")
+        self.database_bytes = self._gauge("database_bytes", "Size of the database.")
+        self.wal_bytes = self._gauge("wal_bytes", "Size of the database's write-ahead log.")
+        self.disk_free = self._gauge("disk_free_bytes", "Room on the database's disk.")
+        self.bodies_stored = self._gauge(
+            "answer_bodies_stored", "0 while answers' bodies are not stored for want of room."
+        )
+
+    def _add_latencies(self) -> None:
+        buckets = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+        def histogram(name: str, text: str) -> Histogram:
+            return Histogram(f"{PREFIX}_{name}_seconds", text, registry=self.registry, buckets=buckets)
+
+        self.fan_out = histogram("fan_out", "Time to take a batch from the outbox, deliveries and marks included.")
+        self.lock_wait = histogram("lock_wait", "Time that a transaction waited for the database's lock.")
+        self.commit = histogram("commit", "Time to commit a transaction.")
+
+    def transaction(self, lock_wait: float, commit: float) -> None:
+        """Count a transaction with the seconds of its two waits."""
+        self.lock_wait.observe(lock_wait)
+        self.commit.observe(commit)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"{PREFIX}_{name}", text, registry=self.registry)
 
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(f"{PREFIX}_{name}", text, registry=self.registry)

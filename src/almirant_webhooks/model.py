@@ -11,6 +11,8 @@ from typing import NamedTuple
 EVENT_ID_PATTERN = re.compile(r"[A-Za-z0-9_:-]{1,128}")
 PROJECT_ID_PATTERN = re.compile(r"[!-~]{1,128}")
 MAX_PAYLOAD_BYTES = 256 * 1024
+# The project of operators' own webhooks: its events are made here, never by producers.
+RESERVED_PROJECT = "almirant"
 
 # Who did something, as the audit trail names them; the commands give the system user instead.
 OPERATOR = "operator"

@@ -10,33 +10,31 @@ from datetime import datetime, timedelta
 import structlog
 
 from . import clock
-from .db import deliveries, outbox, rotation
+from .db import deliveries, outbox, retention, rotation
 from .db.worker import Worker
+from .settings import Retention
 
 STEP = 200
+PAGES = 100  # given back in one step
 REST = 0.02  # seconds between two steps
 EVERY = 10.0
+SWEEP_EVERY = timedelta(minutes=10)
 
 log = structlog.get_logger("almirant_webhooks")
 
 
 class Pruner:
-    """Erases deleted webhooks, settles changes of secrets, cancels what was held too long, and prunes outbox rows that were taken long ago."""
+    """Erases deleted webhooks, settles changes of secrets, cancels what was held too long, and removes what is old."""
 
     def __init__(
-        self,
-        database: Worker,
-        outbox_worker: Worker,
-        *,
-        held: timedelta,
-        taken: timedelta,
-        failing: Callable[[], str | None],
+        self, database: Worker, outbox_worker: Worker, kept: Retention, *, failing: Callable[[], str | None]
     ) -> None:
         self._database = database
         self._outbox = outbox_worker
-        self._held = held
-        self._taken = taken
+        self._kept = kept
         self._failing = failing
+        self._sweep: retention.Sweep | None = None
+        self._swept: datetime | None = None
 
     async def run(self) -> None:
         """Take steps while there is something to do, then rest."""
@@ -51,9 +49,28 @@ class Pruner:
     async def step(self, now: datetime) -> bool:
         """Do one small step of each kind; tell whether there may be more to do."""
         erased = await self._database.write(deliveries.erase_deleted, STEP)
-        cancelled = await self._database.write(deliveries.cancel_held, now - self._held, STEP)
+        cancelled = await self._database.write(deliveries.cancel_held, now - self._kept.held, STEP)
         await self._database.write(rotation.settle, now)
-        pruned = await self._outbox.write(outbox.prune, clock.text(now - self._taken), STEP)
+        pruned = await self._outbox.write(
+            outbox.prune, clock.text(now - self._kept.outbox), clock.text(now - self._kept.failed), STEP
+        )
         if cancelled:
             log.info("held deliveries cancelled", deliveries=cancelled)
-        return bool(erased or cancelled or pruned)
+        sweeping = await self._sweep_on(now)
+        given_back = await self._database.write(retention.give_back, PAGES)
+        return bool(erased or cancelled or pruned or sweeping or given_back)
+
+    async def _sweep_on(self, now: datetime) -> bool:
+        """Take a step of the sweep, or begin one if the last was long ago or the clock was set."""
+        if self._sweep is None:
+            if self._swept is not None and timedelta(0) <= now - self._swept < SWEEP_EVERY:
+                return False
+            self._swept = now
+            self._sweep = retention.Sweep(succeeded=self._kept.succeeded, failed=self._kept.failed, now=now)
+        if await self._database.write(self._sweep.step, STEP):
+            return True
+        removed = {what: count for what, count in self._sweep.removed.items() if count}
+        self._sweep = None
+        if removed:
+            log.info("pruned", **removed)
+        return False

@@ -28,10 +28,10 @@ def url(text: str, settings: Settings) -> str:
     return egress.check_url(text, policy(settings))
 
 
-def events(patterns: Iterable[str], settings: Settings) -> tuple[str, ...]:
-    """Return the patterns that a webhook subscribes to, each once, or raise `Refused`."""
+def events(patterns: Iterable[str], settings: Settings, project_id: str) -> tuple[str, ...]:
+    """Return the patterns that a webhook of a project subscribes to, each once, or raise `Refused`."""
     extra = settings.events.extra_types
-    checked = tuple(dict.fromkeys(event_types.check_pattern(pattern, extra) for pattern in patterns))
+    checked = tuple(dict.fromkeys(event_types.check_pattern(pattern, extra, project_id) for pattern in patterns))
     if not checked:
         raise Refused("A webhook subscribes to one event type at least.", "events")
     return checked

@@ -11,7 +11,7 @@ import click
 
 from ..db import log, outbox
 from ..event_types import CATALOGUE, is_well_formed, near
-from ..model import Refused, check_event_id, check_project_id
+from ..model import RESERVED_PROJECT, Refused, check_event_id, check_project_id
 from ..settings import Settings
 from .options import Time, as_json, config, reading
 from .output import print_fields, print_json, print_table, safe, say
@@ -37,6 +37,8 @@ def send(settings: Settings, project: str, event_type: str, data: str, event_id:
       almirant-webhooks event send --project proj_1 --type work_item.created --data '{"workItem": {"id": "wi_1"}}'
     """
     check_project_id(project)
+    if project == RESERVED_PROJECT:
+        raise Refused(f"The project {project} is reserved for events about webhooks themselves.", "project_id")
     if event_id is not None:
         check_event_id(event_id)
     if not is_well_formed(event_type):

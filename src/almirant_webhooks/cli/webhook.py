@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from .. import clock, validation
-from ..db import rotation, webhooks
+from ..db import health, rotation, webhooks
 from ..event_types import choose_sample, sample_payload
 from ..model import Refused, Webhook
 from ..settings import Settings
@@ -59,7 +59,7 @@ def create(
     values: dict[str, Any] = {
         "project_id": validation.project_id(project),
         "url": validation.url(url, settings),
-        "events": validation.events(events, settings),
+        "events": validation.events(events, settings, project),
         "secret": validation.secret(secret),
         "description": validation.description(description),
         "limit": settings.limits.webhooks_per_project,
@@ -72,6 +72,10 @@ def create(
         print_fields({**asdict(made), "events": ", ".join(made.events), "enabled": "yes"})
 
 
+def _on(one: Webhook, *, failing: bool) -> str:
+    return "failing" if failing else "on" if one.enabled else "off"
+
+
 @webhook.command("list")
 @click.option("--project", help="Of this project alone.")
 @as_json
@@ -80,10 +84,13 @@ def list_(settings: Settings, project: str | None, as_json: bool) -> None:
     """List the webhooks."""
     with reading(settings) as conn:
         found = webhooks.find(conn, project_id=project)
+        failing = health.failing(conn)
     if as_json:
-        print_json([_public(one) for one in found])
+        print_json([{**_public(one), "failing_since": failing.get(one.id)} for one in found])
         return
-    rows = [{**_public(one), "events": ", ".join(one.events), "on": "on" if one.enabled else "off"} for one in found]
+    rows = [
+        {**_public(one), "events": ", ".join(one.events), "on": _on(one, failing=one.id in failing)} for one in found
+    ]
     print_table({"id": "ID", "project_id": "PROJECT", "on": "ON", "url": "URL", "events": "EVENTS"}, rows)
 
 
@@ -97,8 +104,8 @@ def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) 
     now = clock.now()
     with reading(settings) as conn:
         found = webhooks.get(conn, webhook_id)
-        (health,) = webhooks.health(conn, webhook_id)
-        fields = {**_public(found), **{name: value for name, value in health.items() if name != "webhook_id"}}
+        (counts,) = webhooks.health(conn, webhook_id)
+        fields = {**_public(found), **{name: value for name, value in counts.items() if name != "webhook_id"}}
         fields["enabled"] = found.enabled
         fields |= rotation.state(conn, webhook_id, now) or {}
     if with_secret:
@@ -134,11 +141,13 @@ def update(
         raise click.UsageError("Nothing to change: give --url, --event, --secret or --description.")
     changes: dict[str, Any] = {
         "url": None if url is None else validation.url(url, settings),
-        "events": validation.events(events, settings) if events else None,
         "secret": None if secret is None else validation.secret(secret),
         "description": None if description is None else validation.description(description),
     }
     with writing(settings) as conn:
+        if events:
+            project = webhooks.get(conn, webhook_id).project_id
+            changes["events"] = validation.events(events, settings, project)
         changed = webhooks.update(conn, webhook_id, **changes, now=clock.now(), actor=actor())
     _print_changed(changed, "updated", as_json=as_json)
 
@@ -249,7 +258,7 @@ def test(settings: Settings, webhook_id: str, event_type: str | None, wait: bool
     """Send a sample event to this webhook alone, also while it is disabled; one attempt, no retries."""
     with writing(settings) as conn:
         found = webhooks.get(conn, webhook_id)
-        chosen = choose_sample(found.events, settings.events.extra_types, event_type)
+        chosen = choose_sample(found.events, settings.events.extra_types, event_type, found.project_id)
         payload = json.dumps(sample_payload(chosen), ensure_ascii=False)
         delivery_id = webhooks.request_test(conn, webhook_id, chosen, payload, clock.now(), actor=actor())
     if wait:

@@ -64,15 +64,23 @@ def patiently(call: Callable[[], T], wait: float = WAIT) -> T:
 
 
 @contextmanager
-def transaction(conn: sqlite3.Connection, wait: float = WAIT) -> Iterator[sqlite3.Connection]:
+def transaction(
+    conn: sqlite3.Connection, wait: float = WAIT, observe: Callable[[float, float], None] | None = None
+) -> Iterator[sqlite3.Connection]:
     """Run the block as one write transaction: committed as a whole, or rolled back when it raises.
 
-    BEGIN IMMEDIATE, since a deferred transaction that starts to write fails at once beside another writer.
+    BEGIN IMMEDIATE, since a deferred transaction that starts to write fails at once beside another writer. `observe`
+    is told how many seconds the lock and the commit took.
     """
+    asked = time.monotonic()
     patiently(lambda: conn.execute("BEGIN IMMEDIATE"), wait)
+    begun = time.monotonic()
     try:
         yield conn
+        done = time.monotonic()
         patiently(lambda: conn.execute("COMMIT"), wait)
+        if observe is not None:
+            observe(begun - asked, time.monotonic() - done)
     except BaseException:
         if conn.in_transaction:
             conn.execute("ROLLBACK")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from .. import clock
 from ..event_types import is_well_formed, patterns_for
-from ..model import EVENT_ID_PATTERN, MAX_PAYLOAD_BYTES, PROJECT_ID_PATTERN
+from ..model import EVENT_ID_PATTERN, MAX_PAYLOAD_BYTES, PROJECT_ID_PATTERN, RESERVED_PROJECT
 from .bulk import read_rows, write_rows
 from .outbox import Mark, OutboxRow
 
@@ -145,6 +145,27 @@ def insert_test_event(
     return int(row.lastrowid or 0), event.id
 
 
+def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict[str, object]]], now: datetime) -> None:
+    """Make events of the reserved project, type and payload each, with their deliveries; none that nobody wants."""
+    matching = _matching_webhooks(conn, {(RESERVED_PROJECT, kind) for kind, _ in events}) if events else {}
+    seq = int(conn.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]) if any(matching.values()) else 0
+    written, ids = clock.text(now), delivery_ids(now)
+    new: list[tuple[object, ...]] = []
+    deliveries: list[tuple[object, ...]] = []
+    for kind, payload in events:
+        webhooks = matching[RESERVED_PROJECT, kind]
+        if not webhooks:
+            continue
+        seq += 1
+        one = _Event(
+            f"evt_{secrets.token_hex(16)}", RESERVED_PROJECT, kind, written, json.dumps(payload, ensure_ascii=False)
+        )
+        new.append((seq, one.project_id, one.id, kind, written, written, one.body(written), 0))
+        deliveries += [(next(ids), seq, one.id, webhook, written, written) for webhook in webhooks]
+    write_rows(conn, _INSERT_EVENTS, new)
+    write_rows(conn, _INSERT_DELIVERIES, deliveries)
+
+
 def _matching_webhooks(
     conn: sqlite3.Connection, wanted: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], tuple[str, ...]]:
@@ -184,6 +205,8 @@ def _read(row: OutboxRow) -> _Event | str:
             return f"{column} contains a NUL character"
         texts.append(text)
     event = _Event(*texts)
+    if event.project_id == RESERVED_PROJECT:
+        return f"project_id {RESERVED_PROJECT} is reserved for events about webhooks themselves"
     if not EVENT_ID_PATTERN.fullmatch(event.id):
         return "event_id must be 1 to 128 letters, digits, _, - or :"
     if not PROJECT_ID_PATTERN.fullmatch(event.project_id):

@@ -229,8 +229,20 @@ def rejected(conn: sqlite3.Connection, limit: int) -> list[dict[str, object]]:
     ]
 
 
-def prune(conn: sqlite3.Connection, taken_before: str, limit: int) -> int:
-    """Delete rows that were taken before a time, at most `limit`; return how many went."""
+_OLD = """
+SELECT id FROM outbox WHERE fanned_out_at < ?1
+UNION ALL
+SELECT id FROM outbox WHERE rejected_reason IS NOT NULL AND occurred_at < ?2 AND occurred_at GLOB '2*T*Z'
+"""
+
+
+def prune(conn: sqlite3.Connection, taken_before: str, rejected_before: str, limit: int) -> int:
+    """Delete rows that were taken before a time, and rejected ones of before another, at most `limit`; return how many went."""
     return conn.execute(
-        "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE fanned_out_at < ? LIMIT ?)", (taken_before, limit)
+        f"DELETE FROM outbox WHERE id IN ({_OLD} LIMIT ?3)", (taken_before, rejected_before, limit)
     ).rowcount
+
+
+def count_old(conn: sqlite3.Connection, taken_before: str, rejected_before: str) -> int:
+    """Count the rows that `prune` would delete."""
+    return int(conn.execute(f"SELECT count(*) FROM ({_OLD})", (taken_before, rejected_before)).fetchone()[0])

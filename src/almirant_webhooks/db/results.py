@@ -12,6 +12,7 @@ from .. import clock
 from ..model import Outcome, Result, State, Trigger
 from ..retry import FREE_INTERRUPTIONS, Schedule
 from .bulk import read_rows, write_rows
+from .health import tell_failed
 
 _IN_FLIGHT = """
 SELECT json_group_array(json_array(d.id, d.webhook_id, d.begun, d.state, d.next_attempt_at, d.resend_requested_at,
@@ -77,6 +78,7 @@ def record(conn: sqlite3.Connection, results: Sequence[Result], schedule: Schedu
     in_flight = {row[0]: _Delivery(*row) for row in read_rows(conn, _IN_FLIGHT, asked)}
     kept: list[Result] = []
     settled: list[tuple[object, ...]] = []
+    pending: set[str] = set()
     for result in results:
         one = result.claim
         delivery = in_flight.get(one.delivery_id)
@@ -84,6 +86,8 @@ def record(conn: sqlite3.Connection, results: Sequence[Result], schedule: Schedu
             continue
         del in_flight[one.delivery_id]
         kept.append(result)
+        if delivery.state == State.PENDING:
+            pending.add(delivery.id)
         settled.append(
             (
                 *_settle(delivery, schedule, one.trigger, result.outcome, result.finished_at, result.retry_after),
@@ -94,6 +98,9 @@ def record(conn: sqlite3.Connection, results: Sequence[Result], schedule: Schedu
     write_rows(conn, _END_ATTEMPTS, [_ending(result) for result in kept])
     write_rows(conn, _SETTLE, settled)
     _count(conn, [result for result in kept if result.outcome is not Outcome.INTERRUPTED])
+    failed = [str(row[-1]) for row in settled if row[0] == State.FAILED and row[-1] in pending]
+    if failed:
+        tell_failed(conn, failed, max(result.finished_at for result in kept))
     return len(results) - len(kept)
 
 

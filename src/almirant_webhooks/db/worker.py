@@ -17,7 +17,10 @@ T = TypeVar("T")
 class Worker:
     """One SQLite connection and the thread that alone uses it."""
 
-    def __init__(self, opener: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(
+        self, opener: Callable[[], sqlite3.Connection], observe: Callable[[float, float], None] | None = None
+    ) -> None:
+        self._observe = observe
         self._connection = aiosqlite.Connection(opener, iter_chunk_size=64)
         # A thread that hangs in a system call must not keep the process from exiting.
         self._connection._thread.daemon = True
@@ -44,7 +47,7 @@ class Worker:
         """Call a function in the thread, inside one write transaction of its own."""
 
         def whole(conn: sqlite3.Connection) -> T:
-            with transaction(conn):
+            with transaction(conn, observe=self._observe):
                 return function(conn, *args, **kwargs)
 
         return await self.run(whole)

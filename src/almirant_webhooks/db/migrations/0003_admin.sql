@@ -73,3 +73,25 @@ UPDATE deliveries SET last_status = (
 CREATE INDEX deliveries_unwell ON deliveries (webhook_id, id)
     WHERE last_status IS NOT NULL AND last_status NOT GLOB '2*';
 CREATE INDEX deliveries_given_up ON deliveries (webhook_id, id) WHERE state IN ('failed', 'cancelled');
+
+-- A webhook that fails everything for an hour is noticed once, and so is its recovery.
+ALTER TABLE webhooks ADD COLUMN failing_noticed_at TEXT;
+
+DROP VIEW webhook_health;
+
+CREATE VIEW webhook_health AS
+WITH counts AS (
+    SELECT webhook_id,
+           sum(state = 'pending') AS pending, sum(state = 'succeeded') AS succeeded,
+           sum(state = 'failed') AS failed, sum(state = 'cancelled') AS cancelled
+    FROM deliveries GROUP BY webhook_id
+)
+SELECT w.id AS webhook_id, w.project_id, w.url, w.enabled,
+       coalesce(c.pending, 0) AS pending, coalesce(c.succeeded, 0) AS succeeded,
+       coalesce(c.failed, 0) AS failed, coalesce(c.cancelled, 0) AS cancelled,
+       CASE WHEN w.enabled = 0 THEN coalesce(c.pending, 0) ELSE 0 END AS held,
+       w.last_success_at AS last_success, w.last_failure_at AS last_failure, w.failures_in_a_row,
+       CASE WHEN w.failing_noticed_at IS NOT NULL THEN w.failing_since END AS failing_since
+FROM webhooks w
+LEFT JOIN counts c ON c.webhook_id = w.id
+WHERE w.deleted_at IS NULL;

@@ -97,7 +97,7 @@ async def create(request: web.Request) -> web.Response:
         db.create,
         project_id=validation.project_id(project),
         url=validation.url(given.url, here.settings),
-        events=validation.events(given.events, here.settings),
+        events=validation.events(given.events, here.settings, project),
         secret=validation.secret(given.secret),
         description=validation.description(given.description),
         limit=here.settings.limits.webhooks_per_project,
@@ -123,7 +123,7 @@ async def update(request: web.Request) -> web.Response:
         db.update,
         one.id,
         url=checked(validation.url, given.url, here.settings),
-        events=checked(validation.events, given.events, here.settings),
+        events=checked(validation.events, given.events, here.settings, one.project_id),
         secret=checked(validation.secret, given.secret),
         description=checked(validation.description, given.description),
         now=clock.now(),
@@ -164,7 +164,7 @@ async def test(request: web.Request) -> web.Response:
     given = await parsing.body(request, Test)
     one = await reached(request)
     here = context(request)
-    kind = choose_sample(one.events, here.settings.events.extra_types, given.event_type)
+    kind = choose_sample(one.events, here.settings.events.extra_types, given.event_type, one.project_id)
     payload = json.dumps(sample_payload(kind), ensure_ascii=False)
     made = await here.write(db.request_test, one.id, kind, payload, clock.now(), actor=principal(request).actor)
     return parsing.answer({"delivery_id": made}, 202)

@@ -1,0 +1,89 @@
+"""How the service stands, in numbers: for metrics, `stats` and `doctor`. Nothing here writes."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from .. import clock
+
+# Walks through the index of pending deliveries alone.
+_PENDING = """
+SELECT w.enabled, count(*), sum(d.next_attempt_at <= ?1), min(d.next_attempt_at)
+FROM webhooks w CROSS JOIN deliveries d INDEXED BY deliveries_due_of_a_webhook
+     ON d.webhook_id = w.id AND d.state = 'pending' AND d.in_flight = 0
+WHERE w.deleted_at IS NULL GROUP BY w.id
+"""
+
+
+def pending(conn: sqlite3.Connection, now: datetime) -> dict[str, Any]:
+    """Count what is due, scheduled and held, and tell since how many seconds the oldest due delivery has been due."""
+    due = scheduled = held = 0
+    oldest: str | None = None
+    written = clock.text(now)
+    for enabled, count, due_here, first in conn.execute(_PENDING, (written,)):
+        if not enabled:
+            held += count
+            continue
+        due += due_here or 0
+        scheduled += count - (due_here or 0)
+        if first is not None and first <= written:
+            oldest = min(oldest or first, first)
+    age = max(0.0, (now - clock.parse(oldest)).total_seconds()) if oldest else 0.0
+    return {"due": due, "scheduled": scheduled, "held": held, "oldest_due_seconds": round(age, 3)}
+
+
+def outbox(conn: sqlite3.Connection, now: datetime) -> dict[str, Any]:
+    """Count the outbox's unread and rejected rows (1,000 at most), and tell the age of the first unread one."""
+    unread = conn.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM outbox WHERE fanned_out_at IS NULL AND rejected_reason IS NULL LIMIT 1000)"
+    ).fetchone()[0]
+    rejected = conn.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM outbox WHERE rejected_reason IS NOT NULL LIMIT 1000)"
+    ).fetchone()[0]
+    first = conn.execute(
+        "SELECT CAST(substr(occurred_at, 1, 40) AS BLOB) FROM outbox WHERE fanned_out_at IS NULL "
+        "AND rejected_reason IS NULL ORDER BY id LIMIT 1"
+    ).fetchone()
+    age = 0.0
+    if first is not None:
+        try:
+            age = max(0.0, (now - clock.parse(first[0].decode("utf-8", "replace"))).total_seconds())
+        except (ValueError, OverflowError):
+            age = 0.0
+    return {"unread": unread, "rejected": rejected, "oldest_unread_seconds": round(age, 3)}
+
+
+def webhooks(conn: sqlite3.Connection) -> dict[str, int]:
+    """Count webhooks by what they are: enabled, disabled, and failing ones among the enabled."""
+    row = conn.execute(
+        "SELECT coalesce(sum(enabled), 0), coalesce(sum(1 - enabled), 0), coalesce(sum(enabled = 1 "
+        "AND failing_noticed_at IS NOT NULL AND failing_since IS NOT NULL), 0) FROM webhooks WHERE deleted_at IS NULL"
+    ).fetchone()
+    return {"enabled": row[0], "disabled": row[1], "failing": row[2]}
+
+
+def hours(conn: sqlite3.Connection, since: datetime) -> dict[str, int]:
+    """Add up the attempts of all webhooks since the hour of a time."""
+    row = conn.execute(
+        "SELECT coalesce(sum(succeeded), 0), coalesce(sum(failed), 0), coalesce(sum(duration_ms), 0), "
+        "coalesce(max(longest_ms), 0) FROM webhook_hours WHERE hour >= ?",
+        (clock.text(since)[:13],),
+    ).fetchone()
+    attempts = row[0] + row[1]
+    mean = round(row[2] / attempts) if attempts else 0
+    return {"succeeded": row[0], "failed": row[1], "mean_ms": mean, "longest_ms": row[3]}
+
+
+def sizes(database: Path) -> dict[str, int]:
+    """Return the bytes of the database, of its WAL, and those free on their disk."""
+    wal = Path(f"{database}-wal")
+    disk = os.statvfs(database.absolute().parent)
+    return {
+        "database": database.stat().st_size if database.exists() else 0,
+        "wal": wal.stat().st_size if wal.exists() else 0,
+        "disk_free": disk.f_bavail * disk.f_frsize,
+    }
