@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from . import api, guard, health, problems
+from . import api, guard, health, pages, problems
 from .context import CONTEXT, Context
 from .limits import Failures
 
@@ -28,6 +28,7 @@ def make_app(here: Context) -> web.Application:
     app[CONTEXT] = here
     health.add(app)
     api.add(app)
+    pages.add(app, failures)
     for route in app.router.routes():
         assert guard.allowed_by(route.handler) is not None, f"{route.method} {route.resource} says not who may use it"
     return app

@@ -1,0 +1,166 @@
+"""What is done to a webhook at a button: on and off, a test, another secret, delete. What cannot be undone asks first."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aiohttp import web
+
+from ... import clock, validation
+from ...db import rotation, summaries, webhooks
+from ...event_types import check_event_type, sample_payload
+from ...model import Refused, Webhook
+from ..context import context, principal
+from .page import people, see, show, webhook_of
+from .shown import number
+from .webhooks import put_fresh
+
+
+def _ask(
+    request: web.Request, webhook: Webhook, action: str, title: str, lines: list[str], **more: Any
+) -> web.Response:
+    values = {"back": f"/webhooks/{webhook.id}", "own_secret": False, "typed": "", "problem": "", **more}
+    path = f"/webhooks/{webhook.id}/{action}"
+    return show(
+        request, "question.html", section="/webhooks", webhook=webhook, action=path, title=title, lines=lines, **values
+    )
+
+
+async def _held(request: web.Request, webhook: Webhook) -> str:
+    """Return how many deliveries are held in words, or an empty text for none."""
+    found = (await context(request).read(summaries.of_webhooks, [webhook.id], clock.now())).get(webhook.id)
+    if found is None or not found["held"]:
+        return ""
+    return number(found["held"]) + ("+" if found["held_more"] else "")
+
+
+@people
+async def ask_enable(request: web.Request) -> web.Response:
+    """Ask what becomes of the deliveries that are held."""
+    webhook = await webhook_of(request)
+    held = await _held(request, webhook)
+    lines = (
+        [f"{held} deliveries are held. They can go out now, or be discarded, which cannot be undone."] if held else []
+    )
+    answers = [("held", "deliver", f"Enable and deliver {held}" if held else "Enable", "primary")]
+    answers += [("held", "discard", f"Enable and discard {held}", "is-danger")] if held else []
+    return _ask(request, webhook, "enable", "Enable this webhook", lines, answers=answers)
+
+
+@people
+async def enable(request: web.Request) -> web.Response:
+    """Enable a webhook; with deliveries held and no choice made, ask."""
+    webhook = await webhook_of(request)
+    choice = str((await request.post()).get("held", ""))
+    held = await _held(request, webhook)
+    if held and choice not in ("deliver", "discard"):
+        raise see(f"/webhooks/{webhook.id}/enable")
+    discard = bool(held) and choice == "discard"
+    await context(request).write(
+        webhooks.enable, webhook.id, discard_held=discard, now=clock.now(), actor=principal(request).actor
+    )
+    raise see("/webhooks", done="enabled-discarded" if discard else "enabled-held" if held else "enabled")
+
+
+@people
+async def disable(request: web.Request) -> web.Response:
+    """Disable a webhook: its deliveries are held."""
+    webhook = await webhook_of(request)
+    await context(request).write(webhooks.disable, webhook.id, clock.now(), actor=principal(request).actor)
+    raise see("/webhooks", done="disabled")
+
+
+@people
+async def ask_delete(request: web.Request) -> web.Response:
+    """Ask, and say what goes with it."""
+    webhook = await webhook_of(request)
+    count = await context(request).read(webhooks.delivery_count, webhook.id)
+    what = "its delivery" if count == 1 else f"its {number(count)} deliveries"
+    lines = [f"It goes with its secret, its settings and {what} with all attempts. This cannot be undone."]
+    return _ask(
+        request, webhook, "delete", "Delete this webhook", lines, answers=[("yes", "1", "Delete for good", "is-danger")]
+    )
+
+
+@people
+async def delete(request: web.Request) -> web.Response:
+    """Delete a webhook with its history."""
+    webhook = await webhook_of(request)
+    await context(request).write(webhooks.delete, webhook.id, clock.now(), actor=principal(request).actor)
+    raise see("/webhooks", done="deleted")
+
+
+@people
+async def test(request: web.Request) -> web.Response:
+    """Send a sample event to this webhook alone."""
+    webhook = await webhook_of(request)
+    here = context(request)
+    chosen = check_event_type(str((await request.post()).get("event_type", "")), here.settings.events.extra_types)
+    payload = json.dumps(sample_payload(chosen), ensure_ascii=False)
+    delivery_id = await here.write(
+        webhooks.request_test, webhook.id, chosen, payload, clock.now(), actor=principal(request).actor
+    )
+    raise see(f"/deliveries/{delivery_id}", done="tested")
+
+
+@people
+async def ask_rotate(request: web.Request) -> web.Response:
+    """Ask when the new secret begins to sign."""
+    return _ask_rotate(request, await webhook_of(request))
+
+
+def _ask_rotate(request: web.Request, webhook: Webhook, typed: str = "", problem: str = "") -> web.Response:
+    lines = [
+        "Until the switch, requests carry the new secret's signatures beside those that count. Give the receiver the new "
+        "secret in between, and no event is lost."
+    ]
+    answers = [("switch_after", "24h", "Switch in 24 hours", "primary"), ("switch_after", "0s", "Switch now", "")]
+    return _ask(
+        request,
+        webhook,
+        "rotate-secret",
+        "Replace the secret",
+        lines,
+        answers=answers,
+        own_secret=True,
+        typed=typed,
+        problem=problem,
+    )
+
+
+@people
+async def rotate(request: web.Request) -> web.Response:
+    """Begin the change to a new secret, or take it back before its switch."""
+    webhook = await webhook_of(request)
+    here, now, actor = context(request), clock.now(), principal(request).actor
+    form = await request.post()
+    if form.get("cancel"):
+        await here.write(rotation.cancel, webhook.id, actor=actor, now=now)
+        raise see(f"/webhooks/{webhook.id}", done="kept")
+    typed = str(form.get("secret", ""))
+    try:
+        secret = validation.secret(typed or None)
+    except Refused as refused:
+        return _ask_rotate(request, webhook, typed, refused.message)
+    switch_at = now + validation.switch_after(str(form.get("switch_after", "24h")))
+    begun = await here.write(rotation.start, webhook.id, secret=secret, switch_at=switch_at, actor=actor, now=now)
+    put_fresh(request, webhook.id, begun["secret"])
+    raise see(f"/webhooks/{webhook.id}", done="rotated")
+
+
+def add(app: web.Application) -> None:
+    """Add the routes."""
+    one = "/webhooks/{id:wh_[^/]+}"
+    app.add_routes(
+        [
+            web.get(f"{one}/enable", ask_enable),
+            web.post(f"{one}/enable", enable),
+            web.post(f"{one}/disable", disable),
+            web.get(f"{one}/delete", ask_delete),
+            web.post(f"{one}/delete", delete),
+            web.post(f"{one}/test", test),
+            web.get(f"{one}/rotate-secret", ask_rotate),
+            web.post(f"{one}/rotate-secret", rotate),
+        ]
+    )

@@ -1,0 +1,148 @@
+"""The log of deliveries, of one webhook or across all, and one delivery with every attempt."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from aiohttp import web
+
+from ... import clock
+from ...db import deliveries, log, search, summaries, webhooks
+from ...db.search import Filters
+from ...model import NotFound, Refused, Webhook
+from ..context import check_reach, context, principal, scope
+from . import filters
+from .page import local, people, see, show, webhook_of
+from .shown import day_and_time, number
+from .webhooks import catalogue
+
+PAGE = 50
+_NAMES = ("state", "status", "event_type", "since", "until", "cause", "event_id", "text", "project")
+_FOLDED = ("until", "cause", "event_id", "text", "project")
+
+
+@people
+async def across(request: web.Request) -> web.Response:
+    """Show the deliveries of all webhooks."""
+    return await _list(request, None)
+
+
+@people
+async def of_webhook(request: web.Request) -> web.Response:
+    """Show the deliveries of one webhook."""
+    return await _list(request, await webhook_of(request))
+
+
+async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
+    here, now = context(request), clock.now()
+    typed = filters.typed(request.query, _NAMES, _FOLDED)
+    cursor = request.query.get("before", "")
+    path = f"/webhooks/{webhook.id}/deliveries" if webhook else "/deliveries"
+    project = webhook.project_id if webhook else scope(request, typed.values["project"] or None)
+    rows: list[dict[str, Any]] = []
+    following, problem, remark = None, "", ""
+    try:
+        wanted = Filters(
+            **filters.chosen(typed, now),
+            project_id=project,
+            webhook_id=webhook.id if webhook else None,
+        )
+        rows, following, remark = await _read(request, wanted, cursor)
+    except Refused as refused:
+        problem = refused.message
+    here_now = typed.url(path, before=cursor)
+    return show(
+        request,
+        "deliveries.html",
+        section="/webhooks" if webhook else "/deliveries",
+        status=422 if problem else 200,
+        webhook=webhook,
+        path=path,
+        here=here_now,
+        filters=typed,
+        problem=problem,
+        remark=remark,
+        rows=rows,
+        names=await here.read(summaries.names, list({row["webhook_id"] for row in rows})),
+        attempts_in_all=len(here.settings.delivery.retry_schedule),
+        catalogue=catalogue(request),
+        older=typed.url(path, before=following) if following else None,
+        newest=typed.url(path) if cursor else None,
+    )
+
+
+async def _read(request: web.Request, wanted: Filters, cursor: str) -> tuple[list[dict[str, Any]], str | None, str]:
+    """Return rows, where the next page begins, and how far a search has looked that has not come to the end."""
+    page = await context(request).read(search.deliveries, wanted, limit=PAGE, cursor=cursor or None)
+    remark = ""
+    if page.looked_back_to is not None:
+        remark = (
+            f"Looked through the newest {number(search.LOOKED_AT)} rows, back to {day_and_time(page.looked_back_to)}. "
+            "Older goes on from there."
+        )
+    return page.items, page.next_cursor, remark
+
+
+@people
+async def detail(request: web.Request) -> web.Response:
+    """Show one delivery: every attempt side by side, and the body."""
+    here = context(request)
+    delivery = await here.read(log.delivery, request.match_info["id"])
+    check_reach(request, delivery["project_id"], f"delivery {delivery['delivery_id']}")
+    return show(
+        request,
+        "delivery.html",
+        section="/deliveries",
+        delivery=delivery,
+        webhook=await here.read(webhooks.get, delivery["webhook_id"]),
+        attempts_in_all=len(here.settings.delivery.retry_schedule),
+    )
+
+
+@people
+async def resend(request: web.Request) -> web.Response:
+    """Ask for one more attempt of one delivery."""
+    asked = await _resend(request, [request.match_info["id"]])
+    raise see(f"/deliveries/{request.match_info['id']}", done="resent" if asked else "waits")
+
+
+@people
+async def resend_selected(request: web.Request) -> web.Response:
+    """Ask for one more attempt of each delivery that was selected."""
+    form = await request.post()
+    back = local(form.get("back", ""), "/deliveries")
+    ids = [str(one) for one in form.getall("id", ())][: 2 * PAGE]
+    if not ids:
+        raise see(back)
+    asked = await _resend(request, ids)
+    raise see(back, done="resent" if asked else "waits")
+
+
+async def _resend(request: web.Request, ids: Sequence[str]) -> int:
+    here = context(request)
+    projects = await here.read(summaries.projects_of, ids)
+    for one in ids:
+        if one not in projects:
+            raise NotFound(f"There is no delivery {one}.", "id")
+        check_reach(request, projects[one], f"delivery {one}")
+    return await here.write(_request, ids, clock.now(), principal(request).actor)
+
+
+def _request(conn: sqlite3.Connection, ids: Sequence[str], now: datetime, actor: str) -> int:
+    return sum(deliveries.request_resend(conn, one, now, actor=actor) for one in ids)
+
+
+def add(app: web.Application) -> None:
+    """Add the routes."""
+    app.add_routes(
+        [
+            web.get("/deliveries", across),
+            web.get("/webhooks/{id:wh_[^/]+}/deliveries", of_webhook),
+            web.post("/deliveries/resend", resend_selected),
+            web.get("/deliveries/{id:dlv_[^/]+}", detail),
+            web.post("/deliveries/{id:dlv_[^/]+}/resend", resend),
+        ]
+    )

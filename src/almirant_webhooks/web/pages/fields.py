@@ -1,0 +1,116 @@
+"""The form of a webhook: the events to choose from by family, what was typed, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from ... import validation
+from ...event_types import patterns_for
+from ...model import Refused, Webhook
+from ...settings import Settings
+
+T = TypeVar("T")
+
+
+class Fields(Protocol):
+    """A form as it was sent."""
+
+    def get(self, name: str, default: str) -> Any:
+        """Return a field's first value."""
+
+    def getall(self, name: str, default: Sequence[str]) -> Sequence[Any]:
+        """Return every value of a field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Event types that begin with the same word, and the pattern that takes them all."""
+
+    name: str
+    pattern: str
+    types: tuple[str, ...]
+
+
+@dataclass
+class WebhookForm:
+    """What was typed, field by field as text, and a sentence beside each field that is wrong."""
+
+    project_id: str = ""
+    url: str = ""
+    description: str = ""
+    events: tuple[str, ...] = ()
+    own_secret: bool = False
+    secret: str = ""
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+def families(catalogue: Iterable[str]) -> list[Family]:
+    """Group event types by their first word, in the catalogue's order."""
+    groups: dict[str, list[str]] = {}
+    for event_type in catalogue:
+        groups.setdefault(event_type.split(".")[0], []).append(event_type)
+    return [Family(name, f"{name}.*", tuple(types)) for name, types in groups.items()]
+
+
+def others(chosen: Iterable[str], groups: Iterable[Family]) -> list[str]:
+    """Return the chosen patterns that have no box of their own: of an older catalogue, or below a family."""
+    boxes = {"*", *(one for group in groups for one in (group.pattern, *group.types))}
+    return [pattern for pattern in chosen if pattern not in boxes]
+
+
+def covering(chosen: Iterable[str]) -> tuple[str, ...]:
+    """Drop the patterns that another chosen one takes in already: a family's single types, and all beside `*`."""
+    patterns = tuple(dict.fromkeys(chosen))
+    return tuple(one for one in patterns if not _wider(one) & set(patterns))
+
+
+def _wider(pattern: str) -> set[str]:
+    if pattern == "*":
+        return set()
+    return (
+        set(patterns_for(pattern.removesuffix(".*"))[1:]) if pattern.endswith(".*") else set(patterns_for(pattern)[1:])
+    )
+
+
+def of_webhook(webhook: Webhook) -> WebhookForm:
+    """Fill the form from a webhook; its secret stays where it is."""
+    return WebhookForm(webhook.project_id, webhook.url, webhook.description, webhook.events)
+
+
+def read(fields: Fields, project_id: str | None) -> WebhookForm:
+    """Read the form as sent; the project of a session that has one is not asked for."""
+    return WebhookForm(
+        project_id=project_id if project_id is not None else _text(fields, "project_id").strip(),
+        url=_text(fields, "url").strip(),
+        description=_text(fields, "description").strip(),
+        events=covering(str(one) for one in fields.getall("events", ())),
+        own_secret=_text(fields, "secret_kind") == "own",
+        secret=_text(fields, "secret"),
+    )
+
+
+def _text(fields: Fields, name: str) -> str:
+    return str(fields.get(name, ""))
+
+
+def check(form: WebhookForm, settings: Settings, *, new: bool) -> Mapping[str, Any]:
+    """Return the values to be stored; what is wrong is put beside its field in `form.errors`, all of it at once."""
+
+    def checked(name: str, check_one: Callable[[], T]) -> T | None:
+        try:
+            return check_one()
+        except Refused as refused:
+            form.errors[name] = refused.message
+            return None
+
+    values: dict[str, Any] = {
+        "url": checked("url", lambda: validation.url(form.url, settings)),
+        "events": checked("events", lambda: validation.events(form.events, settings)),
+        "description": checked("description", lambda: validation.description(form.description)),
+    }
+    if new:
+        values["project_id"] = checked("project_id", lambda: validation.project_id(form.project_id))
+        values["secret"] = checked("secret", lambda: validation.secret(form.secret if form.own_secret else None))
+    return values

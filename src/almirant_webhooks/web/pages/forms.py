@@ -1,0 +1,90 @@
+"""Create a webhook and change one: a form that keeps what was typed."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from ... import clock
+from ...db import webhooks
+from ...model import Refused, Webhook
+from ..context import context, principal, scope
+from . import fields
+from .fields import WebhookForm
+from .page import people, see, show, webhook_of
+from .webhooks import catalogue, put_fresh
+
+
+@people
+async def new(request: web.Request) -> web.Response:
+    """Show an empty form."""
+    project = scope(request, request.query.get("project") or None)
+    return _show(request, WebhookForm(project_id=project or ""), None)
+
+
+@people
+async def create(request: web.Request) -> web.Response:
+    """Create a webhook and show it with its secret."""
+    here, who = context(request), principal(request)
+    form = fields.read(await request.post(), who.project_id)
+    values = fields.check(form, here.settings, new=True)
+    if form.errors:
+        return _show(request, form, None)
+    try:
+        made = await here.write(
+            webhooks.create,
+            **values,
+            limit=here.settings.limits.webhooks_per_project,
+            now=clock.now(),
+            actor=who.actor,
+        )
+    except Refused as refused:
+        form.errors[refused.field or ""] = refused.message
+        return _show(request, form, None)
+    put_fresh(request, made.id, made.secret)
+    raise see(f"/webhooks/{made.id}")
+
+
+@people
+async def edit(request: web.Request) -> web.Response:
+    """Show a webhook's settings."""
+    webhook = await webhook_of(request)
+    return _show(request, fields.of_webhook(webhook), webhook)
+
+
+@people
+async def save(request: web.Request) -> web.Response:
+    """Change a webhook's settings."""
+    webhook = await webhook_of(request)
+    here = context(request)
+    form = fields.read(await request.post(), webhook.project_id)
+    values = fields.check(form, here.settings, new=False)
+    if form.errors:
+        return _show(request, form, webhook)
+    await here.write(webhooks.update, webhook.id, **values, now=clock.now(), actor=principal(request).actor)
+    raise see(f"/webhooks/{webhook.id}", done="saved")
+
+
+def _show(request: web.Request, form: WebhookForm, webhook: Webhook | None) -> web.Response:
+    families = fields.families(catalogue(request))
+    return show(
+        request,
+        "webhook_form.html",
+        status=422 if form.errors else 200,
+        section="/webhooks",
+        form=form,
+        webhook=webhook,
+        families=families,
+        others=fields.others(form.events, families),
+    )
+
+
+def add(app: web.Application) -> None:
+    """Add the routes."""
+    app.add_routes(
+        [
+            web.get("/webhooks/new", new),
+            web.post("/webhooks", create),
+            web.get("/webhooks/{id:wh_[^/]+}/edit", edit),
+            web.post("/webhooks/{id:wh_[^/]+}/edit", save),
+        ]
+    )

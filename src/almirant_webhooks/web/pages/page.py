@@ -1,0 +1,90 @@
+"""A page as an answer: who looks at it, what was just done, and errors in a sentence."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from ... import clock
+from ...access import Role
+from ...db import webhooks
+from ...model import Webhook
+from ..context import PRINCIPAL, check_reach, context
+from ..guard import allow
+from .render import render
+
+people = allow(Role.OPERATOR, Role.PROJECT_ADMIN)
+
+_DONE = {
+    "saved": "Saved. The next attempt uses it.",
+    "enabled": "Enabled.",
+    "enabled-held": "Enabled; what was held goes out now.",
+    "enabled-discarded": "Enabled; what was held was discarded.",
+    "disabled": "Disabled. Its deliveries are held until it is enabled.",
+    "deleted": "Deleted, with its delivery history.",
+    "tested": "The test event is on its way.",
+    "resent": "The resend is on its way.",
+    "waits": "A resend waits already; nothing more was asked for.",
+    "rotated": "The secret was replaced.",
+    "kept": "The webhook keeps its secret.",
+}
+_TITLES = {
+    403: "Not for you",
+    404: "Not here",
+    405: "Not that way",
+    409: "That cannot be done",
+    413: "Too large",
+    421: "Unknown address",
+    422: "That does not fit",
+    429: "Too many tries",
+    503: "Not at the moment",
+}
+
+
+def show(request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
+    """Answer with a page; every template knows who looks, the time, and what was just done."""
+    who = request.get(PRINCIPAL)
+    ends_at = who.expires_at if who is not None else None
+    common = {
+        "session": who,
+        "ends_at": clock.text(datetime.fromtimestamp(ends_at, UTC)) if ends_at else None,
+        "now": clock.now(),
+        "section": "",
+        "notice": _DONE.get(request.query.get("done", ""), ""),
+    }
+    text = render(template, {**common, **values})
+    return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
+
+
+def see(path: str, **query: str) -> web.HTTPSeeOther:
+    """Return the answer to a form: go and look at that page."""
+    return web.HTTPSeeOther(f"{path}{'&' if '?' in path else '?'}{urlencode(query)}" if query else path)
+
+
+def local(path: object, otherwise: str) -> str:
+    """Return a path of this site that a form or link gave, or the other one: nobody is sent elsewhere."""
+    text = str(path)
+    inside = text.startswith("/") and not text.startswith(("//", "/\\")) and all(" " < char < "\x7f" for char in text)
+    return text if inside else otherwise
+
+
+async def webhook_of(request: web.Request) -> Webhook:
+    """Return the webhook that the path names; one of another project is not there."""
+    webhook = await context(request).read(webhooks.get, request.match_info["id"])
+    check_reach(request, webhook.project_id, f"webhook {webhook.id}")
+    return webhook
+
+
+async def error(request: web.Request, status: int, sentence: str) -> web.StreamResponse:
+    """Show what went wrong in a sentence."""
+    return show(
+        request,
+        "sentence.html",
+        status=status,
+        code=status,
+        title=_TITLES.get(status, "Something went wrong" if status >= 500 else "That did not work"),
+        sentence=sentence,
+    )

@@ -1,0 +1,77 @@
+"""Sign in with the operator's token, come by a link to a project, sign out."""
+
+from __future__ import annotations
+
+import time
+
+from aiohttp import hdrs, web
+
+from ... import access
+from ...access import Role
+from ..context import PRINCIPAL, context
+from ..guard import SIGN_IN, allow, end_session, start_session, who_has
+from ..limits import Failures
+from .page import local, see, show
+
+
+@allow()
+async def front(request: web.Request) -> web.Response:
+    """Go to the webhooks, or to sign in first."""
+    raise see("/webhooks" if request[PRINCIPAL] is not None else SIGN_IN)
+
+
+@allow()
+async def ask(request: web.Request) -> web.Response:
+    """Show the form for the token."""
+    return show(request, "sign_in.html", problem="", next=local(request.query.get("next", ""), "/webhooks"))
+
+
+@allow()
+async def portal(request: web.Request) -> web.Response:
+    """Take the link to a project, whose session ends when the link does."""
+    key = context(request).keys.signing_key
+    who = access.read(key, access.LINK, request.match_info["link"], time.time())
+    if who is None:
+        raise web.HTTPForbidden(
+            text="This link has expired or is not whole. Ask for a new one in the project's settings."
+        )
+    answer = web.Response(status=303, headers={hdrs.LOCATION: "/webhooks"})
+    start_session(request, answer, who)
+    return answer
+
+
+@allow()
+async def sign_out(_: web.Request) -> web.Response:
+    """End the session of this browser."""
+    answer = web.Response(status=303, headers={hdrs.LOCATION: SIGN_IN})
+    end_session(answer)
+    return answer
+
+
+def add(app: web.Application, failures: Failures) -> None:
+    """Add the routes; wrong tokens count together with those of the API."""
+
+    @allow()
+    async def sign_in(request: web.Request) -> web.Response:
+        form = await request.post()
+        wanted = local(form.get("next", ""), "/webhooks")
+        problem = "This is not the operator's token; `almirant-webhooks token` prints it."
+        try:
+            who = await who_has(request, str(form.get("token", "")).strip(), failures)
+        except web.HTTPUnauthorized:
+            who = None
+        if who is None or who.role is not Role.OPERATOR:
+            return show(request, "sign_in.html", status=401, problem=problem, next=wanted)
+        answer = web.Response(status=303, headers={hdrs.LOCATION: wanted})
+        start_session(request, answer, who)
+        return answer
+
+    app.add_routes(
+        [
+            web.get("/", front),
+            web.get(SIGN_IN, ask),
+            web.post(SIGN_IN, sign_in),
+            web.post("/sign-out", sign_out),
+            web.get("/portal/{link}", portal),
+        ]
+    )

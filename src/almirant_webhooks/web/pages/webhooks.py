@@ -1,0 +1,111 @@
+"""The list of webhooks, and the overview of one."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Any
+
+from aiohttp import web
+
+from ... import clock
+from ...db import rotation, summaries
+from ...event_types import CATALOGUE, patterns_for
+from ...model import Secrets
+from ..context import context, principal, scope
+from . import plots
+from .page import people, show, webhook_of
+
+PAGE = 100
+_SPANS = {"24h": 24, "7d": 168}
+_FRESH = web.AppKey("fresh secrets", dict[str, tuple[str, float]])
+_FRESH_FOR = 60.0  # seconds
+
+
+def put_fresh(request: web.Request, webhook_id: str, secret: str) -> None:
+    """Keep a new secret for the page that follows, which shows it once."""
+    fresh = request.config_dict[_FRESH]
+    limit = time.monotonic() - _FRESH_FOR
+    for old in [one for one, (_, made) in fresh.items() if made < limit]:
+        del fresh[old]
+    fresh[webhook_id] = (secret, time.monotonic())
+
+
+@people
+async def list_(request: web.Request) -> web.Response:
+    """Show the webhooks of a project, or of all to the operator."""
+    here, now = context(request), clock.now()
+    project = scope(request, request.query.get("project", "").strip() or None)
+    at = int(request.query.get("page", "1")) if request.query.get("page", "1").isdecimal() else 1
+    rows, more = await here.read(
+        summaries.page, project, now - timedelta(hours=23), limit=PAGE, offset=(max(at, 1) - 1) * PAGE
+    )
+    operator = principal(request).project_id is None
+    return show(
+        request,
+        "webhooks.html",
+        section="/webhooks",
+        project=project if operator else None,
+        projects=await here.read(summaries.projects, 500) if operator else [],
+        webhooks=[{**row, "plot": plots.attempts(plots.hours(row["hours"], now, 24))} for row in rows],
+        next_page=at + 1 if more else None,
+    )
+
+
+@people
+async def overview(request: web.Request) -> web.Response:
+    """Show one webhook; right after its secret was made, the secret too."""
+    webhook = await webhook_of(request)
+    secret, made = request.config_dict[_FRESH].pop(webhook.id, ("", 0.0))
+    fresh = bool(secret) and time.monotonic() - made < _FRESH_FOR
+    return await _show(request, webhook.id, Secrets(secret) if fresh else None, fresh=fresh)
+
+
+@people
+async def reveal(request: web.Request) -> web.Response:
+    """Show the secret; who looked is written down."""
+    webhook = await webhook_of(request)
+    actor = principal(request).actor
+    secrets = await context(request).write(rotation.reveal, webhook.id, actor=actor, now=clock.now())
+    return await _show(request, webhook.id, secrets, fresh=False)
+
+
+async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, *, fresh: bool) -> web.Response:
+    here, now = context(request), clock.now()
+    span = request.query.get("span", "24h")
+    count = _SPANS.get(span, 24)
+    found = await here.read(summaries.webhook, webhook_id, now - timedelta(hours=count - 1), now)
+    hours = plots.hours(found["hours"], now, count)
+    types = catalogue(request)
+    subscribed = [one for one in types if set(patterns_for(one)) & set(found["webhook"].events)]
+    return show(
+        request,
+        "webhook.html",
+        section="/webhooks",
+        span=span if span in _SPANS else "24h",
+        plot=plots.attempts(hours),
+        latency=plots.latency(hours),
+        secrets=secrets,
+        fresh=fresh,
+        catalogue=types,
+        sample=(subscribed or types)[0],
+        **found,
+    )
+
+
+def catalogue(request: web.Request) -> tuple[str, ...]:
+    """Return the event types that there are."""
+    return (*CATALOGUE, *context(request).settings.events.extra_types)
+
+
+def add(app: web.Application) -> None:
+    """Add the routes."""
+    fresh: dict[str, Any] = {}
+    app[_FRESH] = fresh
+    app.add_routes(
+        [
+            web.get("/webhooks", list_),
+            web.get("/webhooks/{id:wh_[^/]+}", overview),
+            web.post("/webhooks/{id:wh_[^/]+}/secret", reveal),
+        ]
+    )
