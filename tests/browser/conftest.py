@@ -1,0 +1,60 @@
+"""A browser, and the checker of accessibility, for the tests of this folder."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, async_playwright
+
+from .scene import CHROMIUM
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Debian's chromium."""
+    if not Path(CHROMIUM).exists():
+        pytest.skip("chromium is not installed")
+    async with async_playwright() as playwright:
+        # Without its sandbox, which root cannot use.
+        running = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        await running.close()
+
+
+@asynccontextmanager
+async def visit(browser: Browser, **options: Any) -> AsyncIterator[BrowserContext]:
+    """A browser of somebody's own: nothing may go wrong in its console, and nothing may be fetched from elsewhere."""
+    context = await browser.new_context(**options)
+    context.set_default_timeout(20_000)
+    wrong: list[str] = []
+    context.on("console", lambda line: wrong.append(line.text) if line.type in ("error", "warning") else None)
+    context.on("weberror", lambda error: wrong.append(str(error.error)))
+    context.on(
+        "request",
+        lambda one: None if "://127.0.0.1:" in one.url or one.url.startswith("data:") else wrong.append(one.url),
+    )
+    yield context
+    await context.close()
+    expected = ("Failed to load resource",)  # the browser's own words for a page with 404 or 422
+    assert [line for line in wrong if not line.startswith(expected)] == []
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The text of axe-core, which npm installs."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not installed")
+    folder = tmp_path_factory.mktemp("axe")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(HERE / name, folder)
+    subprocess.run([npm, "ci", "--no-audit", "--no-fund", "--silent"], cwd=folder, check=True, timeout=240)
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")

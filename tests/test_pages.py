@@ -1,0 +1,254 @@
+"""The pages over HTTP: whose they are, what comes out as text, and where nobody is sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, cast
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from almirant_webhooks import access, clock
+from almirant_webhooks.access import Principal, Role
+from almirant_webhooks.db import webhooks
+from almirant_webhooks.keys import Keys
+from almirant_webhooks.web import guard
+from almirant_webhooks.web.app import make_app
+from almirant_webhooks.web.guard import COOKIE
+
+from .conftest import Receiver
+from .service import SECRET, Service
+
+FAR = 4_000_000_000
+HOSTILE = "\"'><img src=x onerror=alert(1)></script><script>alert(1)</script>{{7*7}}\u202e\x07"
+# Every route with a page of it, from the application itself: a new one cannot be forgotten.
+ROUTES = sorted(
+    {
+        (route.method, route.resource.canonical)
+        for route in make_app(cast("Any", SimpleNamespace())).router.routes()
+        if route.resource is not None and route.method != "HEAD" and guard.allowed_by(route.handler)
+    }
+)
+
+
+class Pages:
+    """A daemon with its pages, and a browser that follows nothing by itself."""
+
+    def __init__(self, service: Service, client: aiohttp.ClientSession) -> None:
+        self.service = service
+        self.client = client
+        self.keys = Keys(service.settings())
+
+    def cookie(self, project: str | None) -> dict[str, str]:
+        role = Role.OPERATOR if project is None else Role.PROJECT_ADMIN
+        return {
+            "Cookie": f"{COOKIE}={access.issue(self.keys.signing_key, access.SESSION, Principal(role, project, FAR))}"
+        }
+
+    async def get(self, path: str, project: str | None = "proj_1", status: int = 200) -> str:
+        async with self.client.get(path, headers=self.cookie(project)) as answer:
+            text = await answer.text()
+            assert answer.status == status, (path, answer.status, text)
+            return text
+
+    async def post(self, path: str, project: str | None = "proj_1", **form: Any) -> tuple[int, str, str]:
+        async with self.client.post(path, data=form, headers=self.cookie(project), allow_redirects=False) as answer:
+            return answer.status, answer.headers.get("Location", ""), await answer.text()
+
+
+@pytest.fixture
+async def pages(service: Service) -> AsyncIterator[Pages]:
+    """A daemon that serves its pages on a free port."""
+    service.options["admin"] = {"listen": "127.0.0.1:0"}
+    await service.start()
+    assert service.daemon is not None
+    assert service.daemon.address is not None
+    address = f"http://127.0.0.1:{service.daemon.address[1]}"
+    async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
+        yield Pages(service, client)
+
+
+async def test_another_projects_admin_is_refused_at_every_page(pages: Pages, receiver: Receiver) -> None:
+    """Whatever names a thing of a project is not there for another one, and lists leave it out; nothing is changed."""
+    service = pages.service
+    webhook = service.webhook(receiver.url)
+    (event,) = service.insert({"secret": "of project one"})
+    await service.until(lambda: service.log(state="succeeded"))
+    delivery = service.log()[0]["delivery_id"]
+    before = service.read(webhooks.get, webhook.id)
+    named = {"/webhooks": webhook.id, "/deliveries": delivery, "/events": event}
+    asked = 0
+    for method, canonical in ROUTES:
+        if canonical.startswith("/api/"):
+            continue
+        prefix = "/" + canonical.split("/")[1]
+        path = canonical.replace("{id}", named.get(prefix, ""))
+        about = f"{path} {method}"
+        form = {"id": delivery, "project_id": "proj_1", "back": "/deliveries", "event_type": "work_item.created"}
+        async with pages.client.request(
+            method, path, data=form if method == "POST" else None, headers=pages.cookie("proj_2"), allow_redirects=False
+        ) as answer:
+            text = await answer.text()
+        if "{id}" in canonical or path == "/deliveries/resend":
+            assert answer.status == 404, about
+            asked += 1
+        else:
+            assert answer.status in (200, 422), about
+        for found in (receiver.url, "of project one"):
+            assert found not in text, about
+        assert f"{webhook.id}" not in text or answer.status == 404, about
+        async with pages.client.request(method, path, allow_redirects=False) as answer:
+            assert answer.status == 303, about
+            assert answer.headers["Location"].startswith("/sign-in"), about
+    assert asked > 15
+    assert service.read(webhooks.get, webhook.id) == before
+    assert len(receiver.requests) == 1
+    for path in ("/webhooks", "/deliveries", "/events", "/rejected", "/webhooks/new"):
+        await pages.get(f"{path}?project=proj_1", "proj_2", 404)
+
+
+async def test_what_others_wrote_comes_out_as_text(pages: Pages, receiver: Receiver) -> None:
+    """Of a producer, an admin and a receiver, in every field that they control, on every page."""
+    service = pages.service
+
+    async def answer(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(status=500, body=HOSTILE.encode(), headers={"X-Odd": HOSTILE[:60].replace("\u202e", "")})
+
+    receiver.answer = answer
+    project = "\"'><img/src=x>{{7*7}}"
+    webhook = service.write(
+        webhooks.create,
+        project_id=project,
+        url=f"{receiver.url}?q=%22%3E<script>alert(1)</script>'",
+        events=["*"],
+        secret=f"{SECRET}<script>alert(1)</script>",
+        description=HOSTILE,
+        limit=100,
+        now=clock.now(),
+    )
+    (event,) = service.insert({HOSTILE: HOSTILE}, project=project)
+    conn = service.producer()
+    with conn:
+        conn.execute(
+            "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'a.b', CAST(x'7b2261223a22ff227d' AS TEXT))",
+            (project,),
+        )
+    conn.close()
+    await service.until(lambda: service.log(status="500"))
+    delivery = service.log()[0]["delivery_id"]
+    one = f"/webhooks/{webhook.id}"
+    asked = [f"{one}{rest}" for rest in ("", "/deliveries", "/edit", "/delete", "/enable", "/rotate-secret")]
+    asked += [
+        "/webhooks",
+        "/webhooks/new",
+        "/deliveries",
+        f"/deliveries/{delivery}",
+        "/events",
+        f"/events/{event}",
+        "/rejected",
+    ]
+    words = quote(HOSTILE, safe="")
+    query = "&".join(
+        f"{name}={words}"
+        for name in ("state", "status", "event_type", "event_id", "cause", "text", "next", "done", "before")
+    )
+    for who in (project, None):
+        for path in asked:
+            _is_text(await pages.get(path, who), path)
+        for path in ("/deliveries", "/events", "/webhooks", "/rejected", "/sign-in"):
+            _is_text(await pages.get(f"{path}?{query}", who), path)
+        _is_text(await pages.get(f"/deliveries?since={words}", who, 422), "since")
+        _is_text((await pages.post(f"{one}/secret", who))[2], "secret")
+        form = dict.fromkeys(("project_id", "url", "description", "secret", "events"), HOSTILE) | {"secret_kind": "own"}
+        for path in ("/webhooks", f"{one}/edit"):
+            status, _, text = await pages.post(path, who, **form)
+            assert status == 422
+            _is_text(text, path)
+        _is_text((await pages.post(f"{one}/rotate-secret", who, secret="<script>"))[2], "rotate")
+        _is_text(await pages.get("/webhooks/wh_<script>alert(1)</script>", who, 404), "error")
+
+
+def _is_text(page: str, where: str) -> None:
+    """No element, attribute or expression of theirs is in the page, and nothing turns its lines around."""
+    assert "<img" not in page, where
+    assert "onerror=" not in page or "&#34;" in page or "&lt;img" in page, where
+    assert re.findall(r"<script[^>]*>", page) == re.findall(
+        r'<script src="/static/app\.js\?v=[0-9a-f]+" defer>', page
+    ), where
+    assert "<script>" not in page, where
+    assert "49" not in re.findall(r"\{\{7\*7\}\}|>49<", page), where
+    visible = re.sub(r'value="[^"]*"', "", page)
+    visible = re.sub(r"<pre id=.*?</pre>", "", visible, flags=re.DOTALL)
+    assert "\u202e" not in visible, where
+    assert "\x07" not in visible, where
+    assert " style=" not in page, where
+
+
+async def test_nobody_is_sent_to_another_site(pages: Pages) -> None:
+    """What a form or a link names as the way back is a path of this site, or not followed."""
+    for elsewhere in (
+        "//evil.example",
+        "https://evil.example",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "/a\r\nX: y",
+        "",
+    ):
+        status, location, _ = await pages.post("/sign-in", None, token=pages.keys.token, next=elsewhere)
+        assert (status, location) == (303, "/webhooks"), elsewhere
+        status, location, _ = await pages.post("/deliveries/resend", back=elsewhere)
+        assert (status, location) == (303, "/deliveries"), elsewhere
+    status, location, _ = await pages.post("/sign-in", None, token=pages.keys.token, next="/deliveries?state=failed")
+    assert location == "/deliveries?state=failed"
+
+
+async def test_signing_in_and_out_and_links_that_are_over(pages: Pages) -> None:
+    """A wrong token is told beside its field; a link that has expired says so; signing out takes the cookie."""
+    status, _, text = await pages.post("/sign-in", None, token="wrong")
+    assert status == 401
+    assert 'id="token-error"' in text
+    for link in (
+        "changed.link",
+        access.issue(pages.keys.signing_key, access.LINK, Principal(Role.PROJECT_ADMIN, "p", 1)),
+    ):
+        assert "expired" in await pages.get(f"/portal/{link}", None, 403)
+    link = access.issue(pages.keys.signing_key, access.LINK, Principal(Role.PROJECT_ADMIN, "proj_1", FAR))
+    async with pages.client.get(f"/portal/{link}", allow_redirects=False) as answer:
+        assert answer.status == 303
+        assert answer.headers["Location"] == "/webhooks"
+        assert "HttpOnly" in answer.headers["Set-Cookie"]
+        assert "SameSite=Lax" in answer.headers["Set-Cookie"]
+    async with pages.client.post("/sign-out", allow_redirects=False) as answer:
+        assert "Max-Age=0" in answer.headers["Set-Cookie"]
+
+
+async def test_a_form_says_beside_each_field_what_is_wrong(pages: Pages) -> None:
+    """All at once, and what was typed is kept."""
+    status, _, text = await pages.post(
+        "/webhooks",
+        url="http://example.com/x",
+        events="work_item.craeted",
+        secret_kind="own",
+        secret="short",
+        description="x" * 501,
+    )
+    assert status == 422
+    for name in ("url", "events", "secret", "description"):
+        assert f'id="{name}-error"' in text, name
+    for typed in ("http://example.com/x", "short", "work_item.craeted"):
+        assert typed in text
+
+
+async def test_the_operator_sees_every_project_and_filters_by_one(pages: Pages) -> None:
+    """The filter lives in the URL."""
+    for project in ("proj_1", "proj_2"):
+        pages.service.webhook(f"https://{project.replace('_', '-')}.example/in", project=project)
+    every = await pages.get("/webhooks", None)
+    assert "proj-1.example" in every
+    assert "proj-2.example" in every
+    assert "proj-2.example" not in (await pages.get("/webhooks?project=proj_1", None)).replace("<option", "")
