@@ -96,7 +96,9 @@ async def test(request: web.Request) -> web.Response:
     """Send a sample event to this webhook alone."""
     webhook = await webhook_of(request)
     here = context(request)
-    chosen = check_event_type(str((await request.post()).get("event_type", "")), here.settings.events.extra_types)
+    chosen = check_event_type(
+        str((await request.post()).get("event_type", "")), here.settings.events.extra_types, webhook.project_id
+    )
     payload = json.dumps(sample_payload(chosen), ensure_ascii=False)
     delivery_id = await here.write(
         webhooks.request_test, webhook.id, chosen, payload, clock.now(), actor=principal(request).actor

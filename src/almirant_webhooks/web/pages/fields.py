@@ -107,7 +107,7 @@ def check(form: WebhookForm, settings: Settings, *, new: bool) -> Mapping[str, A
 
     values: dict[str, Any] = {
         "url": checked("url", lambda: validation.url(form.url, settings)),
-        "events": checked("events", lambda: validation.events(form.events, settings)),
+        "events": checked("events", lambda: validation.events(form.events, settings, form.project_id)),
         "description": checked("description", lambda: validation.description(form.description)),
     }
     if new:

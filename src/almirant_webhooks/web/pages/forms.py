@@ -65,7 +65,7 @@ async def save(request: web.Request) -> web.Response:
 
 
 def _show(request: web.Request, form: WebhookForm, webhook: Webhook | None) -> web.Response:
-    families = fields.families(catalogue(request))
+    families = fields.families(catalogue(request, form.project_id))
     return show(
         request,
         "webhook_form.html",

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from ... import clock
 from ...db import rotation, summaries
-from ...event_types import CATALOGUE, patterns_for
+from ...event_types import catalogue_of, patterns_for
 from ...model import Secrets
 from ..context import context, principal, scope
 from . import plots
@@ -76,7 +76,7 @@ async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, 
     count = _SPANS.get(span, 24)
     found = await here.read(summaries.webhook, webhook_id, now - timedelta(hours=count - 1), now)
     hours = plots.hours(found["hours"], now, count)
-    types = catalogue(request)
+    types = catalogue(request, found["webhook"].project_id)
     subscribed = [one for one in types if set(patterns_for(one)) & set(found["webhook"].events)]
     return show(
         request,
@@ -93,9 +93,9 @@ async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, 
     )
 
 
-def catalogue(request: web.Request) -> tuple[str, ...]:
-    """Return the event types that there are."""
-    return (*CATALOGUE, *context(request).settings.events.extra_types)
+def catalogue(request: web.Request, project_id: str = "") -> tuple[str, ...]:
+    """Return the event types that there are for a project's webhooks."""
+    return catalogue_of(project_id, context(request).settings.events.extra_types)
 
 
 def add(app: web.Application) -> None:
