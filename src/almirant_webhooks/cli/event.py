@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import click
 
 from ..db import log, outbox
 from ..event_types import CATALOGUE, is_well_formed, near
-from ..model import RESERVED_PROJECT, Refused, check_event_id, check_project_id
+from ..model import RESERVED_PROJECT, NotFound, Refused, check_event_id, check_project_id
 from ..settings import Settings
 from .options import Time, as_json, config, reading
 from .output import print_fields, print_json, print_table, safe, say
@@ -140,14 +141,36 @@ def list_(
 @config
 def show(settings: Settings, event_id: str, project: str | None, as_json: bool) -> None:
     """Show an event and what became of it, webhook by webhook."""
-    with reading(settings) as conn:
-        found = log.event(conn, event_id, project)
+    try:
+        with reading(settings) as conn:
+            found = log.event(conn, event_id, project)
+    except NotFound as error:
+        raise NotFound(f"{error} {_not_taken(settings, event_id)}", "id") from None
     if as_json:
         print_json(found)
         return
     outcomes, body = found.pop("outcomes"), found.pop("body")
     print_fields(found)
     click.echo()
-    print_table({"webhook_id": "WEBHOOK", "outcome": "OUTCOME", "delivery_id": "DELIVERY", "url": "URL"}, outcomes)
+    if found["unmatched"]:
+        click.echo("Unmatched: no webhook subscribed to it when it was taken.\n")
+    print_table(
+        {"webhook_id": "WEBHOOK", "outcome": "OUTCOME", "delivery_id": "DELIVERY", "verdict": "VERDICT"}, outcomes
+    )
     click.echo()
     click.echo(safe(body))
+
+
+def _not_taken(settings: Settings, event_id: str) -> str:
+    """Tell from the outbox why the daemon does not have an event."""
+    with closing(outbox.open_outbox(settings.database.path, settings.outbox.path)) as conn:
+        found = outbox.waiting(conn, event_id)
+    if found is None:
+        return "Nor is it in the outbox: it was not inserted, rolled back, or is older than it is kept."
+    if found["rejected_reason"] is not None:
+        return f"Its row {found['id']} in the outbox was rejected: {found['rejected_reason']}."
+    if found["fanned_out_at"] is not None:
+        return (
+            f"Its row {found['id']} in the outbox was taken at {found['fanned_out_at']}; it is older than it is kept."
+        )
+    return f"Its row {found['id']} in the outbox was not taken yet. Does the daemon run?"

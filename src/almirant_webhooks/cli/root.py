@@ -11,6 +11,8 @@ COMMANDS = {
     "demo": ("service:demo", "See the whole job on this machine, with no configuration."),
     "check-config": ("service:check_config", "Check the configuration, and show it."),
     "migrate": ("service:migrate", "Make or upgrade the database and the outbox."),
+    "stats": ("standing:stats", "Show how the service stands, on one screen."),
+    "doctor": ("doctor:doctor", "Look at what can be wrong, and say what to do."),
     "prune": ("upkeep:prune", "Remove what is older than it is kept."),
     "outbox-sql": ("service:outbox_sql", "Print the SQL that makes an outbox in an application's database."),
     "backup": ("service:backup", "Copy the database to a new file, also while it is in use."),

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import clock
 from ..model import NotFound, Refused
+from . import verdicts
 
 
 def id_at(moment: datetime) -> str:
@@ -154,4 +155,8 @@ def event(conn: sqlite3.Connection, event_id: str, project_id: str | None = None
     key = (found["project_id"], event_id)
     body = conn.execute("SELECT body FROM events WHERE project_id = ? AND id = ?", key).fetchone()[0]
     outcomes = conn.execute("SELECT * FROM event_outcomes WHERE project_id = ? AND event_id = ?", key)
-    return {**readable_event(found), "body": body, "outcomes": [dict(row) for row in outcomes]}
+    return {
+        **readable_event(found),
+        "body": body,
+        "outcomes": verdicts.add(conn, *key, [dict(row) for row in outcomes]),
+    }

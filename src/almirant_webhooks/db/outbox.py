@@ -229,6 +229,14 @@ def rejected(conn: sqlite3.Connection, limit: int) -> list[dict[str, object]]:
     ]
 
 
+def waiting(conn: sqlite3.Connection, event_id: str) -> dict[str, object] | None:
+    """Return what became of the newest row with an event's id, or None."""
+    row = conn.execute(
+        "SELECT id, rejected_reason, fanned_out_at FROM outbox WHERE event_id = ? ORDER BY id DESC LIMIT 1", (event_id,)
+    ).fetchone()
+    return dict(row) if row else None
+
+
 _OLD = """
 SELECT id FROM outbox WHERE fanned_out_at < ?1
 UNION ALL

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
+from contextlib import suppress
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from .. import clock
+from .connection import patiently
 
 # Walks through the index of pending deliveries alone.
 _PENDING = """
@@ -87,3 +92,39 @@ def sizes(database: Path) -> dict[str, int]:
         "wal": wal.stat().st_size if wal.exists() else 0,
         "disk_free": disk.f_bavail * disk.f_frsize,
     }
+
+
+def clock_offset(conn: sqlite3.Connection) -> float | None:
+    """Return by how many seconds our clock is ahead of receivers' (the median of recent answers' `Date`), or None."""
+    rows = conn.execute(
+        "SELECT a.started_at, a.response_headers FROM deliveries d JOIN attempts a ON a.delivery_id = d.id "
+        "AND a.number = d.last_number WHERE a.response_headers IS NOT NULL ORDER BY d.id DESC LIMIT 50"
+    )
+    offsets = []
+    for started_at, headers in rows:
+        for name, value in json.loads(headers):
+            if name.lower() == "date":
+                with suppress(ValueError, TypeError):
+                    offsets.append((clock.parse(started_at) - parsedate_to_datetime(value)).total_seconds())
+    return sorted(offsets)[len(offsets) // 2] if offsets else None
+
+
+def hosts(conn: sqlite3.Connection, limit: int = 50) -> list[str]:
+    """Return the hosts of enabled webhooks."""
+    rows = conn.execute("SELECT DISTINCT url FROM webhooks WHERE enabled = 1 AND deleted_at IS NULL LIMIT 1000")
+    return sorted({urlsplit(row[0]).hostname or "" for row in rows})[:limit]
+
+
+def lock_wait(conn: sqlite3.Connection, wait: float) -> bool:
+    """Tell whether the write lock is to be had within `wait` seconds; nothing is written."""
+    try:
+        patiently(lambda: conn.execute("BEGIN IMMEDIATE"), wait)
+    except sqlite3.OperationalError:
+        return False
+    conn.execute("ROLLBACK")
+    return True
+
+
+def journal_mode(conn: sqlite3.Connection) -> str:
+    """Return the file's journal mode."""
+    return str(conn.execute("PRAGMA journal_mode").fetchone()[0])

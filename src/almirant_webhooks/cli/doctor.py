@@ -1,0 +1,218 @@
+"""`almirant-webhooks doctor`: looks at what can be wrong, and says what to do."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from .. import clock
+from ..db import health, lock, outbox
+from ..db import stats as numbers
+from ..db.connection import open_database
+from ..model import Misconfigured, Refused
+from ..settings import Settings
+from .options import as_json, config, reading
+from .output import print_json, print_table
+
+LONG_WAL = 256 * 1024 * 1024
+LITTLE_ROOM = 1024 * 1024 * 1024
+BACKLOG = 300.0  # seconds
+UNREAD = 60.0
+SKEW = 60.0
+LOCK_WAIT = 2.0
+DNS_WAIT = 5.0
+# The releases that have the fix of https://www.sqlite.org/wal.html#the_wal_reset_bug
+_FIXED = {(3, 44): 6, (3, 50): 7}
+
+
+class Finding(NamedTuple):
+    """What one look came to: `ok`, `warning` (worth knowing) or `wrong` (exit 1)."""
+
+    check: str
+    result: str
+    words: str
+
+
+def _ok(check: str, words: str) -> Finding:
+    return Finding(check, "ok", words)
+
+
+@click.command()
+@as_json
+@config
+def doctor(settings: Settings, as_json: bool) -> None:
+    """Look at everything that can be wrong, and say what to do; exit 1 if something is."""
+    found = [Finding("configuration", "ok", "It loads.")]
+    for look in (_files, _sqlite, _daemon, _locks, _disk, _work, _receivers):
+        try:
+            found += look(settings)
+        except (Refused, Misconfigured) as error:
+            found.append(Finding(look.__name__.strip("_"), "wrong", str(error)))
+    if as_json:
+        print_json([one._asdict() for one in found])
+    else:
+        columns = {"check": "CHECK", "result": "RESULT", "words": "WHAT TO KNOW OR DO"}
+        print_table(columns, [one._asdict() for one in found])
+    if any(one.result == "wrong" for one in found):
+        raise click.exceptions.Exit(1)
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    """Rights of the database, the outbox and their directories."""
+    database = settings.database.path.absolute()
+    paths = [("database", database)]
+    if settings.outbox.path is not None:
+        paths.append(("outbox", settings.outbox.path.absolute()))
+    for name, path in paths:
+        if not path.exists():
+            yield Finding(f"{name} file", "wrong", f"There is no file {path}; run `almirant-webhooks migrate`.")
+            continue
+        there, folder = path.stat(), path.parent.stat()
+        mode = stat.S_IMODE(there.st_mode)
+        if name == "database" and mode & 0o007:
+            words = f"{path} can be opened by everyone, and holds secrets: chmod 0640 {path}"
+            yield Finding(f"{name} file", "wrong", words)
+        elif not os.access(path.parent, os.W_OK | os.X_OK):
+            words = f"This user cannot write to {path.parent}, as SQLite needs to beside {path.name}."
+            yield Finding(f"{name} file", "warning", words)
+        elif there.st_uid != folder.st_uid and name == "database":
+            yield Finding(f"{name} file", "wrong", f"{path} belongs to another user than its directory; chown it.")
+        else:
+            yield _ok(f"{name} file", f"{path}, mode {mode:04o}.")
+
+
+def _sqlite(settings: Settings) -> Iterator[Finding]:
+    """The library's version, and the journal mode."""
+    version = sqlite3.sqlite_version_info
+    fixed = version >= (3, 51, 3) or version[2] >= _FIXED.get(version[:2], 10**6) or version < (3, 7, 0)
+    words = f"SQLite {sqlite3.sqlite_version}"
+    if fixed:
+        yield _ok("SQLite", f"{words}.")
+    else:
+        more = "has a rare race between two checkpointers, which one daemon for each file avoids; 3.51.3 is free of it."
+        yield Finding("SQLite", "warning", f"{words} {more}")
+    with reading(settings) as conn:
+        mode = numbers.journal_mode(conn)
+    if mode == "wal":
+        yield _ok("journal", "The database is in WAL mode.")
+    else:
+        yield Finding("journal", "wrong", f"The database is in {mode} mode; stop all and set PRAGMA journal_mode=WAL.")
+
+
+def _daemon(settings: Settings) -> Iterator[Finding]:
+    if lock.is_held(settings.database.path):
+        yield _ok("daemon", "It runs.")
+    else:
+        yield Finding("daemon", "wrong", "It does not run on this database: systemctl start almirant-webhooks")
+
+
+def _users(path: Path) -> str:
+    """Name the processes that have a file open, as far as this user may see them."""
+    names = {str(path), f"{path}-wal", f"{path}-shm"}
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if any(os.readlink(one) in names for one in (entry / "fd").iterdir()):
+                found.add(f"{entry.name} ({(entry / 'comm').read_text().strip()})")
+        except OSError:
+            continue
+    return ", ".join(sorted(found)) or "none that this user may see"
+
+
+def _locks(settings: Settings) -> Iterator[Finding]:
+    """A writer that does not end, and a reader that keeps the WAL from being cut."""
+    database = settings.database.path.absolute().resolve()
+    if not os.access(database, os.W_OK):
+        yield Finding("locks", "warning", "Not looked at: this user cannot write to the database.")
+        return
+    with closing(open_database(database)) as conn:
+        free = numbers.lock_wait(conn, LOCK_WAIT)
+    with closing(outbox.open_outbox(settings.database.path, settings.outbox.path)) as conn:
+        outbox_free = numbers.lock_wait(conn, LOCK_WAIT)
+    outbox_path = (settings.outbox.path or database).absolute().resolve()
+    for name, path, got in (("database lock", database, free), ("outbox lock", outbox_path, outbox_free)):
+        if got:
+            yield _ok(name, "It can be written.")
+        else:
+            words = f"A transaction is held open for over {LOCK_WAIT:g} s; processes that have it open: {_users(path)}."
+            yield Finding(name, "wrong", words)
+    wal = numbers.sizes(database)["wal"]
+    if wal > LONG_WAL:
+        words = (
+            f"{wal // 2**20} MiB: a reader keeps it from being cut; processes that have it open: {_users(database)}."
+        )
+        yield Finding("WAL", "warning", words)
+    else:
+        yield _ok("WAL", f"{wal / 2**20:.1f} MiB.")
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    free = numbers.sizes(settings.database.path)["disk_free"]
+    words = f"{free // 2**20} MiB free."
+    if free < LITTLE_ROOM:
+        yield Finding("disk", "warning", f"{words} Make room, or shorten the keys of retention and run prune.")
+    else:
+        yield _ok("disk", words)
+
+
+def _work(settings: Settings) -> Iterator[Finding]:
+    """The age of what waits, and webhooks that fail everything."""
+    now = clock.now()
+    with reading(settings) as conn:
+        waiting, failing = numbers.pending(conn, now), health.failing(conn)
+        offset = numbers.clock_offset(conn)
+    with closing(outbox.open_outbox(settings.database.path, settings.outbox.path)) as conn:
+        unread = numbers.outbox(conn, now)
+    age = waiting["oldest_due_seconds"]
+    words = (
+        f"{waiting['due']} due, the oldest for {age:.0f} s; {waiting['scheduled']} scheduled, {waiting['held']} held."
+    )
+    more = " Does the daemon run, and are its receivers slow (delivery.concurrency_per_webhook)?"
+    yield Finding("backlog", "warning", words + more) if age > BACKLOG else _ok("backlog", words)
+    words = f"{unread['unread']} rows unread, the first for {unread['oldest_unread_seconds']:.0f} s."
+    late = unread["oldest_unread_seconds"] > UNREAD
+    yield Finding("outbox", "warning", f"{words} Does the daemon run?") if late else _ok("outbox", words)
+    if unread["rejected"]:
+        words = f"{unread['rejected']} rows cannot be sent; see `almirant-webhooks event list --rejected`."
+        yield Finding("rejected", "warning", words)
+    for webhook, since in failing.items():
+        yield Finding("failing webhook", "warning", f"{webhook} has failed everything since {since}.")
+    if offset is None:
+        yield _ok("clock", "No receiver's answer to compare with yet.")
+    elif abs(offset) > SKEW:
+        words = f"It is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} receivers' clocks; set it (timedatectl)."
+        yield Finding("clock", "wrong", words)
+    else:
+        yield _ok("clock", f"Within {max(1, abs(offset)):.0f} s of receivers' clocks.")
+
+
+def _receivers(settings: Settings) -> Iterator[Finding]:
+    """Whether the names of receivers are found."""
+    with reading(settings) as conn:
+        hosts = numbers.hosts(conn)
+    threads = ThreadPoolExecutor(16)
+    asked: dict[str, Any] = {host: threads.submit(socket.getaddrinfo, host.strip("[]"), 443) for host in hosts}
+    lost = []
+    for host, answer in asked.items():
+        try:
+            answer.result(DNS_WAIT)
+        except (OSError, UnicodeError, TimeoutError):
+            lost.append(host)
+    threads.shutdown(wait=False, cancel_futures=True)
+    if not lost:
+        yield _ok("DNS", f"{len(hosts)} hosts of webhooks are found.")
+    elif len(lost) == len(hosts) and len(hosts) > 1:
+        yield Finding("DNS", "wrong", "No host of any webhook is found: look at /etc/resolv.conf and the network.")
+    else:
+        yield Finding("DNS", "warning", f"Not found: {', '.join(lost)}.")

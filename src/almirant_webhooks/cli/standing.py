@@ -1,0 +1,56 @@
+"""`almirant-webhooks stats`: how the service stands, on one screen."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from .. import clock
+from ..db import lock, outbox
+from ..db import stats as numbers
+from ..settings import Settings
+from .options import as_json, config, reading
+from .output import print_json, safe
+
+
+def read(settings: Settings) -> dict[str, Any]:
+    """Return all numbers, in groups."""
+    now = clock.now()
+    with reading(settings) as conn:
+        found: dict[str, Any] = {
+            "daemon": {"running": lock.is_held(settings.database.path), "version": version("almirant-webhooks")},
+            "deliveries": numbers.pending(conn, now),
+            "webhooks": numbers.webhooks(conn),
+            "last_hour": numbers.hours(conn, now - timedelta(hours=1)),
+            "last_day": numbers.hours(conn, now - timedelta(days=1)),
+        }
+    with closing(outbox.open_outbox(settings.database.path, settings.outbox.path)) as conn:
+        found["outbox"] = numbers.outbox(conn, now)
+    found["bytes"] = numbers.sizes(settings.database.path)
+    return found
+
+
+@click.command()
+@as_json
+@config
+def stats(settings: Settings, as_json: bool) -> None:
+    """Show how the service stands, on one screen."""
+    found = read(settings)
+    if as_json:
+        print_json(found)
+        return
+    for group, values in found.items():
+        parts = [f"{name.replace('_', ' ')} {_show(group, value)}" for name, value in values.items()]
+        click.echo(safe(f"{group.replace('_', ' '):<11} {', '.join(parts)}"))
+
+
+def _show(group: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if group == "bytes" and isinstance(value, int):
+        return f"{value / 1024 / 1024:,.1f} MiB"
+    return str(value)

@@ -1,0 +1,49 @@
+"""Why did nothing arrive: a sentence for each webhook of an event's project."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+_DELIVERIES = """
+SELECT d.id, d.state, d.attempts, d.next_attempt_at, d.cancelled_reason, d.resend_requested_at, d.in_flight,
+       coalesce(d.last_status, 'nothing yet') AS last_status, a.started_at, a.cause, w.enabled, w.disabled_at
+FROM events e JOIN deliveries d ON d.event_seq = e.seq JOIN webhooks w ON w.id = d.webhook_id
+LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number
+WHERE e.project_id = ? AND e.id = ?
+"""
+
+
+def add(
+    conn: sqlite3.Connection, project_id: str, event_id: str, outcomes: Iterable[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the outcomes of an event, each with its `verdict`."""
+    known = {row["id"]: row for row in conn.execute(_DELIVERIES, (project_id, event_id))}
+    return [{**one, "verdict": _verdict(one, known.get(one["delivery_id"]))} for one in outcomes]
+
+
+def _verdict(outcome: dict[str, Any], delivery: sqlite3.Row | None) -> str:
+    if delivery is None:
+        return {
+            "unmatched": "The project has no webhook, so there was nobody to send it to.",
+            "webhook created later": "The webhook was created after the event was taken; events go to those that exist then.",
+            "a test of another webhook": "It is the sample event of another webhook's test.",
+        }.get(outcome["outcome"], "The webhook does not subscribe to this type.")
+    last = f"attempt {delivery['attempts']} at {delivery['started_at']}: {delivery['last_status']}"
+    if delivery["cause"]:
+        last += f" ({delivery['cause']})"
+    if delivery["state"] == "succeeded":
+        return f"It arrived; {last}."
+    if delivery["state"] == "failed":
+        return f"It was given up; {last}. Resend it when the receiver is well."
+    if delivery["state"] == "cancelled":
+        return f"It was cancelled: {delivery['cancelled_reason']}."
+    if not delivery["enabled"]:
+        return f"It is held, since the webhook is disabled since {delivery['disabled_at']}; it goes out when it is enabled."
+    if delivery["in_flight"]:
+        return "A request is under way."
+    begin = f"It has not arrived yet; {last}." if delivery["attempts"] else "It was not attempted yet."
+    if delivery["resend_requested_at"]:
+        return f"{begin} A resend waits."
+    return f"{begin} The next attempt is due at {delivery['next_attempt_at']}."
