@@ -1,0 +1,101 @@
+"""The receivers of the guide, each run as it stands in its language: 200 for what is genuine, 401 for all else, never 500."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from almirant_webhooks import clock, signing
+
+from .service import SECRET
+
+FOLDER = Path(__file__).parent.parent / "docs" / "receivers"
+NEW = "whsec_" + "bmV3LW9mLXRoaXJ0eS10d28tYnl0ZXMtbG9uZy0tLSE="
+BODY = b'{"id": "evt_1", "type": "lead.created", "data": {"name": "Fjord & S\xc3\xb8n"}}'
+
+
+def _command(name: str, port: int) -> list[str]:
+    commands = {
+        "receiver.py": [sys.executable, "receiver.py"],
+        "receiver.js": ["node", "receiver.js"],
+        "receiver.php": ["php", "-S", f"127.0.0.1:{port}", "receiver.php"],
+        "receiver.go": ["go", "run", "receiver.go"],
+    }
+    if shutil.which(commands[name][0]) is None:
+        pytest.skip(f"{commands[name][0]} is not installed")
+    return commands[name]
+
+
+@pytest.fixture(
+    params=["receiver.py", "receiver.js", "receiver.php", pytest.param("receiver.go", marks=pytest.mark.slow)]
+)
+def receiver_port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
+    """The port of a receiver that runs; its files are copied, and its temporary ones are its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    shutil.copy(FOLDER / request.param, tmp_path)
+    environment = {**os.environ, "WEBHOOK_SECRET": SECRET, "PORT": str(port), "TMPDIR": str(tmp_path)}
+    with (tmp_path / "out").open("wb") as out:
+        process = subprocess.Popen(
+            _command(request.param, port), cwd=tmp_path, env=environment, stdout=out, stderr=out, start_new_session=True
+        )
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            break
+        except OSError:
+            assert process.poll() is None, (tmp_path / "out").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    yield port
+    os.killpg(process.pid, 9)
+    process.wait()
+    assert (tmp_path / "out").read_text().count("lead.created") == 2
+
+
+def _headers(secret: str = SECRET, at: datetime | None = None, **more: str) -> dict[str, str]:
+    headers = signing.request_headers(
+        url="http://127.0.0.1/", secret=secret, body=BODY, delivery_id=more.pop("delivery", "dlv_1"),
+        event_type="lead.created", number=1, started_at=at or clock.now(), test=False, **more,
+    )  # fmt: skip
+    return {name: value for name, value in headers if name != "Host"}
+
+
+def test_it_believes_what_is_genuine_once_and_nothing_else(receiver_port: int) -> None:
+    """Repeats are answered with 200 and not handled again; during a rotation either secret will do."""
+
+    def post(headers: dict[str, str], body: bytes = BODY) -> int:
+        connection = HTTPConnection("127.0.0.1", receiver_port, timeout=20)
+        connection.request("POST", "/", body, {**headers, "Content-Length": str(len(body))})
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    assert post(_headers()) == 200
+    assert post(_headers()) == 200
+    assert post(_headers(NEW, last_secret=SECRET, delivery="dlv_2")) == 200
+    refused = [
+        _headers(NEW),
+        _headers(at=clock.now() - timedelta(minutes=6)),
+        _headers(at=clock.now() + timedelta(minutes=6)),
+        {"Content-Type": "application/json"},
+    ]
+    for name in ("webhook-signature", "webhook-timestamp", "webhook-id"):
+        refused.append({key: value for key, value in _headers().items() if key != name})
+        refused += [
+            {**_headers(), name: value} for value in ("", "v1,", "x" * 44, "\xe9", "-1", "9" * 40, "v1,w6k= v2")
+        ]
+    assert [post(headers) for headers in refused] == [401] * len(refused)
+    assert post(_headers(), BODY + b" ") == 401
