@@ -42,7 +42,8 @@ class Steps:
         rows = outbox.read_unread(self.outbox, 100)
         with transaction(self.conn):
             done = fanout.fan_out(self.conn, rows, SCHEDULE.waits[0], now)
-        outbox.mark(self.outbox, done.marks, done.batch, clock.text(now))
+        with transaction(self.outbox):
+            outbox.mark(self.outbox, done.marks, done.batch, clock.text(now))
         return done
 
     def claim(self, webhook: Webhook, now: datetime) -> list[Claim]:

@@ -32,7 +32,8 @@ def fail(there: Steps, webhook: Webhook, count: int) -> None:
     while rows := outbox.read_unread(there.outbox, 500):
         with transaction(there.conn):
             done = fanout.fan_out(there.conn, rows, timedelta(0), START)
-        outbox.mark(there.outbox, done.marks, done.batch, clock.text(START))
+        with transaction(there.outbox):
+            outbox.mark(there.outbox, done.marks, done.batch, clock.text(START))
     at = START
     for _ in range(5):
         with transaction(there.conn):

@@ -23,6 +23,7 @@ ROWS = (
             "metrics",
             "heartbeat",
             "answers",
+            "outage",
             "causes",
             "resolver",
             "sender",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import ssl
 
 import aiohttp
@@ -13,6 +14,8 @@ from .egress import BLOCKED, Blocked
 from .model import Outcome
 
 NAME_NOT_FOUND = "the host name was not found"
+NO_NAME_SERVER = "no name server gave an answer"
+NO_DNS_ANSWER = "no answer from DNS"  # within the time limit
 NO_ROUTE = "no route to the host"
 STALE = "a kept connection was closed before an answer"
 _ERRNO_WORDS = {
@@ -34,7 +37,8 @@ def explain(error: Exception, *, reused: bool) -> tuple[Outcome, str]:
     if isinstance(error, AnswerRefused):
         return Outcome.CONNECTION_ERROR, str(error)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Outcome.CONNECTION_ERROR, NAME_NOT_FOUND
+        unanswered = getattr(inner, "errno", None) == socket.EAI_AGAIN
+        return Outcome.CONNECTION_ERROR, NO_NAME_SERVER if unanswered else NAME_NOT_FOUND
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return Outcome.CONNECTION_ERROR, f"TLS: {_certificate_words(error.certificate_error)}"
     if isinstance(error, (aiohttp.ClientConnectorSSLError, ssl.SSLError)):

@@ -36,7 +36,7 @@ from .resender import Resender
 from .retry import Schedule
 from .sender import Sender
 from .settings import Settings
-from .troubles import Troubles
+from .troubles import Troubles, has_room
 from .watcher import Watcher
 from .web.app import make_app
 from .web.context import Context
@@ -80,7 +80,9 @@ class Daemon:
         self._closing.enter_context(lock.hold(database_path))
         database = await self._open(Worker(lambda: open_database(database_path), self.metrics.transaction))
         await database.run(become_checkpointer)
-        outbox_worker = await self._open(Worker(lambda: outbox.open_outbox(database_path, outbox_path)))
+        outbox_worker = await self._open(
+            Worker(lambda: outbox.open_outbox(database_path, outbox_path), self.metrics.transaction)
+        )
         await outbox_worker.run(outbox.bind, *await database.run(outbox.identity))
         await self._serve_web(database, outbox_worker)
         sender = Sender(
@@ -96,7 +98,7 @@ class Daemon:
         )
         await sender.start()
         self._closing.push_async_callback(sender.close)
-        troubles = Troubles(self.metrics)
+        self._troubles = troubles = Troubles(self.metrics)
         self.dispatcher = dispatcher = Dispatcher(
             database,
             sender,
@@ -104,6 +106,7 @@ class Daemon:
             troubles,
             Schedule(settings.delivery.retry_schedule),
             Shares(settings.delivery.concurrency, settings.delivery.concurrency_per_webhook),
+            has_room=lambda: has_room(database_path),
         )
         self.intake = Intake(
             database,
@@ -114,6 +117,7 @@ class Daemon:
             poll_interval=settings.outbox.poll_interval.total_seconds(),
             known_types=frozenset((*CATALOGUE, *settings.events.extra_types)),
             due=dispatcher.due,
+            has_room=lambda: has_room(database_path) and has_room(outbox_path or database_path),
         )
         interrupted = await dispatcher.recover(clock.now())
         files = [database_path.resolve(), (outbox_path or database_path).resolve()]
@@ -124,6 +128,7 @@ class Daemon:
         self._run("watch", Watcher(files, self._look).run())
         self._run("look", self._look_regularly())
         self._run("guard", self._guard())
+        self._run("status", systemd.tell_status(self.not_ready))
         await self._start_upkeep(database, outbox_worker)
         self._not_ready = None
         log.info(
@@ -195,8 +200,8 @@ class Daemon:
 
     def not_ready(self) -> str | None:
         """Say why nothing is delivered at the moment, or None."""
-        if self._not_ready is None and self.dispatcher.failing:
-            return "the database cannot be written"
+        if self._not_ready is None:
+            return self._troubles.words() or self.dispatcher.outage
         return self._not_ready
 
     def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -14,18 +16,20 @@ import structlog
 
 from . import clock
 from .db import deliveries, results, webhooks
-from .db.connection import data_version
+from .db.connection import data_version, prove_writable
 from .db.worker import Worker
 from .fairness import Shares
 from .metrics import Metrics
 from .model import Claim, Outcome, Result
+from .outage import Outage
 from .retry import Schedule
 from .signing import host
 from .troubles import PAUSE, Troubles
 
 CLAIM_MOST = 256
 RELOAD_EVERY = timedelta(seconds=30)
-LOOK_AGAIN = 10.0  # seconds at most until the clock is read again, so that one that was set is noticed
+SET_BACK = timedelta(seconds=2)  # less than that is how clocks are kept right
+LOOK_AGAIN = 2.0  # seconds at most until the clock is read again, so that one that was set is noticed
 STEP = "claim and record"
 
 log = structlog.get_logger("almirant_webhooks")
@@ -49,6 +53,7 @@ class Dispatcher:
         troubles: Troubles,
         schedule: Schedule,
         shares: Shares,
+        has_room: Callable[[], bool] = lambda: True,
     ) -> None:
         self.shares = shares
         self._keep_bodies = True
@@ -57,14 +62,18 @@ class Dispatcher:
         self._metrics = metrics
         self._troubles = troubles
         self._schedule = schedule
+        self._has_room = has_room
         self._slots = asyncio.Semaphore(shares.concurrency)
         self._attempts: set[asyncio.Task[None]] = set()
         self._results: list[Result] = []
+        self._outage = Outage()
+        self._said_outage = False
         self._recording = False
         self._recorded = asyncio.Event()
         self._wake = asyncio.Event()
         self._stopping = False
         self._loaded = clock.now()
+        self._clock = (self._loaded, time.monotonic())
         self._version: int | None = None
         self._revision = -1
 
@@ -72,6 +81,11 @@ class Dispatcher:
     def failing(self) -> str | None:
         """The trouble while the database cannot be written: nothing is claimed then, as it could not be recorded."""
         return self._troubles.why(STEP)
+
+    @property
+    def outage(self) -> str | None:
+        """The words for an outage of our own network while there is one: a single claim at a time probes it then."""
+        return self._outage.why
 
     async def recover(self, now: datetime) -> int:
         """Record what a crash left open as interrupted, and look up what is due; before the loop starts."""
@@ -110,6 +124,8 @@ class Dispatcher:
         left = list(self._attempts)
         for task in left:
             task.cancel()
+        self._results += self._outage.give_up()
+        self._wake.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 while self._results or self._recording:
@@ -122,15 +138,17 @@ class Dispatcher:
         while True:
             self._wake.clear()
             now = clock.now()
+            self._note_outage(self._outage.look(len(self._attempts), time.monotonic()))
             group, self._results = self._results, []
             self._recording = bool(group)
             try:
-                if not timedelta(0) <= now - self._loaded < RELOAD_EVERY:
-                    await self._reload(now)
-                wanted = self._wanted(now)
+                await self._mind_the_clock(now)
+                full = not self._has_room()  # what is left is for the records of what is in flight
+                wanted = {} if full else self._wanted(now)
                 worked = bool(group or wanted or self.failing)
-                if worked:  # while failing an empty transaction tells whether that is over
+                if worked:  # while failing a write that changes nothing tells whether that is over
                     await self._turn(group, wanted, now)
+                if not full:
                     self._troubles.over(STEP)
             except sqlite3.Error as error:
                 self._results = group + self._results
@@ -138,13 +156,16 @@ class Dispatcher:
                 continue
             self._recording = False
             self._recorded.set()
-            if not worked:
+            if full:
+                await self._troubles.meet_full(STEP)
+            elif not worked:
                 await self._rest(now)
 
     def _wanted(self, now: datetime) -> dict[str, int]:
         if self._stopping or self.failing:
             return {}
-        return self.shares.share_out(clock.text(now), CLAIM_MOST)
+        room = self._outage.room(CLAIM_MOST, len(self._attempts), time.monotonic())
+        return self.shares.share_out(clock.text(now), room)
 
     async def _turn(self, group: list[Result], wanted: dict[str, int], now: datetime) -> None:
         touched = {result.claim.webhook_id for result in group} | set(wanted)
@@ -152,6 +173,8 @@ class Dispatcher:
         def work(conn: sqlite3.Connection) -> tuple[int, list[Claim], dict[str, str]]:
             dropped = results.record(conn, group, self._schedule) if group else 0
             claims = deliveries.claim(conn, wanted, now) if wanted else []
+            if not (group or claims):
+                prove_writable(conn)
             return dropped, claims, deliveries.first_due(conn, touched)
 
         dropped, claims, due = await self._database.write(work)
@@ -159,6 +182,8 @@ class Dispatcher:
         for claim in claims:
             self.shares.begin(claim.webhook_id)
             self._attempts.add(asyncio.create_task(self._attempt(claim)))
+        if claims:
+            self._outage.probing(time.monotonic())
         self._metrics.dropped.inc(dropped)
         self._metrics.in_flight.set(len(self._attempts))
         self._report(group)
@@ -173,8 +198,18 @@ class Dispatcher:
         finally:
             self._attempts.discard(asyncio.current_task())
         self.shares.end(claim.webhook_id, timed_out=result.outcome is Outcome.TIMEOUT, duration_ms=result.duration_ms)
-        self._results.append(result if self._keep_bodies else _without_body(result))
+        result = result if self._keep_bodies else _without_body(result)
+        self._note_outage(self._outage.meet(result, time.monotonic()))
         self._wake.set()
+
+    def _note_outage(self, ended: list[Result]) -> None:
+        """Take over what can be recorded, and say once when an outage has begun and once when it is over."""
+        self._results += ended
+        if (self.outage is None) is self._said_outage:
+            self._said_outage = not self._said_outage
+            (log.error if self._said_outage else log.info)(
+                "our own network is down" if self._said_outage else "our own network works again"
+            )
 
     def _report(self, group: list[Result]) -> None:
         for outcome, count in Counter(result.outcome.value for result in group).items():
@@ -198,6 +233,17 @@ class Dispatcher:
                 duration_ms=result.duration_ms,
             )
 
+    async def _mind_the_clock(self, now: datetime) -> None:
+        """Look everything up from time to time, and have nothing wait longer because the clock was set back."""
+        (before, read_at), self._clock = self._clock, (now, time.monotonic())
+        set_back = before - now + timedelta(seconds=self._clock[1] - read_at)
+        if set_back > SET_BACK:
+            moved = await self._database.write(deliveries.bring_forward, set_back, now)
+            log.warning("the clock was set back", seconds=round(set_back.total_seconds(), 3), brought_forward=moved)
+            await self._reload(now)
+        elif now - self._loaded >= RELOAD_EVERY or now < self._loaded:
+            await self._reload(now)
+
     async def _reload(self, now: datetime) -> None:
         def read(conn: sqlite3.Connection) -> tuple[int, dict[str, str]]:
             return webhooks.revision(conn), deliveries.first_due(conn)
@@ -216,6 +262,8 @@ class Dispatcher:
             seconds = PAUSE
         else:
             seconds = min((clock.parse(next_due) - now).total_seconds() + 0.001, LOOK_AGAIN)
+        look = self._outage.next_look(time.monotonic())
+        seconds = seconds if look is None else min(seconds, look)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()

@@ -19,6 +19,7 @@ from .metrics import Metrics
 from .troubles import Troubles
 
 ROWS = 250
+STEP = "fan out"
 
 log = structlog.get_logger("almirant_webhooks")
 
@@ -41,6 +42,7 @@ class Intake:
         poll_interval: float,
         known_types: frozenset[str],
         due: Callable[[set[str], dict[str, str]], None],
+        has_room: Callable[[], bool] = lambda: True,
     ) -> None:
         self._database = database
         self._outbox = outbox_worker
@@ -50,6 +52,7 @@ class Intake:
         self._poll_interval = poll_interval
         self._known_types = known_types
         self._due = due
+        self._has_room = has_room
         self._wake = asyncio.Event()
         self._stopping = False
         self._version: int | None = None
@@ -74,12 +77,15 @@ class Intake:
         """Fan out whenever the outbox changed, and every poll interval as the backstop."""
         while not self._stopping:
             self._wake.clear()
+            if not self._has_room():
+                await self._troubles.meet_full(STEP)
+                continue
             try:
                 more = await self._step(clock.now())
             except sqlite3.Error as error:
-                await self._troubles.meet("fan out", error)
+                await self._troubles.meet(STEP, error)
                 continue
-            self._troubles.over("fan out")
+            self._troubles.over(STEP)
             if not more:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._poll_interval):
@@ -98,7 +104,7 @@ class Intake:
 
         done, due = await self._database.write(copy)
         self._due(done.due, due)
-        await self._outbox.run(outbox.mark, done.marks, done.batch, clock.text(now))
+        await self._outbox.write(outbox.mark, done.marks, done.batch, clock.text(now))
         self._metrics.fan_out.observe(time.monotonic() - begun)
         self._count(done)
         return True

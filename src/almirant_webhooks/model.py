@@ -109,7 +109,10 @@ class Claim(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What became of one attempt. `duration_ms` runs to the end of the answer's head; `retry_after` is in seconds."""
+    """What became of one attempt. `duration_ms` runs to the end of the answer's head; `retry_after` is in seconds.
+
+    `free` says that it was interrupted by an outage of ours: it is shown, and counts for nothing.
+    """
 
     claim: Claim
     outcome: Outcome
@@ -121,6 +124,7 @@ class Result(NamedTuple):
     response_headers: Headers = ()
     response_body: bytes = b""
     body_cut: bool = False
+    free: bool = False
 
 
 def check_project_id(text: str) -> str:

@@ -11,6 +11,7 @@ import structlog
 
 from . import clock
 from .db import deliveries, outbox, retention, rotation
+from .db.connection import shorten_wal
 from .db.worker import Worker
 from .settings import Retention
 
@@ -54,6 +55,9 @@ class Pruner:
         pruned = await self._outbox.write(
             outbox.prune, clock.text(now - self._kept.outbox), clock.text(now - self._kept.failed), STEP
         )
+        await self._database.run(shorten_wal)
+        if await self._outbox.run(outbox.is_alone):
+            await self._outbox.run(shorten_wal)
         if cancelled:
             log.info("held deliveries cancelled", deliveries=cancelled)
         sweeping = await self._sweep_on(now)

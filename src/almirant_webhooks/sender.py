@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from . import answers, clock
-from .causes import explain
+from .causes import NO_DNS_ANSWER, explain
 from .egress import BLOCKED, Blocked, Policy, is_allowed, is_local_url
 from .model import Claim, Misconfigured, Outcome, Result
 from .resolver import Resolver
@@ -124,8 +124,8 @@ class Sender:
         return await self._answered(claim, begin, response)
 
     def _timeout_words(self, url: str) -> str:
-        what = "answer from DNS" if self._resolver.is_waiting_for(URL(url).raw_host or "") else "answer"
-        return f"no {what} within {self._timeout:g} s"
+        what = NO_DNS_ANSWER if self._resolver.is_waiting_for(URL(url).raw_host or "") else "no answer"
+        return f"{what} within {self._timeout:g} s"
 
     def _ask_for_fresh(self, delivery_id: str) -> None:
         """Have the next attempt of a delivery open a connection; the oldest wish is forgotten when there are too many."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
+from collections.abc import Callable
+
+STATUS_EVERY = 1.0  # seconds between two looks at whether it has changed
 
 
 def notify(state: str) -> None:
@@ -17,6 +21,16 @@ def notify(state: str) -> None:
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
         sender.connect(address)
         sender.sendall(state.encode())
+
+
+async def tell_status(not_ready: Callable[[], str | None]) -> None:
+    """Tell the service manager, whenever it changes, whether deliveries are made, and why not."""
+    told: str | None = None
+    while True:
+        await asyncio.sleep(STATUS_EVERY)
+        if (why := not_ready()) != told:
+            told = why
+            notify(f"STATUS={why or 'delivering'}")
 
 
 def watchdog_interval() -> float | None:

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
+from pathlib import Path
 
 import structlog
 
+from .db.connection import is_busy, primary_code
 from .metrics import Metrics
 
 PAUSE = 0.5  # seconds after a failed transaction
+FULL = "the disk is full"
+LEAST_ROOM = 1024 * 1024  # bytes: for the records of what is in flight when it is reached
 
 log = structlog.get_logger("almirant_webhooks")
+
+
+def has_room(path: Path) -> bool:
+    """Tell whether the file system of a file has the least room that there must be for events and claims."""
+    try:
+        there = os.statvfs(path)
+    except OSError:  # the file has gone: others notice that
+        return True
+    return there.f_bavail * there.f_frsize >= LEAST_ROOM
 
 
 class Troubles:
@@ -28,15 +42,36 @@ class Troubles:
         """Return the words of what is wrong with a step, or None."""
         return self._now.get(step)
 
+    def words(self) -> str | None:
+        """Return in words which steps cannot be taken and why, or None."""
+        return "; ".join(f"cannot {step}: {why}" for step, why in self._now.items()) or None
+
     async def meet(self, step: str, error: sqlite3.Error) -> None:
         """Take note that a step failed, and rest a little before it is tried again."""
-        if step not in self._now:
-            log.error("database trouble", step=step, error=str(error))
-        self._now[step] = str(error)
         self._metrics.database_errors.inc()
+        await self._note(step, _words(error), str(error))
+
+    async def meet_full(self, step: str) -> None:
+        """Take note that a step has to wait for room on the disk, and rest a little."""
+        await self._note(step, FULL, "less than the least room is left")
+
+    async def _note(self, step: str, words: str, error: str) -> None:
+        if self._now.get(step) != words:
+            log.error("database trouble", step=step, why=words, error=error)
+        self._now[step] = words
         await asyncio.sleep(PAUSE)
 
     def over(self, step: str) -> None:
         """Take note that a step was taken."""
         if self._now.pop(step, None) is not None:
             log.info("database works again", step=step)
+
+
+def _words(error: sqlite3.Error) -> str:
+    if primary_code(error) == sqlite3.SQLITE_FULL:
+        return FULL
+    if is_busy(error):
+        return "the database is locked by another program"
+    return (
+        "the database cannot be written" if primary_code(error) != sqlite3.SQLITE_CORRUPT else "the database is damaged"
+    )

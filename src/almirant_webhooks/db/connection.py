@@ -14,6 +14,7 @@ from ..model import Misconfigured, Refused
 APPLICATION_ID = 0x616C6D77  # "almw" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
 SCHEMA_VERSION = 3
 WAIT = 5.0
+WAL_MOST = 64 * 1024 * 1024  # bytes that a WAL may keep on the disk
 
 T = TypeVar("T")
 
@@ -175,4 +176,27 @@ def become_checkpointer(conn: sqlite3.Connection) -> None:
     """
     conn.execute(f"PRAGMA cache_size=-{32 * 1024}").fetchall()
     conn.execute("PRAGMA wal_autocheckpoint=8000").fetchall()
-    conn.execute(f"PRAGMA journal_size_limit={64 * 1024 * 1024}").fetchall()
+    conn.execute(f"PRAGMA journal_size_limit={WAL_MOST}").fetchall()
+
+
+def prove_writable(conn: sqlite3.Connection) -> None:
+    """Write something that changes nothing: an empty transaction succeeds on a full disk too. Inside a transaction."""
+    conn.execute("UPDATE database_meta SET batch = batch")
+
+
+def shorten_wal(conn: sqlite3.Connection) -> bool:
+    """Give back the space of a WAL that has grown beyond its limit; tell whether there was one.
+
+    It grows as long as a reader's transaction is open, and then keeps its length, as a file that is full of holes.
+    Nobody is waited for: with a reader in the way it is left to the next look.
+    """
+    path = Path(f"{conn.execute('PRAGMA database_list').fetchone()[2]}-wal")
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return False
+    if size <= WAL_MOST:
+        return False
+    conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # the long part, beside readers and writers
+    conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return True

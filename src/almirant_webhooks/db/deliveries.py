@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from .. import clock
@@ -147,6 +147,19 @@ def _claim(row: list[Any], trigger: Trigger, url: str, secrets: Secrets, now: da
         now,
         headers,
     )
+
+
+def bring_forward(conn: sqlite3.Connection, by: timedelta, now: datetime) -> int:
+    """Take a time off every wait that has not ended, as the clock was set back by it; return how many there were.
+
+    What was made since then is due by the new clock and is left as it is.
+    """
+    shift = f"-{by.total_seconds():.3f} seconds"
+    return conn.execute(
+        "UPDATE deliveries SET next_attempt_at = strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at, ?1) "
+        "WHERE state = 'pending' AND next_attempt_at > ?2",
+        (shift, clock.text(now)),
+    ).rowcount
 
 
 def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *, actor: str = OPERATOR) -> bool:

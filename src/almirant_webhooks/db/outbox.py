@@ -26,10 +26,10 @@ FROM (SELECT id, payload FROM outbox WHERE {_UNREAD} ORDER BY id LIMIT ?)
 """
 _ROWS = f"""
 SELECT json_group_array(json_array(
-    id, event_id, project_id, event_type, occurred_at, length(CAST(payload AS BLOB)),
+    outbox.id, event_id, project_id, event_type, occurred_at, length(CAST(payload AS BLOB)),
     CASE WHEN length(CAST(payload AS BLOB)) <= {MAX_PAYLOAD_BYTES} THEN payload END, {_IS_OBJECT},
     max(length(event_id), length(project_id), length(event_type), length(occurred_at)) <= {_MAX_TEXT // 4}))
-FROM json_each(?) v CROSS JOIN outbox ON id = v.value WHERE {_UNREAD}
+FROM json_each(?) v CROSS JOIN outbox ON outbox.id = v.value WHERE {_UNREAD}
 """
 _ROWS_AS_BYTES = f"""
 SELECT id, {
@@ -164,17 +164,25 @@ def read_unread(conn: sqlite3.Connection, limit: int) -> list[OutboxRow]:
 
 
 def mark(conn: sqlite3.Connection, marks: Iterable[Mark], batch: int, now: str) -> None:
-    """Write the daemon's answers into the rows; a row that changed since it was read is left to be read again."""
-    with transaction(conn):
-        write_rows(
-            conn,
-            _MARK,
-            [
-                (None if reason else now, reason, row.id, row.event_id, row.payload)
-                for row, reason in ((answer.row, answer.rejected_reason) for answer in marks)
-            ],
-        )
-        conn.execute("UPDATE outbox_meta SET batch = ?", (batch,))
+    """Write the daemon's answers into the rows; a row that changed since it was read is left to be read again.
+
+    Call it inside a transaction.
+    """
+    write_rows(
+        conn,
+        _MARK,
+        [
+            (None if reason else now, reason, row.id, row.event_id, row.payload)
+            for row, reason in ((answer.row, answer.rejected_reason) for answer in marks)
+        ],
+    )
+    conn.execute("UPDATE outbox_meta SET batch = ?", (batch,))
+
+
+def is_alone(conn: sqlite3.Connection) -> bool:
+    """Tell whether the file has no tables but the outbox's: only then it is ours to keep small."""
+    query = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('outbox', 'outbox_meta')"
+    return bool(conn.execute(query).fetchone()[0] == 0)
 
 
 def insert(conn: sqlite3.Connection, *, project_id: str, event_type: str, payload: str, event_id: str | None) -> str:

@@ -90,7 +90,15 @@ def record(conn: sqlite3.Connection, results: Sequence[Result], schedule: Schedu
             pending.add(delivery.id)
         settled.append(
             (
-                *_settle(delivery, schedule, one.trigger, result.outcome, result.finished_at, result.retry_after),
+                *_settle(
+                    delivery,
+                    schedule,
+                    one.trigger,
+                    result.outcome,
+                    result.finished_at,
+                    result.retry_after,
+                    free=result.free,
+                ),
                 result.outcome.value.replace("_", " ") if result.status_code is None else str(result.status_code),
                 delivery.id,
             )
@@ -148,12 +156,14 @@ def _settle(
     outcome: Outcome,
     finished_at: datetime,
     retry_after: float | None,
+    *,
+    free: bool = False,
 ) -> tuple[object, ...]:
     """Turn one outcome into the delivery's state, schedule and counts: the table of the contract's section 4."""
     _, _, number, state, next_attempt_at, resend, tries, interruptions, test = delivery
-    interrupted = outcome is Outcome.INTERRUPTED
-    interruptions += interrupted
-    free = interrupted and interruptions <= FREE_INTERRUPTIONS
+    if outcome is Outcome.INTERRUPTED and not free:
+        interruptions += 1
+        free = interruptions <= FREE_INTERRUPTIONS
     if trigger is Trigger.MANUAL and not free:
         resend = None
     if outcome is Outcome.SUCCESS:
