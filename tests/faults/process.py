@@ -1,0 +1,165 @@
+"""The daemon as a real process, producers as real processes, and a receiver that remembers what it was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from ..service import Service
+
+COMMAND = str(Path(sys.executable).parent / "almirant-webhooks")
+
+
+class DaemonProcess:
+    """`almirant-webhooks serve` on a service's files; its log goes to a file."""
+
+    def __init__(self, service: Service, *, command: tuple[str, ...] = (COMMAND,), **environment: str) -> None:
+        self.log = service.database.with_name("daemon.log")
+        self._command = command
+        self._environment = {**os.environ, **environment}
+        self._config = service.database.with_name("config.toml")
+        self._config.write_text(_toml(service))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._command, "serve", "--config", str(self._config)], stderr=log, env=self._environment
+            )
+
+    def died(self) -> int | None:
+        """Return the exit code of a daemon that has gone, None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
+    def kill(self) -> None:
+        """Kill it as the kernel does; a daemon that was gone already is an error."""
+        assert self._process is not None
+        assert self.died() is None, self.log.read_text()[-4000:]
+        self._process.kill()
+        assert self._process.wait() == -signal.SIGKILL
+
+    def stop(self) -> int:
+        """Stop it by SIGTERM; return its exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(timeout=30)
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+def _toml(service: Service) -> str:
+    options: dict[str, dict[str, Any]] = {"database": {"path": str(service.database)}, **service.options}
+    options["outbox"] = {"path": str(service.outbox or ""), **options.get("outbox", {})}
+    return "\n".join(
+        f"[{section}]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in keys.items())
+        for section, keys in options.items()
+    )
+
+
+class ProducerProcess:
+    """A process that inserts and commits without a pause and tells each event id once its commit has returned."""
+
+    def __init__(self, service: Service, name: str, projects: int) -> None:
+        self._words = [str(service.outbox_file), name, str(projects)]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._told: list[Path] = []
+        self._folder = service.database.parent
+
+    def start(self) -> None:
+        told = self._folder / f"{self._words[1]}-{len(self._told)}.told"
+        self._told.append(told)
+        name = f"{self._words[1]}-{len(self._told)}"
+        with told.open("wb") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("producer.py")), self._words[0], name, self._words[2]],
+                stdout=out,
+            )
+
+    def kill(self) -> None:
+        assert self._process is not None
+        assert self._process.poll() is None, "the producer died of itself"
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def acknowledged(self) -> dict[str, str]:
+        """Return the events whose INSERT was acknowledged, with their projects; a line that was cut off is none."""
+        lines = [line for told in self._told for line in told.read_text().splitlines(keepends=True)]
+        return {line.split()[0]: line.split()[1] for line in lines if line.endswith("\n")}
+
+
+class RememberingReceiver:
+    """Answers after a while, and keeps which bytes came with which delivery id, and when."""
+
+    def __init__(self) -> None:
+        self.arrivals: dict[str, list[tuple[float, bytes, str]]] = defaultdict(list)
+        self.last_arrival = 0.0
+        self.count = 0
+        self.in_flight = 0
+        self.wait: float | Any = 0.0
+        self.url = ""
+
+    async def open(self) -> None:
+        app = web.Application(client_max_size=2**26)
+        app.router.add_post("/{tail:.*}", self._handle)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def close(self) -> None:
+        await self._runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        self.last_arrival = time.monotonic()
+        self.count += 1
+        self.arrivals[request.headers["X-Almirant-Delivery"]].append((self.last_arrival, body, request.path))
+        self.in_flight += 1
+        try:
+            await asyncio.sleep(self.wait() if callable(self.wait) else self.wait)
+        finally:
+            self.in_flight -= 1
+        return web.Response(text="thanks")
+
+
+def whole(path: Path) -> str:
+    """Return what SQLite's own check says of a file."""
+    conn = sqlite3.connect(path)
+    try:
+        return str(conn.execute("PRAGMA integrity_check").fetchone()[0])
+    finally:
+        conn.close()
+
+
+def say_figures(name: str, **figures: object) -> None:
+    """Print the figures of a long run, and add them to the file that FAULTS_FIGURES names."""
+    line = json.dumps({"run": name, **figures})
+    print(line)
+    if path := os.environ.get("FAULTS_FIGURES"):
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")

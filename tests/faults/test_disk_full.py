@@ -1,0 +1,189 @@
+"""A full disk: nothing is sent that cannot be recorded, it is said in words, and all goes on once there is room."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, web
+
+from ..conftest import Receiver
+from ..service import Service
+from .process import whole
+
+ROOM_AGAIN = 5.0  # seconds within which it goes on
+
+
+class Disk:
+    """A small file system of our own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._filler = path / "filler"
+
+    def fill(self) -> None:
+        """Leave not one block."""
+        with self._filler.open("ab", buffering=0) as file:
+            for size in (2**20, 4096, 1):
+                try:
+                    while True:
+                        file.write(b"\0" * size)
+                except OSError:
+                    continue
+
+    def free(self) -> None:
+        self._filler.unlink()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    if os.geteuid() != 0:
+        pytest.skip("a file system of our own needs root")
+    path = tmp_path / "small"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(path)], check=True)
+    yield Disk(path)
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+@pytest.fixture
+async def on_disk(disk: Disk) -> AsyncIterator[Service]:
+    """A daemon whose database, with the outbox in it, is on the small disk."""
+    there = Service(disk.path / "log.db")
+    there.options["admin"] = {"listen": "127.0.0.1:0"}
+    there.options["delivery"] = {"retry_schedule": ["0s", "1s", "1s", "1s"]}
+    yield there
+    await there.close()
+
+
+def is_full(service: Service) -> bool:
+    assert service.daemon is not None
+    return "the disk is full" in (service.daemon.not_ready() or "")
+
+
+async def until_ready(service: Service) -> None:
+    assert service.daemon is not None
+    daemon, begin = service.daemon, time.monotonic()
+    await service.until(lambda: daemon.not_ready() is None)
+    assert time.monotonic() - begin < ROOM_AGAIN
+
+
+async def test_idle(on_disk: Service, disk: Disk, receiver: Receiver) -> None:
+    """/readyz says it in words; a producer's INSERT is refused, not swallowed; then all goes on."""
+    daemon = await on_disk.start()
+    on_disk.webhook(receiver.url)
+    disk.fill()
+    await on_disk.until(lambda: is_full(on_disk))
+    assert daemon.address is not None
+    async with ClientSession() as session, session.get(f"http://127.0.0.1:{daemon.address[1]}/readyz") as response:
+        assert response.status == 503
+        assert "the disk is full" in (await response.json())["reason"]
+    big = [{"text": "x" * 10_000} for _ in range(1000)]
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        on_disk.insert(*big)
+    disk.free()
+    await until_ready(on_disk)
+    on_disk.insert()
+    await on_disk.until(lambda: len(on_disk.log(state="succeeded")) == 1)
+
+
+async def test_while_fanning_out(tmp_path: Path, disk: Disk, receiver: Receiver) -> None:
+    """The outbox has room and the database has none: the events wait in the outbox, and each arrives once."""
+    service = Service(disk.path / "log.db", tmp_path / "outbox.db")
+    await service.start()
+    service.webhook(receiver.url)
+    disk.fill()
+    ids = service.insert(*({"n": number, "text": "x" * 1000} for number in range(300)))
+    await service.until(lambda: is_full(service))
+    assert receiver.requests == []
+    disk.free()
+    await until_ready(service)
+    await service.until(lambda: len(service.log(state="succeeded", limit=5000)) == len(ids))
+    assert len(receiver.requests) == len(ids)
+    await service.close()
+
+
+async def test_with_the_outbox_s_own_disk_full(tmp_path: Path, disk: Disk, receiver: Receiver) -> None:
+    """What was taken goes on, as the database has room; what comes later is taken once the outbox has."""
+    service = Service(tmp_path / "log.db", disk.path / "outbox.db")
+    await service.start()
+    service.webhook(receiver.url)
+    service.insert()
+    await service.until(lambda: service.log(state="succeeded"))
+    disk.fill()
+    await service.until(lambda: is_full(service))
+    service.resend(service.log()[0]["delivery_id"])
+    await service.until(lambda: len(receiver.requests) == 2)
+    disk.free()
+    await until_ready(service)
+    service.insert()
+    await service.until(lambda: len(service.log(state="succeeded")) == 2)
+    await service.close()
+
+
+async def test_before_a_claim(on_disk: Service, disk: Disk, receiver: Receiver) -> None:
+    """What becomes due meanwhile is not sent until there is room."""
+    receiver.status = 500
+    await on_disk.start()
+    on_disk.webhook(receiver.url)
+    on_disk.insert()
+    await on_disk.until(lambda: on_disk.log(status="500") if receiver.requests else None)
+    disk.fill()
+    await on_disk.until(lambda: is_full(on_disk))
+    sent = len(receiver.requests)
+    receiver.status = 200
+    for _ in range(4):  # each look of the daemon is half a second from the last
+        assert on_disk.daemon is not None
+        await on_disk.daemon.dispatcher.look()
+        await asyncio.sleep(0.5)
+    assert len(receiver.requests) == sent
+    disk.free()
+    await until_ready(on_disk)
+    await on_disk.until(lambda: on_disk.log(state="succeeded"))
+
+
+async def test_before_the_record(on_disk: Service, disk: Disk, receiver: Receiver) -> None:
+    """Answers that came while nothing could be written are recorded as what they were; nobody is asked twice."""
+    arrived, release = asyncio.Semaphore(0), asyncio.Event()
+
+    async def slowly(_: web.Request) -> web.Response:
+        arrived.release()
+        await release.wait()
+        return web.Response(body=b"x" * 8000)
+
+    receiver.answer = slowly
+    await on_disk.start()
+    for _ in range(4):
+        on_disk.webhook(receiver.url)
+    on_disk.insert({}, {})
+    for _ in range(8):
+        await arrived.acquire()
+    disk.fill()
+    release.set()
+    await on_disk.until(lambda: is_full(on_disk))
+    disk.free()
+    await until_ready(on_disk)
+    await on_disk.until(lambda: len(on_disk.log(state="succeeded")) == 8)
+    assert len(receiver.requests) == 8
+
+
+async def test_at_a_checkpoint(on_disk: Service, disk: Disk, receiver: Receiver) -> None:
+    """A stop on a full disk cannot move the WAL into the file: it stays, and nothing of it is lost."""
+    await on_disk.start()
+    on_disk.webhook(receiver.url)
+    on_disk.insert(*({"text": "x" * 10_000} for _ in range(100)))
+    await on_disk.until(lambda: len(on_disk.log(state="succeeded", limit=500)) == 100)
+    disk.fill()
+    await on_disk.stop()
+    disk.free()
+    assert whole(on_disk.database) == "ok"
+    await on_disk.start()
+    on_disk.insert()
+    await on_disk.until(lambda: len(on_disk.log(state="succeeded", limit=500)) == 101)
+    assert len(receiver.requests) == 101

@@ -1,0 +1,395 @@
+"""A kill between any two steps: every order of steps that hypothesis can think of, on real files.
+
+The model beside them is what a producer, a receiver and an admin know. The contract's invariants are held after every
+step, and each seeded bug has to be found by them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from almirant_webhooks import clock
+from almirant_webhooks.db import deliveries, fanout, outbox, results, webhooks
+from almirant_webhooks.db.connection import open_database, transaction
+from almirant_webhooks.db.migrate import migrate
+from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result
+
+from ..steps import SCHEDULE, START
+
+TRIES = len(SCHEDULE.waits)
+OPTIONS = settings(
+    max_examples=int(os.environ.get("FAULTS_EXAMPLES", "60")),
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate, Phase.shrink],
+    database=None,
+)
+
+
+class Machine(RuleBasedStateMachine):
+    """Two files, a clock that goes on, and what the world outside knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        # The same steps have to give the same ids, or hypothesis could not repeat what it found.
+        dice = random.Random(0)
+        self.known_ids = patch.object(secrets, "token_hex", lambda size: dice.randbytes(size).hex())
+        self.known_ids.start()
+        self.database, self.outbox_file = self.folder / "log.db", self.folder / "outbox.db"
+        migrate(self.database, self.outbox_file)
+        self.now = START
+        self.acknowledged: dict[str, set[str]] = {}  # event → the webhooks there were when it was fanned out
+        self.waiting: set[str] = set()  # acknowledged, and not fanned out yet
+        self.ids: set[int] = set()
+        self.webhooks: dict[str, bool] = {}  # webhook → enabled
+        self.in_flight: list[Claim] = []
+        self.requests: list[tuple[str, int, bytes]] = []  # what has left: delivery, number, bytes
+        self.reached: Counter[str] = Counter()
+        self.unrecorded: list[Result] = []
+        self.open()
+
+    def open(self) -> None:
+        self.conn = open_database(self.database)
+        self.outbox = outbox.open_outbox(self.database, self.outbox_file)
+        outbox.bind(self.outbox, *outbox.identity(self.conn))
+        self.read: Any = None
+        self.done: fanout.FanOut | None = None
+
+    def teardown(self) -> None:
+        self.conn.close()
+        self.outbox.close()
+        shutil.rmtree(self.folder)
+        self.known_ids.stop()
+
+    # Producers and admins
+
+    @rule(number=st.integers(1, 10_000), rolled_back=st.booleans())
+    def insert(self, number: int, rolled_back: bool) -> None:
+        """Ids come in any order: a producer may give its own, and transactions overtake each other."""
+        if number in self.ids:
+            return
+        event = f"e{number}"
+        self.outbox.execute("BEGIN IMMEDIATE")
+        self.outbox.execute(
+            "INSERT INTO outbox (id, event_id, project_id, event_type, payload) VALUES (?, ?, 'p', 'lead.created', ?)",
+            (number, event, f'{{"n": {number}}}'),
+        )
+        self.outbox.execute("ROLLBACK" if rolled_back else "COMMIT")
+        if not rolled_back:
+            self.ids.add(number)
+            self.acknowledged[event] = set()
+            self.waiting.add(event)
+
+    @initialize()
+    def begin(self) -> None:
+        """Most steps need a webhook and an event."""
+        self.create()
+        self.create()
+        self.insert(7, False)
+        self.insert(3, False)
+
+    @precondition(lambda self: len(self.webhooks) < 3)
+    @rule()
+    def create(self) -> None:
+        with transaction(self.conn):
+            made = webhooks.create(
+                self.conn,
+                project_id="p",
+                url="https://example.com/in",
+                events=["*"],
+                secret="s" * 20,
+                description="",
+                limit=100,
+                now=self.now,
+            )
+        self.webhooks[made.id] = True
+
+    @precondition(lambda self: self.webhooks)
+    @rule(data=st.data(), discard=st.booleans())
+    def switch(self, data: st.DataObject, discard: bool) -> None:
+        webhook = data.draw(st.sampled_from(sorted(self.webhooks)))
+        self.webhooks[webhook] = not self.webhooks[webhook]
+        with transaction(self.conn):
+            if self.webhooks[webhook]:
+                webhooks.enable(self.conn, webhook, discard_held=discard, now=self.now)
+            else:
+                webhooks.disable(self.conn, webhook, self.now)
+
+    @precondition(lambda self: len(self.webhooks) > 2)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        webhook = data.draw(st.sampled_from(sorted(self.webhooks)))
+        with transaction(self.conn):
+            webhooks.delete(self.conn, webhook, self.now)
+        del self.webhooks[webhook]
+        for wanted in self.acknowledged.values():
+            wanted.discard(webhook)
+
+    @rule(data=st.data())
+    def resend(self, data: st.DataObject) -> None:
+        there = sorted({delivery_id for delivery_id, _, _ in self.requests})
+        if there:
+            with suppress(NotFound, Refused), transaction(self.conn):
+                deliveries.request_resend(self.conn, data.draw(st.sampled_from(there)), self.now)
+
+    # The daemon's steps
+
+    @rule(limit=st.integers(1, 5))
+    def read_outbox(self, limit: int) -> None:
+        self.read = self.read_unread(limit)
+        self.done = None
+
+    def read_unread(self, limit: int) -> list[outbox.OutboxRow]:
+        return outbox.read_unread(self.outbox, limit)
+
+    @precondition(lambda self: self.read and self.done is None)
+    @rule()
+    def fan_out(self) -> None:
+        with transaction(self.conn):
+            self.done = fanout.fan_out(self.conn, self.read, SCHEDULE.waits[0], self.now)
+        for answer in self.done.marks:
+            event = str(answer.row.event_id)
+            if event in self.waiting:
+                self.waiting.discard(event)
+                self.acknowledged[event] = set(self.webhooks)
+
+    @precondition(lambda self: self.done is not None)
+    @rule()
+    def mark(self) -> None:
+        assert self.done is not None
+        with transaction(self.outbox):
+            outbox.mark(self.outbox, self.done.marks, self.done.batch, clock.text(self.now))
+        self.read = self.done = None
+
+    @rule()
+    def take_all(self) -> None:
+        """The three steps of the intake without a break."""
+        self.read_outbox(100)
+        if self.read:
+            self.fan_out()
+            self.mark()
+
+    @precondition(lambda self: self.webhooks)
+    @rule(count=st.integers(1, 4))
+    def claim(self, count: int) -> None:
+        """What is claimed is sent: the request leaves once the claim's transaction is over."""
+        claims = self.take(dict.fromkeys(self.webhooks, count))
+        for one in claims:
+            assert one.webhook_id in self.webhooks, "claimed for a webhook that is deleted"
+            assert self.webhooks[one.webhook_id], "claimed for a webhook that is disabled"
+            assert one.delivery_id not in {other.delivery_id for other in self.in_flight}, "claimed twice at a time"
+        self.in_flight += claims
+        self.requests += [(one.delivery_id, one.number, one.body) for one in claims]
+
+    def take(self, wanted: dict[str, int]) -> list[Claim]:
+        with transaction(self.conn):
+            return deliveries.claim(self.conn, wanted, self.now)
+
+    @precondition(lambda self: self.in_flight)
+    @rule(outcome=st.sampled_from(Outcome), free=st.booleans())
+    def end(self, outcome: Outcome, free: bool) -> None:
+        one = self.in_flight.pop(0)
+        self.reached[one.delivery_id] += outcome is Outcome.SUCCESS
+        free = free and outcome is Outcome.INTERRUPTED
+        self.unrecorded.append(Result(one, outcome, self.now, 5, status_code=200, free=free))
+
+    @precondition(lambda self: self.unrecorded)
+    @rule(failing=st.booleans())
+    def record(self, failing: bool) -> None:
+        """A transaction that fails after all was recorded is made again with the same results."""
+        if failing:
+            with suppress(ZeroDivisionError), transaction(self.conn):
+                self.write_results(self.unrecorded)
+                raise ZeroDivisionError
+        with transaction(self.conn):
+            self.write_results(self.unrecorded)
+        self.unrecorded = []
+
+    def write_results(self, group: Sequence[Result]) -> None:
+        results.record(self.conn, group, SCHEDULE)
+        results.record(self.conn, group, SCHEDULE)  # a second time changes nothing
+
+    @rule()
+    def prune(self) -> None:
+        with transaction(self.conn):
+            deliveries.erase_deleted(self.conn, 2)
+        with transaction(self.outbox):
+            outbox.prune(self.outbox, clock.text(self.now - timedelta(days=7)), 2)
+
+    @rule()
+    def crash(self) -> None:
+        """What was in memory is gone: what is in flight, what was not recorded, what was read."""
+        self.conn.close()
+        self.outbox.close()
+        self.in_flight, self.unrecorded = [], []
+        self.open()
+        with transaction(self.conn):
+            results.interrupt_open(self.conn, SCHEDULE, self.now)
+
+    @rule(wait=st.sampled_from([timedelta(seconds=1), *SCHEDULE.waits, timedelta(days=8)]))
+    def go_on(self, wait: timedelta) -> None:
+        self.now += wait
+
+    @rule(back=st.sampled_from([timedelta(minutes=1), timedelta(hours=1)]))
+    def set_clock_back(self, back: timedelta) -> None:
+        self.now -= back
+        with transaction(self.conn):
+            deliveries.bring_forward(self.conn, back, self.now)
+
+    # What must hold after every step
+
+    @invariant()
+    def every_acknowledged_event_waits_or_was_taken(self) -> None:
+        unread = {row[0] for row in self.outbox.execute("SELECT event_id FROM outbox WHERE fanned_out_at IS NULL")}
+        taken = {row[0] for row in self.conn.execute("SELECT id FROM events")}
+        assert self.waiting <= unread, "an event is marked that was never taken"
+        assert self.acknowledged.keys() <= unread | taken
+        rows = self.conn.execute(
+            "SELECT d.event_id, d.webhook_id FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id "
+            "WHERE w.deleted_at IS NULL"
+        ).fetchall()
+        assert len(rows) == len(set(map(tuple, rows))), "two deliveries of one event to one webhook"
+        expected = {(event, webhook) for event, wanted in self.acknowledged.items() for webhook in wanted}
+        assert set(map(tuple, rows)) == expected
+
+    @invariant()
+    def every_request_is_shown_with_the_same_bytes(self) -> None:
+        shown = {
+            (row[0], row[1]): row[2].encode()
+            for row in self.conn.execute(
+                "SELECT a.delivery_id, a.number, e.body FROM attempts a JOIN deliveries d ON d.id = a.delivery_id "
+                "JOIN events e ON e.seq = d.event_seq"
+            )
+        }
+        alive = {row[0] for row in self.conn.execute("SELECT id FROM deliveries")}
+        for delivery_id, number, body in self.requests:
+            if delivery_id in alive:
+                assert shown.get((delivery_id, number)) == body, "a request that left is not shown"
+
+    @invariant()
+    def every_delivery_has_an_end_or_goes_on(self) -> None:
+        in_memory = {one.delivery_id for one in self.in_flight} | {one.claim.delivery_id for one in self.unrecorded}
+        query = (
+            "SELECT d.*, (SELECT count(*) FROM attempts a WHERE a.delivery_id = d.id) AS begun_rows, "
+            "(SELECT count(*) FROM attempts a WHERE a.delivery_id = d.id AND a.outcome IS NOT NULL) AS ended_rows, "
+            "(SELECT count(*) FROM attempts a WHERE a.delivery_id = d.id AND a.outcome = 'success') AS successes "
+            "FROM deliveries d"
+        )
+        for row in self.conn.execute(query):
+            assert (row["begun"], row["attempts"]) == (row["begun_rows"], row["ended_rows"]), "counted wrongly"
+            assert row["in_flight"] == row["begun"] - row["attempts"]
+            assert not row["in_flight"] or row["id"] in in_memory, "stuck: in flight for ever"
+            assert (row["state"] == "pending") == (row["next_attempt_at"] is not None), "stuck: no next attempt"
+            assert row["tries"] <= row["attempts"]
+            if row["state"] == "succeeded":
+                assert row["successes"], "succeeded, and no attempt was a success"
+            if row["state"] == "failed":
+                assert row["tries"] >= TRIES, "failed before its tries were used up"
+            assert row["successes"] <= self.reached[row["id"]], "a success that never happened"
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = OPTIONS
+
+
+class ByWatermark(Machine):
+    """Seeded: the outbox is read from the last id on, as if ids came in order."""
+
+    last = 0
+
+    def read_unread(self, limit: int) -> list[outbox.OutboxRow]:
+        return [row for row in outbox.read_unread(self.outbox, 100) if row.id > self.last][:limit]
+
+    @rule()
+    def settle(self) -> None:
+        """Work off everything: what is left then was forgotten."""
+        rows = self.read_unread(100)
+        self.last = max([self.last, *(row.id for row in rows)])
+        self.read, self.done = rows, None
+        if rows:
+            self.fan_out()
+            self.mark()
+        assert not self.waiting, "an event is forgotten"
+
+
+class ClaimedTooLate(Machine):
+    """Seeded: the request leaves before its claim is committed, and the commit fails."""
+
+    def take(self, wanted: dict[str, int]) -> list[Claim]:
+        claims: list[Claim] = []
+        with suppress(ZeroDivisionError), transaction(self.conn):
+            claims = deliveries.claim(self.conn, wanted, self.now)
+            raise ZeroDivisionError
+        return claims
+
+
+class RecordedTwice(Machine):
+    """Seeded: a result is written although its attempt is recorded already."""
+
+    def write_results(self, group: Sequence[Result]) -> None:
+        results.record(self.conn, group, SCHEDULE)
+        for result in group:
+            self.conn.execute(
+                "UPDATE deliveries SET attempts = attempts + 1, tries = tries + 1 WHERE id = ?",
+                (result.claim.delivery_id,),
+            )
+
+
+class MarkedBeforeTaken(Machine):
+    """Seeded: rows are marked as taken before their events are in the database."""
+
+    @rule(limit=st.integers(1, 5))
+    def mark_first(self, limit: int) -> None:
+        rows = outbox.read_unread(self.outbox, limit)
+        with transaction(self.outbox):
+            outbox.mark(self.outbox, [outbox.Mark(row, None) for row in rows], 0, clock.text(self.now))
+
+
+class ForgottenAtACrash(Machine):
+    """Seeded: what was in flight at a crash stays in flight."""
+
+    def crash(self) -> None:
+        self.conn.close()
+        self.outbox.close()
+        self.in_flight, self.unrecorded = [], []
+        self.open()
+
+    @rule()
+    def crash_hard(self) -> None:
+        self.crash()
+
+
+@pytest.mark.parametrize(
+    "seeded",
+    [ByWatermark, ClaimedTooLate, RecordedTwice, MarkedBeforeTaken, ForgottenAtACrash],
+    ids=lambda it: it.__name__,
+)
+def test_the_invariants_find_a_seeded_bug(seeded: type[Machine]) -> None:
+    """What finds nothing proves nothing."""
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(seeded, settings=settings(OPTIONS, max_examples=500, phases=[Phase.generate]))
