@@ -239,7 +239,8 @@ class Machine(RuleBasedStateMachine):
         with transaction(self.conn):
             deliveries.erase_deleted(self.conn, 2)
         with transaction(self.outbox):
-            outbox.prune(self.outbox, clock.text(self.now - timedelta(days=7)), 2)
+            before = clock.text(self.now - timedelta(days=7))
+            outbox.prune(self.outbox, before, before, 2)
 
     @rule()
     def crash(self) -> None:
