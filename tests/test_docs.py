@@ -149,7 +149,7 @@ def test_the_installation_names_what_is_there() -> None:
     settings = config.load(str(HERE / "systemd" / "config.toml"))
     assert f"`{settings.outbox.path}`" in TEXTS["README.md"]
     unit = (HERE / "systemd" / "almirant-webhooks.service").read_text()
-    assert "ExecStart=/opt/almirant-webhooks/bin/almirant-webhooks serve" in unit
+    assert "ExecStart=/opt/almirant-webhooks/bin/almirant-webhooks serve --migrate" in unit
     assert settings.admin.listen is not None
     assert f"http://{settings.admin.listen[0]}:{settings.admin.listen[1]}/readyz" in block
 

@@ -18,12 +18,23 @@ from .output import print_json, print_table, say
 
 
 @click.command()
+@click.option("--migrate", "with_migrate", is_flag=True, help="First make or upgrade the tables, as `migrate` does.")
 @config
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, with_migrate: bool) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
     from ..daemon import run
 
+    if with_migrate:
+        for line in _migrate(settings):
+            say(line)
     run(settings)
+
+
+def _migrate(settings: Settings) -> list[str]:
+    done = migrations.migrate(settings.database.path, settings.outbox.path)
+    if keys.ensure(settings.database.path):
+        done.append(f"{keys.path_of(settings.database.path)}: the operator's token made")
+    return done
 
 
 @click.command()
@@ -62,9 +73,7 @@ def migrate(settings: Settings, adopt_outbox: bool, since: datetime | None) -> N
     """Make or upgrade the database, and the tables of the outbox."""
     if since is not None and not adopt_outbox:
         raise click.UsageError("--since goes with --adopt-outbox.")
-    done = migrations.migrate(settings.database.path, settings.outbox.path)
-    if keys.ensure(settings.database.path):
-        done.append(f"{keys.path_of(settings.database.path)}: the operator's token made")
+    done = _migrate(settings)
     for line in done:
         say(line)
     if adopt_outbox:

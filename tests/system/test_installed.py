@@ -1,0 +1,151 @@
+"""Installed by the README on a Debian 12 that systemd has booted: what an operator and a producer then have."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .container import HERE, TOOLS, Container
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+DROP_IN = "/etc/systemd/system/almirant-webhooks.service.d/test.conf"
+LOCALHOST = "Environment=ALMIRANT_WEBHOOKS_EGRESS__ALLOW_LOCALHOST=true"
+INSERT = "INSERT INTO outbox (project_id, event_type, payload) VALUES ('proj_1', 'lead.created', '{}')"
+OUTBOX = "/var/lib/almirant-outbox/outbox.db"
+DATABASE = "/var/lib/almirant-webhooks/almirant-webhooks.db"
+
+# Blocks the event loop for good at SIGUSR1, as a fault of ours would.
+BLOCK = """
+import signal, threading
+def block(*_):
+    lock = threading.Lock(); lock.acquire(); lock.acquire()
+signal.signal(signal.SIGUSR1, block)
+"""
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+    """The service as the README installs it, allowed to dial the machine itself, where a receiver listens."""
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing or os.geteuid() != 0:
+        pytest.skip(f"a booted systemd needs root and {', '.join(missing) or 'nothing else'}")
+    there = Container(tmp_path_factory.mktemp("machine") / "root")
+    there.build()
+    there.boot()
+    block = re.search(r"<!-- install -->\n```sh\n(.+?)```", (HERE / "README.md").read_text(), re.DOTALL)
+    assert block is not None
+    there.run(block[1], cwd="/src", PIP_NO_INDEX="1", PIP_FIND_LINKS="/wheels", HOME="/root")
+    there.run("useradd shop && usermod -aG almirant-producers shop && useradd ada && usermod -aG almirant-webhooks ada")
+    there.run(f"mkdir -p $(dirname {DROP_IN}) && printf '[Service]\\n{LOCALHOST}\\n' > {DROP_IN}")
+    there.run("systemctl daemon-reload && systemctl restart almirant-webhooks")
+    there.run("systemd-run --unit=receiver almirant-webhooks listen --port 8421")
+    there.run(
+        "systemd-run --unit=hanging /usr/bin/python3 -c 'import socket, time; s = socket.create_server((\"127.0.0.1\", 8422)); time.sleep(10000)'"
+    )
+    with_localhost = "ALMIRANT_WEBHOOKS_EGRESS__ALLOW_LOCALHOST=true almirant-webhooks webhook create --project"
+    there.run(f"{with_localhost} proj_1 --url http://127.0.0.1:8421/in --event '*'")
+    there.run(f"{with_localhost} proj_2 --url http://127.0.0.1:8422/in --event '*'")
+    yield there
+    there.end()
+
+
+def states(machine: Container, user: str = "root", project: str = "proj_1") -> list[str]:
+    """The states of all deliveries of a project."""
+    rows = json.loads(
+        machine.run(f"almirant-webhooks delivery list --project {project} --limit 1000 --json", user=user)
+    )
+    return [row["state"] for row in rows]
+
+
+def test_a_producer_inserts_and_reads_neither_secrets_nor_log(machine: Container) -> None:
+    """A user of the producers' group; what it inserts arrives."""
+    machine.run(f'sqlite3 {OUTBOX} "{INSERT}"', user="shop")
+    machine.until(lambda: states(machine) == ["succeeded"])
+    for attempt in (
+        f"sqlite3 {DATABASE} 'SELECT secret FROM webhooks'",
+        f"cat {DATABASE}",
+        f"cat {DATABASE}.keys",
+        f"ls {os.path.dirname(DATABASE)}",
+    ):
+        refused = machine.run(attempt, user="shop", check=False)
+        assert re.search(r"unable to open|denied", refused), refused
+    assert "sudo -u almirant-webhooks" in machine.run("almirant-webhooks delivery list", user="shop", check=False)
+
+
+def test_an_operator_reads_the_log_and_cannot_change_it(machine: Container) -> None:
+    """A user of the service's group; the command says who could."""
+    assert states(machine, user="ada")
+    machine.run(f"sqlite3 -readonly {DATABASE} 'SELECT * FROM delivery_log'", user="ada")
+    webhook = json.loads(machine.run("almirant-webhooks webhook list --json", user="ada"))[0]["id"]
+    assert "sudo -u almirant-webhooks" in machine.run(
+        f"almirant-webhooks webhook disable {webhook}", user="ada", check=False
+    )
+    assert re.search(r"denied", machine.run(f"cat {DATABASE}.keys", user="ada", check=False))
+
+
+def test_the_unit_is_hardened_as_it_runs(machine: Container) -> None:
+    """1.1 or better by systemd's own judgement, with everything in this file working."""
+    machine.run("systemd-analyze security --threshold=11 almirant-webhooks")
+    assert machine.run("curl --silent --fail http://127.0.0.1:8420/readyz").strip() == '{"status": "ready"}'
+
+
+def test_killed_hard_it_is_back_and_nothing_is_lost(machine: Container) -> None:
+    """systemd starts it again; what was in flight is sent again."""
+    before = len(states(machine))
+    inserts = "; ".join([INSERT] * 200)
+    machine.run(f'sqlite3 {OUTBOX} "BEGIN; {inserts}; COMMIT"', user="shop")
+    pid = machine.show("MainPID")
+    machine.run("systemctl kill --signal=SIGKILL almirant-webhooks")
+    machine.until(lambda: machine.show("MainPID") not in (pid, "0"))
+    machine.until(lambda: states(machine) == ["succeeded"] * (before + 200))
+
+
+def test_a_blocked_loop_is_ended_by_the_watchdog(machine: Container) -> None:
+    """The loop feeds it, so a loop that stands still does not; afterwards it delivers."""
+    machine.run(f"mkdir -p /opt/block && cat > /opt/block/sitecustomize.py <<'END'\n{BLOCK}\nEND")
+    machine.run(f"printf '[Service]\\n{LOCALHOST}\\nEnvironment=PYTHONPATH=/opt/block\\n' > {DROP_IN}")
+    machine.run("systemctl daemon-reload && systemctl restart almirant-webhooks")
+    pid = machine.show("MainPID")
+    machine.run(f"kill -USR1 {pid}")
+    machine.until(lambda: machine.show("MainPID") not in (pid, "0"))
+    assert "watchdog" in machine.run("journalctl --unit almirant-webhooks --no-pager").lower()
+    before = len(states(machine))
+    machine.run(f'sqlite3 {OUTBOX} "{INSERT}"', user="shop")
+    machine.until(lambda: states(machine) == ["succeeded"] * (before + 1))
+
+
+def test_a_stop_ends_within_its_limit_whatever_receivers_do(machine: Container) -> None:
+    """One that never answers is not waited for beyond the time limit, and its delivery stays due."""
+    machine.run(f"""sqlite3 {OUTBOX} "{INSERT.replace("proj_1", "proj_2")}" """, user="shop")
+    machine.until(lambda: "in flight" in machine.run("almirant-webhooks delivery show " + _newest(machine, "proj_2")))
+    machine.run("systemctl stop almirant-webhooks")
+    assert machine.show("Result") == "success"
+    assert machine.show("ExecMainStatus") == "0"
+    assert states(machine, project="proj_2") == ["pending"]
+    machine.run("systemctl start almirant-webhooks")
+
+
+def _newest(machine: Container, project: str) -> str:
+    rows = json.loads(machine.run(f"almirant-webhooks delivery list --project {project} --json"))
+    return str(rows[0]["delivery_id"]) if rows else "none"
+
+
+def test_a_bad_configuration_is_not_tried_over_and_over(machine: Container) -> None:
+    """Exit 78, which `systemctl status` shows with the sentence; mended, it starts."""
+    config = Path("/etc/almirant-webhooks/config.toml")
+    machine.run(f"cp {config} /root/good.toml && printf '\\n[delivery]\\ntimout = \"5s\"\\n' >> {config}")
+    machine.run("systemctl restart almirant-webhooks", check=False)
+    machine.until(lambda: machine.show("ActiveState") == "failed")
+    assert machine.show("NRestarts") == "0"
+    shown = machine.run("systemctl status --no-pager almirant-webhooks", check=False)
+    assert "status=78" in shown
+    assert "Did you mean delivery.timeout?" in shown
+    machine.run(f"cp /root/good.toml {config} && systemctl start almirant-webhooks")
+    assert machine.show("ActiveState") == "active"
