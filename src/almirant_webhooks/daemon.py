@@ -277,9 +277,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
 async def _main(settings: Settings) -> None:
     daemon = Daemon(settings)
     loop = asyncio.get_running_loop()
-    await daemon.start()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT):  # a stop may be asked for while it starts
         loop.add_signal_handler(number, daemon.end)
+    await daemon.start()
     await daemon.wait()
     await daemon.stop()
 
