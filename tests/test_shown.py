@@ -1,0 +1,98 @@
+"""How values are written on the pages, and the numbers that plots are drawn from."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from almirant_webhooks import clock
+from almirant_webhooks.web.pages import fields, plots, shown
+
+NOW = datetime(2026, 11, 24, 21, 30, tzinfo=UTC)
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(_JSON, st.booleans())
+def test_an_indented_payload_is_the_same_payload(value: Any, ascii_only: bool) -> None:
+    """Only spaces between its tokens differ, so that every number and escape is as its producer wrote it."""
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    made = shown.pretty(text)
+    assert json.loads(made) == value
+    if isinstance(value, list | dict):
+        assert made == json.dumps(value, ensure_ascii=ascii_only, indent=2)
+
+
+def test_numbers_keep_their_spelling_and_depth_is_bounded() -> None:
+    """Indenting a payload that is all brackets would make it grow with the square of its size."""
+    assert shown.pretty('{"a":1.0e5,"b":123456789012345678901234567890}') == (
+        '{\n  "a": 1.0e5,\n  "b": 123456789012345678901234567890\n}'
+    )
+    for deep in ("[" * 500 + "]" * 500, "[" * 100_000 + "]" * 100_000, "no json", '{"a":'):
+        assert shown.pretty(deep) == deep
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60))
+def test_every_part_of_a_command_reaches_curl_as_it_was(text: str) -> None:
+    """Read by a shell, whatever quotes and line breaks it holds."""
+    command = shown.curl(f"https://a.example/{text}", [("X-A", text), ("Host", "left out")], text)
+    printed = subprocess.run(
+        ["sh", "-c", command.replace("curl ", "printf '%s\\0' ", 1)], capture_output=True, check=True
+    ).stdout.decode()
+    assert printed.split("\0")[:-1] == [
+        *("--globoff", "--request", "POST", "--url", f"https://a.example/{text}"),
+        *("--header", f"X-A: {text}", "--data-raw", text),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "just now"),
+        (30, "30 s ago"),
+        (90, "1 min ago"),
+        (7200, "2 hours ago"),
+        (90_000, "1 day ago"),
+        (-40, "in 40 s"),
+    ],
+)
+def test_times_are_told_in_words(seconds: int, words: str) -> None:
+    """From now, in both directions."""
+    assert shown.ago(clock.text(NOW - timedelta(seconds=seconds)), NOW) == words
+
+
+def test_what_cannot_be_seen_is_written_out() -> None:
+    """Characters that turn a line around, too; line breaks stay."""
+    assert shown.visible("a\u202eb\x07c\nd\te") == "a\\u202eb\\x07c\nd\te"
+    assert shown.visible("Søn & Maríñas 漢字 👩\u200d💻") == "Søn & Maríñas 漢字 👩\u200d💻"
+
+
+def test_a_plot_has_every_hour_and_shows_a_single_failure() -> None:
+    """Delivered goes up and failed goes down, so that they differ by more than colour."""
+    rows = [{"hour": "2026-11-24T20", "succeeded": 4000, "failed": 1, "duration_ms": 8002, "longest_ms": 90}]
+    hours = plots.hours(rows, NOW, 24)
+    assert [hour.start[11:13] for hour in hours[-3:]] == ["19", "20", "21"]
+    plot = plots.attempts(hours)
+    assert (plot.bars[22].up, plot.bars[22].down) == (plots.UP, 3)
+    assert plot.words == "4000 attempts delivered, 1 failed (at 20:00 UTC)"
+    assert plots.attempts(plots.hours([], NOW, 24)).words == "no attempts"
+    latency = plots.latency(hours)
+    assert (latency.mean_ms, latency.most_ms) == (2, 90)
+
+
+def test_a_whole_family_stands_for_its_types() -> None:
+    """What another choice takes in is not stored beside it."""
+    assert fields.covering(["work_item.*", "work_item.moved", "lead.created"]) == ("work_item.*", "lead.created")
+    assert fields.covering(["lead.*", "*", "a.b.*"]) == ("*",)
+    assert fields.covering(["a.*", "a.b.*", "a.b.c"]) == ("a.*",)
+    groups = fields.families(["work_item.created", "work_item.moved", "lead.created"])
+    assert [group.pattern for group in groups] == ["work_item.*", "lead.*"]
+    assert fields.others(["work_item.*", "old.type"], groups) == ["old.type"]
