@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
@@ -12,12 +13,15 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from aiohttp import ClientSession, CookieJar
 
 from almirant_webhooks import clock, signing
 
-from .service import SECRET
+from .conftest import Receiver
+from .service import SECRET, Service
 
 FOLDER = Path(__file__).parent.parent / "docs" / "receivers"
 NEW = "whsec_" + "bmV3LW9mLXRoaXJ0eS10d28tYnl0ZXMtbG9uZy0tLSE="
@@ -99,3 +103,46 @@ def test_it_believes_what_is_genuine_once_and_nothing_else(receiver_port: int) -
         ]
     assert [post(headers) for headers in refused] == [401] * len(refused)
     assert post(_headers(), BODY + b" ") == 401
+
+
+@pytest.mark.parametrize("name", ["with_sqlite3.py", "with_sqlalchemy.py", "with_django.py"])
+async def test_a_producer_of_the_guide_inserts_with_its_business_change_and_once(
+    name: str, service: Service, receiver: Receiver
+) -> None:
+    """As it stands; run twice, the event goes out once, while each run's own change is there."""
+    await service.start()
+    service.webhook(receiver.url)
+    conn = service.producer()
+    conn.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, item TEXT)")
+    conn.close()
+    for _ in range(2):
+        command = [sys.executable, str(FOLDER.parent / "producers" / name), str(service.database)]
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        out, _ = await process.communicate()
+        assert (process.returncode, out) == (0, b"")
+    await service.until(lambda: service.log(state="succeeded"))
+    conn = service.producer()
+    assert conn.execute("SELECT item FROM orders").fetchall() == [("boots",), ("boots",)]
+    conn.close()
+    assert len(service.log()) == 1
+    assert len(receiver.requests) == 1
+
+
+async def test_the_guide_s_link_opens_the_pages_of_its_project(service: Service) -> None:
+    """The link comes from the program as it stands, and leads to the list of webhooks."""
+    service.options["admin"] = {"listen": "127.0.0.1:0", "token": "t" * 40}
+    daemon = await service.start()
+    assert daemon.address is not None
+    address = f"http://127.0.0.1:{daemon.address[1]}"
+    service.webhook("https://example.com/mine", project="proj_1")
+    service.webhook("https://example.com/other", project="proj_2")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(FOLDER.parent / "linking" / "portal_link.py"), address, "proj_1",
+        env={**os.environ, "ALMIRANT_TOKEN": "t" * 40}, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    path = urlsplit(out.decode().strip()).path
+    async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as browser, browser.get(address + path) as page:
+        text = await page.text()
+    assert (page.status, "example.com/mine" in text, "example.com/other" in text) == (200, True, False)
