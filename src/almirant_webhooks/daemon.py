@@ -55,6 +55,7 @@ class Daemon:
         self.settings = settings
         self.metrics = Metrics()
         self.address: tuple[str, int] | None = None
+        self._listens_on: frozenset[tuple[str, int]] = frozenset()
         self._closing = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._ended = asyncio.Event()
@@ -89,7 +90,7 @@ class Daemon:
             Policy(
                 allow_localhost=settings.egress.allow_localhost,
                 allowed_networks=settings.egress.allowed_networks,
-                closed=frozenset([self.address]) if self.address else frozenset(),
+                closed=self._listens_on,
             ),
             timeout=settings.delivery.timeout.total_seconds(),
             max_response_body=settings.delivery.max_response_body,
@@ -193,6 +194,8 @@ class Daemon:
                 "that port. Choose another, or '' for none."
             ) from None
         self.address = runner.addresses[0][:2]
+        # `localhost` is two addresses, and with port 0 each has a port of its own.
+        self._listens_on = frozenset((one[0], one[1]) for one in runner.addresses)
 
     async def _wake_dispatcher(self) -> None:
         if self._not_ready is None:

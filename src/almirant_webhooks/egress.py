@@ -81,8 +81,7 @@ def check_url(text: str, policy: Policy) -> str:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        reason = "its port is not a number from 1 to 65535" if "port" in str(error).lower() else "it cannot be read"
-        raise refuse(reason) from None
+        raise refuse(_unreadable(str(error))) from None
     scheme = parts.scheme.lower()
     if scheme not in ("http", "https"):
         raise refuse("it must begin with https://")
@@ -94,20 +93,22 @@ def check_url(text: str, policy: Policy) -> str:
         raise refuse("it names no host")
     if port == 0 or parts.netloc.endswith(":"):
         raise refuse("its port is not a number from 1 to 65535")
-    host = _check_host(parts.hostname, refuse_with=refuse)
+    host = _check_host(parts.hostname, bracketed="[" in parts.netloc, refuse_with=refuse)
     literal = addresses.parse(host.strip("[]"))
-    local = host == "localhost" or (literal is not None and addresses.is_loopback(literal))
-    if scheme == "http" and not (local and policy.allow_localhost):
+    default = {"https": 443, "http": 80}[scheme]
+    local = (
+        host == "localhost" or host.endswith(".localhost") or (literal is not None and addresses.is_loopback(literal))
+    )
+    if scheme == "http" and not (local and not host.endswith(".localhost") and policy.allow_localhost):
         raise refuse(
             "http:// is for localhost in development alone (egress.allow_localhost); use https://"
             if local
             else "it must begin with https://"
         )
     if local and not policy.allow_localhost and not _network_allows(literal, policy):
-        raise refuse(BLOCKED)
-    if literal is not None and not is_allowed(str(literal), port or 443, policy):
-        raise refuse(BLOCKED)
-    default = {"https": 443, "http": 80}[scheme]
+        raise refuse(f"{BLOCKED}; requests go to public addresses alone")
+    if literal is not None and not is_allowed(str(literal), port or default, policy):
+        raise refuse(f"{BLOCKED}; requests go to public addresses alone")
     shown = f"{host}:{port}" if port is not None and port != default else host
     path = quote(parts.path or "/", safe="/:@!$&'()*+,;=-._~%[]")
     query = "?" + quote(parts.query, safe="/?:@!$&'()*+,;=-._~%[]") if parts.query else ""
@@ -117,15 +118,24 @@ def check_url(text: str, policy: Policy) -> str:
     return url
 
 
+def _unreadable(error: str) -> str:
+    """Word why the standard library cannot split a URL."""
+    if "Port" in error or "port" in error:
+        return "its port is not a number from 1 to 65535"
+    if "NFKC" in error:
+        return "its host contains characters that can be taken for '/', '?', '#', '@' or ':'"
+    return "its IPv6 address cannot be read"
+
+
 def _network_allows(literal: IPv4Address | IPv6Address | None, policy: Policy) -> bool:
     return literal is not None and any(literal in network for network in policy.allowed_networks)
 
 
-def _check_host(hostname: str, *, refuse_with: Callable[[str], Refused]) -> str:
+def _check_host(hostname: str, *, bracketed: bool, refuse_with: Callable[[str], Refused]) -> str:
     """Return a host in lower-case ASCII, an IPv6 literal in brackets."""
-    if ":" in hostname:
+    if bracketed or ":" in hostname:
         parsed = addresses.parse(hostname)
-        if parsed is None or "%" in hostname:
+        if not isinstance(parsed, IPv6Address) or "%" in hostname:
             raise refuse_with("its IPv6 address cannot be read")
         return f"[{parsed}]"
     host = hostname.lower().removesuffix(".")
@@ -135,6 +145,10 @@ def _check_host(hostname: str, *, refuse_with: Callable[[str], Refused]) -> str:
         except (idna.IDNAError, UnicodeError):
             raise refuse_with("its host is not a valid international domain name") from None
     labels = host.split(".")
+    if "%" in host:
+        raise refuse_with("its host contains a percent sign")
+    if "" in labels:
+        raise refuse_with("its host has a dot too many")
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise refuse_with("its host is not a domain name or an IP address")
     if _NUMBER.fullmatch(labels[-1]):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -14,10 +13,10 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from .egress import Blocked, Policy, is_allowed
 
-QUICK = 1.0  # seconds that a lookup may take on the places that all names share
-QUICK_PLACES = 32
-SLOW_PLACES = 256
-REMEMBERED = 1000  # names that were slow
+QUICK = 1.0  # seconds that a lookup takes at most whose name is a quick one
+QUICK_PLACES = 64
+OTHER_PLACES = 256
+REMEMBERED = 10_000  # quick names
 
 Found = list[tuple[Any, ...]]
 LookUp = Callable[[str, int], Found]
@@ -57,17 +56,17 @@ def _in_thread(look_up: LookUp, host: str, family: int) -> asyncio.Future[Found]
 class Resolver(AbstractResolver):
     """Looks a name up once for all who wait for it, with room for names that never answer.
 
-    A lookup that takes over a second goes on in a place of the slow, and its name starts there the next time: those
-    may all be taken by names that never answer, the places of quick names are free again within the second.
+    A name that answered within a second the last time has places that only such names use. A new or slow one uses the
+    others, and so does a quick one that turns slow: names that never answer may take all of those and no more.
     """
 
     def __init__(self, policy: Policy, look_up: LookUp = _look_up) -> None:
         self._policy = policy
         self._look_up = look_up
         self._quick = asyncio.Semaphore(QUICK_PLACES)
-        self._slow = asyncio.Semaphore(SLOW_PLACES)
+        self._others = asyncio.Semaphore(OTHER_PLACES)
         self._pending: dict[tuple[str, int], asyncio.Task[Found]] = {}
-        self._slow_names: dict[str, None] = {}
+        self._quick_names: dict[str, None] = {}
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -101,28 +100,26 @@ class Resolver(AbstractResolver):
         await asyncio.gather(*pending, return_exceptions=True)
 
     async def _look_up_in_turn(self, host: str, family: int) -> Found:
-        place = self._slow if host in self._slow_names else self._quick
+        place = self._quick if host in self._quick_names else self._others
         await place.acquire()
-        begin = time.monotonic()
         try:
             lookup = _in_thread(self._look_up, host, family)
             await asyncio.wait({lookup}, timeout=QUICK)
-            if not lookup.done():
-                self._remember(host)
-                if place is self._quick:
-                    await self._slow.acquire()
-                    place.release()
-                    place = self._slow
+            self._remember(host, quick=lookup.done())
+            if place is self._quick and not lookup.done():
+                await self._others.acquire()
+                place.release()
+                place = self._others
             return await lookup
         finally:
             place.release()
-            if time.monotonic() - begin < QUICK:
-                self._slow_names.pop(host, None)
 
-    def _remember(self, host: str) -> None:
-        self._slow_names[host] = None
-        if len(self._slow_names) > REMEMBERED:
-            del self._slow_names[next(iter(self._slow_names))]
+    def _remember(self, host: str, *, quick: bool) -> None:
+        self._quick_names.pop(host, None)
+        if quick:
+            self._quick_names[host] = None
+            if len(self._quick_names) > REMEMBERED:
+                del self._quick_names[next(iter(self._quick_names))]
 
     def _over(self, key: tuple[str, int], task: asyncio.Task[Found]) -> None:
         self._pending.pop(key, None)

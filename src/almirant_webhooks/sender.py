@@ -124,7 +124,7 @@ class Sender:
         return await self._answered(claim, begin, response)
 
     def _timeout_words(self, url: str) -> str:
-        what = NO_DNS_ANSWER if self._resolver.is_waiting_for(URL(url).raw_host or "") else "no answer"
+        what = NO_DNS_ANSWER if self._resolver.is_waiting_for(URL(url, encoded=True).raw_host or "") else "no answer"
         return f"{what} within {self._timeout:g} s"
 
     def _ask_for_fresh(self, delivery_id: str) -> None:

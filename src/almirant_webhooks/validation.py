@@ -15,11 +15,12 @@ LONGEST_SWITCH = timedelta(days=30)
 
 def policy(settings: Settings) -> egress.Policy:
     """Return where requests may go by the settings."""
-    listen = settings.admin.listen
+    host, port = settings.admin.listen or ("", 0)
+    hosts = ("127.0.0.1", "::1") if host == "localhost" else (host,)
     return egress.Policy(
         allow_localhost=settings.egress.allow_localhost,
         allowed_networks=settings.egress.allowed_networks,
-        closed=frozenset([listen]) if listen else frozenset(),
+        closed=frozenset((one, port) for one in hosts if one),
     )
 
 
