@@ -15,7 +15,12 @@ PUBLIC = Policy()
 DEVELOPMENT = Policy(allow_localhost=True)
 
 # IANA's special-purpose registries and what else is never dialled, written down apart from the table in the code.
+# All of IANA's blocks are here, those marked globally reachable too: anycast services, where no receiver lives.
 SPECIAL = [
+    "0.0.0.0/32", "192.0.0.0/29", "192.0.0.8/32", "192.0.0.9/32", "192.0.0.10/32", "192.0.0.170/32", "192.0.0.171/32",
+    "192.88.99.2/32", "255.255.255.255/32", "169.254.169.254/32", "100.100.100.200/32", "192.0.0.192/32",
+    "100:0:0:1::/64", "2001::/23", "2001:1::1/128", "2001:1::2/128", "2001:1::3/128", "2001:3::/32", "2001:4:112::/48",
+    "2001:30::/28", "fd00:ec2::254/128", "::ffff:0:0:0/96",
     "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
     "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
     "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4", "168.63.129.16/32",
@@ -52,10 +57,43 @@ def test_what_is_just_outside_is_allowed(address: str) -> None:
             assert is_allowed(form, 443, PUBLIC), form
 
 
+V4_BLOCKS = [ip_network(block) for block in SPECIAL if "." in block]
+
+
+@given(st.one_of(
+    st.integers(0, 2**32 - 1),
+    st.builds(lambda block, by: (int(block.network_address) + by) % 2**32, st.sampled_from(V4_BLOCKS), st.integers(-2, 2)),
+    st.builds(lambda block, by: (int(block.broadcast_address) + by) % 2**32, st.sampled_from(V4_BLOCKS), st.integers(-2, 2)),
+))  # fmt: skip
+def test_an_ipv4_address_is_public_just_when_no_special_block_has_it(number: int) -> None:
+    """Tried at the edges of every block; the forms that carry it are judged as it is, by another list than the code's."""
+    address = IPv4Address(number)
+    expected = not any(address in block for block in V4_BLOCKS)
+    for form in (str(address), *carriers(address)):
+        assert is_allowed(form, 443, PUBLIC) is expected, form
+
+
+V6_BLOCKS = [ip_network(block) for block in SPECIAL if ":" in block]
+CARRYING = [ip_network(block) for block in ("::/96", "::ffff:0:0/96", "64:ff9b::/96", "2002::/16")]
+
+
+@given(st.builds(
+    lambda block, last, by: (int(block.broadcast_address if last else block.network_address) + by) % 2**128,
+    st.sampled_from([*V6_BLOCKS, ip_network("2000::/3")]), st.booleans(), st.integers(-2, 2),
+))  # fmt: skip
+def test_an_ipv6_address_is_public_just_when_it_is_global_and_no_special_block_has_it(number: int) -> None:
+    """Tried at the edges of every block."""
+    address = IPv6Address(number)
+    if any(address in block for block in CARRYING):
+        return
+    expected = address in ip_network("2000::/3") and not any(address in block for block in V6_BLOCKS)
+    assert is_allowed(str(address), 443, PUBLIC) is expected
+
+
 def carriers(address: IPv4Address) -> list[str]:
-    """The IPv6 forms of an IPv4 address: mapped, 6to4 and NAT64."""
+    """The IPv6 forms of an IPv4 address: compatible, mapped, 6to4 and NAT64."""
     number = int(address)
-    forms = [0xFFFF << 32 | number, 0x2002 << 112 | number << 80, 0x64FF9B << 96 | number]
+    forms = [number, 0xFFFF << 32 | number, 0x2002 << 112 | number << 80, 0x64FF9B << 96 | number]
     return [str(IPv6Address(form)) for form in forms]
 
 

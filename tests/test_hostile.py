@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ import uvloop
 
 from almirant_webhooks.model import Outcome
 
+from .conftest import Receiver
 from .hostile import KINDS, all_of_them, server
+from .service import Service
 from .test_sender import KEPT, LIMIT, claim, sender
 
 HEAD_TOO_LARGE = "the answer's head is larger than 256 KiB"
@@ -123,3 +126,55 @@ def test_a_crowd_of_hostile_receivers_costs_a_bounded_memory_and_leaves_no_conne
 
     with all_of_them(tmp_path / "server.pem") as ports, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(rounds(ports))
+
+
+def _succeeded(service: Service, count: int) -> bool:
+    return [row["state"] for row in service.log()].count("succeeded") == count
+
+
+async def test_a_kept_connection_that_was_closed_costs_a_delivery_none_of_its_tries(service: Service) -> None:
+    """The daemon makes the attempt again at once, on a fresh connection."""
+    service.options["delivery"] = {"retry_schedule": ["0s", "1h"]}
+    async with server(KINDS["closes kept connections"]) as port:
+        service.migrate()
+        service.webhook(f"http://127.0.0.1:{port}/in")
+        await service.start()
+        for number in (1, 2):
+            service.insert()
+            await service.until(functools.partial(_succeeded, service, number))
+    rows = sorted(service.log(), key=lambda row: row["attempts"])
+    assert [(row["attempts"], row["tries"]) for row in rows] == [(1, 1), (2, 1)]
+
+
+async def test_a_blocked_attempt_waits_its_schedule_and_is_counted(service: Service, receiver: Receiver) -> None:
+    """Also that of an http:// URL which was saved while development mode was on; nothing is sent."""
+    service.migrate()
+    service.options["egress"] = {"allow_localhost": False}
+    service.webhook(receiver.url)
+    service.webhook("https://127.0.0.1:1/")
+    daemon = await service.start()
+    service.insert()
+    await service.until(lambda: [row["status"] for row in service.log()] == ["blocked"] * 2)
+    assert {row["state"] for row in service.log()} == {"pending"}
+    assert all(row["next_attempt_at"] for row in service.log())
+    assert b'attempts_total{outcome="blocked"} 2.0' in daemon.metrics.page()
+    assert receiver.requests == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "[::1]", "[::]"])
+async def test_the_address_that_the_daemon_listens_on_stays_closed(service: Service, host: str) -> None:
+    """In development too, by whatever name and address it is reached, with a port that the system chose."""
+    service.options["admin"] = {"listen": f"{host}:0", "token": "t" * 32}
+    daemon = await service.start()
+    assert daemon.address is not None
+    port = daemon.address[1]
+    there = [url for url in ("http://127.0.0.1", "http://localhost", "http://[::1]")
+             if host in ("localhost", "0.0.0.0", "[::]") or url.endswith(host)]  # fmt: skip
+    for url in there:
+        service.webhook(f"{url}:{port}/")
+    service.insert()
+    await service.until(lambda: len(service.log()) == len(there) and all(row["status"] for row in service.log()))
+    ended = {row["url"]: row["status"] for row in service.log()}
+    assert ended.pop(f"http://127.0.0.1:{port}/", "blocked") == "blocked"
+    if host != "localhost":  # with port 0 each of its two addresses has a port of its own
+        assert set(ended.values()) <= {"blocked"}

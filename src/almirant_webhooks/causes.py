@@ -43,6 +43,8 @@ def explain(error: Exception, *, reused: bool) -> tuple[Outcome, str]:
         return Outcome.CONNECTION_ERROR, f"TLS: {_certificate_words(error.certificate_error)}"
     if isinstance(error, (aiohttp.ClientConnectorSSLError, ssl.SSLError)):
         return Outcome.CONNECTION_ERROR, "TLS: no secure connection could be agreed on"
+    if isinstance(error, aiohttp.ClientConnectorError) and error.errno is None:
+        return Outcome.CONNECTION_ERROR, "TLS: the connection closed before it was secure"
     if isinstance(error, aiohttp.ClientConnectorError):
         return Outcome.CONNECTION_ERROR, _errno_words(error.errno)
     if isinstance(error, aiohttp.ServerDisconnectedError) or (

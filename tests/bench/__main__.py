@@ -7,7 +7,7 @@ import importlib
 
 from .table import show
 
-PARTS = ("throughput", "latency")
+PARTS = ("throughput", "latency", "hostile")
 
 
 def main() -> None:
