@@ -7,7 +7,7 @@ import importlib
 
 from .table import show
 
-PARTS = ("throughput", "latency", "hostile")
+PARTS = ("throughput", "latency", "hostile", "pages")
 
 
 def main() -> None:
