@@ -48,6 +48,11 @@ class DaemonProcess:
         assert self._process is not None
         return self._process.poll()
 
+    def wait(self) -> int:
+        """Wait until it ends by itself; return its exit code."""
+        assert self._process is not None
+        return self._process.wait(timeout=30)
+
     def kill(self) -> None:
         """Kill it as the kernel does; a daemon that was gone already is an error."""
         assert self._process is not None
@@ -79,8 +84,11 @@ def _toml(service: Service) -> str:
 class ProducerProcess:
     """A process that inserts and commits without a pause and tells each event id once its commit has returned."""
 
-    def __init__(self, service: Service, name: str, projects: int) -> None:
-        self._words = [str(service.outbox_file), name, str(projects)]
+    def __init__(
+        self, service: Service, name: str, projects: int, synchronous: str = "FULL", **environment: str
+    ) -> None:
+        self._words = [str(service.outbox_file), name, str(projects), synchronous]
+        self._environment = {**os.environ, **environment}
         self._process: subprocess.Popen[bytes] | None = None
         self._told: list[Path] = []
         self._folder = service.database.parent
@@ -90,10 +98,14 @@ class ProducerProcess:
         self._told.append(told)
         name = f"{self._words[1]}-{len(self._told)}"
         with told.open("wb") as out:
-            self._process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("producer.py")), self._words[0], name, self._words[2]],
-                stdout=out,
-            )
+            script = str(Path(__file__).with_name("producer.py"))
+            words = [sys.executable, script, self._words[0], name, *self._words[2:]]
+            self._process = subprocess.Popen(words, stdout=out, env=self._environment)
+
+    def wait(self) -> int:
+        """Wait until it ends by itself; return its exit code."""
+        assert self._process is not None
+        return self._process.wait(timeout=30)
 
     def kill(self) -> None:
         assert self._process is not None

@@ -9,9 +9,10 @@ import time
 from typing import IO
 
 
-def produce(path: str, name: str, projects: int, out: IO[str]) -> None:
+def produce(path: str, name: str, projects: int, synchronous: str, out: IO[str]) -> None:
     """Insert one to twenty events a transaction, so that a few hundred deliveries a second come of them."""
     conn = sqlite3.connect(path, timeout=30, isolation_level=None)
+    conn.execute(f"PRAGMA synchronous={synchronous}")
     number = 0
     while True:
         rows = []
@@ -30,4 +31,4 @@ def produce(path: str, name: str, projects: int, out: IO[str]) -> None:
 
 
 if __name__ == "__main__":
-    produce(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.stdout)
+    produce(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4], sys.stdout)

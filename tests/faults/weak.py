@@ -1,0 +1,20 @@
+"""A daemon with a seeded bug, run as a script: its database is opened with `synchronous=NORMAL`."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from almirant_webhooks import cli, daemon
+from almirant_webhooks.db.connection import open_database
+
+
+def open_weakly(path: Path) -> sqlite3.Connection:
+    conn = open_database(path)
+    conn.execute("PRAGMA synchronous=NORMAL")
+    return conn
+
+
+if __name__ == "__main__":
+    daemon.open_database = open_weakly  # type: ignore[attr-defined]
+    cli.main()
