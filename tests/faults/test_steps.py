@@ -385,6 +385,7 @@ class ForgottenAtACrash(Machine):
         self.crash()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "seeded",
     [ByWatermark, ClaimedTooLate, RecordedTwice, MarkedBeforeTaken, ForgottenAtACrash],

@@ -53,6 +53,7 @@ async def test_a_producer_that_holds_the_write_lock_delays_and_loses_nothing(
     assert HELD >= 5 or total > HELD - 0.5
 
 
+@pytest.mark.slow
 def test_a_wal_that_a_reader_let_grow_is_brought_back_to_size(tmp_path: Path) -> None:
     """While the reader is there nobody is waited for; after it the file is short again."""
     path = tmp_path / "big.db"
