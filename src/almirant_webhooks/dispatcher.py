@@ -139,7 +139,9 @@ class Dispatcher:
             self._wake.clear()
             now = clock.now()
             self._note_outage(self._outage.look(len(self._attempts), time.monotonic()))
-            group, self._results = self._results, []
+            # An attempt that ended before the clock was set back must not wait by the old time.
+            group = [one if one.finished_at <= now else one._replace(finished_at=now) for one in self._results]
+            self._results = []
             self._recording = bool(group)
             try:
                 await self._mind_the_clock(now)
