@@ -221,14 +221,14 @@ class Daemon:
             self._ended.set()
 
     async def _look(self) -> None:
-        await self.intake.look()
-        await self.dispatcher.look()
+        with contextlib.suppress(sqlite3.Error):  # the steps themselves meet it, and say so
+            await self.intake.look()
+            await self.dispatcher.look()
 
     async def _look_regularly(self) -> None:
         while True:
             await asyncio.sleep(self.settings.outbox.poll_interval.total_seconds())
-            with contextlib.suppress(sqlite3.Error):
-                await self._look()
+            await self._look()
 
     async def _guard(self) -> None:
         """Stop when a file was deleted or replaced: SQLite would go on writing into what nobody can open any more."""
@@ -253,6 +253,7 @@ class Daemon:
     async def stop(self) -> None:
         """Claim nothing more, let what is in flight finish within the time limit and 2 s, close; raises what a part died of."""
         self._not_ready = "stopping"
+        log.info("stopping", in_flight=self.dispatcher.in_flight)
         systemd.notify("STOPPING=1")
         self.intake.stop()
         self.dispatcher.stop()

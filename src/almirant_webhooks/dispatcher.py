@@ -87,6 +87,11 @@ class Dispatcher:
         """The words for an outage of our own network while there is one: a single claim at a time probes it then."""
         return self._outage.why
 
+    @property
+    def in_flight(self) -> int:
+        """The number of requests under way."""
+        return len(self._attempts)
+
     async def recover(self, now: datetime) -> int:
         """Record what a crash left open as interrupted, and look up what is due; before the loop starts."""
         count = await self._database.write(results.interrupt_open, self._schedule, now)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from .db.connection import is_busy, primary_code
+from .db.connection import explain, is_beyond_repair, is_busy, primary_code
 from .metrics import Metrics
 
 PAUSE = 0.5  # seconds after a failed transaction
@@ -47,7 +47,9 @@ class Troubles:
         return "; ".join(f"cannot {step}: {why}" for step, why in self._now.items()) or None
 
     async def meet(self, step: str, error: sqlite3.Error) -> None:
-        """Take note that a step failed, and rest a little before it is tried again."""
+        """Take note that a step failed, and rest a little before it is tried again; raises what no later try can mend."""
+        if is_beyond_repair(error):
+            raise explain(error, f"the database (cannot {step})")
         self._metrics.database_errors.inc()
         await self._note(step, _words(error), str(error))
 
@@ -72,6 +74,4 @@ def _words(error: sqlite3.Error) -> str:
         return FULL
     if is_busy(error):
         return "the database is locked by another program"
-    return (
-        "the database cannot be written" if primary_code(error) != sqlite3.SQLITE_CORRUPT else "the database is damaged"
-    )
+    return "the database cannot be written"

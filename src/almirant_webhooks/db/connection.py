@@ -32,12 +32,22 @@ def is_busy(error: sqlite3.Error) -> bool:
     return primary_code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
+def is_beyond_repair(error: sqlite3.Error) -> bool:
+    """Tell whether no later try can succeed: a damaged file, or one whose tables are not ours any more."""
+    missing = str(error).startswith(("no such table", "no such column"))
+    return primary_code(error) in _DAMAGED or (primary_code(error) == sqlite3.SQLITE_ERROR and missing)
+
+
 def explain(error: sqlite3.Error, path: object) -> Refused | Misconfigured:
     """Turn an error of SQLite into a sentence for a person: `Misconfigured` for what a restart cannot mend."""
     code = primary_code(error)
     if code in _DAMAGED:
         what = "is not an SQLite database" if code == sqlite3.SQLITE_NOTADB else "is damaged"
         return Misconfigured(f"{path} {what} ({error}). Restore it from a backup, or name another file.")
+    if is_beyond_repair(error):
+        return Misconfigured(
+            f"The tables of {path} are not those of this release ({error}). Restore it from a backup, or name another file."
+        )
     if code in _NO_ACCESS:
         return Misconfigured(
             f"{path} cannot be opened for writing ({error}). Check the rights of the file and its directory."

@@ -105,7 +105,11 @@ def schema_version(conn: sqlite3.Connection) -> int:
     there = conn.execute(
         "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('outbox', 'outbox_meta')"
     ).fetchone()[0]
-    if there < 2:
+    if there == 1:
+        raise Misconfigured(
+            "Of the tables outbox and outbox_meta one is there without the other. Restore the file from a backup."
+        )
+    if there == 0:
         return 0
     row = conn.execute("SELECT schema_version FROM outbox_meta").fetchone()
     return int(row[0]) if row else 0
