@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 
 import aiohttp
@@ -100,6 +101,25 @@ async def test_a_wrong_token_and_a_changed_cookie_open_nothing(pages: Service) -
             assert int(answer.headers["Retry-After"]) > 0
         async with client.get("/api/v1/nothing", headers={"Cookie": f"{COOKIE}=changed.cookie"}) as answer:
             assert answer.status == 404
+
+
+async def test_guesses_at_once_are_counted_and_shut_out_nobody_who_was_in(pages: Service) -> None:
+    """From behind one proxy all have one address; what was good before is taken all the same."""
+    assert pages.daemon is not None
+    assert pages.daemon.address is not None
+    good = {"Authorization": f"Bearer {keys.Keys(pages.settings()).token}"}
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{pages.daemon.address[1]}") as client:
+
+        async def ask(headers: dict[str, str]) -> int:
+            async with client.get("/api/v1/whoami", headers=headers) as answer:
+                return answer.status
+
+        assert await ask(good) == 200
+        guesses = [ask({"Authorization": f"Bearer {number}"}) for number in range(3 * MOST_FROM_ONE)]
+        assert (await asyncio.gather(*guesses)).count(401) == MOST_FROM_ONE
+        assert await ask(good) == 200
+        keys.rotate(pages.database)
+        assert await ask(good) == 429
 
 
 @pytest.mark.parametrize(

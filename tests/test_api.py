@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import AsyncIterator
@@ -196,6 +197,29 @@ async def test_a_session_acts_from_its_own_pages_alone(api: Api) -> None:
     assert (await api.call("POST", "/api/v1/webhooks", None, operator, Origin="https://evil.example"))[0] == 201
 
 
+async def test_what_cannot_be_read_is_refused_without_a_traceback(
+    api: Api, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A broken body is a 400, a broken origin a 403; the log has no byte of a request that cannot be parsed."""
+    assert (await api.call("POST", "/api/v1/webhooks", {}, {}, Origin="http://[::1"))[0] == 403
+    assert api.service.daemon is not None
+    assert api.service.daemon.address is not None
+    host, port = api.service.daemon.address
+    for head, body in (
+        ("GET /portal/a.link HTTP/1.1\r\nAuthorization: Bearer a-token\x00", ""),
+        ("POST /api/v1/events HTTP/1.1\r\nContent-Length: 2\r\nContent-Encoding: gzip", "{}"),
+    ):
+        reader, writer = await asyncio.open_connection(host, port)
+        token = "" if "a-token" in head else f"Authorization: {api.operator()['Authorization']}\r\n"
+        writer.write(f"{head}\r\nHost: {host}:{port}\r\n{token}\r\n{body}".encode())
+        assert b" 400 " in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+    seen = caplog.text + "".join(capfd.readouterr())
+    assert "a-token" not in seen
+    assert "Traceback" not in seen
+
+
 async def test_lists_go_on_from_their_cursor(api: Api) -> None:
     """Each item once, whatever arrives meanwhile."""
     made = [api.service.webhook(f"http://127.0.0.1:{port}/").id for port in range(9, 16)]
@@ -235,6 +259,10 @@ async def test_lists_go_on_from_their_cursor(api: Api) -> None:
         ("GET", "/deliveries?since=soon", None, "since"),
         ("GET", "/deliveries?odd=1", None, "odd"),
         ("GET", "/events?cursor=x", None, "cursor"),
+        ("GET", "/deliveries?cursor=x", None, "cursor"),
+        ("GET", "/webhooks?cursor=x", None, "cursor"),
+        ("POST", "/resends", {"cause": "\ud800", "dry_run": True}, "cause"),
+        ("POST", "/webhooks", {"project_id": "p", "url": "https://example.com/", "events": ["*"], "description": "\ud800"}, "description"),
         ("POST", "/portal-links", {"project_id": "p", "expires": "1y"}, "expires"),
         ("POST", "/portal-links", {"project_id": "p", "expires": "31d"}, "expires"),
     ],

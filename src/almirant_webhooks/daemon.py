@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import signal
 import sqlite3
@@ -183,7 +184,9 @@ class Daemon:
             wake=self._wake_dispatcher,
             address=lambda: self.address,
         )
-        runner = web.AppRunner(make_app(here), access_log=None)
+        # What aiohttp would say of requests that it cannot parse has their bytes in it, tokens and links too.
+        silent = logging.Logger("aiohttp.server", logging.CRITICAL)
+        runner = web.AppRunner(make_app(here), access_log=None, logger=silent)
         await runner.setup()
         self._closing.push_async_callback(runner.cleanup)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 
 WINDOW = 60.0  # seconds
@@ -14,6 +15,10 @@ class Failures:
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, str]] = deque(maxlen=MOST_FROM_ALL)
+        # Digests of tokens that were good: nobody shuts them out by guessing, from behind the same proxy, say.
+        self.proven: set[str] = set()
+        # So that many guesses at once are counted like those that come one after the other.
+        self.one_by_one = asyncio.Lock()
 
     def note(self, address: str, now: float) -> None:
         """Count a wrong token (`now` in monotonic seconds)."""

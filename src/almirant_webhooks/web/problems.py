@@ -36,6 +36,10 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await _answer(request, 409, error.message, error.field)
     except Refused as error:
         return await _answer(request, 422 if error.field else 409, error.message, error.field)
+    except (web.RequestPayloadError, ConnectionError):
+        return await _answer(
+            request, 400, "The body cannot be read: it is not encoded as its headers say, or ends early."
+        )
     except sqlite3.Error as error:
         log.warning("request failed", path=_route(request), error=str(error))
         words = "is locked by another program" if is_busy(error) else "cannot be used"

@@ -42,7 +42,8 @@ async def list_(request: web.Request) -> web.Response:
     given = parsing.query(request, *FILTERS, "limit", "cursor", "count")
     asked = parsing.filters(request, given)
     here = context(request)
-    found = await here.read(search.deliveries, asked, limit=parsing.limit(given), cursor=given.get("cursor"))
+    cursor = parsing.cursor(given, r"dlv_\w{1,64}")
+    found = await here.read(search.deliveries, asked, limit=parsing.limit(given), cursor=cursor)
     more: dict[str, object] = {"looked_back_to": found.looked_back_to}
     if parsing.flag(given, "count"):
         total, whole = await here.read(search.count, asked)

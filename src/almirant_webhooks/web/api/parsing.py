@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
@@ -36,11 +37,15 @@ async def body(request: web.Request, model: type[M]) -> M:
     except (ValueError, RecursionError):
         raise Refused("The body must be JSON in UTF-8.", "body") from None
     try:
-        return model.model_validate(given)
+        found = model.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "body"
         raise Refused(f"{field}: {first['msg']}.", field) from None
+    for name, value in found:
+        if isinstance(value, str) and not value.isascii() and any("\ud800" <= one <= "\udfff" for one in value):
+            raise Refused(f"{name} holds half of a surrogate pair, which is not Unicode text.", name)
+    return found
 
 
 def query(request: web.Request, *known: str) -> dict[str, str]:
@@ -59,6 +64,14 @@ def limit(given: dict[str, str]) -> int:
     if not (written.isascii() and written.isdigit() and 1 <= int(written[:6]) <= MAX_LIMIT):
         raise Refused(f"limit must be a whole number from 1 to {MAX_LIMIT}.", "limit")
     return int(written)
+
+
+def cursor(given: dict[str, str], form: str) -> str | None:
+    """Return where to go on, which has the form of those that pages give."""
+    written = given.get("cursor")
+    if written is not None and not re.fullmatch(form, written, re.ASCII):
+        raise Refused("cursor must be one that a page had as next_cursor.", "cursor")
+    return written
 
 
 def flag(given: dict[str, str], name: str) -> bool | None:

@@ -80,7 +80,7 @@ async def list_(request: web.Request) -> web.Response:
     most = parsing.limit(given)
     project, enabled = scope(request, given.get("project")), parsing.flag(given, "enabled")
     found = await context(request).read(db.find, project_id=project, enabled=enabled)
-    after = given.get("cursor", "")
+    after = parsing.cursor(given, r"[0-9T:.-]{23}Z~wh_\w+") or ""
     rest = [one for one in found if f"{one.created_at}~{one.id}" > after]
     last = rest[most - 1] if len(rest) > most else None
     return parsing.page([public(one) for one in rest[:most]], f"{last.created_at}~{last.id}" if last else None)
