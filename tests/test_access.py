@@ -123,6 +123,27 @@ async def test_guesses_at_once_are_counted_and_shut_out_nobody_who_was_in(pages:
 
 
 @pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/x-www-form-urlencoded", b"token=\xff"),
+        ("application/x-www-form-urlencoded; charset=odd", b"token=a"),
+        ("multipart/form-data; boundary=x", b"--y\r\n"),
+        ("multipart/form-data", b"--y\r\n"),
+    ],
+)
+async def test_a_form_that_no_browser_sends_is_refused(pages: Service, kind: str, body: bytes) -> None:
+    """400, and no traceback that anybody could fill the log with."""
+    assert pages.daemon is not None
+    assert pages.daemon.address is not None
+    address = f"http://127.0.0.1:{pages.daemon.address[1]}/sign-in"
+    async with (
+        aiohttp.ClientSession() as client,
+        client.post(address, data=body, headers={"Content-Type": kind}) as answer,
+    ):
+        assert answer.status == 400
+
+
+@pytest.mark.parametrize(
     ("listen", "public_url", "host", "ours"),
     [
         ("127.0.0.1:8420", "", "127.0.0.1:8420", True),

@@ -80,6 +80,20 @@ def test_an_exception_stays_inside_its_record() -> None:
     assert out.getvalue().count("\n") == 1
 
 
+def test_an_exception_on_the_console_shows_no_values_of_variables() -> None:
+    """They may be tokens, secrets and payloads."""
+    out = io.StringIO()
+    logs.configure("info", "console", out)
+    given = bytes.fromhex("746f6b656e").decode()
+    try:
+        raise ValueError(len(given))
+    except ValueError:
+        structlog.get_logger().exception("request failed", path="/")
+    written = out.getvalue()
+    assert "Traceback" in written
+    assert "token" not in written
+
+
 def test_the_journal_is_told_each_line_s_priority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """<7> for debug to <3> for an error, before the record."""
     path = tmp_path / "journal"

@@ -24,7 +24,9 @@ def configure(level: str, style: str, stream: TextIO | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if style == "console":
-        processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
+        # Its own choice, where rich is installed, prints the values of variables: tokens and secrets.
+        plain = structlog.dev.plain_traceback
+        processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain))
     else:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
     if goes_to_journal(out):

@@ -12,7 +12,7 @@ from ...db import rotation, summaries, webhooks
 from ...event_types import check_event_type, sample_payload
 from ...model import Refused, Webhook
 from ..context import context, principal
-from .page import people, see, show, webhook_of
+from .page import people, see, sent_form, show, webhook_of
 from .shown import number
 from .webhooks import put_fresh
 
@@ -52,7 +52,7 @@ async def ask_enable(request: web.Request) -> web.Response:
 async def enable(request: web.Request) -> web.Response:
     """Enable a webhook; with deliveries held and no choice made, ask."""
     webhook = await webhook_of(request)
-    choice = str((await request.post()).get("held", ""))
+    choice = str((await sent_form(request)).get("held", ""))
     held = await _held(request, webhook)
     if held and choice not in ("deliver", "discard"):
         raise see(f"/webhooks/{webhook.id}/enable")
@@ -97,7 +97,7 @@ async def test(request: web.Request) -> web.Response:
     webhook = await webhook_of(request)
     here = context(request)
     chosen = check_event_type(
-        str((await request.post()).get("event_type", "")), here.settings.events.extra_types, webhook.project_id
+        str((await sent_form(request)).get("event_type", "")), here.settings.events.extra_types, webhook.project_id
     )
     payload = json.dumps(sample_payload(chosen), ensure_ascii=False)
     delivery_id = await here.write(
@@ -136,7 +136,7 @@ async def rotate(request: web.Request) -> web.Response:
     """Begin the change to a new secret, or take it back before its switch."""
     webhook = await webhook_of(request)
     here, now, actor = context(request), clock.now(), principal(request).actor
-    form = await request.post()
+    form = await sent_form(request)
     if form.get("cancel"):
         await here.write(rotation.cancel, webhook.id, actor=actor, now=now)
         raise see(f"/webhooks/{webhook.id}", done="kept")

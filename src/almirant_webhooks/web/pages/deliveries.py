@@ -15,7 +15,7 @@ from ...db.search import Filters
 from ...model import NotFound, Refused, Webhook
 from ..context import check_reach, context, principal, scope
 from . import filters
-from .page import local, people, see, show, webhook_of
+from .page import local, people, see, sent_form, show, webhook_of
 from .shown import day_and_time, number
 from .webhooks import catalogue
 
@@ -112,7 +112,7 @@ async def resend(request: web.Request) -> web.Response:
 @people
 async def resend_selected(request: web.Request) -> web.Response:
     """Ask for one more attempt of each delivery that was selected."""
-    form = await request.post()
+    form = await sent_form(request)
     back = local(form.get("back", ""), "/deliveries")
     ids = [str(one) for one in form.getall("id", ())][: 2 * PAGE]
     if not ids:

@@ -10,7 +10,7 @@ from ...model import Refused, Webhook
 from ..context import context, principal, scope
 from . import fields
 from .fields import WebhookForm
-from .page import people, see, show, webhook_of
+from .page import people, see, sent_form, show, webhook_of
 from .webhooks import catalogue, put_fresh
 
 
@@ -25,7 +25,7 @@ async def new(request: web.Request) -> web.Response:
 async def create(request: web.Request) -> web.Response:
     """Create a webhook and show it with its secret."""
     here, who = context(request), principal(request)
-    form = fields.read(await request.post(), who.project_id)
+    form = fields.read(await sent_form(request), who.project_id)
     values = fields.check(form, here.settings, new=True)
     if form.errors:
         return _show(request, form, None)
@@ -56,7 +56,7 @@ async def save(request: web.Request) -> web.Response:
     """Change a webhook's settings."""
     webhook = await webhook_of(request)
     here = context(request)
-    form = fields.read(await request.post(), webhook.project_id)
+    form = fields.read(await sent_form(request), webhook.project_id)
     values = fields.check(form, here.settings, new=False)
     if form.errors:
         return _show(request, form, webhook)

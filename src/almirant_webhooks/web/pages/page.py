@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from aiohttp import web
+from multidict import MultiDictProxy
 
 from ... import clock
 from ...access import Role
@@ -42,6 +43,14 @@ _TITLES = {
     429: "Too many tries",
     503: "Not at the moment",
 }
+
+
+async def sent_form(request: web.Request) -> MultiDictProxy[str | bytes | bytearray | web.FileField]:
+    """Return the fields of a form; 400 for what no browser sends."""
+    try:
+        return await request.post()
+    except (ValueError, LookupError):
+        raise web.HTTPBadRequest(text="This form cannot be read.") from None
 
 
 def show(request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:

@@ -11,7 +11,7 @@ from ...access import Role
 from ..context import PRINCIPAL, context
 from ..guard import SIGN_IN, allow, end_session, start_session, who_has
 from ..limits import Failures
-from .page import local, see, show
+from .page import local, see, sent_form, show
 
 
 @allow()
@@ -53,7 +53,7 @@ def add(app: web.Application, failures: Failures) -> None:
 
     @allow()
     async def sign_in(request: web.Request) -> web.Response:
-        form = await request.post()
+        form = await sent_form(request)
         wanted = local(form.get("next", ""), "/webhooks")
         problem = "This is not the operator's token; `almirant-webhooks token` prints it."
         try:
