@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 import time
@@ -13,7 +14,7 @@ from ..access import Principal, Role
 from ..db import producers
 from ..model import Refused, check_project_id
 from ..settings import Settings
-from .options import actor, as_json, config, reading, writing
+from .options import actor, as_json, check_rights, config, reading, writing
 from .output import print_json, print_table, say
 
 LONGEST_LINK = 30 * 24 * 3600  # seconds
@@ -64,8 +65,13 @@ def token(
     else:
         if rotate:
             _rotate(settings, yes=yes)
-        keys.ensure(settings.database.path)
-        _print_token({"token": keys.Keys(settings).token}, as_json=as_json)
+        _print_token({"token": _keys(settings).token}, as_json=as_json)
+
+
+def _keys(settings: Settings) -> keys.Keys:
+    check_rights(keys.path_of(settings.database.path), os.R_OK, "read")
+    keys.ensure(settings.database.path)
+    return keys.Keys(settings)
 
 
 def _new_producer(settings: Settings, project: str | None) -> dict[str, str | None]:
@@ -125,9 +131,8 @@ def portal_link(settings: Settings, project: str, expires: str, as_json: bool) -
     if settings.admin.listen is None:
         raise Refused("admin.listen is empty: nothing serves the pages that a link could open.")
     expires_at = int(time.time()) + seconds
-    keys.ensure(settings.database.path)
     link = access.link(
-        keys.Keys(settings).signing_key, Principal(Role.PROJECT_ADMIN, project, expires_at), settings.pages_address()
+        _keys(settings).signing_key, Principal(Role.PROJECT_ADMIN, project, expires_at), settings.pages_address()
     )
     if as_json:
         print_json({"project_id": project, "url": link, "expires_at": clock.text(clock.from_unix(expires_at))})

@@ -115,7 +115,7 @@ def become_owner(settings: Settings) -> None:
         os.setuid(there.st_uid)
 
 
-def _check_rights(path: Path, mode: int, what: str) -> None:
+def check_rights(path: Path, mode: int, what: str) -> None:
     """Raise `Misconfigured` with the user to run as when this one lacks the rights of a file that is there."""
     folder = path.absolute().parent
     if not os.access(folder, os.X_OK):
@@ -139,7 +139,7 @@ def _user_name(uid: int) -> str:
 def writing(settings: Settings) -> Iterator[sqlite3.Connection]:
     """Open the database and begin a transaction, which is committed when the block ends."""
     path = settings.database.path
-    _check_rights(path, os.R_OK | os.W_OK, "written")
+    check_rights(path, os.R_OK | os.W_OK, "written")
     conn = open_database(path)
     try:
         with transaction(conn):
@@ -151,7 +151,7 @@ def writing(settings: Settings) -> Iterator[sqlite3.Connection]:
 @contextmanager
 def reading(settings: Settings) -> Iterator[sqlite3.Connection]:
     """Open the database for reading alone."""
-    _check_rights(settings.database.path, os.R_OK, "read")
+    check_rights(settings.database.path, os.R_OK, "read")
     conn = open_reader(settings.database.path)
     try:
         yield conn
