@@ -7,7 +7,7 @@ import importlib
 
 from .table import show
 
-PARTS = ("throughput", "latency", "hostile", "pages")
+PARTS = ("throughput", "latency", "hostile", "pages", "lists")
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from heapq import merge
+from itertools import islice
 from typing import Any
 
 from .. import clock
@@ -18,12 +20,15 @@ from . import log
 
 LOOKED_AT = 10_000  # rows that one page looks at
 WINDOW = 2_000
+CHUNK = 10  # rows that are read of a webhook first
 COUNTED = 10_000
 
 _NEWEST = """
-SELECT v.value, r.id FROM json_each(?1) v CROSS JOIN deliveries r ON r.rowid IN (
-    SELECT d.rowid FROM deliveries d WHERE d.webhook_id = v.value AND d.id < ?2 AND d.id >= ?3 {more}
-    ORDER BY d.id DESC LIMIT ?4)
+SELECT v.value, (SELECT max(d.id) FROM deliveries d WHERE d.webhook_id = v.value AND d.id < ?2 AND d.id >= ?3 {more})
+FROM json_each(?1) v
+"""
+_OF_WEBHOOK = """
+SELECT d.id FROM deliveries d WHERE d.webhook_id = ?1 AND d.id < ?2 AND d.id >= ?3 {more} ORDER BY d.id DESC LIMIT ?4
 """
 _NEWEST_OF_ALL = """
 SELECT '', d.id FROM deliveries d WHERE d.id < ?2 AND d.id >= ?3
@@ -152,23 +157,33 @@ def _windows(
     more = _index(filters)
     if webhooks is None and more:
         webhooks = _all_webhooks(conn)
-    query = _NEWEST_OF_ALL if webhooks is None else _NEWEST.format(more=more)
-    most = size if webhooks is None else max(50, size // max(1, len(webhooks)))
-    while True:
-        rows = conn.execute(query, (json.dumps(webhooks or []), before, since, most)).fetchall()
-        floor = _floor(rows, most)
-        yield sorted((row[1] for row in rows if floor is None or row[1] >= floor), reverse=True), floor
-        if floor is None:
+    ids = _all(conn, before, since, size) if webhooks is None else _merged(conn, webhooks, before, since, more)
+    while len(window := list(islice(ids, size))) == size:
+        yield window, window[-1]
+    yield window, None
+
+
+def _all(conn: sqlite3.Connection, before: str, since: str, size: int) -> Iterator[str]:
+    """Yield the ids of all webhooks, newest first."""
+    while rows := conn.execute(_NEWEST_OF_ALL, ("", before, since, size)).fetchall():
+        yield from (row[1] for row in rows)
+        before = rows[-1][1]
+
+
+def _merged(conn: sqlite3.Connection, webhooks: Sequence[str], before: str, since: str, more: str) -> Iterator[str]:
+    """Yield the ids of some webhooks, newest first: of each webhook only as many are read as it has among the newest."""
+    newest = conn.execute(_NEWEST.format(more=more), (json.dumps(webhooks), before, since)).fetchall()
+    return merge(*(_of_webhook(conn, *row, since, more) for row in newest if row[1] is not None), reverse=True)
+
+
+def _of_webhook(conn: sqlite3.Connection, webhook: str, newest: str, since: str, more: str) -> Iterator[str]:
+    yield newest
+    most = CHUNK
+    while rows := conn.execute(_OF_WEBHOOK.format(more=more), (webhook, newest, since, most)).fetchall():
+        yield from (row[0] for row in rows)
+        if len(rows) < most:
             return
-        before = floor
-
-
-def _floor(rows: Sequence[Sequence[str]], most: int) -> str | None:
-    """Return the id down to which nothing is missing: a webhook that filled its part may have more below its last."""
-    of_webhook: dict[str, list[str]] = {}
-    for webhook, delivery in rows:
-        of_webhook.setdefault(webhook, []).append(delivery)
-    return max((min(ids) for ids in of_webhook.values() if len(ids) >= most), default=None)
+        newest, most = rows[-1][0], min(2 * most, WINDOW)
 
 
 def _index(filters: Filters) -> str:
