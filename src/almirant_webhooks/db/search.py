@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from heapq import merge
 from itertools import islice
@@ -45,6 +45,10 @@ SELECT d.id FROM json_each(?1) v CROSS JOIN deliveries d ON d.webhook_id = v.val
 WHERE d.state = 'pending' AND d.in_flight = 0 LIMIT ?2
 """
 _IN_FLIGHT = "SELECT id FROM deliveries WHERE in_flight = 1 AND state = 'pending'"
+_NARROW = """
+SELECT d.id FROM json_each(?1) v CROSS JOIN deliveries d ON d.id = v.value
+WHERE (?2 IS NULL OR d.state = ?2) AND (?3 IS NULL OR d.last_status = ?3 OR (?4 AND d.last_status GLOB ?3))
+"""
 _TEXT = """
 EXISTS (SELECT 1 FROM deliveries t JOIN events e ON e.seq = t.event_seq
         WHERE t.id = delivery_log.delivery_id AND instr(e.body, ?) > 0)
@@ -86,6 +90,7 @@ def deliveries(conn: sqlite3.Connection, filters: Filters, *, limit: int = 50, c
     looked_at = 0
     for ids, floor in _windows(conn, filters, before, size=size):
         looked_at += len(ids)
+        ids = _narrow(conn, filters, ids)
         wanted = limit + 1 - len(found)
         rows = conn.execute(_ROWS.format(where=where), (json.dumps(ids), *values, wanted)).fetchall()
         found += [dict(row) for row in rows]
@@ -102,15 +107,17 @@ def count(conn: sqlite3.Connection, filters: Filters) -> tuple[int, bool]:
     """Return how many deliveries match, and whether that is all of them: it stops at 10,000 and where a page would stop."""
     where, values = _conditions(filters)
     before = log.id_at(filters.until) if filters.until else _LAST
-    plain = _is_plain(filters)
+    plain = _is_plain(replace(filters, state=None if filters.state != "held" else "held", status=None))
+    size = COUNTED + 1 if _is_plain(filters) else WINDOW
     total = looked_at = 0
-    for ids, floor in _windows(conn, filters, before, size=COUNTED + 1 if plain else WINDOW):
+    for ids, floor in _windows(conn, filters, before, size=size):
         looked_at += len(ids)
-        if not plain:
+        ids = _narrow(conn, filters, ids)
+        if plain:
+            total += len(ids)
+        else:
             asked = _ROWS.format(where=where).replace("delivery_log.*, delivery_log.delivery_id AS id", "1")
             total += len(conn.execute(asked, (json.dumps(ids), *values, COUNTED + 1)).fetchall())
-        else:
-            total += len(ids)
         if total > COUNTED:
             return COUNTED, False
         if floor is None:
@@ -118,6 +125,17 @@ def count(conn: sqlite3.Connection, filters: Filters) -> tuple[int, bool]:
         if looked_at >= LOOKED_AT:
             return total, False
     return total, True
+
+
+def _narrow(conn: sqlite3.Connection, filters: Filters, ids: list[str]) -> list[str]:
+    """Leave out what the delivery's own row shows to be in another state or of another status."""
+    state = None if filters.state == "held" else filters.state
+    if state is None and filters.status is None:
+        return ids
+    status = filters.status
+    is_class = status is not None and len(status) == 3 and status.endswith("xx")
+    pattern = f"{status[0]}[0-9][0-9]" if status and is_class else status
+    return [row[0] for row in conn.execute(_NARROW, (json.dumps(ids), state, pattern, is_class))]
 
 
 def _is_plain(filters: Filters) -> bool:
