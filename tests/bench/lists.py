@@ -165,12 +165,13 @@ def _queries(conn: sqlite3.Connection, made: list[str], count: int) -> Iterator[
             "count": lambda one=filters: search.count(conn, one),
         }.items():
             yield f"{name}: {what}", _timed(call)
-    for name, asked in {
+    of_events: dict[str, dict[str, Any]] = {
         "events": {}, "events, deep": {"cursor": str(count // 2)}, "events of a project": {"project_id": "proj_3"},
         "events of a rare type": {"event_type": "sprint.closed"}, "unmatched events": {"unmatched": True},
         "events of a day": {"since": clock.now() - timedelta(days=15), "until": clock.now() - timedelta(days=14)},
         "events of a project that is not there": {"project_id": "none"},
-    }.items():  # fmt: skip
+    }  # fmt: skip
+    for name, asked in of_events.items():
         yield name, _timed(lambda one=asked: search.events(conn, **one))  # type: ignore[misc]
 
 

@@ -175,8 +175,8 @@ def _windows(
     more = _index(filters)
     if webhooks is None and more:
         webhooks = _all_webhooks(conn)
-    ids = _all(conn, before, since, size) if webhooks is None else _merged(conn, webhooks, before, since, more)
-    while len(window := list(islice(ids, size))) == size:
+    newest = _all(conn, before, since, size) if webhooks is None else _merged(conn, webhooks, before, since, more)
+    while len(window := list(islice(newest, size))) == size:
         yield window, window[-1]
     yield window, None
 
@@ -191,7 +191,9 @@ def _all(conn: sqlite3.Connection, before: str, since: str, size: int) -> Iterat
 def _merged(conn: sqlite3.Connection, webhooks: Sequence[str], before: str, since: str, more: str) -> Iterator[str]:
     """Yield the ids of some webhooks, newest first: of each webhook only as many are read as it has among the newest."""
     newest = conn.execute(_NEWEST.format(more=more), (json.dumps(webhooks), before, since)).fetchall()
-    return merge(*(_of_webhook(conn, *row, since, more) for row in newest if row[1] is not None), reverse=True)
+    return merge(
+        *(_of_webhook(conn, row[0], row[1], since, more) for row in newest if row[1] is not None), reverse=True
+    )
 
 
 def _of_webhook(conn: sqlite3.Connection, webhook: str, newest: str, since: str, more: str) -> Iterator[str]:
