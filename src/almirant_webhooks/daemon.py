@@ -239,9 +239,7 @@ class Daemon:
             await asyncio.sleep(GUARD_EVERY)
             for path, identity in self._guarded.items():
                 if _identity(path) != identity:
-                    raise Misconfigured(
-                        f"{path} was deleted or replaced while the daemon ran. Put it back and start again."
-                    )
+                    raise Misconfigured(f"{path} was deleted or replaced meanwhile. Put it back and start again.")
 
     def end(self) -> None:
         """Ask for a stop; asked a second time, what is in flight is not waited for."""
