@@ -44,7 +44,10 @@ _PENDING = """
 SELECT d.id FROM json_each(?1) v CROSS JOIN deliveries d ON d.webhook_id = v.value
 WHERE d.state = 'pending' AND d.in_flight = 0 LIMIT ?2
 """
-_IN_FLIGHT = "SELECT id FROM deliveries WHERE in_flight = 1 AND state = 'pending'"
+_IN_FLIGHT = """
+SELECT id FROM deliveries WHERE in_flight = 1 AND state = 'pending'
+AND webhook_id IN (SELECT value FROM json_each(?))
+"""
 _NARROW = """
 SELECT d.id FROM json_each(?1) v CROSS JOIN deliveries d ON d.id = v.value
 WHERE (?2 IS NULL OR d.state = ?2) AND (?3 IS NULL OR d.last_status = ?3 OR (?4 AND d.last_status GLOB ?3))
@@ -169,7 +172,7 @@ def _windows(
         named = webhooks if webhooks is not None else _all_webhooks(conn)
         ids = [row[0] for row in conn.execute(_PENDING, (json.dumps(named), LOOKED_AT + 1))]
         if len(ids) <= LOOKED_AT:
-            ids += [row[0] for row in conn.execute(_IN_FLIGHT)]
+            ids += [row[0] for row in conn.execute(_IN_FLIGHT, (json.dumps(named),))]
             yield sorted((one for one in ids if since <= one < before), reverse=True), None
             return
     more = _index(filters)
