@@ -31,6 +31,7 @@ def test_the_demo_delivers_everything_and_its_sums_add_up(tmp_path: Path) -> Non
     types = {row[0] for row in conn.execute("SELECT event_type FROM delivery_log WHERE status = '200'")}
     conn.close()
     assert types == set(CATALOGUE)
+    assert re.search(r"^Pages      http://127\.0\.0\.1:\d+/portal/\S+$", done.stdout, re.MULTILINE)
     assert (events, deliveries, delivered, retried) == (9, 13, 13, 4)
     for line in (
         f"Events in            {events} of 9, one of each type",

@@ -13,13 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from . import clock, logs
+from . import access, clock, logs
+from .access import Principal, Role
 from .cli.output import print_table
 from .daemon import Daemon
 from .db import log, webhooks
 from .db.connection import open_database, open_reader, transaction
 from .db.migrate import migrate
 from .event_types import CATALOGUE, sample_payload
+from .keys import Keys
 from .model import Refused
 from .receiver import Receiver
 from .settings import Settings
@@ -28,6 +30,7 @@ from .signing import generate_secret
 PROJECT = "proj_demo"
 SCHEDULE = ["0s", "1s", "2s", "3s", "5s"]
 FAILURES = 2
+LINK_LIVES = 24 * 3600  # seconds
 LIMIT = 60.0  # seconds until the demo gives up
 
 _COLUMNS = {
@@ -73,7 +76,7 @@ class _Demo:
         self.drawn = 0
 
     async def run(self, *, once: bool) -> int:
-        settings = Settings.model_validate(
+        self.settings = settings = Settings.model_validate(
             {
                 "database": {"path": str(self.database)},
                 "delivery": {"retry_schedule": SCHEDULE},
@@ -127,12 +130,18 @@ class _Demo:
         print(f"Database   {self.database}")
         address = f"http://127.0.0.1:{daemon.address[1]}"
         print(f"Daemon     development mode (it may dial this machine); {address}/healthz and {address}/metrics")
+        print(f"Pages      {self._portal_link(address)}")
         print(f"Receiver   {steady.url}  steady: wants every event, verifies each signature")
         print(f"Receiver   {flaky.url}  flaky: wants work_item.*, fails {FAILURES} times before it accepts")
         print(
             f"Schedule   {', '.join(SCHEDULE)} (shortened for the demo; the default is 0s, 1m, 5m, 30m, 2h)\n",
             flush=True,
         )
+
+    def _portal_link(self, address: str) -> str:
+        """Return the link by which the project's admin sees all this in a browser while the daemon runs."""
+        who = Principal(Role.PROJECT_ADMIN, PROJECT, int(clock.now().timestamp()) + LINK_LIVES)
+        return access.link(Keys(self.settings).signing_key, who, address)
 
     def _insert(self) -> None:
         """Insert one event of each type, as any producer does: plain SQL on a connection of its own."""

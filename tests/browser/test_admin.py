@@ -79,6 +79,7 @@ async def test_a_new_admin_finds_the_way(browser: Browser, portal: Scene, receiv
 
         receiver.status = 200
         await page.get_by_role("button", name="Resend").click()
+        await expect(page.get_by_text("The resend is on its way.")).to_be_visible()
         await service.until(lambda: len(service.log(state="succeeded")) == 2)
         await page.reload()
         await expect(page.get_by_role("heading", name="Attempt 2")).to_be_visible()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from heapq import merge
@@ -175,7 +175,7 @@ def _windows(
             ids += [row[0] for row in conn.execute(_IN_FLIGHT, (json.dumps(named),))]
             yield sorted((one for one in ids if since <= one < before), reverse=True), None
             return
-    more = _index(filters)
+    more = small_index(asdict(filters))
     if webhooks is None and more:
         webhooks = _all_webhooks(conn)
     newest = _all(conn, before, since, size) if webhooks is None else _merged(conn, webhooks, before, since, more)
@@ -209,11 +209,12 @@ def _of_webhook(conn: sqlite3.Connection, webhook: str, newest: str, since: str,
         newest, most = rows[-1][0], min(2 * most, WINDOW)
 
 
-def _index(filters: Filters) -> str:
-    """Return the condition of the small index that holds all that can match, if there is one."""
-    if filters.status is not None and not filters.status.startswith("2"):
+def small_index(filters: Mapping[str, Any]) -> str:
+    """Return the condition of the small index that holds all that can match, on `deliveries d`; else nothing."""
+    status = filters.get("status")
+    if status is not None and not status.startswith("2"):
         return _UNWELL
-    return _GIVEN_UP if filters.state in ("failed", "cancelled") else ""
+    return _GIVEN_UP if filters.get("state") in ("failed", "cancelled") else ""
 
 
 def _webhooks(conn: sqlite3.Connection, filters: Filters) -> list[str] | None:
