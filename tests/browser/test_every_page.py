@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, expect
+
+from almirant_webhooks.keys import Keys
 
 from .conftest import visit
 from .scene import Scene, scene
@@ -39,12 +41,43 @@ async def _look(browser: Browser, there: Scene, axe: str) -> list[str]:
     return wrong
 
 
+async def _look_into_states(browser: Browser, there: Scene, axe: str) -> list[str]:
+    """Return what is wrong with what a page shows only after something was done on it, and with the operator's views."""
+    wrong: list[str] = []
+    async with visit(browser, bypass_csp=True, reduced_motion="reduce") as context:
+        page = await context.new_page()
+        await page.goto(f"{there.address}/sign-in")
+        await page.get_by_label("Token").fill("wrong")
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.locator("#token-error")).to_be_visible()
+        wrong += await _check(page, axe, "a wrong token")
+        await page.get_by_label("Token").fill(Keys(there.service.settings()).token)
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("heading", name="Webhooks")).to_be_visible()
+        for path in ("/webhooks", "/deliveries", "/events", "/rejected"):
+            await page.goto(there.address + path)
+            wrong += await _check(page, axe, f"the operator's {path}")
+        await page.goto(there.link())
+        await page.goto(f"{there.address}/webhooks/new")
+        await page.get_by_label("URL").fill("http://example.com/in")
+        await page.get_by_role("button", name="Create webhook").click()
+        await expect(page.locator("[aria-invalid=true]").first).to_be_visible()
+        wrong += await _check(page, axe, "a form with errors")
+        await page.get_by_label("URL").fill("https://example.com/in")
+        await page.get_by_role("checkbox", name="Whole family sprint.*").check()
+        await page.get_by_role("button", name="Create webhook").click()
+        await expect(page.locator("#secret")).to_be_visible()
+        wrong += await _check(page, axe, "the new secret")
+    return wrong
+
+
 async def test_axe_finds_no_violation_and_nothing_is_wider_than_a_phone(
     browser: Browser, axe: str, tmp_path: Path
 ) -> None:
     """In both schemes, with everything unfolded; at 320 px no page scrolls sideways."""
     async with scene(tmp_path) as there:
         assert await _look(browser, there, axe) == []
+        assert await _look_into_states(browser, there, axe) == []
         async with visit(browser, viewport={"width": 320, "height": 640}) as context:
             page = await context.new_page()
             await page.goto(there.link())

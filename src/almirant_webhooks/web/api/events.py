@@ -1,4 +1,4 @@
-"""`/api/v1/events`, `/event-types` and `/portal-links`: what producers send, and the way to the pages."""
+"""`/api/v1/events`, `/audit`, `/event-types` and `/portal-links`: what producers send, and the way to the pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp import web
 
 from ... import access, clock
 from ...access import Principal, Role
-from ...db import log, search
+from ...db import audit, log, search
 from ...event_types import CATALOGUE, sample_payload
 from ...model import Refused, check_event_id, check_project_id
 from ..context import context, principal, scope
@@ -105,6 +105,29 @@ async def types(request: web.Request) -> web.Response:
     return parsing.page([{"event_type": one, "sample": sample_payload(one)} for one in known], None)
 
 
+async def trail(request: web.Request) -> web.Response:
+    """Who did what, newest first; the cursor is an entry's `seq`."""
+    given = parsing.query(request, "project", "webhook", "since", "until", "limit", "cursor")
+    most = parsing.limit(given)
+    found = await context(request).read(
+        audit.entries,
+        project_id=scope(request, given.get("project")),
+        webhook_id=given.get("webhook"),
+        since=parsing.time(given, "since"),
+        until=parsing.time(given, "until"),
+        before=_seq(given),
+        limit=most + 1,
+    )
+    return parsing.page(found[:most], str(found[most - 1]["seq"]) if len(found) > most else None)
+
+
+def _seq(given: dict[str, str]) -> int | None:
+    cursor = given.get("cursor")
+    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise Refused("cursor must be one that a page had as next_cursor.", "cursor")
+    return None if cursor is None else int(cursor)
+
+
 async def portal_link(request: web.Request) -> web.Response:
     """So that an application's own page can link to a project's webhooks."""
     given = await parsing.body(request, Link)
@@ -135,6 +158,8 @@ ROUTES = (
     Route("GET", "/api/v1/events", list_, "List events, newest first", {200: "Page"},
           parameters=("project", "type", "unmatched", "since", "until", "limit", "cursor")),
     Route("GET", "/api/v1/events/{id}", show, "Show an event and what became of it", {200: "Object"}, parameters=("project",)),
+    Route("GET", "/api/v1/audit", trail, "List who did what, newest first", {200: "Page"},
+          parameters=("project", "webhook", "since", "until", "limit", "cursor")),
     Route("GET", "/api/v1/event-types", types, "List the event types", {200: "Page"}, roles=_EVERYBODY),
     Route("POST", "/api/v1/portal-links", portal_link, "Make a link to the pages of one project", {201: "Object"},
           roles=(Role.OPERATOR,), body=Link),
