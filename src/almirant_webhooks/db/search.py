@@ -52,9 +52,9 @@ _NARROW = """
 SELECT d.id FROM json_each(?1) v CROSS JOIN deliveries d ON d.id = v.value
 WHERE (?2 IS NULL OR d.state = ?2) AND (?3 IS NULL OR d.last_status = ?3 OR (?4 AND d.last_status GLOB ?3))
 """
-_TEXT = """
-EXISTS (SELECT 1 FROM deliveries t JOIN events e ON e.seq = t.event_seq
-        WHERE t.id = delivery_log.delivery_id AND instr(e.body, ?) > 0)
+_WITH_TEXT = """
+SELECT d.id FROM json_each(?1) v CROSS JOIN deliveries d ON d.id = v.value
+CROSS JOIN events e ON e.seq = d.event_seq WHERE instr(e.body, ?2) > 0
 """
 _LAST = "dlv_~"  # sorts behind every id
 
@@ -131,14 +131,18 @@ def count(conn: sqlite3.Connection, filters: Filters) -> tuple[int, bool]:
 
 
 def _narrow(conn: sqlite3.Connection, filters: Filters, ids: list[str]) -> list[str]:
-    """Leave out what the delivery's own row shows to be in another state or of another status."""
+    """Leave out what the delivery's own row, or its event's body, shows not to match, before anything is joined."""
     state = None if filters.state == "held" else filters.state
-    if state is None and filters.status is None:
-        return ids
     status = filters.status
-    is_class = status is not None and len(status) == 3 and status.endswith("xx")
-    pattern = f"{status[0]}[0-9][0-9]" if status and is_class else status
-    return [row[0] for row in conn.execute(_NARROW, (json.dumps(ids), state, pattern, is_class))]
+    if state is not None or status is not None:
+        is_class = status is not None and len(status) == 3 and status.endswith("xx")
+        pattern = f"{status[0]}[0-9][0-9]" if status and is_class else status
+        ids = [row[0] for row in conn.execute(_NARROW, (json.dumps(ids), state, pattern, is_class))]
+    if filters.q:
+        # The body is JSON: what stands in a string there has its escapes.
+        text = json.dumps(filters.q, ensure_ascii=False)[1:-1]
+        ids = [row[0] for row in conn.execute(_WITH_TEXT, (json.dumps(ids), text))]
+    return ids
 
 
 def _is_plain(filters: Filters) -> bool:
@@ -152,10 +156,6 @@ def _conditions(filters: Filters) -> tuple[str, list[object]]:
     given = asdict(filters)
     del given["q"]
     conditions, values = log.conditions(**given)
-    if filters.q:
-        conditions.append(_TEXT)
-        # The body is JSON: what stands in a string there has its escapes.
-        values.append(json.dumps(filters.q, ensure_ascii=False)[1:-1])
     return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
 
 
