@@ -57,6 +57,13 @@ class Service:
         await self.daemon.start()
         return self.daemon
 
+    async def serve(self) -> str:
+        """Start it with its pages and API on a free port; return their address."""
+        self.options["admin"] = {"listen": "127.0.0.1:0"}
+        daemon = await self.start()
+        assert daemon.address is not None
+        return f"http://127.0.0.1:{daemon.address[1]}"
+
     async def stop(self) -> None:
         assert self.daemon is not None
         daemon, self.daemon = self.daemon, None

@@ -63,11 +63,7 @@ class Api:
 @pytest.fixture
 async def api(service: Service) -> AsyncIterator[Api]:
     """A daemon with the API on a free port."""
-    service.options["admin"] = {"listen": "127.0.0.1:0"}
-    await service.start()
-    assert service.daemon is not None
-    assert service.daemon.address is not None
-    address = f"http://127.0.0.1:{service.daemon.address[1]}"
+    address = await service.serve()
     async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
         yield Api(service, client)
 
@@ -131,6 +127,7 @@ async def test_an_event_is_taken_as_its_producer_wrote_it(api: Api, receiver: Re
     assert receiver.requests[0].body.endswith(f'"data": {payload}}}'.encode())
     status, problem = await api.call("POST", "/api/v1/events", producer, document.replace("1.50", "2").encode())
     assert (status, problem["field"]) == (409, "event_id")
+    await api.service.until(lambda: api.service.log(state="succeeded"))
     status, shown = await api.call("GET", "/api/v1/events/e-1")
     assert (status, [one["outcome"] for one in shown["outcomes"]]) == (200, ["succeeded"])
 

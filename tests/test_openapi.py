@@ -30,14 +30,10 @@ CHECKS = (
 
 async def test_the_server_keeps_to_its_document(service: Service, receiver: Receiver, tmp_path: Path) -> None:
     """Valid and invalid requests alike: no answer that is not described, and never a 500."""
-    service.options["admin"] = {"listen": "127.0.0.1:0"}
-    await service.start()
-    assert service.daemon is not None
-    assert service.daemon.address is not None
+    address = await service.serve()
     service.webhook(receiver.url)
     service.insert()
     await service.until(lambda: service.log(state="succeeded"))
-    address = f"http://127.0.0.1:{service.daemon.address[1]}"
     async with aiohttp.ClientSession() as client, client.get(f"{address}/openapi.json") as answer:
         document = await answer.json()
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}

@@ -63,11 +63,7 @@ class Pages:
 @pytest.fixture
 async def pages(service: Service) -> AsyncIterator[Pages]:
     """A daemon that serves its pages on a free port."""
-    service.options["admin"] = {"listen": "127.0.0.1:0"}
-    await service.start()
-    assert service.daemon is not None
-    assert service.daemon.address is not None
-    address = f"http://127.0.0.1:{service.daemon.address[1]}"
+    address = await service.serve()
     async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
         yield Pages(service, client)
 

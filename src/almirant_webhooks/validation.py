@@ -11,6 +11,7 @@ from .settings import Settings
 
 MAX_DESCRIPTION = 500
 LONGEST_SWITCH = timedelta(days=30)
+LONGEST_LINK = timedelta(days=30)
 
 
 def policy(settings: Settings) -> egress.Policy:
@@ -51,6 +52,17 @@ def switch_after(text: str) -> timedelta:
         raise Refused(f"{error}.", "switch_after") from None
     if span > LONGEST_SWITCH:
         raise Refused(f"A switch is at most {clock.show_duration(LONGEST_SWITCH)} away.", "switch_after")
+    return span
+
+
+def link_lives(text: str) -> timedelta:
+    """Return how long a link opens the pages, from a second to 30 days, or raise `Refused`."""
+    try:
+        span = clock.duration(text)
+    except ValueError as error:
+        raise Refused(f"expires: {error}.", "expires") from None
+    if not timedelta(seconds=1) <= span <= LONGEST_LINK:
+        raise Refused("A link lives for a second at least and 30 days at most.", "expires")
     return span
 
 

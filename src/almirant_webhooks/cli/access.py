@@ -9,15 +9,13 @@ import time
 
 import click
 
-from .. import access, clock, keys
+from .. import access, clock, keys, validation
 from ..access import Principal, Role
 from ..db import producers
 from ..model import Refused, check_project_id
 from ..settings import Settings
 from .options import actor, as_json, check_rights, config, reading, writing
 from .output import print_json, print_table, say
-
-LONGEST_LINK = 30 * 24 * 3600  # seconds
 
 
 @click.command()
@@ -123,14 +121,12 @@ def portal_link(settings: Settings, project: str, expires: str, as_json: bool) -
     """
     check_project_id(project)
     try:
-        seconds = int(clock.duration(expires).total_seconds())
-    except ValueError as error:
-        raise click.UsageError(f"--expires: {error}.") from None
-    if not 1 <= seconds <= LONGEST_LINK:
-        raise click.UsageError("--expires: a link lives for a second at least and 30 days at most.")
+        span = validation.link_lives(expires)
+    except Refused as refused:
+        raise click.UsageError(f"--expires: {refused.message.removeprefix('expires: ')}") from None
     if settings.admin.listen is None:
         raise Refused("admin.listen is empty: nothing serves the pages that a link could open.")
-    expires_at = int(time.time()) + seconds
+    expires_at = int(time.time() + span.total_seconds())
     link = access.link(
         _keys(settings).signing_key, Principal(Role.PROJECT_ADMIN, project, expires_at), settings.pages_address()
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ... import access, clock
+from ... import access, clock, validation
 from ...access import Principal, Role
 from ...db import audit, log, search
 from ...event_types import CATALOGUE, sample_payload
@@ -18,8 +18,6 @@ from ..context import context, principal, scope
 from . import parsing
 from .parsing import Body
 from .routes import Route
-
-LONGEST_LINK = 30 * 24 * 3600  # seconds
 
 
 class Send(Body):
@@ -131,14 +129,9 @@ def _seq(given: dict[str, str]) -> int | None:
 async def portal_link(request: web.Request) -> web.Response:
     """So that an application's own page can link to a project's webhooks."""
     given = await parsing.body(request, Link)
-    try:
-        seconds = int(clock.duration(given.expires).total_seconds())
-    except ValueError as error:
-        raise Refused(f"expires: {error}.", "expires") from None
-    if not 1 <= seconds <= LONGEST_LINK:
-        raise Refused("A link lives for a second at least and 30 days at most.", "expires")
+    span = validation.link_lives(given.expires)
     here = context(request)
-    expires_at = int(time.time()) + seconds
+    expires_at = int(time.time() + span.total_seconds())
     who = Principal(Role.PROJECT_ADMIN, check_project_id(given.project_id), expires_at)
     link = access.link(here.keys.signing_key, who, here.settings.pages_address())
     written = clock.text(clock.from_unix(expires_at))
