@@ -301,6 +301,7 @@ async def test_an_older_restored_database_is_refused_and_adopting_brings_back_wh
     with pytest.raises(Misconfigured, match="restored from a backup"):
         await service.start()
     service.daemon = None
+    assert service.read(lambda conn: conn.execute("PRAGMA journal_mode").fetchone()[0]) == "wal"
     assert adopt_outbox(service.database, service.outbox, begin) == 2
     await service.start()
     await service.until(lambda: len(service.log(state="succeeded")) == 2)

@@ -11,7 +11,7 @@ from pathlib import Path
 from .. import clock
 from ..model import Misconfigured
 from . import outbox
-from .connection import APPLICATION_ID, SCHEMA_VERSION, connect, explain, transaction
+from .connection import APPLICATION_ID, SCHEMA_VERSION, connect, explain, patiently, transaction
 
 
 def migrate(database_path: Path, outbox_path: Path | None) -> list[str]:
@@ -59,7 +59,8 @@ def _migrate_database(conn: sqlite3.Connection, path: Path, *, new: bool) -> lis
         new = True
     if new:
         conn.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        conn.execute("PRAGMA journal_mode=WAL")
+    # A copy that other tools made (VACUUM INTO, say) comes without it, and readers would be in writers' way.
+    patiently(lambda: conn.execute("PRAGMA journal_mode=WAL"))
     done = []
     with transaction(conn):
         version = int(conn.execute("PRAGMA user_version").fetchone()[0])
