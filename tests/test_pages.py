@@ -103,7 +103,7 @@ async def test_another_projects_admin_is_refused_at_every_page(pages: Pages, rec
     assert asked > 15
     assert service.read(webhooks.get, webhook.id) == before
     assert len(receiver.requests) == 1
-    for path in ("/webhooks", "/deliveries", "/events", "/rejected", "/webhooks/new"):
+    for path in ("/webhooks", "/deliveries", "/events", "/rejected", "/webhooks/new", "/audit"):
         await pages.get(f"{path}?project=proj_1", "proj_2", 404)
 
 
@@ -147,16 +147,31 @@ async def test_what_others_wrote_comes_out_as_text(pages: Pages, receiver: Recei
         "/events",
         f"/events/{event}",
         "/rejected",
+        "/audit",
     ]
     words = quote(HOSTILE, safe="")
     query = "&".join(
         f"{name}={words}"
-        for name in ("state", "status", "event_type", "event_id", "cause", "text", "next", "done", "before")
+        for name in (
+            *(
+                "state",
+                "status",
+                "event_type",
+                "event_id",
+                "cause",
+                "text",
+                "next",
+                "done",
+                "before",
+                "action",
+                "webhook",
+            ),
+        )
     )
     for who in (project, None):
         for path in asked:
             _is_text(await pages.get(path, who), path)
-        for path in ("/deliveries", "/events", "/webhooks", "/rejected", "/sign-in"):
+        for path in ("/deliveries", "/events", "/webhooks", "/rejected", "/audit", "/sign-in"):
             _is_text(await pages.get(f"{path}?{query}", who), path)
         _is_text(await pages.get(f"/deliveries?since={words}", who, 422), "since")
         _is_text((await pages.post(f"{one}/secret", who))[2], "secret")

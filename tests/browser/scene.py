@@ -59,6 +59,7 @@ class Scene:
             "events": "/events",
             "event": f"/events/{self.event}",
             "rejected": "/rejected",
+            "audit": "/audit",
             "not-found": "/webhooks/wh_none",
         }
 

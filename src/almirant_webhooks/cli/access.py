@@ -11,7 +11,7 @@ import click
 
 from .. import access, clock, keys, validation
 from ..access import Principal, Role
-from ..db import producers
+from ..db import audit, producers
 from ..model import Refused, check_project_id
 from ..settings import Settings
 from .options import actor, as_json, check_rights, config, reading, writing
@@ -83,7 +83,9 @@ def _new_producer(settings: Settings, project: str | None) -> dict[str, str | No
 
 def _rotate(settings: Settings, *, yes: bool) -> None:
     _confirm("Make a new token? Every session and every link of before is over.", yes=yes)
-    keys.rotate(settings.database.path)
+    with writing(settings) as conn:
+        audit.note(conn, "token.rotated", actor=actor(), now=clock.now(), project_id="")
+        keys.rotate(settings.database.path)
     if settings.admin.token:
         say("Sessions and links are over; the token is the configured admin.token: change it there, and restart.")
 
@@ -130,7 +132,12 @@ def portal_link(settings: Settings, project: str, expires: str, as_json: bool) -
     link = access.link(
         _keys(settings).signing_key, Principal(Role.PROJECT_ADMIN, project, expires_at), settings.pages_address()
     )
+    until = clock.text(clock.from_unix(expires_at))
+    with writing(settings) as conn:
+        audit.note(
+            conn, "portal_link.created", actor=actor(), now=clock.now(), project_id=project, detail=f"until {until}"
+        )
     if as_json:
-        print_json({"project_id": project, "url": link, "expires_at": clock.text(clock.from_unix(expires_at))})
+        print_json({"project_id": project, "url": link, "expires_at": until})
     else:
         click.echo(link)

@@ -25,6 +25,7 @@ _COLUMNS = {
 @click.command()
 @click.option("--project", "project_id", help="Of this project alone.")
 @click.option("--webhook", "webhook_id", help="Of this webhook alone, a deleted one too.")
+@click.option("--action", help="This action alone: secret.revealed, webhook.deleted, …")
 @click.option("--since", type=Time(), help="At this time or later (2h: two hours ago).")
 @click.option("--until", type=Time(), help="Before this time.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
@@ -34,6 +35,7 @@ def audit(
     settings: Settings,
     project_id: str | None,
     webhook_id: str | None,
+    action: str | None,
     since: datetime | None,
     until: datetime | None,
     limit: int,
@@ -41,7 +43,15 @@ def audit(
 ) -> None:
     """List who created, changed, disabled, deleted or resent what, and who revealed a secret; newest first."""
     with reading(settings) as conn:
-        rows = entries(conn, project_id=project_id, webhook_id=webhook_id, since=since, until=until, limit=limit)
+        rows = entries(
+            conn,
+            project_id=project_id,
+            webhook_id=webhook_id,
+            action=action,
+            since=since,
+            until=until,
+            limit=limit,
+        )
     if as_json:
         print_json(rows)
     else:

@@ -8,6 +8,27 @@ from typing import Any
 
 from .. import clock
 
+# Each with the thing that was acted on; a project is left empty where all are meant.
+ACTIONS = (
+    "webhook.created",
+    "webhook.updated",
+    "webhook.enabled",
+    "webhook.disabled",
+    "webhook.deleted",
+    "webhook.tested",
+    "secret.revealed",
+    "secret.rotated",
+    "secret.switched",
+    "secret.rotation_cancelled",
+    "delivery.resent",
+    "resend.started",
+    "resend.cancelled",
+    "producer_token.created",
+    "producer_token.revoked",
+    "token.rotated",
+    "portal_link.created",
+)
+
 
 def note(
     conn: sqlite3.Connection,
@@ -20,7 +41,7 @@ def note(
     delivery_id: str | None = None,
     detail: str = "",
 ) -> None:
-    """Write down an action; `detail` never holds a secret, a payload or a URL."""
+    """Write down an action of `ACTIONS`; `detail` never holds a secret, a payload or a URL."""
     conn.execute(
         "INSERT INTO audit (at, actor, action, project_id, webhook_id, delivery_id, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (clock.text(now), actor, action, project_id, webhook_id, delivery_id, detail),
@@ -32,6 +53,7 @@ def entries(
     *,
     project_id: str | None = None,
     webhook_id: str | None = None,
+    action: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
     before: int | None = None,
@@ -41,6 +63,7 @@ def entries(
     given: dict[str, object] = {
         "project_id = ?": project_id,
         "webhook_id = ?": webhook_id,
+        "action = ?": action,
         "at >= ?": since and clock.text(since),
         "at < ?": until and clock.text(until),
         "seq < ?": before,

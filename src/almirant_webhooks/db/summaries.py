@@ -84,8 +84,10 @@ def projects_of(conn: sqlite3.Connection, delivery_ids: Sequence[str]) -> dict[s
 
 
 def names(conn: sqlite3.Connection, ids: Sequence[str]) -> dict[str, str]:
-    """Return the description of each webhook, which may be empty."""
+    """Return the description of each webhook that is there, which may be empty."""
     rows = conn.execute(
-        "SELECT w.id, w.description FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.value", (json.dumps(ids),)
+        "SELECT w.id, w.description FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.value "
+        "WHERE w.deleted_at IS NULL",
+        (json.dumps(ids),),
     )
     return {row[0]: row[1] for row in rows}

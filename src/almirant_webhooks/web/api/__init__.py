@@ -20,5 +20,5 @@ def add(app: web.Application) -> None:
         return web.json_response(document)
 
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, allow(*route.roles)(route.handler))
+        app.router.add_route(route.method, route.path, allow(*route.roles, writes=route.writes)(route.handler))
     app.router.add_get("/openapi.json", described)

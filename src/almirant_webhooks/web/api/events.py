@@ -105,12 +105,13 @@ async def types(request: web.Request) -> web.Response:
 
 async def trail(request: web.Request) -> web.Response:
     """Who did what, newest first; the cursor is an entry's `seq`."""
-    given = parsing.query(request, "project", "webhook", "since", "until", "limit", "cursor")
+    given = parsing.query(request, *_TRAIL)
     most = parsing.limit(given)
     found = await context(request).read(
         audit.entries,
         project_id=scope(request, given.get("project")),
         webhook_id=given.get("webhook"),
+        action=given.get("action"),
         since=parsing.time(given, "since"),
         until=parsing.time(given, "until"),
         before=_seq(given),
@@ -135,6 +136,14 @@ async def portal_link(request: web.Request) -> web.Response:
     who = Principal(Role.PROJECT_ADMIN, check_project_id(given.project_id), expires_at)
     link = access.link(here.keys.signing_key, who, here.settings.pages_address())
     written = clock.text(clock.from_unix(expires_at))
+    await here.write(
+        audit.note,
+        "portal_link.created",
+        actor=principal(request).actor,
+        now=clock.now(),
+        project_id=given.project_id,
+        detail=f"until {written}",
+    )
     return parsing.answer({"project_id": given.project_id, "url": link, "expires_at": written}, 201)
 
 
@@ -144,6 +153,7 @@ async def whoami(request: web.Request) -> web.Response:
     return parsing.answer({"role": who.role.value, "project_id": who.project_id})
 
 
+_TRAIL = ("project", "webhook", "action", "since", "until", "limit", "cursor")
 _EVERYBODY = (Role.OPERATOR, Role.PROJECT_ADMIN, Role.PRODUCER)
 ROUTES = (
     Route("POST", "/api/v1/events", send, "Send an event, as an INSERT into the outbox does", {202: "Event id"},
@@ -152,7 +162,7 @@ ROUTES = (
           parameters=("project", "type", "unmatched", "since", "until", "limit", "cursor")),
     Route("GET", "/api/v1/events/{id}", show, "Show an event and what became of it", {200: "Object"}, parameters=("project",)),
     Route("GET", "/api/v1/audit", trail, "List who did what, newest first", {200: "Page"},
-          parameters=("project", "webhook", "since", "until", "limit", "cursor")),
+          parameters=_TRAIL),
     Route("GET", "/api/v1/event-types", types, "List the event types", {200: "Page"}, roles=_EVERYBODY),
     Route("POST", "/api/v1/portal-links", portal_link, "Make a link to the pages of one project", {201: "Object"},
           roles=(Role.OPERATOR,), body=Link),

@@ -14,7 +14,10 @@ ADMINS = (Role.OPERATOR, Role.PROJECT_ADMIN)
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one path; `answers` maps each status of success to the schema of its body (None: no body)."""
+    """One method of one path; `answers` maps each status of success to the schema of its body (None: no body).
+
+    `writes` is for a GET that leaves something behind.
+    """
 
     method: str
     path: str
@@ -24,3 +27,4 @@ class Route:
     roles: tuple[Role, ...] = ADMINS
     body: type[BaseModel] | None = None
     parameters: tuple[str, ...] = ()
+    writes: bool = False

@@ -211,5 +211,5 @@ ROUTES = (
     Route("POST", f"{_ONE}/test", test, "Send a sample event", {202: "Asked"}, body=Test),
     Route("POST", f"{_ONE}/rotate-secret", rotate_secret, "Begin, bring forward or cancel a change of secret",
           {200: "Object", 202: "Object"}, body=Rotate),
-    Route("GET", f"{_ONE}/secret", secret, "Reveal the secret", {200: "Object"}),
+    Route("GET", f"{_ONE}/secret", secret, "Reveal the secret, which is written down", {200: "Object"}, writes=True),
 )  # fmt: skip

@@ -1,0 +1,60 @@
+"""The audit trail: who did what, to which webhook or delivery, and when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from ... import clock
+from ...db import audit, summaries
+from ...model import Refused
+from ..context import context, scope
+from . import filters
+from .page import people, show
+
+PAGE = 50
+_NAMES = ("action", "webhook", "since", "until", "project")
+
+
+@people
+async def list_(request: web.Request) -> web.Response:
+    """Show the entries, newest first: a project's own, or all to the operator."""
+    here, now = context(request), clock.now()
+    typed = filters.typed(request.query, _NAMES)
+    cursor = request.query.get("before", "")
+    project = scope(request, typed.values["project"] or None)
+    rows: list[dict[str, Any]] = []
+    problem = ""
+    try:
+        rows = await here.read(
+            audit.entries,
+            project_id=project,
+            webhook_id=typed.values["webhook"] or None,
+            action=typed.values["action"] or None,
+            since=filters.moment(typed.values["since"], now),
+            until=filters.moment(typed.values["until"], now),
+            before=int(cursor) if cursor.isascii() and cursor.isdigit() and len(cursor) < 19 else None,
+            limit=PAGE + 1,
+        )
+    except Refused as refused:
+        problem = refused.message
+    shown = rows[:PAGE]
+    return show(
+        request,
+        "audit.html",
+        section="/audit",
+        status=422 if problem else 200,
+        filters=typed,
+        problem=problem,
+        rows=shown,
+        names=await here.read(summaries.names, list({row["webhook_id"] for row in shown if row["webhook_id"]})),
+        actions=audit.ACTIONS,
+        older=typed.url("/audit", before=str(shown[-1]["seq"])) if len(rows) > PAGE else None,
+        newest=typed.url("/audit") if cursor else None,
+    )
+
+
+def add(app: web.Application) -> None:
+    """Add the route."""
+    app.add_routes([web.get("/audit", list_)])
