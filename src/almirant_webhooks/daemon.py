@@ -19,7 +19,7 @@ from aiohttp import web
 
 from . import clock, keys, logs, systemd
 from .db import lock, outbox
-from .db.connection import become_checkpointer, open_database, open_reader
+from .db.connection import open_for_service, open_reader
 from .db.migrate import migrate
 from .db.worker import Worker
 from .dispatcher import Dispatcher
@@ -80,8 +80,7 @@ class Daemon:
         for line in migrate(database_path, None) if outbox_path is None else ():
             log.info("migrated", what=line)
         self._closing.enter_context(lock.hold(database_path))
-        database = await self._open(Worker(lambda: open_database(database_path), self.metrics.transaction))
-        await database.run(become_checkpointer)
+        database = await self._open(Worker(lambda: open_for_service(database_path), self.metrics.transaction))
         outbox_worker = await self._open(
             Worker(lambda: outbox.open_outbox(database_path, outbox_path), self.metrics.transaction)
         )

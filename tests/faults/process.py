@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,20 @@ COMMAND = str(Path(sys.executable).parent / "almirant-webhooks")
 class DaemonProcess:
     """`almirant-webhooks serve` on a service's files; its log goes to a file."""
 
-    def __init__(self, service: Service, *, command: tuple[str, ...] = (COMMAND,), **environment: str) -> None:
-        self.log = service.database.with_name("daemon.log")
-        self._command = command
-        self._environment = {**os.environ, **environment}
-        self._config = service.database.with_name("config.toml")
+    def __init__(
+        self,
+        service: Service,
+        *,
+        command: tuple[str, ...] = (COMMAND,),
+        words: tuple[str, ...] = ("serve",),
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        folder = folder or service.database.parent
+        self.log = folder / "daemon.log"
+        self._command = (*command, *words)
+        self._environment = {**os.environ, **(environment or {})}
+        self._config = folder / "config.toml"
         self._config.write_text(_toml(service))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -40,7 +50,7 @@ class DaemonProcess:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._command, "serve", "--config", str(self._config)], stderr=log, env=self._environment
+                [*self._command, "--config", str(self._config)], stderr=log, env=self._environment
             )
 
     def died(self) -> int | None:
@@ -52,6 +62,12 @@ class DaemonProcess:
         """Wait until it ends by itself; return its exit code."""
         assert self._process is not None
         return self._process.wait(timeout=30)
+
+    def until_it_said(self, words: str) -> None:
+        """Wait until its log has these words; a daemon that ends without them is an error."""
+        while words not in self.log.read_text():
+            assert self.died() is None, self.log.read_text()[-4000:]
+            time.sleep(0.01)
 
     def kill(self) -> None:
         """Kill it as the kernel does; a daemon that was gone already is an error."""

@@ -148,6 +148,28 @@ async def test_a_second_daemon_ends_at_once_by_whichever_link_it_came(service: S
     assert service.daemon.not_ready() is None
 
 
+@pytest.mark.parametrize("where", ["database", "outbox"])
+async def test_a_file_with_a_second_name_is_not_served(service: Service, tmp_path: Path, where: str) -> None:
+    """By each name SQLite writes a WAL of its own: a second daemon would get past the lock, and damage the file."""
+    service.outbox = tmp_path / "outbox.db"
+    await service.start()
+    other = tmp_path / "other.db"
+    os.link(service.database if where == "database" else service.outbox, other)
+    second = Service(other, service.outbox)
+    if where == "outbox":
+        second = Service(tmp_path / "second.db")
+        second.migrate()
+        second.outbox = other
+    said = stopped(second)
+    assert f"{other} has another name (a hard link)" in said
+    assert f"find {tmp_path} -xdev -samefile {other}" in said
+    assert service.daemon is not None
+    assert service.daemon.not_ready() is None
+    other.unlink()
+    await service.stop()
+    await service.start()
+
+
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_stop_ends_in_time_whatever_receivers_do(tmp_path: Path, receiver: Receiver, times: int) -> None:
     """With receivers that hang and a full queue: out within the time limit and two seconds, at a second signal at once."""

@@ -100,7 +100,7 @@ async def _run_until_power_is_lost(
         service.webhook(f"{receiver.url}/{number}")
     ids = service.insert(*({"n": number} for number in range(300)))
     receiver.wait = lambda: random.uniform(0.0, 0.05)
-    daemon = DaemonProcess(service, command=command, **machine.environment)
+    daemon = DaemonProcess(service, command=command, environment=machine.environment)
     daemon.start()
     try:
         wanted = receiver.count + random.randrange(100, 900)
@@ -195,12 +195,14 @@ async def test_failing_calls_lose_nothing(
         ids = service.insert(*({"n": n} for n in range(20)))
         daemon = DaemonProcess(
             service,
-            LD_PRELOAD=shim,
-            SHIM_FILES=str(folder),
-            SHIM_CALL=call,
-            SHIM_ERRNO=str(number),
-            SHIM_AT=str(at),
-            SHIM_TIMES=str(random.choice([1, 1, 3])),
+            environment={
+                "LD_PRELOAD": shim,
+                "SHIM_FILES": str(folder),
+                "SHIM_CALL": call,
+                "SHIM_ERRNO": str(number),
+                "SHIM_AT": str(at),
+                "SHIM_TIMES": str(random.choice([1, 1, 3])),
+            },
         )
         broken: list[str] = []
         daemon.start()

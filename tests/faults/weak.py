@@ -6,15 +6,15 @@ import sqlite3
 from pathlib import Path
 
 from almirant_webhooks import cli, daemon
-from almirant_webhooks.db.connection import open_database
+from almirant_webhooks.db.connection import open_for_service
 
 
 def open_weakly(path: Path) -> sqlite3.Connection:
-    conn = open_database(path)
+    conn = open_for_service(path)
     conn.execute("PRAGMA synchronous=NORMAL")
     return conn
 
 
 if __name__ == "__main__":
-    daemon.open_database = open_weakly  # type: ignore[attr-defined]
+    daemon.open_for_service = open_weakly  # type: ignore[attr-defined]
     cli.main()

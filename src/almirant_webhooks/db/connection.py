@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -50,7 +51,7 @@ def explain(error: sqlite3.Error, path: object) -> Refused | Misconfigured:
         )
     if code in _NO_ACCESS:
         return Misconfigured(
-            f"{path} cannot be opened for writing ({error}). Check the rights of the file and its directory."
+            f"{path} cannot be opened for writing ({error}). Check the rights of the file, of its -wal and -shm, and of its directory."
         )
     if code == sqlite3.SQLITE_FULL:
         return Refused(f"There is no room left on the disk of {path}. Nothing was changed; make room and try again.")
@@ -102,6 +103,10 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open an SQLite file that exists, without creating it; every kind of file name is taken as it stands."""
     if path.is_dir():
         raise Misconfigured(f"{path} is a directory; name a file in it.")
+    _check_has_one_name(path)
+    if not read_only and path.exists() and not os.access(path, os.W_OK):
+        # SQLite would open it all the same, and make a -shm with the file's own rights, which nobody could write later.
+        raise Misconfigured(f"{path} cannot be written by this user. Check the rights of the file and its directory.")
     uri = path.absolute().as_uri() + ("?mode=ro" if read_only else "?mode=rw")
     try:
         conn = sqlite3.connect(
@@ -127,6 +132,34 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return conn
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether there is a file; raises `Misconfigured` when this user may not even look."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise Misconfigured(
+            f"{path} cannot be reached ({error.strerror}). Check the rights of its directory."
+        ) from None
+
+
+def _check_has_one_name(path: Path) -> None:
+    """Raise `Misconfigured` for a file with a hard link: by each name SQLite would write a WAL of its own, and damage it.
+
+    (https://www.sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use) A second daemon could
+    get past the lock by such a name too.
+    """
+    try:
+        names = path.stat().st_nlink
+    except OSError:  # opening it says so
+        return
+    if names > 1:
+        raise Misconfigured(
+            f"{path} has another name (a hard link), and changes made by one are not seen by the other and damage the "
+            f"file. Find it with `find {path.absolute().parent} -xdev -samefile {path.absolute()}` and remove it; "
+            "to keep a copy, use `almirant-webhooks backup`."
+        )
+
+
 def check_is_ours(conn: sqlite3.Connection, path: Path) -> None:
     """Raise `Misconfigured` unless the file is a database of ours in the version that this release reads."""
     if _pragma(conn, "application_id") != APPLICATION_ID:
@@ -149,13 +182,26 @@ def open_database(path: Path) -> sqlite3.Connection:
     return _open(path, read_only=False)
 
 
+def open_for_service(path: Path) -> sqlite3.Connection:
+    """Open the daemon's database as its one checkpointer; raises also when nothing can be written to it at the moment."""
+    conn = open_database(path)
+    try:
+        become_checkpointer(conn)
+        with transaction(conn):  # a read-only file lets a transaction begin, and end
+            prove_writable(conn)
+    except sqlite3.Error as error:
+        conn.close()
+        raise explain(error, path) from None
+    return conn
+
+
 def open_reader(path: Path) -> sqlite3.Connection:
     """Open the daemon's database for reading alone."""
     return _open(path, read_only=True)
 
 
 def _open(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    if not path.exists():
+    if not is_there(path):
         raise Misconfigured(f"There is no database at {path}. Make one with `almirant-webhooks migrate`.")
     conn = connect(path, read_only=read_only)
     try:

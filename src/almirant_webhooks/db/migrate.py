@@ -11,7 +11,7 @@ from pathlib import Path
 from .. import clock
 from ..model import Misconfigured
 from . import outbox
-from .connection import APPLICATION_ID, SCHEMA_VERSION, connect, explain, patiently, transaction
+from .connection import APPLICATION_ID, SCHEMA_VERSION, connect, explain, is_there, patiently, transaction
 
 
 def migrate(database_path: Path, outbox_path: Path | None) -> list[str]:
@@ -28,15 +28,19 @@ def migrate(database_path: Path, outbox_path: Path | None) -> list[str]:
             done += _migrate_database(conn, database_path, new=made)
         finally:
             conn.close()
-        done += _migrate_outbox(outbox_path or database_path, own_file=outbox_path is not None)
     except sqlite3.Error as error:
         raise explain(error, database_path) from None
+    path = outbox_path or database_path
+    try:
+        done += _migrate_outbox(path, own_file=outbox_path is not None)
+    except sqlite3.Error as error:
+        raise explain(error, path) from None
     return done
 
 
 def _make_file(path: Path, mode: int) -> bool:
     """Make an empty file with these rights before SQLite opens it, since its -wal takes them over."""
-    if path.exists():
+    if is_there(path):
         return False
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
@@ -99,13 +103,16 @@ def _migrate_outbox(path: Path, *, own_file: bool) -> list[str]:
 def adopt_outbox(database_path: Path, outbox_path: Path | None, since: datetime | None) -> int:
     """Bind an outbox to this database, whatever it was bound to; return how many taken rows will be looked at again.
 
-    With `since`, rows that were taken at that time or later are unmarked: those that the database has already are
-    known by their event ids and not sent twice.
+    The database gets a new id, so that every other copy of it is another database from now on. With `since`, rows that
+    were taken at that time or later are unmarked: those that the database has already are known by their event ids and
+    not sent twice.
     """
     from .connection import open_database
 
     database = open_database(database_path)
     try:
+        with transaction(database):
+            outbox.renew_identity(database)
         database_id, batch = outbox.identity(database)
     finally:
         database.close()

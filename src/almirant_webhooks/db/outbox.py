@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..model import MAX_PAYLOAD_BYTES, Conflict, Misconfigured, Refused
 from .bulk import read_rows, write_rows
-from .connection import connect, explain, is_busy, patiently, transaction
+from .connection import connect, explain, is_busy, is_there, patiently, transaction
 
 SCHEMA_VERSION = 1
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -77,7 +77,7 @@ class Mark(NamedTuple):
 def open_outbox(database_path: Path, outbox_path: Path | None) -> sqlite3.Connection:
     """Open the outbox for inserting and marking; raises `Misconfigured` when it is missing or of another version."""
     path = outbox_path or database_path
-    if not path.exists():
+    if not is_there(path):
         raise Misconfigured(f"There is no outbox at {path}. Make it with `almirant-webhooks migrate`.")
     conn = connect(path)
     try:
@@ -121,13 +121,22 @@ def identity(database: sqlite3.Connection) -> tuple[str, int]:
     return str(row[0]), int(row[1])
 
 
+def renew_identity(database: sqlite3.Connection) -> None:
+    """Give the database a new id: copies of it have the old one, and count batches that this one never took."""
+    database.execute("UPDATE database_meta SET database_id = 'db_' || lower(hex(randomblob(16)))")
+
+
 def bind(conn: sqlite3.Connection, database_id: str, batch: int) -> None:
     """Bind a new outbox to this database, or raise `Misconfigured` when another, or a later state of it, took from it."""
-    with transaction(conn):
-        bound, taken = conn.execute("SELECT database_id, batch FROM outbox_meta").fetchone()
-        if bound is None:
-            conn.execute("UPDATE outbox_meta SET database_id = ?, batch = ?", (database_id, batch))
-            return
+    try:
+        with transaction(conn):
+            bound, taken = conn.execute("SELECT database_id, batch FROM outbox_meta").fetchone()
+            if bound is None:
+                bound, taken = database_id, batch
+            # Also when it changes nothing: a file that is read-only must not be found out by the first event.
+            conn.execute("UPDATE outbox_meta SET database_id = ?, batch = ?", (bound, taken))
+    except sqlite3.Error as error:
+        raise explain(error, conn.execute("PRAGMA database_list").fetchone()[2]) from None
     way_out = (
         "Name the right database.path, or take this outbox over with `almirant-webhooks migrate --adopt-outbox`; "
         "with `--since TIME` the events taken since that time are looked at again."
