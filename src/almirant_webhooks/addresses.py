@@ -1,7 +1,8 @@
 """Which addresses are public, by an explicit table from IANA's special-purpose registries.
 
-Sources: https://www.iana.org/assignments/iana-ipv4-special-registry and …/iana-ipv6-special-registry; RFC 5156, 6052,
-3056. `ipaddress`'s own flags differ between Python versions and are not used.
+Sources: https://www.iana.org/assignments/iana-ipv4-special-registry and …/iana-ipv6-special-registry (the tests hold
+this table against both, as of 2026-07-18); RFC 5156, 6052, 3056. `ipaddress`'s own flags differ between Python versions
+and are not used.
 """
 
 from __future__ import annotations
