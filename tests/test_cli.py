@@ -237,3 +237,15 @@ def test_a_table_in_a_pipe_is_never_cut(capsys: pytest.CaptureFixture[str]) -> N
     """Only a terminal has a width."""
     print_table({"url": "URL"}, [{"url": "x" * 500}])
     assert "x" * 500 in capsys.readouterr().out
+
+
+def test_a_project_has_at_most_as_many_webhooks_as_its_limit(shell: Shell) -> None:
+    """The sentence names the key; other projects go on."""
+    shell.config.write_text(shell.config.read_text() + "[limits]\nwebhooks_per_project = 2\n")
+    create = ("webhook", "create", "--event", "*", "--url", "https://example.com/in", "--project")
+    for _ in range(2):
+        shell.ours(*create, "proj_1")
+    said = shell.ours(*create, "proj_1", code=1)
+    assert "Project proj_1 has 2 webhooks, and limits.webhooks_per_project allows 2." in said
+    shell.ours(*create, "proj_2")
+    assert len(json.loads(shell.ours("webhook", "list", "--project", "proj_1", "--json"))) == 2

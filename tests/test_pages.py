@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -263,3 +264,25 @@ async def test_the_operator_sees_every_project_and_filters_by_one(pages: Pages) 
     assert "proj-1.example" in every
     assert "proj-2.example" in every
     assert "proj-2.example" not in (await pages.get("/webhooks?project=proj_1", None)).replace("<option", "")
+
+
+async def test_the_form_says_when_a_project_has_all_the_webhooks_that_it_may_have(pages: Pages) -> None:
+    """Nothing is made, what was typed is kept, and another project goes on; so it is by the API."""
+
+    def fill(conn: sqlite3.Connection) -> None:
+        for number in range(100):
+            webhooks.create(conn, project_id="proj_1", url=f"https://example.com/{number}", events=["*"], secret=SECRET,
+                            description="", limit=100, now=clock.now())  # fmt: skip
+
+    pages.service.write(fill)
+    form = {"url": "https://example.com/one-more", "events": "*", "secret_kind": "generated"}
+    status, _, text = await pages.post("/webhooks", **form)
+    assert status == 422
+    assert "Project proj_1 has 100 webhooks, and limits.webhooks_per_project allows 100." in text
+    assert "https://example.com/one-more" in text
+    body = {"url": "https://example.com/one-more", "events": ["*"]}
+    async with pages.client.post("/api/v1/webhooks", json=body, headers=pages.cookie("proj_1")) as answer:
+        assert answer.status == 422
+        assert "limits.webhooks_per_project" in (await answer.json())["detail"]
+    assert len(pages.service.read(webhooks.find, project_id="proj_1")) == 100
+    assert (await pages.post("/webhooks", "proj_2", **form))[0] == 303

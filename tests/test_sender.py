@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -177,32 +175,6 @@ def test_retry_after_is_seconds_or_a_date(written: str | None, seconds: float | 
     assert retry_after(written, now) == seconds
     assert retry_after("Mon, 23 Nov 2026 09:01:00 GMT", now) == 60.0
     assert retry_after("Mon, 23 Nov 2026 08:59:00 GMT", now) == 0.0
-
-
-async def test_an_expired_a_self_signed_and_an_old_tls_are_refused_with_their_reason(tmp_path: Path) -> None:
-    """No request reaches such a receiver."""
-    ca = trustme.CA()
-    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    ago = datetime.now(UTC) - timedelta(days=1)
-
-    async def attempt(certificate: trustme.LeafCert, *, old: bool = False) -> str:
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        if old:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
-                tls.minimum_version, tls.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1
-            tls.set_ciphers("ALL:@SECLEVEL=0")
-        certificate.configure_cert(tls)
-        served = answering(OK + b"Content-Length: 0\r\n\r\n")
-        async with server(served, tls) as port, sender(ca_file=str(tmp_path / "ca.pem")) as sending:
-            result = await sending.send(claim(f"https://localhost:{port}/"))
-        assert result.outcome is Outcome.CONNECTION_ERROR
-        return result.cause or ""
-
-    assert "expired" in await attempt(ca.issue_cert("localhost", not_after=ago))
-    assert "certificate" in await attempt(trustme.CA().issue_cert("localhost"))
-    assert "Hostname mismatch" in await attempt(ca.issue_cert("example.com"))
-    assert "secure" in await attempt(ca.issue_cert("localhost"), old=True)
 
 
 async def test_an_answer_of_bytes_that_are_no_text_is_kept_as_it_came() -> None:

@@ -27,6 +27,25 @@ _ERRNO_WORDS = {
     errno.ENETDOWN: NO_ROUTE,
     errno.ETIMEDOUT: "connecting took too long",
 }
+_OLD_TLS = "the receiver does not speak TLS 1.2 or newer"
+_TLS_WORDS = {  # by OpenSSL's reason
+    "TLSV1_ALERT_PROTOCOL_VERSION": _OLD_TLS,
+    "UNSUPPORTED_PROTOCOL": _OLD_TLS,
+    "WRONG_VERSION_NUMBER": "the receiver answered with something else than TLS",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the receiver asks for a client certificate",
+}
+_UNKNOWN_ISSUER = "its issuer is not known, or the receiver does not send the whole chain"
+_CERTIFICATE_WORDS = {  # by OpenSSL's verify code
+    2: _UNKNOWN_ISSUER,
+    9: "it is not valid yet",
+    10: "it has expired",
+    18: "it is self-signed",
+    19: _UNKNOWN_ISSUER,
+    20: _UNKNOWN_ISSUER,
+    21: _UNKNOWN_ISSUER,
+    62: "it is for another host name",
+    64: "it is for another address",
+}
 
 
 def explain(error: Exception, *, reused: bool) -> tuple[Outcome, str]:
@@ -39,10 +58,8 @@ def explain(error: Exception, *, reused: bool) -> tuple[Outcome, str]:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         unanswered = getattr(inner, "errno", None) == socket.EAI_AGAIN
         return Outcome.CONNECTION_ERROR, NO_NAME_SERVER if unanswered else NAME_NOT_FOUND
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return Outcome.CONNECTION_ERROR, f"TLS: {_certificate_words(error.certificate_error)}"
-    if isinstance(error, (aiohttp.ClientConnectorSSLError, ssl.SSLError)):
-        return Outcome.CONNECTION_ERROR, "TLS: no secure connection could be agreed on"
+    if not reused and (words := _tls_words(error)):
+        return Outcome.CONNECTION_ERROR, f"TLS: {words}"
     if isinstance(error, aiohttp.ClientConnectorError) and error.errno is None:
         return Outcome.CONNECTION_ERROR, "TLS: the connection closed before it was secure"
     if isinstance(error, aiohttp.ClientConnectorError):
@@ -65,6 +82,12 @@ def _errno_words(number: int | None) -> str:
     return _ERRNO_WORDS.get(number or 0) or (os.strerror(number).lower() if number else "no connection")
 
 
-def _certificate_words(error: Exception) -> str:
-    words = str(getattr(error, "verify_message", "") or "").rstrip(".")
-    return f"the certificate was not accepted ({words})" if words else "the certificate was not accepted"
+def _tls_words(error: Exception) -> str | None:
+    """Word an error of TLS, which comes alone, wrapped, or as the cause of another; None when it is none."""
+    for found in (getattr(error, "os_error", None), error.__cause__, error):
+        if isinstance(found, ssl.SSLCertVerificationError):
+            why = _CERTIFICATE_WORDS.get(found.verify_code) or found.verify_message.rstrip(".") or "verifying it failed"
+            return f"the certificate was not accepted: {why}"
+        if isinstance(found, ssl.SSLError):
+            return _TLS_WORDS.get(found.reason or "", "no secure connection could be agreed on")
+    return None
