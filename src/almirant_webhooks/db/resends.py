@@ -1,6 +1,6 @@
 """Many resends at once: a piece of work that walks through each webhook's deliveries once, however often it is interrupted.
 
-The filters are those of `log.deliveries`. Tests, and deliveries that wait for their first attempt, are left out.
+The filters are those of `log.conditions`. Tests, and deliveries that wait for their first attempt, are left out.
 """
 
 from __future__ import annotations
@@ -16,22 +16,41 @@ from .. import clock
 from ..model import NotFound, Refused
 from . import audit, log
 from .deliveries import first_due
-from .search import small_index
+from .search import UNWELL, small_index
 from .webhooks import changed
 
 WAITING = 200  # deliveries of one webhook that wait at the same time: what a cancel takes back
 LOOKED_AT = 1000  # deliveries in one step
+COUNTED = 1_000_000  # deliveries that a count looks at
 
-_MATCHING = """
-FROM delivery_log JOIN deliveries d ON d.id = delivery_log.delivery_id
-WHERE d.test = 0 AND d.attempts + (d.state <> 'pending') > 0
+_MATCHES = "d.test = 0 AND d.attempts + (d.state <> 'pending') > 0"
+_COUNT = """
+SELECT webhook_id, count(*), total(matches) FROM (
+    SELECT d.webhook_id, {matches} AS matches FROM {place} AND d.id >= ? AND d.id < ? LIMIT ?)
+GROUP BY webhook_id
 """
+_OF_ALL = "deliveries d WHERE 1"
+_OF_WEBHOOKS = "json_each(?) v CROSS JOIN deliveries d ON d.webhook_id = v.value WHERE 1"
+_OF_EVENT = "events x CROSS JOIN deliveries d ON d.event_seq = x.seq WHERE x.id = ?"
+_WEBHOOKS = """
+SELECT id FROM webhooks WHERE enabled = 1 AND deleted_at IS NULL AND (?1 IS NULL OR id = ?1) AND (?2 IS NULL OR project_id = ?2)
+"""
+_ELSEWHERE = {
+    "event_id": "d.event_id = ?",
+    "event_type": "EXISTS (SELECT 1 FROM events e WHERE e.seq = d.event_seq AND e.event_type = ?)",
+    "cause": "EXISTS (SELECT 1 FROM attempts a WHERE a.delivery_id = d.id AND instr(lower(a.cause), lower(?)) > 0)",
+}
 _TOTALS = """
-SELECT x.*, coalesce(sum(p.matched), 0) AS matched, coalesce(sum(p.requested), 0) AS requested,
+SELECT x.*, (SELECT coalesce(sum(p.matched), 0) FROM resend_webhooks p WHERE p.resend_id = x.id) AS matched,
+       (SELECT coalesce(sum(p.requested), 0) FROM resend_webhooks p WHERE p.resend_id = x.id) AS requested,
        (SELECT count(*) FROM deliveries d WHERE d.resend_id = x.id AND d.resend_requested_at IS NOT NULL) AS waiting,
        (SELECT count(*) FROM deliveries d WHERE d.resend_id = x.id AND d.state = 'succeeded'
         AND d.resend_requested_at IS NULL) AS succeeded
-FROM resends x LEFT JOIN resend_webhooks p ON p.resend_id = x.id
+"""
+_PAGE = """
+FROM (SELECT * FROM resends r WHERE (?1 IS NULL OR r.project_id = ?1) AND (?2 IS NULL OR
+      (r.created_at, r.id) < (SELECT c.created_at, c.id FROM resends c WHERE c.id = ?2))
+      ORDER BY r.created_at DESC, r.id DESC LIMIT ?3) x
 """
 _PARTS = """
 SELECT p.resend_id, p.webhook_id, p.reached, x.filters, x.created_at
@@ -50,14 +69,50 @@ RETURNING id
 
 
 def count(conn: sqlite3.Connection, filters: Mapping[str, Any]) -> dict[str, int]:
-    """Return how many deliveries would be resent, by webhook; those of disabled webhooks are left out."""
-    conditions, values = log.conditions(**filters)
-    rows = conn.execute(
-        f"SELECT d.webhook_id, count(*) {_MATCHING} {small_index(filters)} AND d.webhook_id IN (SELECT id FROM webhooks WHERE enabled = 1) "
-        f"{''.join(f' AND {one}' for one in conditions)} GROUP BY d.webhook_id",
-        values,
-    )
-    return {row[0]: row[1] for row in rows}
+    """Return how many deliveries would be resent, by webhook; those of disabled webhooks are left out.
+
+    Raises `Refused` where more would have to be looked at than people wait for.
+    """
+    wanted = conn.execute(_WEBHOOKS, (filters.get("webhook_id"), filters.get("project_id"))).fetchall()
+    webhooks = {row[0] for row in wanted}
+    if filters.get("state") == "held":
+        return {}
+    # What is pending and has been tried has a last status that is no success.
+    small = UNWELL if filters.get("state") == "pending" else small_index(filters)
+    if filters.get("event_id"):
+        place, values = f"{_OF_EVENT} {small}", [filters["event_id"]]
+    elif small or filters.get("webhook_id") or filters.get("project_id"):
+        place, values = f"{_OF_WEBHOOKS} {small}", [json.dumps(sorted(webhooks))]
+    else:
+        place, values = _OF_ALL, []
+    matches, more = _matching(filters)
+    since, until = filters.get("since"), filters.get("until")
+    span = log.id_at(since) if since else "", log.id_at(until) if until else "dlv_~"
+    asked = _COUNT.format(matches=matches, place=place)
+    rows = conn.execute(asked, (*more, *values, *span, COUNTED + 1)).fetchall()
+    if sum(row[1] for row in rows) > COUNTED:
+        raise Refused(
+            f"More than {COUNTED:,} deliveries would have to be looked at; narrow it by time, webhook, state or status."
+        )
+    return {row[0]: int(row[2]) for row in rows if row[2] and row[0] in webhooks}
+
+
+def _matching(filters: Mapping[str, Any]) -> tuple[str, list[object]]:
+    """Return what is asked of a row of `deliveries d`, with its values; its webhook and time are seen to otherwise."""
+    conditions, values = [_MATCHES], []
+    state, status = filters.get("state"), filters.get("status")
+    if state is not None:
+        conditions.append("d.state = ?")
+        values.append(state)
+    if status is not None:
+        is_class = len(status) == 3 and status.endswith("xx")
+        conditions.append(f"coalesce(d.last_status {'GLOB' if is_class else '='} ?, 0)")
+        values.append(f"{status[0]}[0-9][0-9]" if is_class else status)
+    for name, condition in _ELSEWHERE.items():
+        if filters.get(name) is not None:
+            conditions.append(condition)
+            values.append(filters[name])
+    return " AND ".join(conditions), values
 
 
 def start(
@@ -109,19 +164,17 @@ def cancel(conn: sqlite3.Connection, resend_id: str, *, actor: str, now: datetim
 
 def get(conn: sqlite3.Connection, resend_id: str) -> dict[str, Any]:
     """Return one with its progress: `matched`, `requested`, `waiting`, `succeeded`."""
-    row = conn.execute(f"{_TOTALS} WHERE x.id = ? GROUP BY x.id", (resend_id,)).fetchone()
+    row = conn.execute(f"{_TOTALS} FROM resends x WHERE x.id = ?", (resend_id,)).fetchone()
     if row is None:
         raise NotFound(f"There is no resend {resend_id}.", "id")
     return _progress(row)
 
 
-def find(conn: sqlite3.Connection, *, project_id: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-    """Return the newest, of one project alone or of all."""
-    rows = conn.execute(
-        f"{_TOTALS} WHERE ?1 IS NULL OR x.project_id = ?1 GROUP BY x.id ORDER BY x.created_at DESC LIMIT ?2",
-        (project_id, limit),
-    )
-    return [_progress(row) for row in rows]
+def find(
+    conn: sqlite3.Connection, *, project_id: str | None = None, before: str | None = None, limit: int = 50
+) -> list[dict[str, Any]]:
+    """Return the newest, of one project alone or of all; `before` is the id of one to go on after."""
+    return [_progress(row) for row in conn.execute(f"{_TOTALS} {_PAGE}", (project_id, before, limit))]
 
 
 def _progress(row: sqlite3.Row) -> dict[str, Any]:
@@ -157,17 +210,22 @@ def _advance(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime) -> int:
     room = WAITING - waiting
     if room <= 0:
         return 0
+    asked = _times(json.loads(filters))
     # Ids sort by time: what was made after the resend was asked for is not part of it.
     end = f"dlv_{int(clock.parse(created_at).timestamp() * 1000) + 1:012x}"
+    if "until" in asked:
+        end = min(end, log.id_at(asked["until"]))
+    if "since" in asked:
+        reached = max(reached, log.id_at(asked["since"]))
     seen = conn.execute(
         "SELECT count(*), max(id) FROM (SELECT id FROM deliveries WHERE webhook_id = ? AND id > ? AND id < ? "
         "ORDER BY id LIMIT ?)",
         (webhook_id, reached, end, LOOKED_AT),
     ).fetchone()
-    conditions, values = log.conditions(**{**_times(json.loads(filters)), "webhook_id": webhook_id})
+    matches, values = _matching(asked)
     found = conn.execute(
-        f"SELECT d.id {_MATCHING} AND d.webhook_id = ? AND d.id > ? AND d.id <= ? AND d.resend_requested_at IS NULL "
-        f"{''.join(f' AND {one}' for one in conditions)} ORDER BY d.id LIMIT ?",
+        "SELECT d.id FROM deliveries d WHERE d.webhook_id = ? AND d.id > ? AND d.id <= ? AND d.resend_requested_at IS NULL "
+        f"AND {matches} ORDER BY d.id LIMIT ?",
         (webhook_id, reached, seen[1] or "", *values, room),
     ).fetchall()
     conn.executemany(

@@ -38,7 +38,7 @@ _ROWS = """
 SELECT delivery_log.*, delivery_log.delivery_id AS id FROM json_each(?) v
 CROSS JOIN delivery_log ON delivery_log.delivery_id = v.value {where} ORDER BY delivery_log.delivery_id DESC LIMIT ?
 """
-_UNWELL = "AND d.last_status IS NOT NULL AND d.last_status NOT GLOB '2*'"
+UNWELL = "AND d.last_status IS NOT NULL AND d.last_status NOT GLOB '2*'"
 _GIVEN_UP = "AND d.state IN ('failed', 'cancelled')"
 _PENDING = """
 SELECT d.id FROM json_each(?1) v CROSS JOIN deliveries d ON d.webhook_id = v.value
@@ -213,7 +213,7 @@ def small_index(filters: Mapping[str, Any]) -> str:
     """Return the condition of the small index that holds all that can match, on `deliveries d`; else nothing."""
     status = filters.get("status")
     if status is not None and not status.startswith("2"):
-        return _UNWELL
+        return UNWELL
     return _GIVEN_UP if filters.get("state") in ("failed", "cancelled") else ""
 
 

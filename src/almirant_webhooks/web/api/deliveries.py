@@ -95,11 +95,15 @@ async def resend_many(request: web.Request) -> web.Response:
 
 async def list_resends(request: web.Request) -> web.Response:
     """Newest first."""
-    given = parsing.query(request, "project", "limit")
+    given = parsing.query(request, "project", "limit", "cursor")
+    most = parsing.limit(given)
     found = await context(request).read(
-        resends.find, project_id=scope(request, given.get("project")), limit=parsing.limit(given)
+        resends.find,
+        project_id=scope(request, given.get("project")),
+        before=parsing.cursor(given, r"rsd_\w{1,64}"),
+        limit=most + 1,
     )
-    return parsing.page(found, None)
+    return parsing.page(found[:most], found[most - 1]["id"] if len(found) > most else None)
 
 
 async def _reached_resend(request: web.Request) -> dict[str, Any]:
@@ -130,7 +134,7 @@ ROUTES = (
     Route("GET", "/api/v1/deliveries/{id}", show, "Show a delivery with every attempt", {200: "Delivery"}),
     Route("POST", "/api/v1/deliveries/{id}/resend", resend, "Send a delivery again", {202: "Asked"}, body=Body),
     Route("POST", _MANY, resend_many, "Send many deliveries again, or count them", {200: "Object", 202: "Object"}, body=Resend),
-    Route("GET", _MANY, list_resends, "List resends of many", {200: "Page"}, parameters=("project", "limit")),
+    Route("GET", _MANY, list_resends, "List resends of many", {200: "Page"}, parameters=("project", "limit", "cursor")),
     Route("GET", f"{_MANY}/{{id}}", show_resend, "Show how far a resend of many is", {200: "Object"}),
     Route("POST", f"{_MANY}/{{id}}/cancel", cancel_resend, "Cancel a resend of many", {200: "Object"}, body=Body),
 )  # fmt: skip
