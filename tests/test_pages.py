@@ -15,7 +15,7 @@ from aiohttp import web
 
 from almirant_webhooks import access, clock
 from almirant_webhooks.access import Principal, Role
-from almirant_webhooks.db import webhooks
+from almirant_webhooks.db import resends, webhooks
 from almirant_webhooks.keys import Keys
 from almirant_webhooks.web import guard
 from almirant_webhooks.web.app import make_app
@@ -77,7 +77,8 @@ async def test_another_projects_admin_is_refused_at_every_page(pages: Pages, rec
     await service.until(lambda: service.log(state="succeeded"))
     delivery = service.log()[0]["delivery_id"]
     before = service.read(webhooks.get, webhook.id)
-    named = {"/webhooks": webhook.id, "/deliveries": delivery, "/events": event}
+    resend = service.write(resends.start, {"since": clock.now()}, {webhook.id: 1}, actor="operator", now=clock.now())
+    named = {"/webhooks": webhook.id, "/deliveries": delivery, "/events": event, "/resends": resend}
     asked = 0
     for method, canonical in ROUTES:
         if canonical.startswith("/api/"):

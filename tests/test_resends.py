@@ -146,7 +146,8 @@ def test_a_cancel_takes_back_what_waits_and_leaves_what_is_in_flight(steps: Step
     advance(steps)
     assert take(steps, webhook) == []
     found = resends.get(steps.conn, resend)
-    assert [found[name] for name in ("state", "waiting", "succeeded")] == ["cancelled", 0, 1]
+    names = ("state", "matched", "requested", "waiting", "succeeded")
+    assert [found[name] for name in names] == ["cancelled", 20, 1, 0, 1]
     with pytest.raises(Refused, match="is over"), transaction(steps.conn):
         resends.cancel(steps.conn, resend, actor="operator", now=LATER)
     with pytest.raises(NotFound):

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from almirant_webhooks import access, clock
 from almirant_webhooks.access import Principal, Role
-from almirant_webhooks.db import webhooks
+from almirant_webhooks.db import resends, webhooks
 from almirant_webhooks.event_types import CATALOGUE, sample_payload
 from almirant_webhooks.keys import Keys
 
@@ -35,6 +35,7 @@ class Scene:
     disabled: str = ""
     delivery: str = ""
     event: str = ""
+    resend: str = ""
 
     def link(self, project: str = PROJECT, expires_in: int = 3600) -> str:
         """The signed link to a project's pages."""
@@ -56,6 +57,9 @@ class Scene:
             "replace-secret": f"{one}/rotate-secret",
             "deliveries": "/deliveries",
             "delivery": f"/deliveries/{self.delivery}",
+            "resend-many": f"/resends/new?webhook={self.failing}&since=24h",
+            "resend": f"/resends/{self.resend}",
+            "resends": "/resends",
             "events": "/events",
             "event": f"/events/{self.event}",
             "rejected": "/rejected",
@@ -112,6 +116,8 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
             there.delivery = service.log(webhook_id=there.failing)[0]["delivery_id"]
             _resend(there)
             await service.until(lambda: service.log(webhook_id=there.failing)[0]["attempts"] == 2)
+            there.resend = _resend_many(there)
+            await service.until(lambda: service.read(resends.get, there.resend)["finished_at"])
             _give_history(service.database, there)
             yield there
         finally:
@@ -147,6 +153,13 @@ def _settled(service: Service) -> bool:
 
 def _resend(there: Scene) -> None:
     assert there.service.resend(there.delivery)
+
+
+def _resend_many(there: Scene) -> str:
+    """Send again what went well at one webhook, as after a receiver that had lost it."""
+    asked = {"webhook_id": there.webhook, "state": "succeeded", "since": clock.now() - timedelta(hours=12)}
+    counts = there.service.read(resends.count, asked)
+    return there.service.write(resends.start, asked, counts, actor="operator", now=clock.now())
 
 
 def _reject(service: Service) -> None:

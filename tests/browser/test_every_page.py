@@ -35,7 +35,9 @@ async def _look(browser: Browser, there: Scene, axe: str) -> list[str]:
         wrong += await _check(page, axe, "sign-in")
         await page.goto(there.link())
         for name, path in there.pages.items():
-            await page.goto(there.address + path)
+            answer = await page.goto(there.address + path)
+            assert answer is not None
+            assert answer.status == (404 if name == "not-found" else 200), name
             await page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
             wrong += await _check(page, axe, name)
     return wrong
@@ -54,7 +56,7 @@ async def _look_into_states(browser: Browser, there: Scene, axe: str) -> list[st
         await page.get_by_label("Token").fill(Keys(there.service.settings()).token)
         await page.get_by_role("button", name="Sign in").click()
         await expect(page.get_by_role("heading", name="Webhooks")).to_be_visible()
-        for path in ("/webhooks", "/deliveries", "/events", "/rejected", "/audit"):
+        for path in ("/webhooks", "/deliveries", "/events", "/rejected", "/audit", "/resends", "/resends/new"):
             await page.goto(there.address + path)
             wrong += await _check(page, axe, f"the operator's {path}")
         await page.goto(there.link())

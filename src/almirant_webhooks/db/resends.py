@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -146,10 +147,14 @@ def cancel(conn: sqlite3.Connection, resend_id: str, *, actor: str, now: datetim
     found = get(conn, resend_id)
     if found["finished_at"] is not None:
         raise Refused(f"{resend_id} is over since {found['finished_at']}.")
-    conn.execute(
+    taken_back = conn.execute(
         "UPDATE deliveries SET resend_requested_at = NULL WHERE resend_id = ? AND resend_requested_at IS NOT NULL "
-        "AND in_flight = 0",
+        "AND in_flight = 0 RETURNING webhook_id",
         (resend_id,),
+    ).fetchall()
+    conn.executemany(
+        "UPDATE resend_webhooks SET requested = requested - ? WHERE resend_id = ? AND webhook_id = ?",
+        [(count, resend_id, webhook) for webhook, count in Counter(row[0] for row in taken_back).items()],
     )
     written = clock.text(now)
     conn.execute("UPDATE resends SET cancelled_at = ?, finished_at = ? WHERE id = ?", (written, written, resend_id))

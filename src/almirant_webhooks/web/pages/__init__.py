@@ -6,7 +6,7 @@ from aiohttp import web
 
 from ..context import CONTEXT
 from ..limits import Failures
-from . import assets, changes, deliveries, events, forms, page, signing_in, trail, webhooks
+from . import assets, changes, deliveries, events, forms, page, resends, signing_in, trail, webhooks
 
 __all__ = ["add"]
 
@@ -14,6 +14,6 @@ __all__ = ["add"]
 def add(app: web.Application, failures: Failures) -> None:
     """Add the pages' routes, and have errors shown as pages."""
     app[CONTEXT].error_page = page.error
-    for part in (assets, webhooks, forms, changes, deliveries, events, trail):
+    for part in (assets, webhooks, forms, changes, deliveries, resends, events, trail):
         part.add(app)
     signing_in.add(app, failures)

@@ -69,6 +69,8 @@ async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
         names=await here.read(summaries.names, list({row["webhook_id"] for row in rows})),
         attempts_in_all=len(here.settings.delivery.retry_schedule),
         catalogue=catalogue(request),
+        # A resend of many has no filter by text: the button would send more than is shown.
+        many=None if typed.text else typed.url("/resends/new", webhook=webhook.id if webhook else ""),
         older=typed.url(path, before=following) if following else None,
         newest=typed.url(path) if cursor else None,
     )

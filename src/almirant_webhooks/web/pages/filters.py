@@ -69,5 +69,5 @@ def chosen(filters: Typed, now: datetime) -> dict[str, Any]:
         "status": filters.values["status"].lower().replace("_", " ") or None,
         "since": moment(filters.values["since"], now),
         "until": moment(filters.values["until"], now),
-        "q": filters.values["text"] or None,
+        "q": filters.values.get("text") or None,
     }

@@ -29,6 +29,8 @@ _DONE = {
     "tested": "The test event is on its way.",
     "resent": "The resend is on its way.",
     "waits": "A resend waits already; nothing more was asked for.",
+    "resend-started": "They are sent again, after whatever is due.",
+    "resend-cancelled": "Nothing more of it is sent; what is in flight ends.",
     "rotated": "The secret was replaced.",
     "kept": "The webhook keeps its secret.",
 }

@@ -1,0 +1,139 @@
+"""Many resends at once: counted, asked for at a button that says how many, followed, and cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from ... import clock
+from ...db import resends, summaries
+from ...model import Refused
+from ..context import check_reach, context, principal, scope
+from . import filters
+from .page import people, see, sent_form, show
+from .webhooks import catalogue
+
+PAGE = 50
+_SHOWN = 20  # webhooks in the count
+_NAMES = ("state", "status", "event_type", "since", "until", "cause", "event_id", "project", "webhook")
+_FOLDED = ("until", "cause", "event_id", "project", "webhook")
+
+
+@people
+async def list_(request: web.Request) -> web.Response:
+    """Show the resends of a project, or of all to the operator, newest first."""
+    cursor = request.query.get("before", "")
+    project = scope(request, request.query.get("project", "").strip() or None)
+    rows = await context(request).read(resends.find, project_id=project, before=cursor or None, limit=PAGE + 1)
+    kept = filters.typed(request.query, ("project",))
+    return show(
+        request,
+        "resends.html",
+        section="/deliveries",
+        rows=rows[:PAGE],
+        older=kept.url("/resends", before=rows[PAGE - 1]["id"]) if len(rows) > PAGE else None,
+        newest=kept.url("/resends") if cursor else None,
+    )
+
+
+@people
+async def ask(request: web.Request) -> web.Response:
+    """Show how many deliveries the filters match, and the button that sends them again."""
+    return await _ask(request, request.query)
+
+
+async def _ask(request: web.Request, given: Mapping[str, Any], problem: str = "") -> web.Response:
+    here = context(request)
+    typed = filters.typed(given, _NAMES, _FOLDED)
+    project = scope(request, typed.values["project"] or None)
+    counts: dict[str, int] = {}
+    fixed: dict[str, str] = {}
+    try:
+        asked = _wanted(typed, project)
+        # Times are fixed here, so that what is sent is what the button counted.
+        fixed = {name: clock.text(asked[name]) for name in ("since", "until") if name in asked}
+        fixed.setdefault("until", clock.text(clock.now()))
+        counts = await here.read(resends.count, asked)
+    except Refused as refused:
+        problem = problem or refused.message
+    most = sorted(counts, key=lambda one: -counts[one])
+    return show(
+        request,
+        "resend_many.html",
+        section="/deliveries",
+        status=422 if problem else 200,
+        filters=typed,
+        fixed={**typed.values, **fixed},
+        problem=problem,
+        total=sum(counts.values()),
+        counts={one: counts[one] for one in most[:_SHOWN]},
+        webhooks=len(most),
+        names=await here.read(summaries.names, most[:_SHOWN]),
+        catalogue=catalogue(request),
+    )
+
+
+def _wanted(typed: filters.Typed, project: str | None) -> dict[str, Any]:
+    """Return the filters as `resends` takes them."""
+    asked = {
+        **filters.chosen(typed, clock.now()),
+        "webhook_id": typed.values["webhook"] or None,
+        "project_id": project,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+@people
+async def start(request: web.Request) -> web.Response:
+    """Begin to send again what matches."""
+    here = context(request)
+    form = await sent_form(request)
+    given = {name: str(form.get(name, "")) for name in _NAMES}
+    project = scope(request, given["project"] or None)
+    try:
+        asked = _wanted(filters.typed(given, _NAMES), project)
+        counts = await here.read(resends.count, asked)
+        begun = await here.write(resends.start, asked, counts, actor=principal(request).actor, now=clock.now())
+    except Refused as refused:
+        return await _ask(request, given, refused.message)
+    raise see(f"/resends/{begun}", done="resend-started")
+
+
+@people
+async def detail(request: web.Request) -> web.Response:
+    """Show how far one is."""
+    found = await _of_path(request)
+    webhook = found["filters"].get("webhook_id")
+    names = await context(request).read(summaries.names, [webhook] if webhook else [])
+    return show(request, "resend.html", section="/deliveries", resend=found, names=names)
+
+
+@people
+async def cancel(request: web.Request) -> web.Response:
+    """Send nothing more of it."""
+    found = await _of_path(request)
+    await context(request).write(resends.cancel, found["id"], actor=principal(request).actor, now=clock.now())
+    raise see(f"/resends/{found['id']}", done="resend-cancelled")
+
+
+async def _of_path(request: web.Request) -> dict[str, Any]:
+    resend_id = request.match_info["id"]
+    found = await context(request).read(resends.get, resend_id)
+    check_reach(request, found["project_id"] or "", f"resend {resend_id}")
+    return found
+
+
+def add(app: web.Application) -> None:
+    """Add the routes."""
+    one = "/resends/{id:rsd_[^/]+}"
+    app.add_routes(
+        [
+            web.get("/resends", list_),
+            web.post("/resends", start),
+            web.get("/resends/new", ask),
+            web.get(one, detail),
+            web.post(f"{one}/cancel", cancel),
+        ]
+    )
