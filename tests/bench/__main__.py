@@ -1,25 +1,38 @@
-"""`python -m tests.bench [FIGURE …] [--quick]`: measure, and print a table."""
+"""`python -m tests.bench FIGURE … | all [--quick]`: measure, and print a table."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 
-from .table import show
+from . import cost, hostile, idle, isolation, latency, lists, pages, throughput
+from .table import Part, Sizes, show
 
-PARTS = ("throughput", "latency", "hostile", "pages", "lists")
+PARTS: dict[str, Part] = {
+    "throughput": throughput.figures,
+    "tls": throughput.tls,
+    "fan-out": throughput.fan_out,
+    "latency": latency.figures,
+    "idle": idle.figures,
+    "isolation": isolation.figures,
+    "hostile": hostile.figures,
+    "cost": cost.figures,
+    "pages": pages.figures,
+    "lists": lists.figures,
+}
 
 
 def main() -> None:
     """Measure what was named, or all."""
     options = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure, and print a table.")
-    options.add_argument("parts", nargs="*", metavar="FIGURE", help=f"{', '.join(PARTS)} [default: all]")
-    options.add_argument("--quick", action="store_true", help="See that it works, not how fast.")
+    options.add_argument("parts", nargs="+", metavar="FIGURE", help=f"all, or {', '.join(PARTS)}")
+    options.add_argument("--quick", action="store_true", help="see that it works, not how fast")
+    options.add_argument("--rows", type=int, default=10_000_000, help="attempts in the log of history [%(default)s]")
     given = options.parse_args()
-    if unknown := set(given.parts) - set(PARTS):
+    if unknown := set(given.parts) - {*PARTS, "all"}:
         options.error(f"no figure is named {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    chosen = given.parts or PARTS
-    show(one for part in chosen for one in importlib.import_module(f"tests.bench.{part}").figures(quick=given.quick))
+    sizes = Sizes(given.quick, given.rows)
+    chosen = PARTS if "all" in given.parts else given.parts
+    show(one for part in chosen for one in PARTS[part](sizes))
 
 
 if __name__ == "__main__":

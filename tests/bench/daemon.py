@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -73,11 +73,12 @@ class Bench:
         config = self.folder / "config.toml"
         config.write_text(
             f'database.path = "{self.database}"\nadmin.listen = "127.0.0.1:{self.port}"\n'
-            f'log.level = "warning"\negress.allow_localhost = true\n{self.options}\n'
+            f"egress.allow_localhost = true\n{self.options}\n"
         )
         program = Path(sys.executable).with_name("almirant-webhooks")
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        process = subprocess.Popen([program, "serve", "--config", config], env=environment)
+        with (self.folder / "daemon.log").open("wb") as log:
+            process = subprocess.Popen([program, "serve", "--config", config], env=environment, stderr=log)
         try:
             self._wait_until_ready(process)
             yield process
@@ -88,7 +89,7 @@ class Bench:
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         while True:
             if process.poll() is not None:
-                raise SystemExit("The daemon did not start.")
+                raise SystemExit(f"The daemon ended: {(self.folder / 'daemon.log').read_text()[-2000:]}")
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5):
                     return
@@ -111,9 +112,12 @@ class Bench:
                 raise SystemExit(f"Not within {within} s: {query}")
             time.sleep(0.2)
 
-    def clear(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+@contextmanager
+def scratch(options: str = "") -> Iterator[Bench]:
+    """Make a bench in a folder of its own, and remove it afterwards; TMPDIR says on which disk."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Bench(Path(folder), options)
 
 
 CHECK = """

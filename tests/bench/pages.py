@@ -19,7 +19,7 @@ from almirant_webhooks.keys import Keys
 from almirant_webhooks.web.guard import COOKIE
 
 from ..service import Service
-from .table import Figure
+from .table import Figure, Sizes
 
 WEBHOOKS, PROJECTS = 100, 10
 BATCH = 20_000
@@ -105,16 +105,17 @@ async def _measure(count: int, repeats: int) -> list[tuple[str, float]]:
     return found
 
 
-def figures(*, quick: bool) -> list[Figure]:
+def figures(sizes: Sizes) -> list[Figure]:
     """Return the slowest page or list with 1,000,000 deliveries in the log."""
-    count = 2_000 if quick else 1_000_000
-    found = asyncio.run(_measure(count, 2 if quick else 7))
+    count = 2_000 if sizes.quick else 1_000_000
+    found = asyncio.run(_measure(count, 2 if sizes.quick else 7))
     name, slowest = max(found, key=lambda one: one[1])
     middle = statistics.median(took for _, took in found)
     return [
         Figure(
             f"{len(found)} pages and API lists with {count:,} deliveries",
-            f"slowest {slowest:.0f} ms ({name}), median {middle:.0f} ms",
+            f"slowest {slowest:.0f} ms ({name})",
+            f"median of them {middle:.0f} ms",
             f"each < {REACH:.0f} ms",
             slowest < REACH,
         )

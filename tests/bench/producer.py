@@ -8,36 +8,47 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .daemon import PAYLOAD
 
 
+@dataclass
+class Produced:
+    """Each event's commit in monotonic seconds, and how many milliseconds its INSERT took."""
+
+    committed: dict[str, float] = field(default_factory=dict)
+    inserts: list[float] = field(default_factory=list)
+
+
 def produce(outbox: str, project: str, count: int, interval: float) -> None:
-    """Insert, and print each event's id with the monotonic time of its commit."""
+    """Insert, and print each event's id with the times before and after its commit."""
     conn = sqlite3.connect(outbox, timeout=30, isolation_level=None)
     begin = time.monotonic()
     for number in range(count):
         time.sleep(max(0.0, begin + number * interval - time.monotonic()))
+        before = time.monotonic()
         row = conn.execute(
             "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'work_item.created', ?) RETURNING event_id",
             (project, PAYLOAD),
         ).fetchone()
-        print(row[0], time.monotonic(), flush=True)
+        print(row[0], before, time.monotonic(), flush=True)
 
 
 @contextmanager
-def producing(outbox: Path, project: str, *, count: int, interval: float) -> Iterator[dict[str, float]]:
+def producing(outbox: Path, project: str, *, count: int, interval: float) -> Iterator[Produced]:
     """Run a producer; when the block ends, wait for it and fill in what it committed and when."""
-    committed: dict[str, float] = {}
+    produced = Produced()
     command = [sys.executable, "-m", "tests.bench.producer", str(outbox), project, str(count), str(interval)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        yield committed
+        yield produced
     finally:
         for line in process.communicate()[0].splitlines():
-            event, moment = line.split()
-            committed[event] = float(moment)
+            event, before, after = line.split()
+            produced.committed[event] = float(after)
+            produced.inserts.append((float(after) - float(before)) * 1000)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A receiver that notes when each event arrives: `/ok…` is answered at once, `/hang…` never, `/down…` with 503 while a file is there."""
+"""A receiver that answers at once, except at `/hang…`, and notes when each event arrives at `/ok…`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,11 @@ from .nginx import free_port, wait_for
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _EVENT = re.compile(rb'"id": ?"([A-Za-z0-9_:-]+)"')
 _OK = b"HTTP/1.1 200 OK\r\nServer: bench\r\nContent-Type: text/plain\r\nContent-Length: 7\r\n\r\nthanks\n"
-_DOWN = b"HTTP/1.1 503 Down\r\nServer: bench\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\ndown\n"
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, arrivals: list[tuple[str, float]], down: Path) -> None:
+    def __init__(self, arrivals: list[tuple[str, float]]) -> None:
         self._arrivals = arrivals
-        self._down = down
         self._seen = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -46,8 +44,7 @@ class _Connection(asyncio.Protocol):
             path = head.split(b" ", 2)[1]
             if path.startswith(b"/hang"):
                 continue
-            down = path.startswith(b"/down") and self._down.exists()
-            self._transport.write(_DOWN if down else _OK)
+            self._transport.write(_OK)
             event = _EVENT.search(body)
             if path.startswith(b"/ok") and event is not None:
                 self._arrivals.append((event[1].decode(), now))
@@ -58,9 +55,7 @@ async def _serve(port: int, file: Path) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
-    server = await loop.create_server(
-        lambda: _Connection(arrivals, file.with_suffix(".down")), "127.0.0.1", port, backlog=4096
-    )
+    server = await loop.create_server(lambda: _Connection(arrivals), "127.0.0.1", port, backlog=4096)
     await ended.wait()
     server.close()
     file.write_text("".join(f"{event} {moment}\n" for event, moment in arrivals))
@@ -71,7 +66,6 @@ class Receiver:
     """Its address, and, once it has ended, when events arrived at `/ok…` (monotonic seconds)."""
 
     url: str
-    down: Path
     arrivals: dict[str, float]
 
 
@@ -80,7 +74,7 @@ def receiver(folder: Path) -> Iterator[Receiver]:
     """Run the receiver as a process of its own."""
     port, file = free_port(), folder / f"arrivals-{time.monotonic_ns()}.txt"
     process = subprocess.Popen([sys.executable, "-m", "tests.bench.receiver", str(port), str(file)])
-    there = Receiver(f"http://127.0.0.1:{port}", file.with_suffix(".down"), {})
+    there = Receiver(f"http://127.0.0.1:{port}", {})
     try:
         wait_for(port)
         yield there

@@ -5,31 +5,40 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from .daemon import Bench, check_rows, cpu_seconds
+from .daemon import check_rows, cpu_seconds, scratch
 from .nginx import Nginx, nginx
-from .table import Figure, median
+from .table import Figure, Sizes, median
 
 WEBHOOKS = 20
 PER_WEBHOOK = 8
-_RATE = """
+DONE = "SELECT count(*) = ? FROM deliveries WHERE state = 'succeeded'"
+RATE = """
 SELECT count(*), (julianday(max(started_at)) - julianday(min(started_at))) * 86400.0 FROM attempts
 """
 
 
-def bare_rate(server: Nginx, *, tls: bool, count: int) -> float:
-    """Return requests per second of the bare loop, in a process of its own."""
+class Speed(NamedTuple):
+    """Requests a second, and microseconds of processor time for each."""
+
+    rate: float
+    cpu: float
+
+
+def bare(server: Nginx, *, tls: bool, count: int) -> Speed:
+    """Measure the bare loop, in a process of its own."""
     more = ["--ca-file", str(server.ca_file)] if tls else []
     url = server.tls if tls else server.http
     command = [sys.executable, "-m", "tests.bench.bare", url + "/in", str(count), str(WEBHOOKS * PER_WEBHOOK), *more]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return Speed(*map(float, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()))
 
 
-def daemon_rate(server: Nginx, *, tls: bool, events: int, wide: bool = False) -> tuple[float, float]:
-    """Return deliveries per second and microseconds of processor time for each, of a daemon started on a full outbox."""
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), f'egress.ca_file = "{server.ca_file}"' if tls else "")
+def daemon(server: Nginx, *, tls: bool, events: int, wide: bool = False) -> Speed:
+    """Measure a daemon that is started on a full outbox."""
+    with scratch(f'egress.ca_file = "{server.ca_file}"' if tls else "") as bench:
         url = server.tls if tls else server.http
         if wide:
             bench.add_webhooks(url, 100 * 100, projects=100)
@@ -40,43 +49,42 @@ def daemon_rate(server: Nginx, *, tls: bool, events: int, wide: bool = False) ->
             bench.insert(events, projects=WEBHOOKS)
             expected = events
         with bench.running() as process:
-            bench.wait_until("SELECT count(*) = ? FROM deliveries WHERE state = 'succeeded'", expected)
+            bench.wait_until(DONE, expected)
             cpu = cpu_seconds(process.pid)
         check_rows(bench, expected)
-        count, seconds = bench.read(_RATE)
-        return count / seconds, cpu / count * 1e6
+        count, seconds = bench.read(RATE)
+        return Speed(count / seconds, cpu / count * 1e6)
 
 
-def compare(name: str, server: Nginx, *, tls: bool, events: int, runs: int, reach: float, wide: bool = False) -> Figure:
-    """Run both by turns and return the median ratio."""
-    pairs = []
-    for _ in range(runs):
-        bare = bare_rate(server, tls=tls, count=events)
-        rate, cpu = daemon_rate(server, tls=tls, events=events, wide=wide)
-        pairs.append((rate / bare, rate, bare, cpu))
-    ratio, rate, bare, cpu = (median([pair[part] for pair in pairs]) for part in range(4))
-    return Figure(
+def _compare(sizes: Sizes, name: str, reach: float, *, tls: bool = False, wide: bool = False) -> Iterator[Figure]:
+    """Run both by turns and yield the median ratio."""
+    events = sizes.of(50_000, 2_000)
+    floors, own = [], []
+    with tempfile.TemporaryDirectory() as folder, nginx(Path(folder)) as server:
+        for _ in sizes.rounds:
+            floors.append(bare(server, tls=tls, count=events))
+            own.append(daemon(server, tls=tls, events=events, wide=wide))
+    ratios = [one.rate / floor.rate for one, floor in zip(own, floors, strict=True)]
+    yield Figure(
         name,
-        f"{rate:,.0f}/s, {ratio:.2f} of a bare loop's {bare:,.0f}/s, {cpu:.0f} µs of CPU each",
+        f"{median(one.rate for one in own):,.0f}/s, {median(one.cpu for one in own):.0f} µs of CPU each",
+        f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) of a bare loop's "
+        f"{median(one.rate for one in floors):,.0f}/s, {median(one.cpu for one in floors):.0f} µs",
         f"≥ {reach:.2f}",
-        ratio >= reach,
+        median(ratios) >= reach,
     )
 
 
-def figures(*, quick: bool) -> list[Figure]:
-    """Return the three figures of throughput."""
-    events, runs = (2_000, 1) if quick else (50_000, 3)
-    with tempfile.TemporaryDirectory() as folder, nginx(Path(folder)) as server:
-        return [
-            compare("throughput, HTTP", server, tls=False, events=events, runs=runs, reach=0.6),
-            compare("throughput, TLS", server, tls=True, events=events, runs=runs, reach=0.7),
-            compare(
-                "fan-out, 100 webhooks × 100 projects",
-                server,
-                tls=False,
-                events=events,
-                runs=runs,
-                reach=0.6,
-                wide=True,
-            ),
-        ]
+def figures(sizes: Sizes) -> Iterator[Figure]:
+    """Yield the figure over HTTP."""
+    return _compare(sizes, "throughput, HTTP", 0.6)
+
+
+def tls(sizes: Sizes) -> Iterator[Figure]:
+    """Yield the figure over TLS."""
+    return _compare(sizes, "throughput, TLS", 0.7, tls=True)
+
+
+def fan_out(sizes: Sizes) -> Iterator[Figure]:
+    """Yield the figure of events that go to 100 webhooks each."""
+    return _compare(sizes, "fan-out, 100 webhooks × 100 projects", 0.6, wide=True)
