@@ -68,17 +68,20 @@ class Bench:
         conn.close()
 
     @contextmanager
-    def running(self) -> Iterator[subprocess.Popen[bytes]]:
-        """Run `almirant-webhooks serve`; yields once it is ready."""
+    def running(self, *, bracketed: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+        """Run `almirant-webhooks serve`, perhaps with its parts counted to `spent.json`; yields once it is ready."""
         config = self.folder / "config.toml"
         config.write_text(
             f'database.path = "{self.database}"\nadmin.listen = "127.0.0.1:{self.port}"\n'
             f"egress.allow_localhost = true\n{self.options}\n"
         )
-        program = Path(sys.executable).with_name("almirant-webhooks")
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        program = [str(Path(sys.executable).with_name("almirant-webhooks"))]
+        command = [sys.executable, "-m", "tests.bench.bracketed"] if bracketed else program
+        environment = {"BENCH_SPENT": str(self.folder / "spent.json")} | {
+            name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+        }
         with (self.folder / "daemon.log").open("wb") as log:
-            process = subprocess.Popen([program, "serve", "--config", config], env=environment, stderr=log)
+            process = subprocess.Popen([*command, "serve", "--config", config], env=environment, stderr=log)
         try:
             self._wait_until_ready(process)
             yield process
