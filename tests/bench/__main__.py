@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import cost, hostile, idle, isolation, latency, lists, pages, throughput
+from . import backlog, cost, growth, history, hostile, idle, isolation, latency, lists, pages, throughput
 from .table import Part, Sizes, show
 
 PARTS: dict[str, Part] = {
@@ -15,6 +15,9 @@ PARTS: dict[str, Part] = {
     "idle": idle.figures,
     "isolation": isolation.figures,
     "hostile": hostile.figures,
+    "backlog": backlog.figures,
+    "history": history.figures,
+    "growth": growth.figures,
     "cost": cost.figures,
     "pages": pages.figures,
     "lists": lists.figures,

@@ -10,7 +10,7 @@ from pathlib import Path
 from .daemon import check_rows, scratch
 from .nginx import Nginx, nginx
 from .table import Figure, Sizes, median
-from .throughput import DONE, WEBHOOKS, bare
+from .throughput import WEBHOOKS, bare
 
 ON_LOOP = ("HTTP client", "scheduling", "logs and metrics")
 SOCKETS = "event loop and sockets (uvloop)"
@@ -23,7 +23,7 @@ def _spent(server: Nginx, events: int) -> dict[str, float]:
         bench.add_webhooks(server.http, WEBHOOKS)
         with bench.running(bracketed=True):
             bench.insert(events, projects=WEBHOOKS)
-            bench.wait_until(DONE, events)
+            bench.wait_for(events)
         check_rows(bench, events)
         read = json.loads((bench.folder / "spent.json").read_text())
     parts: dict[str, float] = read["parts"]

@@ -115,6 +115,20 @@ class Bench:
                 raise SystemExit(f"Not within {within} s: {query}")
             time.sleep(0.2)
 
+    def counted(self, name: str) -> float:
+        """Return what the daemon's metrics say of one of them; that costs it less than a query over the log."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=60) as page:
+            lines = page.read().decode().splitlines()
+        return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"almirant_webhooks_{name} "))
+
+    def wait_for(self, count: int, within: float = 900) -> None:
+        """Wait until so many attempts of this start of the daemon have succeeded."""
+        deadline = time.monotonic() + within
+        while (found := self.counted('attempts_total{outcome="success"}')) < count:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"Only {found:,.0f} of {count:,} attempts within {within:.0f} s.")
+            time.sleep(0.1)
+
 
 @contextmanager
 def scratch(options: str = "") -> Iterator[Bench]:
@@ -123,25 +137,27 @@ def scratch(options: str = "") -> Iterator[Bench]:
         yield Bench(Path(folder), options)
 
 
-CHECK = """
-SELECT count(*) FROM attempts WHERE outcome = 'success' AND status_code = 200 AND duration_ms IS NOT NULL
-AND json_array_length(request_headers) >= 14 AND json_array_length(response_headers) >= 3 AND response_body = ?
+# The ids of deliveries that are made later are greater.
+_WHOLE = """
+SELECT count(*), sum(outcome = 'success' AND status_code = 200 AND duration_ms IS NOT NULL
+    AND json_array_length(request_headers) >= 14 AND json_array_length(response_headers) >= 3 AND response_body = ?),
+    (julianday(max(started_at)) - julianday(min(started_at))) * 86400.0
+FROM attempts WHERE delivery_id > ?
 """
 
 
-def check_rows(bench: Bench, expected: int) -> None:
-    """Refuse a run whose log is not whole: headers, body, status and duration of every attempt."""
-    found = bench.read(CHECK, b"thanks\n")[0]
-    if found != expected:
-        raise SystemExit(f"{found} attempts are recorded as a whole, not {expected}: this run does not count.")
+def check_rows(bench: Bench, least: int, after: str = "") -> float:
+    """Return the attempts per second; refuse a run whose log is not whole: headers, body, status, duration of each."""
+    count, whole, seconds = bench.read(_WHOLE, b"thanks\n", after)
+    if whole != count or count < least:
+        raise SystemExit(f"{whole} of {count} attempts are recorded as a whole, for {least}: this run does not count.")
+    return float(count / seconds)
 
 
-def rss_mb(pid: int) -> float:
-    """Return the resident memory of a process in MB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+def memory_mb(pid: int, what: str = "VmRSS") -> float:
+    """Return the resident memory of a process in MB; `VmHWM` is the most that it has had."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
 
 
 def cpu_seconds(pid: int) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from subprocess import Popen
 
 from ..hostile import KINDS, all_of_them
-from .daemon import Bench, rss_mb
+from .daemon import Bench, memory_mb
 from .steady import measure, middle, words
 from .table import Figure, Sizes, median
 
@@ -24,7 +24,7 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
     after: list[float] = []
 
     def note(process: Popen[bytes]) -> None:
-        (after if len(after) < len(before) else before).append(rss_mb(process.pid))
+        (after if len(after) < len(before) else before).append(memory_mb(process.pid))
 
     with all_of_them() as ports:
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from .daemon import cpu_seconds, rss_mb, scratch
+from .daemon import cpu_seconds, memory_mb, scratch
 from .table import Figure, Sizes, median
 
 WEBHOOKS = 1000
@@ -27,8 +27,8 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
                 before = cpu_seconds(process.pid)
                 time.sleep(seconds)
                 core.append((cpu_seconds(process.pid) - before) / seconds * 100)
-                memory.append(rss_mb(process.pid))
-                bare.append(rss_mb(floor.pid))
+                memory.append(memory_mb(process.pid))
+                bare.append(memory_mb(floor.pid))
                 floor.terminate()
     yield Figure(
         f"idle, {WEBHOOKS:,} webhooks",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from subprocess import Popen
+
+from almirant_webhooks.db.connection import open_database
 
 from .daemon import Bench, scratch
 from .producer import producing
@@ -41,26 +44,31 @@ class Run:
     others: float = 0.0
 
 
-def measure(count: int, interval: float, prepare: Prepare | None = None, watch: Watch | None = None) -> Run:
-    """Give a webhook events at a steady rate, after a first one that opens its connection.
+def measure(
+    count: int,
+    interval: float,
+    prepare: Prepare | None = None,
+    watch: Watch | None = None,
+    bench: Bench | None = None,
+) -> Run:
+    """Give a webhook events at a steady rate, after a first one that opens its connection; on a bench of its own or a given one.
 
-    `prepare` is called before the daemon starts, with the address of a receiver; with it
-    only those events count that were inserted while requests to others were under way. `watch` is called with the daemon
-    at the begin and at the end.
+    `prepare` is called before the daemon starts, with the address of a receiver; with it only those events count that
+    were inserted while requests to others were under way. `watch` is called with the daemon at the begin and at the end.
     """
-    with scratch() as bench:
+    with nullcontext(bench) if bench else scratch() as bench:
         with receiver(bench.folder) as there:
-            bench.add_webhooks(f"{there.url}/ok", 1, project="good")
+            before = _aim(bench, f"{there.url}/ok")
             meanwhile = prepare(bench, there.url) if prepare is not None else None
             with bench.running() as process:
                 if watch is not None:
                     watch(process)
                 bench.insert(1, projects=1, project="good")
-                bench.wait_until(_SUCCEEDED, 1)
+                bench.wait_until(_SUCCEEDED, before + 1)
                 with producing(bench.database, GOOD, count=count, interval=interval) as produced:
                     if meanwhile is not None:
                         meanwhile()
-                bench.wait_until(_SUCCEEDED, count + 1)
+                bench.wait_until(_SUCCEEDED, before + count + 1)
                 if watch is not None:
                     watch(process)
         inside, others = set(produced.committed), 0.0
@@ -70,6 +78,16 @@ def measure(count: int, interval: float, prepare: Prepare | None = None, watch: 
             others = requests / max(seconds, 0.001)
         committed = {event: produced.committed[event] for event in inside}
         return Run(_delays(committed, there), sorted(produced.inserts), others)
+
+
+def _aim(bench: Bench, url: str) -> int:
+    """Make the good webhook, or point the one that is there at a new address; return how many deliveries it has had."""
+    conn = open_database(bench.database)
+    there = conn.execute(f"UPDATE webhooks SET url = ? WHERE project_id = '{GOOD}'", (url,)).rowcount
+    conn.close()
+    if not there:
+        bench.add_webhooks(url, 1, project=GOOD.removesuffix("_0"))
+    return int(bench.read(_SUCCEEDED.replace(">= ?", ""))[0])
 
 
 def _delays(committed: dict[str, float], there: Receiver) -> list[float]:

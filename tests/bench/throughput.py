@@ -15,10 +15,6 @@ from .table import Figure, Sizes, median
 
 WEBHOOKS = 20
 PER_WEBHOOK = 8
-DONE = "SELECT count(*) = ? FROM deliveries WHERE state = 'succeeded'"
-RATE = """
-SELECT count(*), (julianday(max(started_at)) - julianday(min(started_at))) * 86400.0 FROM attempts
-"""
 
 
 class Speed(NamedTuple):
@@ -49,11 +45,9 @@ def daemon(server: Nginx, *, tls: bool, events: int, wide: bool = False) -> Spee
             bench.insert(events, projects=WEBHOOKS)
             expected = events
         with bench.running() as process:
-            bench.wait_until(DONE, expected)
+            bench.wait_for(expected)
             cpu = cpu_seconds(process.pid)
-        check_rows(bench, expected)
-        count, seconds = bench.read(RATE)
-        return Speed(count / seconds, cpu / count * 1e6)
+        return Speed(check_rows(bench, expected), cpu / expected * 1e6)
 
 
 def _compare(sizes: Sizes, name: str, reach: float, *, tls: bool = False, wide: bool = False) -> Iterator[Figure]:
