@@ -21,6 +21,7 @@ from almirant_webhooks.event_types import CATALOGUE
 from almirant_webhooks.metrics import Metrics
 from almirant_webhooks.settings import Settings
 
+from .bench.__main__ import PARTS
 from .conftest import Receiver
 from .service import SECRET, Service
 
@@ -112,6 +113,12 @@ def test_every_metric_that_is_named_exists() -> None:
     assert named
     for name in named:
         assert re.search(rf"^{name}[ {{]", page, re.MULTILINE), name
+
+
+def test_every_figure_of_the_benchmarks_is_explained() -> None:
+    """Each has its line in the table of the performance page, and no other has one."""
+    rows = re.findall(r"^\| (`.+?`) \|", TEXTS["performance.md"], re.MULTILINE)
+    assert {name for cell in rows for name in re.findall(r"`([\w-]+)`", cell)} == set(PARTS)
 
 
 def test_the_numbers_are_the_defaults() -> None:

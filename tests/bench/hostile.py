@@ -18,7 +18,7 @@ INTERVAL = 0.02
 
 def figures(sizes: Sizes) -> Iterator[Figure]:
     """Yield both latencies side by side, and the memory."""
-    count = sizes.of(3000, 100)
+    count = sizes.of(1500, 100)
     alone, beside = [], []
     before: list[float] = []
     after: list[float] = []

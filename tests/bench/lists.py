@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from almirant_webhooks import clock
@@ -16,7 +14,7 @@ from almirant_webhooks.db import log, search, webhooks
 from almirant_webhooks.db.connection import open_database, open_reader, transaction
 from almirant_webhooks.db.search import Filters
 
-from .daemon import Bench
+from .daemon import Bench, scratch
 from .table import Figure, Sizes, median
 
 REACH = 100.0  # ms
@@ -194,9 +192,8 @@ def _figure(name: str, timed: Iterator[tuple[str, float]]) -> Figure:
 
 def figures(sizes: Sizes) -> Iterator[Figure]:
     """Return the longest time of a list."""
-    count = 10_000 if sizes.quick else 1_000_000
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder))
+    count = sizes.of(1_000_000, 10_000)
+    with scratch() as bench:
         made = fill(bench, count)
         reader = open_reader(bench.database)
         yield _figure(f"queries over {count:,} deliveries", _queries(reader, made, count))
