@@ -106,10 +106,28 @@ class AnswerHandler(ResponseHandler):
             self.set_exception(AnswerRefused(_CLOSED))
         super().connection_lost(exc)
 
+    def set_exception(self, exc: Any, exc_cause: BaseException = helpers._EXC_SENTINEL) -> None:
+        """Remember why an answer was given up, without the frames that it was met in."""
+        super().set_exception(exc, exc_cause)
+        forget_frames(exc if isinstance(exc, BaseException) else exc_cause)
+
     def _refuse(self, cause: str) -> None:
         if self.transport is not None:
             self.transport.abort()
         self.set_exception(AnswerRefused(cause))
+
+
+def forget_frames(error: BaseException | None) -> None:
+    """Cut an error from the frames that it came through: they hold the connection, which holds the error.
+
+    Left to the garbage collector, which comes after tens of thousands of objects, each answer that fails would keep
+    its buffers for minutes.
+    """
+    for _ in range(10):  # causes of causes; a chain may be a ring
+        if error is None:
+            return
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def keep_headers(headers: Iterable[tuple[str, str]]) -> Headers:
@@ -160,10 +178,12 @@ async def read_body(response: aiohttp.ClientResponse, most: int, deadline: float
                 chunks.append(chunk)
                 size += len(chunk)
         whole = size <= most
-    except (TimeoutError, aiohttp.ClientError, OSError):
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
         whole = False
+        forget_frames(error)
     if whole:
         response.release()
     else:
         response.close()
+        response.content = None  # type: ignore[assignment]  # it and the response hold each other until its end comes
     return b"".join(chunks)[:most], not whole

@@ -118,6 +118,7 @@ class Sender:
             return self._failed(claim, begin, Outcome.TIMEOUT, self._timeout_words(claim.url))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             outcome, cause = explain(error, reused=reused.connection)
+            answers.forget_frames(error)
             if outcome is Outcome.INTERRUPTED:
                 self._ask_for_fresh(claim.delivery_id)
             return self._failed(claim, begin, outcome, cause)
