@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
+import socket
 from pathlib import Path
 
 import pytest
 import trustme
 import uvloop
 
+from almirant_webhooks.egress import Policy
 from almirant_webhooks.model import Outcome
+from almirant_webhooks.resolver import Resolver
 
 from .conftest import Receiver
 from .hostile import KINDS, all_of_them, server
@@ -178,3 +182,51 @@ async def test_the_address_that_the_daemon_listens_on_stays_closed(service: Serv
     assert ended.pop(f"http://127.0.0.1:{port}/", "blocked") == "blocked"
     if host != "localhost":  # with port 0 each of its two addresses has a port of its own
         assert set(ended.values()) <= {"blocked"}
+
+
+async def test_a_body_that_drips_makes_its_webhook_a_slow_one(service: Service) -> None:
+    """Its quick head is what the log shows; its slots are those that slow webhooks share, since it holds them."""
+    service.options["delivery"] = {"timeout": "1200ms"}
+    async with server(KINDS["drips its body"]) as port:
+        service.migrate()
+        webhook = service.webhook(f"http://127.0.0.1:{port}/in")
+        daemon = await service.start()
+        service.insert()
+        await service.until(lambda: _succeeded(service, 1))
+        assert daemon.dispatcher.shares.slow == {webhook.id}
+    (row,) = service.log()
+    assert row["duration_ms"] < 1000
+
+
+async def test_of_many_addresses_of_a_name_a_few_are_dialled() -> None:
+    """Each that does not answer stays open beside the next, so that thousands would use up the daemon's files."""
+    found = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"8.8.{number // 250}.{number % 250}", 0))
+        for number in range(4000)
+    ]
+    found += [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", (f"2606:4700::{number:x}", 0)) for number in range(100)]
+    resolver = Resolver(Policy(), lambda host, family: found)
+    kept = [one["host"] for one in await resolver.resolve("many.example", 443)]
+    assert kept[:4] == ["8.8.0.0", "8.8.0.1", "8.8.0.2", "8.8.0.3"]
+    assert kept[4:] == [f"2606:4700::{number}" for number in range(4)]
+    await resolver.close()
+
+
+def test_an_attempt_that_failed_leaves_nothing_to_the_garbage_collector() -> None:
+    """It comes after tens of thousands of objects in the daemon; with rings of errors and frames memory grew until then."""
+
+    async def leftovers(ports: dict[str, int]) -> int:
+        async with sender() as sending:
+            for _ in range(2):  # what is made once is made in the first round
+                gc.collect()
+                claims = [claim(f"http://127.0.0.1:{port}/in") for port in ports.values()] * 5
+                await asyncio.gather(*(sending.send(one) for one in claims))
+                await asyncio.sleep(0.05)  # until connections that were given up are told so
+            return gc.collect() // 5
+
+    with all_of_them() as ports, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        gc.disable()
+        try:
+            assert runner.run(leftovers(ports)) < len(ports)
+        finally:
+            gc.enable()

@@ -171,6 +171,9 @@ class Dispatcher:
     def _wanted(self, now: datetime) -> dict[str, int]:
         if self._stopping or self.failing:
             return {}
+        lost = self._outage.lost
+        if lost and (others := self.shares.share_out(clock.text(now), CLAIM_MOST, apart_from=lost)):
+            return dict.fromkeys(others, 1)
         room = self._outage.room(CLAIM_MOST, len(self._attempts), time.monotonic())
         return self.shares.share_out(clock.text(now), room)
 
@@ -196,6 +199,7 @@ class Dispatcher:
         self._report(group)
 
     async def _attempt(self, claim: Claim) -> None:
+        begin = time.monotonic()
         try:
             async with self._slots:
                 result = await self._sender.send(claim)
@@ -204,7 +208,9 @@ class Dispatcher:
             result = Result(claim, Outcome.INTERRUPTED, clock.now(), 0, cause="internal error")
         finally:
             self._attempts.discard(asyncio.current_task())
-        self.shares.end(claim.webhook_id, timed_out=result.outcome is Outcome.TIMEOUT, duration_ms=result.duration_ms)
+        # Not the time to the answer's head: a body that drips holds its slot too.
+        held_ms = round((time.monotonic() - begin) * 1000)
+        self.shares.end(claim.webhook_id, timed_out=result.outcome is Outcome.TIMEOUT, duration_ms=held_ms)
         result = result if self._keep_bodies else _without_body(result)
         self._note_outage(self._outage.meet(result, time.monotonic()))
         self._wake.set()

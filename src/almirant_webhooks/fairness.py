@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 SLOW_MS = 1000
 # A webhook that has not answered quickly since the start gets this many slots until it does.
@@ -41,19 +42,28 @@ class Shares:
         """Return the earliest time at which a webhook with a free slot has something due."""
         return min((time for webhook, time in self.due.items() if self._room(webhook) > 0), default=None)
 
-    def share_out(self, now: str, most: int) -> dict[str, int]:
+    def share_out(self, now: str, most: int, apart_from: Collection[str] = ()) -> dict[str, int]:
         """Return how many attempts each webhook may begin, `most` in all, a slot at a time in turn."""
-        free = min(most, self.concurrency - self.in_flight.total())
+        free_now = self.concurrency - self.in_flight.total()
+        free = min(most, free_now)
+        # An eighth is for webhooks that have nothing in flight: many that turn slow all at once do not take every slot.
+        spare = free_now - self.concurrency // 8
         slow_free = max(1, self.concurrency // 2) - sum(self.in_flight[webhook] for webhook in self.slow)
-        room = {webhook: self._room(webhook) for webhook, time in self.due.items() if time <= now}
+        room = {
+            webhook: self._room(webhook)
+            for webhook, time in self.due.items()
+            if time <= now and webhook not in apart_from
+        }
         given: Counter[str] = Counter()
         while free > 0:
             before = free
             for webhook, limit in room.items():
                 is_slow = webhook in self.slow
-                if free > 0 and given[webhook] < limit and (not is_slow or slow_free > 0):
+                is_first = not (given[webhook] or self.in_flight[webhook])
+                if free > 0 and given[webhook] < limit and (not is_slow or slow_free > 0) and (is_first or spare > 0):
                     given[webhook] += 1
                     free -= 1
+                    spare -= 1
                     slow_free -= is_slow
             if free == before:
                 break

@@ -26,6 +26,7 @@ class Outage:
 
     def __init__(self) -> None:
         self._lost: dict[str, float] = {}  # host → when an attempt at it was lost last
+        self._lost_webhooks: set[str] = set()
         self._held: list[tuple[float, Result]] = []
         self._since: float | None = None
         self._next_probe = 0.0
@@ -35,9 +36,20 @@ class Outage:
         """The words for an outage while there is one."""
         return _WORDS if self._since is not None else None
 
+    @property
+    def lost(self) -> frozenset[str]:
+        """The webhooks to leave out while it looks like an outage, as they were lost already.
+
+        All others are tried once: names that were made to look like an outage must not keep good receivers waiting.
+        """
+        seems = self._since is not None or (self._suspected and self._held)
+        return frozenset(self._lost_webhooks) if seems else frozenset()
+
     def meet(self, result: Result, at: float) -> list[Result]:
         """Take the end of an attempt; return what can be recorded now."""
         lost = _is_lost(result)
+        if lost or result.outcome is Outcome.TIMEOUT:
+            self._lost_webhooks.add(result.claim.webhook_id)
         if self._since is not None and (lost or result.outcome is Outcome.TIMEOUT):
             return [_interrupted(result)]
         if lost:
@@ -47,6 +59,7 @@ class Outage:
         if _is_answer(result):
             self._since = None
             self._lost.clear()
+            self._lost_webhooks.clear()
             return [*self.give_up(), result]
         return [result]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -17,6 +18,7 @@ QUICK = 1.0  # seconds that a lookup takes at most whose name is a quick one
 QUICK_PLACES = 64
 OTHER_PLACES = 256
 REMEMBERED = 10_000  # quick names
+MOST_ADDRESSES = 4  # of each family: an attempt dials one after the other, and has all of them open at once
 
 Found = list[tuple[Any, ...]]
 LookUp = Callable[[str, int], Found]
@@ -77,13 +79,21 @@ class Resolver(AbstractResolver):
             self._pending[key] = task = asyncio.create_task(self._look_up_in_turn(host, int(family)), name="look up")
             task.add_done_callback(lambda done: self._over(key, done))
         found = await asyncio.shield(self._pending[key])
-        allowed = [
-            ResolveResult(
-                hostname=host, host=str(where[0]), port=port, family=kind, proto=proto, flags=socket.AI_NUMERICHOST
-            )
-            for kind, _, proto, _, where in found
-            if is_allowed(str(where[0]), port, self._policy)
-        ]
+        allowed: list[ResolveResult] = []
+        kept: Counter[int] = Counter()
+        for kind, _, proto, _, where in found:
+            if kept[kind] < MOST_ADDRESSES and is_allowed(str(where[0]), port, self._policy):
+                kept[kind] += 1
+                allowed.append(
+                    ResolveResult(
+                        hostname=host,
+                        host=str(where[0]),
+                        port=port,
+                        family=kind,
+                        proto=proto,
+                        flags=socket.AI_NUMERICHOST,
+                    )
+                )
         if not allowed:
             raise Blocked
         return allowed

@@ -203,3 +203,24 @@ def test_three_customers_without_a_route_are_not_our_outage(tmp_path: Path) -> N
     assert [tuple(row) for row in there.service.read(lambda conn: conn.execute(causes).fetchall())] == [
         ("connection_error", NO_ROUTE)
     ]
+
+
+def test_receivers_that_are_made_to_look_like_an_outage_keep_no_good_one_waiting(tmp_path: Path) -> None:
+    """In the middle of what looks like one, a webhook that was not lost yet is tried at once, and its answer ends it."""
+    there = Reached(Service(tmp_path / "log.db"), tmp_path)
+
+    async def scenario() -> None:
+        ip("address", "add", f"{ADDRESSES[0]}/32", "dev", "lo")
+        await there.open()
+        for number in range(40):
+            there.service.webhook(f"https://10.9.0.{number + 100}:8443/in", project="bad")
+        daemon = await there.service.start()
+        there.service.insert(*({"n": number} for number in range(5)), project="bad")
+        await there.service.until(lambda: "our own network is down" in (daemon.not_ready() or ""))
+        there.service.insert()
+        await there.service.until(lambda: there.service.log(state="succeeded"), within=5)
+        await there.close()
+
+    run_alone(scenario)
+    (row,) = there.service.log(state="succeeded")
+    assert (row["url"], row["attempts"]) == (f"https://{ADDRESSES[0]}:8443/in", 1)
