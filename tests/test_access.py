@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import stat
+import time
+from pathlib import Path
 
 import aiohttp
 import pytest
 
 from almirant_webhooks import access, keys
 from almirant_webhooks.access import Principal, Role
+from almirant_webhooks.web import context as web_context
 from almirant_webhooks.web.guard import COOKIE, host_is_ours
 from almirant_webhooks.web.limits import MOST_FROM_ALL, MOST_FROM_ONE, WINDOW, Failures
 
@@ -56,6 +60,31 @@ def test_the_file_of_keys_is_its_owners_alone_and_a_rotation_ends_what_was_signe
     configured = keys.Keys(service.settings())
     assert configured.token == "a configured token"
     assert configured.signing_key != own.signing_key
+
+
+def test_of_two_processes_that_make_the_keys_at_once_one_does(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other goes on with what is there, and leaves no file behind."""
+    service.migrate()
+    monkeypatch.setattr(Path, "exists", lambda path: False)  # both have looked before either wrote
+    assert keys.ensure(service.database)
+    made = keys.path_of(service.database).read_text()
+    assert not keys.ensure(service.database)
+    assert keys.path_of(service.database).read_text() == made
+    assert keys.path_of(service.database).stat().st_nlink == 1
+    assert len(list(service.database.parent.glob("*.keys*"))) == 1
+
+
+def test_a_configured_token_has_at_least_sixteen_characters(service: Service) -> None:
+    """A short one can be guessed; the message does not repeat it."""
+    service.options["admin"] = {"token": "hunter2-hunter2"}
+    with pytest.raises(ValueError, match="at least 16 characters") as refusal:
+        service.settings()
+    assert "hunter2" not in str(refusal.value)
+    for token in ("", " " * 20, "t" * 16):
+        service.options["admin"] = {"token": token}
+        assert service.settings().admin.token == token.strip()
 
 
 def test_wrong_tokens_are_taken_ten_a_minute_from_one_address_and_a_hundred_from_all() -> None:
@@ -120,6 +149,52 @@ async def test_guesses_at_once_are_counted_and_shut_out_nobody_who_was_in(pages:
         assert await ask(good) == 200
         keys.rotate(pages.database)
         assert await ask(good) == 429
+
+
+async def test_behind_a_proxy_on_this_machine_wrong_tokens_are_counted_by_the_address_that_it_saw(
+    service: Service,
+) -> None:
+    """Which is the last one of the header: what comes before it was sent by the caller. Without a public URL it is not read."""
+    for public_url, others in (("https://hooks.example", 401), ("", 429)):
+        service.options["admin"] = {"listen": "127.0.0.1:0", "public_url": public_url}
+        daemon = await service.start()
+        assert daemon.address is not None
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{daemon.address[1]}") as client:
+
+            async def ask(forwarded: str, client: aiohttp.ClientSession = client) -> int:
+                sent = {"Authorization": "Bearer wrong", "X-Forwarded-For": forwarded}
+                async with client.get("/api/v1/whoami", headers=sent) as answer:
+                    return answer.status
+
+            for number in range(MOST_FROM_ONE):
+                assert await ask(f"10.0.0.{number}, 192.0.2.1") == 401
+            assert await ask("10.0.0.99, 192.0.2.1") == 429
+            assert await ask("192.0.2.2") == others
+            assert await ask("192.0.2.1, not an address") == others
+        await service.stop()
+
+
+async def test_writes_that_wait_for_a_lock_answer_together(pages: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits from when it came, its place in the line included: the thread that records deliveries is soon free."""
+    monkeypatch.setattr(web_context, "PATIENCE", 0.5)
+    assert pages.daemon is not None
+    assert pages.daemon.address is not None
+    good = {"Authorization": f"Bearer {keys.Keys(pages.settings()).token}"}
+    webhook = pages.webhook("https://example.com/in")
+    conn = sqlite3.connect(pages.database, isolation_level=None)
+    conn.execute("BEGIN IMMEDIATE")
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{pages.daemon.address[1]}", headers=good) as client:
+
+        async def disable() -> int:
+            async with client.post(f"/api/v1/webhooks/{webhook.id}/disable") as answer:
+                return answer.status
+
+        begin = time.monotonic()
+        assert await asyncio.gather(*(disable() for _ in range(8))) == [503] * 8
+        assert time.monotonic() - begin < 15  # one of our own may be in front and wait its 5 s
+        conn.execute("ROLLBACK")
+        assert await disable() == 200
+    conn.close()
 
 
 @pytest.mark.parametrize(

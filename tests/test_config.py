@@ -43,13 +43,13 @@ def test_the_defaults_are_those_of_the_contract() -> None:
 def test_environment_beats_credential_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And each is named as the source."""
     file = write(tmp_path, '[admin]\ntoken = "file"\n[delivery]\nconcurrency = 3\ntimeout = "3s"\n')
-    (tmp_path / "admin.token").write_text("credential\n")
+    (tmp_path / "admin.token").write_text("the credential of systemd\n")
     (tmp_path / "delivery.concurrency").write_text("4")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     monkeypatch.setenv("ALMIRANT_WEBHOOKS_DELIVERY__CONCURRENCY", "5")
     monkeypatch.setenv("ALMIRANT_WEBHOOKS_DELIVERY__RETRY_SCHEDULE", "1s, 2s")
     settings, sources = config.load_with_sources(file)
-    assert (settings.admin.token, settings.delivery.concurrency) == ("credential", 5)
+    assert (settings.admin.token, settings.delivery.concurrency) == ("the credential of systemd", 5)
     assert settings.delivery.timeout == timedelta(seconds=3)
     assert settings.delivery.retry_schedule == (timedelta(seconds=1), timedelta(seconds=2))
     assert sources["admin.token"] == "credential admin.token"

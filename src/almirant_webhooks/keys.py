@@ -23,19 +23,16 @@ def path_of(database_path: Path) -> Path:
 def ensure(database_path: Path) -> bool:
     """Make the file (0600) unless it is there; tell whether it was made."""
     path = path_of(database_path)
-    if path.exists():
-        return False
-    _write(path)
-    return True
+    return not path.exists() and _write(path, anew=False)
 
 
 def rotate(database_path: Path) -> None:
     """Put a new token and a new key in place of the old ones; sessions and links of before are over."""
-    _write(path_of(database_path))
+    _write(path_of(database_path), anew=True)
 
 
-def _write(path: Path) -> None:
-    """Write a new file beside the old one and put it in its place as a whole."""
+def _write(path: Path, *, anew: bool) -> bool:
+    """Write a new file and put it in its place as a whole; without `anew` one that somebody made meanwhile stays."""
     content = json.dumps({"token": f"awt_{secrets.token_urlsafe(32)}", "signing_key": secrets.token_hex(32)}) + "\n"
     new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
@@ -44,10 +41,18 @@ def _write(path: Path) -> None:
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-        new.replace(path)
+        if anew:
+            new.replace(path)
+        else:
+            os.link(new, path)
+            new.unlink()
+    except FileExistsError:
+        new.unlink(missing_ok=True)
+        return False
     except OSError as error:
         new.unlink(missing_ok=True)
         raise Misconfigured(f"{path} cannot be written: {error.strerror}.") from None
+    return True
 
 
 class Keys:

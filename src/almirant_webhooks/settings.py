@@ -21,6 +21,7 @@ _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+):([0-9]{1,5})")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # A hundred years: `now` less a longer span may be no date at all.
+SHORTEST_TOKEN = 16
 LONGEST = timedelta(days=36_500)
 
 
@@ -85,6 +86,14 @@ def _origin(written: str) -> str:
     if text and _ORIGIN.fullmatch(text) is None:
         raise ValueError(f"{written!r} is not an address; write https://HOST or https://HOST:PORT, without a path")
     return text.lower()
+
+
+def _token(written: str) -> str:
+    """Take a token that cannot be guessed; the message does not repeat it."""
+    text = written.strip()
+    if text and len(text) < SHORTEST_TOKEN:
+        raise ValueError(f"must have at least {SHORTEST_TOKEN} characters, as `openssl rand -hex 32` makes them")
+    return text
 
 
 def _bounded(span: timedelta) -> timedelta:
@@ -155,7 +164,7 @@ class Admin(_Section):
     """What the daemon serves to people and programs."""
 
     listen: Annotated[tuple[str, int] | None, BeforeValidator(_listen)] = ("127.0.0.1", 8420)
-    token: Annotated[str, AfterValidator(str.strip), Field(repr=False)] = ""
+    token: Annotated[str, AfterValidator(_token), Field(repr=False)] = ""
     public_url: Annotated[str, AfterValidator(_origin)] = ""
 
 

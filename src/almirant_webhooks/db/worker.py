@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -48,6 +49,22 @@ class Worker:
 
         def whole(conn: sqlite3.Connection) -> T:
             with transaction(conn, observe=self._observe):
+                return function(conn, *args, **kwargs)
+
+        return await self.run(whole)
+
+    async def write_by(
+        self,
+        deadline: float,
+        function: Callable[Concatenate[sqlite3.Connection, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Write, but wait for no lock after a monotonic time: many that wait hold up the thread no longer than one."""
+
+        def whole(conn: sqlite3.Connection) -> T:
+            with transaction(conn, max(0.0, deadline - time.monotonic()), self._observe):
                 return function(conn, *args, **kwargs)
 
         return await self.run(whole)

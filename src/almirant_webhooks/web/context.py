@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, TypeVar
@@ -21,6 +22,7 @@ from ..settings import Settings
 P = ParamSpec("P")
 T = TypeVar("T")
 
+PATIENCE = 5.0  # seconds that a write waits for another program's lock, its place in the line included
 ErrorPage = Callable[[web.Request, int, str], Awaitable[web.StreamResponse]]
 
 
@@ -50,7 +52,7 @@ class Context:
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Call a function of `db` in one write transaction of the daemon's, and let the dispatcher look at once."""
-        result = await self.database.write(function, *args, **kwargs)
+        result = await self.database.write_by(time.monotonic() + PATIENCE, function, *args, **kwargs)
         await self.wake()
         return result
 

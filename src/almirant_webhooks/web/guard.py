@@ -84,12 +84,20 @@ def end_session(response: web.StreamResponse) -> None:
 
 @web.middleware
 async def add_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give every answer the headers that keep a browser from more than it should do."""
-    response = await handler(request)
+    """Give every answer the headers that keep a browser from more than it should do, redirects too."""
+    try:
+        response = await handler(request)
+    except web.HTTPException as redirect:
+        _add_headers(redirect)
+        raise
+    _add_headers(response)
+    return response
+
+
+def _add_headers(response: web.StreamResponse) -> None:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers.setdefault("Cache-Control", "no-store")
-    return response
 
 
 @web.middleware
@@ -172,7 +180,7 @@ async def who_has(request: web.Request, token: str, failures: Failures) -> Princ
     if digest in failures.proven and (who := await _holder(here, token)) is not None:
         return who
     async with failures.one_by_one:
-        now, address = time.monotonic(), request.remote or ""
+        now, address = time.monotonic(), _caller(request)
         if (wait := failures.wait(address, now)) > 0:
             raise web.HTTPTooManyRequests(
                 text="Too many wrong tokens came; wait a minute.", headers={"Retry-After": str(wait)}
@@ -183,6 +191,14 @@ async def who_has(request: web.Request, token: str, failures: Failures) -> Princ
             raise web.HTTPUnauthorized(text="This token is not known here.", headers={"WWW-Authenticate": "Bearer"})
         failures.proven.add(digest)
     return who
+
+
+def _caller(request: web.Request) -> str:
+    """Return the address that wrong tokens are counted by: behind a proxy on this machine, the one that the proxy saw."""
+    remote = request.remote or ""
+    behind_proxy = context(request).settings.admin.public_url and _is_address(remote) and ip_address(remote).is_loopback
+    seen = request.headers.getall("X-Forwarded-For", [""])[-1].rpartition(",")[2].strip()
+    return seen if behind_proxy and _is_address(seen) else remote
 
 
 async def _holder(here: Context, token: str) -> Principal | None:

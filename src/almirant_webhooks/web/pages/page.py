@@ -50,7 +50,10 @@ _TITLES = {
 async def sent_form(request: web.Request) -> MultiDictProxy[str | bytes | bytearray | web.FileField]:
     """Return the fields of a form; 400 for what no browser sends."""
     try:
-        return await request.post()
+        form = await request.post()
+        for value in form.values():  # halves of surrogate pairs come by charsets of Python's own
+            str(value).encode()
+        return form
     except (ValueError, LookupError):
         raise web.HTTPBadRequest(text="This form cannot be read.") from None
 

@@ -36,10 +36,9 @@ async def list_(request: web.Request) -> web.Response:
     """Show the webhooks of a project, or of all to the operator."""
     here, now = context(request), clock.now()
     project = scope(request, request.query.get("project", "").strip() or None)
-    at = int(request.query.get("page", "1")) if request.query.get("page", "1").isdecimal() else 1
-    rows, more = await here.read(
-        summaries.page, project, now - timedelta(hours=23), limit=PAGE, offset=(max(at, 1) - 1) * PAGE
-    )
+    written = request.query.get("page", "")
+    at = max(1, int(written)) if written.isdecimal() and len(written) < 10 else 1
+    rows, more = await here.read(summaries.page, project, now - timedelta(hours=23), limit=PAGE, offset=(at - 1) * PAGE)
     operator = principal(request).project_id is None
     return show(
         request,

@@ -66,7 +66,8 @@
   const inPlace = async (form) => {
     const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
     const place = new URL(answer.url);
-    if (!answer.ok || place.pathname !== location.pathname) { location.href = answer.url; return; }
+    if (!answer.ok) throw new Error(answer.statusText); // sent again as a form, its answer is shown
+    if (place.pathname !== location.pathname) { location.href = answer.url; return; }
     const fresh = replace(await answer.text());
     const notice = fresh?.querySelector(".notice");
     if (notice) say(notice.textContent);
