@@ -24,7 +24,7 @@ BLOCK = 2**16
 
 
 @asynccontextmanager
-async def server(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+async def server(serve: Serve, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> AsyncIterator[int]:
     """A raw server on a free port of loopback that does with each connection what `serve` does."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -39,7 +39,7 @@ async def server(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterat
         finally:
             writer.close()
 
-    there = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls, backlog=1024)
+    there = await asyncio.start_server(connected, host, 0, ssl=tls, backlog=1024)
     yield there.sockets[0].getsockname()[1]
     there.close()
     for task in tasks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ import trustme
 
 from almirant_webhooks import clock, signing
 from almirant_webhooks.answers import keep_headers, retry_after
-from almirant_webhooks.causes import NAME_NOT_FOUND
+from almirant_webhooks.causes import NAME_NOT_FOUND, NO_FILES
 from almirant_webhooks.egress import BLOCKED, Policy
 from almirant_webhooks.model import Claim, Misconfigured, Outcome, Trigger
 from almirant_webhooks.sender import MOST_FRESH, Sender
@@ -196,3 +197,26 @@ async def test_wishes_for_a_fresh_connection_are_bounded() -> None:
             sending._ask_for_fresh(f"dlv_{number}")
         assert len(sending._use_fresh) == MOST_FRESH
         assert "dlv_0" not in sending._use_fresh
+
+
+async def test_files_that_run_out_are_no_fault_of_the_receivers() -> None:
+    """The daemon takes as many as the system allows; with none left an attempt is interrupted."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    there = len(list(Path("/proc/self/fd").iterdir()))
+
+    async def attempts(sending: Sender, port: int) -> set[tuple[str, str | None]]:
+        hosts = [f"127.0.{number}.1" for number in range(100)]
+        results = await asyncio.gather(*(sending.send(claim(f"http://{host}:{port}/in", host)) for host in hosts))
+        return {(one.outcome.value, one.cause) for one in results}
+
+    async with server(answering(OK + b"Content-Length: 0\r\n\r\n", hang=True), host="0.0.0.0") as port:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (there + 50, most))
+        try:
+            async with sender() as sending:
+                assert await attempts(sending, port) == {("success", None)}
+            async with sender() as sending:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+                result = await sending.send(claim(f"http://127.0.0.1:{port}/in"))
+            assert (result.outcome, result.cause) == (Outcome.INTERRUPTED, NO_FILES)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -17,6 +17,7 @@ NAME_NOT_FOUND = "the host name was not found"
 NO_NAME_SERVER = "no name server gave an answer"
 NO_DNS_ANSWER = "no answer from DNS"  # within the time limit
 NO_ROUTE = "no route to the host"
+NO_FILES = "the daemon has too many files open"
 STALE = "a kept connection was closed before an answer"
 _ERRNO_WORDS = {
     errno.ECONNREFUSED: "connection refused",
@@ -55,6 +56,8 @@ def explain(error: Exception, *, reused: bool) -> tuple[Outcome, str]:
         return Outcome.BLOCKED, BLOCKED
     if isinstance(error, AnswerRefused):
         return Outcome.CONNECTION_ERROR, str(error)
+    if getattr(inner or error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+        return Outcome.INTERRUPTED, NO_FILES
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         unanswered = getattr(inner, "errno", None) == socket.EAI_AGAIN
         return Outcome.CONNECTION_ERROR, NO_NAME_SERVER if unanswered else NAME_NOT_FOUND

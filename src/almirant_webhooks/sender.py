@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import resource
 import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,6 +51,7 @@ class Sender:
 
     async def start(self) -> None:
         """Open the pools of connections."""
+        _take_all_files()
         self._resolver = Resolver(self._policy)
         self._session = self._open_session(keepalive_timeout=KEEP_ALIVE)
         self._fresh_session = self._open_session(force_close=True)
@@ -162,6 +165,13 @@ class Sender:
 
 async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
     context.trace_request_ctx.connection = True
+
+
+def _take_all_files() -> None:
+    """Raise the limit of open files to what the system allows: each connection is one, kept ones too."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _status_words(status: int) -> str:
