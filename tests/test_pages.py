@@ -370,3 +370,19 @@ async def test_a_redirect_has_the_headers_of_every_other_answer(pages: Pages) ->
         assert answer.headers["Cache-Control"] == "no-store"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+
+
+async def test_a_projects_rejected_rows_are_not_hidden_by_those_of_others(pages: Pages) -> None:
+    """However many another project has; theirs are not shown."""
+    conn = pages.service.producer()
+    broken = "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, ?, CAST(x'7b2261223a22ff227d' AS TEXT))"
+    with conn:
+        conn.execute(broken, ("proj_1", "own.kind"))
+        conn.executemany(broken, [("proj_2", "other.kind")] * 1500)
+    counted = "SELECT count(*) FROM outbox WHERE rejected_reason IS NOT NULL"
+    await pages.service.until(lambda: conn.execute(counted).fetchone()[0] == 1501)
+    conn.close()
+    page = await pages.get("/rejected", "proj_1")
+    assert "own.kind" in page
+    assert "other.kind" not in page
+    assert (await pages.get("/rejected", None)).count("other.kind") == 50

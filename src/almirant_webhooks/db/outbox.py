@@ -232,12 +232,16 @@ def _same_or_refused(conn: sqlite3.Connection, project_id: str, event_type: str,
     raise Conflict(f"The event id {event_id} is already used in {project_id} with other content.", "event_id")
 
 
-def rejected(conn: sqlite3.Connection, limit: int) -> list[dict[str, object]]:
-    """Return the newest rejected rows with their reasons; what is not UTF-8 is shown with replacement characters."""
+def rejected(conn: sqlite3.Connection, limit: int, project_id: str | None = None) -> list[dict[str, object]]:
+    """Return the newest rejected rows, of one project or all, with their reasons; of the newest 10,000 in any case.
+
+    What is not UTF-8 is shown with replacement characters.
+    """
     rows = conn.execute(
-        "SELECT id, CAST(event_id AS BLOB), CAST(project_id AS BLOB), CAST(event_type AS BLOB), rejected_reason "
-        "FROM outbox WHERE rejected_reason IS NOT NULL ORDER BY id DESC LIMIT ?",
-        (limit,),
+        "SELECT id, CAST(event_id AS BLOB), CAST(project_id AS BLOB), CAST(event_type AS BLOB), rejected_reason FROM "
+        "(SELECT * FROM outbox WHERE rejected_reason IS NOT NULL ORDER BY id DESC LIMIT 10000) "
+        "WHERE ?2 IS NULL OR project_id = ?2 LIMIT ?1",
+        (limit, project_id),
     ).fetchall()
     names = ("event_id", "project_id", "event_type")
     return [

@@ -15,7 +15,6 @@ from .page import people, show
 from .webhooks import catalogue
 
 PAGE = 50
-_LOOKED_AT = 1000  # rejected rows, the newest
 _WHY = {
     "succeeded": "It was delivered.",
     "pending": "It is tried until it succeeds or its attempts are used up.",
@@ -79,7 +78,7 @@ async def rejected(request: web.Request) -> web.Response:
     """Show rejected rows of the outbox with their reasons, a project's own or all."""
     typed = filters.typed(request.query, ("project",))
     project = scope(request, typed.values["project"] or None)
-    rows = await context(request).outbox.run(outbox.rejected, _LOOKED_AT)
+    rows = await context(request).outbox.run(outbox.rejected, PAGE, project)
     return show(
         request,
         "events.html",
@@ -88,7 +87,7 @@ async def rejected(request: web.Request) -> web.Response:
         filters=typed,
         problem="",
         rows=[],
-        rejected=[row for row in rows if project in (None, row["project_id"])][:PAGE],
+        rejected=rows,
         catalogue=(),
         older=None,
         newest=None,
