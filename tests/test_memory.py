@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .bench.daemon import Bench, rss_mb
+from .bench.daemon import Bench, memory_mb
 from .hostile import KINDS, all_of_them
 
 HOSTILE = 50
@@ -30,7 +30,7 @@ def test_memory_stays_flat_beside_fifty_hostile_webhooks(tmp_path: Path) -> None
             for second in range(LONG + 1):
                 for number in range(HOSTILE):
                     bench.insert(1, projects=1, project=f"bad{number}")
-                seen[second] = rss_mb(process.pid)
+                seen[second] = memory_mb(process.pid)
                 time.sleep(max(0.0, begin + second + 1 - time.monotonic()))
             attempts = bench.read("SELECT count(*) FROM attempts WHERE outcome IS NOT NULL")[0]
     assert attempts > 20 * LONG
