@@ -23,7 +23,7 @@ KEPT = {"succeeded": 30 * DAY, "failed": 90 * DAY}
 
 def sweep(there: Steps, now: datetime, limit: int = 2) -> dict[str, int]:
     """Sweep in steps of two rows, and hold that the dry run counted the same."""
-    counted = retention.count(there.conn, **KEPT, now=now)
+    *_, counted = retention.count(there.conn, **KEPT, now=now)
     walk = retention.Sweep(**KEPT, now=now)
     more = True
     while more:

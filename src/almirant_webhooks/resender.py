@@ -12,7 +12,7 @@ from . import clock
 from .db import resends
 from .db.worker import Worker
 
-REST = 0.2  # seconds between two steps while a resend is under way
+REST = 0.1  # seconds between two steps while a resend is under way
 EVERY = 1.0
 
 log = structlog.get_logger("almirant_webhooks")

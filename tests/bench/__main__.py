@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import backlog, cost, growth, history, hostile, idle, isolation, latency, lists, pages, throughput
+from . import backlog, cost, growth, history, hostile, idle, isolation, latency, lists, pages, throughput, upkeep
 from .table import Part, Sizes, show
 
 PARTS: dict[str, Part] = {
@@ -21,6 +21,7 @@ PARTS: dict[str, Part] = {
     "cost": cost.figures,
     "pages": pages.figures,
     "lists": lists.figures,
+    "upkeep": upkeep.figures,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import closing
+from typing import Any
 
 import click
 
@@ -17,7 +18,7 @@ from .output import print_fields, print_json, say
 
 STEP = 500
 REST = 0.005  # seconds between two steps, for the daemon and for producers
-SAY_EVERY = 5.0
+SAY_EVERY = 2.0
 
 
 @click.command()
@@ -31,7 +32,7 @@ def prune(settings: Settings, dry_run: bool, as_json: bool) -> None:
     taken_before, rejected_before = clock.text(now - settings.retention.outbox), clock.text(now - kept["failed"])
     if dry_run:
         with reading(settings) as conn:
-            counts = retention.count(conn, **kept, now=now)
+            counts = _count(conn, **kept, now=now)
         with closing(outbox.open_outbox(settings.database.path, settings.outbox.path)) as outbox_conn:
             counts["outbox"] = outbox.count_old(outbox_conn, taken_before, rejected_before)
     else:
@@ -42,6 +43,17 @@ def prune(settings: Settings, dry_run: bool, as_json: bool) -> None:
         print_json(counts)
     else:
         print_fields(counts)
+
+
+def _count(conn: sqlite3.Connection, **kept: Any) -> dict[str, int]:
+    """Count, and say how far it has come while it takes long."""
+    counts: dict[str, int] = {}
+    said = time.monotonic()
+    for counts in retention.count(conn, **kept):
+        if time.monotonic() - said > SAY_EVERY:
+            said = time.monotonic()
+            say(f"{counts['deliveries']} deliveries and {counts['events']} events so far.")
+    return counts
 
 
 def _prune(settings: Settings, sweep: retention.Sweep) -> dict[str, int]:

@@ -21,7 +21,10 @@ from .search import UNWELL, small_index
 from .webhooks import changed
 
 WAITING = 200  # deliveries of one webhook that wait at the same time: what a cancel takes back
-LOOKED_AT = 1000  # deliveries in one step
+LOOKED_AT = 1000  # deliveries of one webhook in one step
+# Of all webhooks in one step, so that no other writer waits for long.
+STEP_ASKS = 500
+STEP_LOOKS = 5000
 COUNTED = 1_000_000  # deliveries that a count looks at
 
 _MATCHES = "d.test = 0 AND d.attempts + (d.state <> 'pending') > 0"
@@ -57,7 +60,7 @@ _PARTS = """
 SELECT p.resend_id, p.webhook_id, p.reached, x.filters, x.created_at
 FROM resends x JOIN resend_webhooks p ON p.resend_id = x.id
 JOIN webhooks w ON w.id = p.webhook_id AND w.enabled = 1 AND w.deleted_at IS NULL
-WHERE x.finished_at IS NULL AND x.cancelled_at IS NULL AND p.done = 0
+WHERE x.finished_at IS NULL AND x.cancelled_at IS NULL AND p.done = 0 ORDER BY random()
 """
 _FINISHED = """
 UPDATE resends SET finished_at = ?1 WHERE finished_at IS NULL
@@ -78,8 +81,7 @@ def count(conn: sqlite3.Connection, filters: Mapping[str, Any]) -> dict[str, int
     webhooks = {row[0] for row in wanted}
     if filters.get("state") == "held":
         return {}
-    # What is pending and has been tried has a last status that is no success.
-    small = UNWELL if filters.get("state") == "pending" else small_index(filters)
+    small = _small_index(filters)
     if filters.get("event_id"):
         place, values = f"{_OF_EVENT} {small}", [filters["event_id"]]
     elif small or filters.get("webhook_id") or filters.get("project_id"):
@@ -96,6 +98,11 @@ def count(conn: sqlite3.Connection, filters: Mapping[str, Any]) -> dict[str, int
             f"More than {COUNTED:,} deliveries would have to be looked at; narrow it by time, webhook, state or status."
         )
     return {row[0]: int(row[2]) for row in rows if row[2] and row[0] in webhooks}
+
+
+def _small_index(filters: Mapping[str, Any]) -> str:
+    """Return the condition of the small index that holds all that can match; what is pending and was tried is unwell."""
+    return UNWELL if filters.get("state") == "pending" else small_index(filters)
 
 
 def _matching(filters: Mapping[str, Any]) -> tuple[str, list[object]]:
@@ -195,26 +202,34 @@ def under_way(conn: sqlite3.Connection) -> bool:
 
 
 def step(conn: sqlite3.Connection, now: datetime) -> tuple[set[str], dict[str, str], list[str]]:
-    """Ask for the next few attempts at every webhook that has room for them.
+    """Ask for the next few attempts at webhooks that have room for them, in no order so that each comes to its turn.
 
     Return the webhooks, when each has its next attempt, and what is finished.
     """
-    touched = {row["webhook_id"] for row in conn.execute(_PARTS).fetchall() if _advance(conn, row, now)}
+    touched: set[str] = set()
+    asks, looks = STEP_ASKS, STEP_LOOKS
+    for row in conn.execute(_PARTS).fetchall():
+        asked, looked_at = _advance(conn, row, now, asks)
+        asks, looks = asks - asked, looks - looked_at
+        if asked:
+            touched.add(row["webhook_id"])
+        if asks <= 0 or looks <= 0:
+            break
     finished = [row[0] for row in conn.execute(_FINISHED, (clock.text(now),)).fetchall()]
     return touched, first_due(conn, touched), finished
 
 
-def _advance(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime) -> int:
-    """Go on through one webhook's deliveries; return how many attempts were asked for."""
+def _advance(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, most: int) -> tuple[int, int]:
+    """Go on through one webhook's deliveries; return how many attempts were asked for, `most` at most, and rows looked at."""
     resend_id, webhook_id, reached, filters, created_at = part
     waiting = conn.execute(
         "SELECT count(*) FROM deliveries WHERE webhook_id = ? AND resend_id = ? AND resend_requested_at IS NOT NULL "
         "AND in_flight = 0",
         (webhook_id, resend_id),
     ).fetchone()[0]
-    room = WAITING - waiting
+    room = min(most, WAITING - waiting)
     if room <= 0:
-        return 0
+        return 0, waiting // 20  # what it costs to find out, about
     asked = _times(json.loads(filters))
     # Ids sort by time: what was made after the resend was asked for is not part of it.
     end = f"dlv_{int(clock.parse(created_at).timestamp() * 1000) + 1:012x}"
@@ -223,14 +238,14 @@ def _advance(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime) -> int:
     if "since" in asked:
         reached = max(reached, log.id_at(asked["since"]))
     seen = conn.execute(
-        "SELECT count(*), max(id) FROM (SELECT id FROM deliveries WHERE webhook_id = ? AND id > ? AND id < ? "
-        "ORDER BY id LIMIT ?)",
+        "SELECT count(*), max(id) FROM (SELECT d.id FROM deliveries d WHERE d.webhook_id = ? AND d.id > ? AND d.id < ? "
+        f"{_small_index(asked)} ORDER BY d.id LIMIT ?)",
         (webhook_id, reached, end, LOOKED_AT),
     ).fetchone()
     matches, values = _matching(asked)
     found = conn.execute(
         "SELECT d.id FROM deliveries d WHERE d.webhook_id = ? AND d.id > ? AND d.id <= ? AND d.resend_requested_at IS NULL "
-        f"AND {matches} ORDER BY d.id LIMIT ?",
+        f"{_small_index(asked)} AND {matches} ORDER BY d.id LIMIT ?",
         (webhook_id, reached, seen[1] or "", *values, room),
     ).fetchall()
     conn.executemany(
@@ -248,7 +263,7 @@ def _advance(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime) -> int:
             webhook_id,
         ),
     )
-    return len(found)
+    return len(found), int(seen[0])
 
 
 def _times(filters: dict[str, Any]) -> dict[str, Any]:

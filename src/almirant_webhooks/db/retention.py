@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from .. import clock
@@ -13,12 +14,23 @@ HOURS_KEPT = timedelta(days=90)
 AUDIT_KEPT = timedelta(days=400)
 # Free pages are used again by new rows; only more than these are given back to the file system.
 SPARE_PAGES = 1000
+COUNTED = 50_000  # rows that a count looks at before it says how far it has come
 
 # Whose last attempt, or creation, was before the time that its state is kept.
-_OLD = """
-FROM deliveries d LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number
-WHERE d.id > ?1 AND d.id < ?2 AND d.in_flight = 0 AND d.resend_requested_at IS NULL AND d.state <> 'pending'
+_IS_OLD = """
+d.in_flight = 0 AND d.resend_requested_at IS NULL AND d.state <> 'pending'
 AND coalesce(a.started_at, d.created_at) < CASE d.state WHEN 'succeeded' THEN ?3 ELSE ?4 END
+"""
+_OLD = f"""
+FROM deliveries d LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number
+WHERE d.id > ?1 AND d.id < ?2 AND {_IS_OLD}
+"""
+_NEXT = "SELECT count(*), max(id) FROM (SELECT id FROM deliveries WHERE id > ? AND id < ? ORDER BY id LIMIT ?)"
+_EVENTS_LEFT_ALONE = f"""
+SELECT count(*) FILTER (WHERE e.created_at < ?3 AND NOT EXISTS (
+           SELECT 1 FROM deliveries d LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number
+           WHERE d.event_seq = e.seq AND NOT ({_IS_OLD}))), max(e.created_at)
+FROM events e WHERE e.seq > ?1 AND e.seq <= ?2
 """
 _LONE_EVENTS = """
 FROM events e WHERE e.seq > ?1 AND e.created_at < ?2 AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_seq = e.seq)
@@ -38,7 +50,7 @@ class Sweep:
         self._succeeded = now - succeeded
         self._failed = now - failed
         newest = max(self._succeeded, self._failed)
-        self._end = f"dlv_{max(0, int(newest.timestamp() * 1000)):012x}"
+        self.end = f"dlv_{max(0, int(newest.timestamp() * 1000)):012x}"
         self._delivery: str | None = ""
         self._event: int | None = 0
 
@@ -56,10 +68,7 @@ class Sweep:
         return clock.text(self._succeeded), clock.text(self._failed)
 
     def _prune_deliveries(self, conn: sqlite3.Connection, after: str, limit: int) -> str | None:
-        seen = conn.execute(
-            "SELECT count(*), max(id) FROM (SELECT id FROM deliveries WHERE id > ? AND id < ? ORDER BY id LIMIT ?)",
-            (after, self._end, limit),
-        ).fetchone()
+        seen = conn.execute(_NEXT, (after, self.end, limit)).fetchone()
         if not seen[0]:
             return None
         # The last one that was seen is the first beyond the next step's begin.
@@ -101,17 +110,33 @@ class Sweep:
         return max(hours, audit, old) == limit
 
 
-def count(conn: sqlite3.Connection, *, succeeded: timedelta, failed: timedelta, now: datetime) -> dict[str, int]:
-    """Count the deliveries, and the events without any, that a sweep would remove."""
+def count(
+    conn: sqlite3.Connection, *, succeeded: timedelta, failed: timedelta, now: datetime
+) -> Iterator[dict[str, int]]:
+    """Count the deliveries, and the events that would be left without any, that a sweep would remove.
+
+    Yields what was counted so far, after every 50,000 rows, and all of it at the end.
+    """
+    sweep = Sweep(succeeded=succeeded, failed=failed, now=now)
     cutoffs = clock.text(now - succeeded), clock.text(now - failed)
-    end = f"dlv_{max(0, int((now - min(succeeded, failed)).timestamp() * 1000)):012x}"
-    deliveries = conn.execute(f"SELECT count(*) {_OLD}", ("", end, *cutoffs)).fetchone()[0]
-    events = conn.execute(
-        "SELECT count(*) FROM events e WHERE e.created_at < ?3 AND NOT EXISTS (SELECT 1 FROM deliveries d "
-        f"WHERE d.event_seq = e.seq AND d.id NOT IN (SELECT d.id {_OLD}))",
-        ("", end, *cutoffs),
-    ).fetchone()[0]
-    return {"deliveries": deliveries, "events": events}
+    found = {"deliveries": 0, "events": 0}
+    after: str | None = ""
+    while after is not None:
+        seen = conn.execute(_NEXT, (after, sweep.end, COUNTED)).fetchone()
+        if seen[0]:
+            found["deliveries"] += conn.execute(f"SELECT count(*) {_OLD}", (after, seen[1] + "~", *cutoffs)).fetchone()[
+                0
+            ]
+            yield found
+        after = seen[1] if seen[0] == COUNTED else None
+    last = conn.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
+    for begin in range(0, last, COUNTED):
+        gone, newest = conn.execute(_EVENTS_LEFT_ALONE, (begin, begin + COUNTED, *cutoffs)).fetchone()
+        found["events"] += gone
+        yield found
+        if newest is not None and newest >= cutoffs[0]:
+            break
+    yield found
 
 
 def give_back(conn: sqlite3.Connection, pages: int) -> int:
