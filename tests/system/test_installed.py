@@ -129,6 +129,8 @@ def test_a_stop_ends_within_its_limit_whatever_receivers_do(machine: Container) 
     assert machine.show("Result") == "success"
     assert machine.show("ExecMainStatus") == "0"
     assert states(machine, project="proj_2") == ["pending"]
+    assert states(machine, user="ada", project="proj_2") == ["pending"]
+    assert "running no" in machine.run("almirant-webhooks stats", user="ada", check=False)
     machine.run("systemctl start almirant-webhooks")
 
 

@@ -20,7 +20,7 @@ from ..db import stats as numbers
 from ..db.connection import open_database
 from ..model import Misconfigured, Refused
 from ..settings import Settings
-from .options import as_json, config, reading
+from .options import as_json, config, reading, reading_outbox
 from .output import print_json, print_table
 
 LONG_WAL = 256 * 1024 * 1024
@@ -172,7 +172,7 @@ def _work(settings: Settings) -> Iterator[Finding]:
     with reading(settings) as conn:
         waiting, failing = numbers.pending(conn, now), health.failing(conn)
         offset = numbers.clock_offset(conn)
-    with closing(outbox.open_outbox(settings.database.path, settings.outbox.path)) as conn:
+    with reading_outbox(settings) as conn:
         unread = numbers.outbox(conn, now)
     age = waiting["oldest_due_seconds"]
     words = (

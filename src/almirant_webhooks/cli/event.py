@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from ..db import log, outbox
 from ..event_types import CATALOGUE, is_well_formed, near
 from ..model import RESERVED_PROJECT, NotFound, Refused, check_event_id, check_project_id
 from ..settings import Settings
-from .options import Time, as_json, config, reading
+from .options import Time, as_json, config, reading, reading_outbox
 from .output import print_fields, print_json, print_table, safe, say
 
 
@@ -106,11 +105,8 @@ def list_(
 ) -> None:
     """List events, newest first."""
     if rejected:
-        conn = outbox.open_outbox(settings.database.path, settings.outbox.path)
-        try:
+        with reading_outbox(settings) as conn:
             rows = outbox.rejected(conn, limit)
-        finally:
-            conn.close()
         columns = {
             "id": "ROW",
             "event_id": "EVENT",
@@ -163,7 +159,7 @@ def show(settings: Settings, event_id: str, project: str | None, as_json: bool) 
 
 def _not_taken(settings: Settings, event_id: str) -> str:
     """Tell from the outbox why the daemon does not have an event."""
-    with closing(outbox.open_outbox(settings.database.path, settings.outbox.path)) as conn:
+    with reading_outbox(settings) as conn:
         found = outbox.waiting(conn, event_id)
     if found is None:
         return "Nor is it in the outbox: it was not inserted, rolled back, or is older than it is kept."

@@ -6,7 +6,7 @@ import os
 import pwd
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,9 @@ import click
 
 from .. import clock
 from ..config import load
+from ..db import idle
 from ..db.connection import open_database, open_reader, transaction
+from ..db.outbox import open_outbox
 from ..model import Misconfigured, State
 from ..settings import Settings
 
@@ -151,9 +153,22 @@ def writing(settings: Settings) -> Iterator[sqlite3.Connection]:
 @contextmanager
 def reading(settings: Settings) -> Iterator[sqlite3.Connection]:
     """Open the database for reading alone."""
-    check_rights(settings.database.path, os.R_OK, "read")
-    conn = open_reader(settings.database.path)
-    try:
-        yield conn
-    finally:
-        conn.close()
+    path = settings.database.path
+    check_rights(path, os.R_OK, "read")
+    if idle.needed(path):
+        with idle.reading(path) as conn:
+            yield conn
+    else:
+        with closing(open_reader(path)) as conn:
+            yield conn
+
+
+@contextmanager
+def reading_outbox(settings: Settings) -> Iterator[sqlite3.Connection]:
+    """Open the outbox to look into it, by a user who may not write to it too where it is in the database."""
+    if settings.outbox.path is None and not os.access(settings.database.path, os.W_OK):
+        with reading(settings) as conn:
+            yield conn
+    else:
+        with closing(open_outbox(settings.database.path, settings.outbox.path)) as conn:
+            yield conn

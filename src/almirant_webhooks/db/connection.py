@@ -99,15 +99,18 @@ def transaction(
         raise
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """Open an SQLite file that exists, without creating it; every kind of file name is taken as it stands."""
+def connect(path: Path, *, read_only: bool = False, immutable: bool = False) -> sqlite3.Connection:
+    """Open an SQLite file that exists, without creating it; every kind of file name is taken as it stands.
+
+    `immutable` is for `idle` alone: SQLite then looks neither for locks nor for a WAL.
+    """
     if path.is_dir():
         raise Misconfigured(f"{path} is a directory; name a file in it.")
     _check_has_one_name(path)
     if not read_only and path.exists() and not os.access(path, os.W_OK):
         # SQLite would open it all the same, and make a -shm with the file's own rights, which nobody could write later.
         raise Misconfigured(f"{path} cannot be written by this user. Check the rights of the file and its directory.")
-    uri = path.absolute().as_uri() + ("?mode=ro" if read_only else "?mode=rw")
+    uri = path.absolute().as_uri() + ("?mode=ro" if read_only else "?mode=rw") + ("&immutable=1" if immutable else "")
     try:
         conn = sqlite3.connect(
             uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=512
