@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 
 from almirant_webhooks import clock
 from almirant_webhooks.db import resends, retention
-from almirant_webhooks.db.connection import open_database, open_reader, patiently, transaction
+from almirant_webhooks.db.connection import become_checkpointer, open_database, open_reader, patiently, transaction
 from almirant_webhooks.resender import REST
 
 from .daemon import PAYLOAD, Bench
@@ -94,6 +95,7 @@ def _pruning(bench: Bench) -> Figure:
 def _resending(bench: Bench) -> Iterator[Figure]:
     """Steps of a resend of all, as the daemon takes them; what waits is taken off as if it were sent."""
     conn = open_database(bench.database)
+    become_checkpointer(conn)
     counts = resends.count(conn, {})
     with transaction(conn):
         resend = resends.start(conn, {}, counts, actor="operator", now=clock.now())
@@ -108,7 +110,7 @@ def _resending(bench: Bench) -> Iterator[Figure]:
             with transaction(conn, 60):
                 conn.execute(
                     "UPDATE deliveries SET resend_requested_at = NULL WHERE rowid IN (SELECT rowid FROM deliveries "
-                    "WHERE resend_requested_at IS NOT NULL LIMIT 500)"
+                    "WHERE resend_requested_at IS NOT NULL LIMIT 200)"
                 )
             time.sleep(REST)
     asked = resends.get(conn, resend)["requested"]
@@ -153,6 +155,7 @@ def figures(*, quick: bool) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder))
         fill(bench, 10_000 if quick else 1_000_000)
+        os.sync()  # so that the first commits do not wait for a gigabyte of the filling
         yield from _counts(bench)
         yield from _resending(bench)
         yield _pruning(bench)

@@ -23,8 +23,8 @@ from .webhooks import changed
 WAITING = 200  # deliveries of one webhook that wait at the same time: what a cancel takes back
 LOOKED_AT = 1000  # deliveries of one webhook in one step
 # Of all webhooks in one step, so that no other writer waits for long.
-STEP_ASKS = 500
-STEP_LOOKS = 5000
+STEP_ASKS = 200
+STEP_LOOKS = 2000
 COUNTED = 1_000_000  # deliveries that a count looks at
 
 _MATCHES = "d.test = 0 AND d.attempts + (d.state <> 'pending') > 0"
