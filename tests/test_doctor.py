@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+
+import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.db import webhooks
@@ -12,6 +19,8 @@ from almirant_webhooks.db import webhooks
 from .conftest import Receiver
 from .service import Service
 from .shell import Shell
+
+doctor = import_module("almirant_webhooks.cli.doctor")
 
 
 def findings(there: Shell, code: int) -> dict[str, tuple[str, str]]:
@@ -81,6 +90,89 @@ def test_a_backlog_a_failing_webhook_and_a_wrong_clock_are_seen(shell: Shell) ->
     assert found["clock"] == ("wrong", "It is 3600 s behind receivers' clocks; set it (timedatectl).")
     assert "a.invalid" in found["DNS"][1]
     assert json.loads(shell.ours("stats", "--json"))["webhooks"] == {"enabled": 1, "disabled": 0, "failing": 1}
+
+
+def test_damage_and_the_age_of_copies_are_seen(shell: Shell) -> None:
+    """A copy by the command is written down; a large database is looked through when asked to."""
+    found = findings(shell, 1)
+    assert found["integrity"] == ("ok", "The database is whole.")
+    assert found["backup"][0] == "warning"
+    assert found["producers"][0] == "ok"
+    shell.ours("backup", "copy.db")
+    assert findings(shell, 1)["backup"][0] == "ok"
+    conn = sqlite3.connect(shell.folder / "log.db")
+    assert conn.execute("SELECT count(*) FROM outbox").fetchone()[0] == 0
+    conn.execute("UPDATE audit SET at = '2026-01-01T00:00:00.000Z'")
+    conn.execute("CREATE TRIGGER refuse BEFORE INSERT ON outbox BEGIN SELECT raise(ABORT, 'not today'); END")
+    conn.execute("PRAGMA writable_schema = ON")
+    conn.execute("UPDATE sqlite_schema SET sql = replace(sql, 'actor TEXT', 'actor INTEGER') WHERE name = 'audit'")
+    conn.commit()
+    conn.close()
+    found = findings(shell, 1)
+    assert "timer" in found["backup"][1]
+    assert found["producers"] == ("wrong", "An INSERT into the outbox fails: not today.")
+    assert found["integrity"][0] == "wrong"
+    assert "restore a backup" in found["integrity"][1]
+
+
+def test_a_large_database_is_looked_through_when_asked_to(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take minutes each time."""
+    monkeypatch.setattr(doctor, "CHECKED", 0)
+    assert "doctor --deep" in findings(shell, 1)["integrity"][1]
+    found, _ = json.JSONDecoder().raw_decode(shell.ours("doctor", "--deep", "--json", code=1))
+    assert [one["words"] for one in found if one["check"] == "integrity"] == ["The database is whole."]
+
+
+def test_little_room_and_a_long_wal_are_seen_with_the_reader_that_keeps_it(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its process: what has been reading at every look."""
+    monkeypatch.setattr(doctor, "LITTLE_ROOM", 2**62)
+    monkeypatch.setattr(doctor, "LONG_WAL", -1)
+    with _other(shell, "BEGIN", "SELECT count(*) FROM webhooks") as reader:
+        found = findings(shell, 1)
+    assert found["disk"][0] == "warning"
+    assert "shorten the keys of retention" in found["disk"][1]
+    assert found["WAL"][0] == "warning"
+    assert f"read all the time: {reader} (python" in found["WAL"][1]
+
+
+def test_the_process_that_holds_a_transaction_is_named(shell: Shell) -> None:
+    """And not others that have the file open as well."""
+    with _other(shell, "SELECT 1") as idle, _other(shell, "BEGIN IMMEDIATE") as writer:
+        found = findings(shell, 1)
+    for name in ("database lock", "outbox lock"):
+        assert found[name][0] == "wrong"
+        assert f"by {writer} (python" in found[name][1]
+        assert str(idle) not in found[name][1]
+
+
+def test_an_outbox_that_producers_cannot_write_is_seen(shell: Shell) -> None:
+    """A file of the group's directory that has lost the group's right."""
+    folder = shell.folder / "outbox"
+    folder.mkdir()
+    folder.chmod(0o2770)
+    shell.config.write_text(shell.config.read_text() + f'[outbox]\npath = "{folder / "outbox.db"}"\n')
+    shell.ours("migrate")
+    assert findings(shell, 1)["outbox file"][0] == "ok"
+    (folder / "outbox.db").chmod(0o640)
+    assert "chmod 0660" in findings(shell, 1)["outbox file"][1]
+
+
+@contextmanager
+def _other(shell: Shell, *statements: str) -> Iterator[int]:
+    """Run statements in another process, which then waits with its transaction open; yields its id."""
+    program = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+    program += "for one in sys.argv[2:]: c.execute(one).fetchall()\nprint('ready', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program, str(shell.folder / "log.db"), *statements]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdout.readline()
+    yield process.pid
+    process.stdin.close()
+    process.stdout.close()
+    process.wait()
 
 
 async def test_an_event_tells_why_nothing_arrived(service: Service, receiver: Receiver, tmp_path: Path) -> None:

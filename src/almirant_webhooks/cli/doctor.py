@@ -9,17 +9,19 @@ import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
 from .. import clock
-from ..db import health, lock, outbox
+from ..db import audit, health, lock, outbox
 from ..db import stats as numbers
 from ..db.connection import open_database
 from ..model import Misconfigured, Refused
 from ..settings import Settings
+from . import holders
 from .options import as_json, config, reading, reading_outbox
 from .output import print_json, print_table
 
@@ -29,6 +31,8 @@ BACKLOG = 300.0  # seconds
 UNREAD = 60.0
 SKEW = 60.0
 LOCK_WAIT = 2.0
+CHECKED = 256 * 1024 * 1024  # bytes of a database that are looked through without --deep
+OLD_COPY = timedelta(days=7)
 DNS_WAIT = 5.0
 # The releases that have the fix of https://www.sqlite.org/wal.html#the_wal_reset_bug
 _FIXED = {(3, 44): 6, (3, 50): 7}
@@ -47,12 +51,13 @@ def _ok(check: str, words: str) -> Finding:
 
 
 @click.command()
+@click.option("--deep", is_flag=True, help="Look through the whole database for damage too, of any size.")
 @as_json
 @config
-def doctor(settings: Settings, as_json: bool) -> None:
+def doctor(settings: Settings, as_json: bool, deep: bool) -> None:
     """Look at everything that can be wrong, and say what to do; exit 1 if something is."""
     found = [Finding("configuration", "ok", "It loads.")]
-    for look in (_files, _sqlite, _daemon, _locks, _disk, _work, _receivers):
+    for look in (_files, _sqlite, _daemon, _locks, _integrity, _disk, _work, _receivers):
         try:
             found += look(settings)
         except (Refused, Misconfigured) as error:
@@ -84,6 +89,8 @@ def _files(settings: Settings) -> Iterator[Finding]:
         elif not os.access(path.parent, os.W_OK | os.X_OK):
             words = f"This user cannot write to {path.parent}, as SQLite needs to beside {path.name}."
             yield Finding(f"{name} file", "warning", words)
+        elif name == "outbox" and folder.st_mode & stat.S_ISGID and not mode & 0o020:
+            yield Finding(f"{name} file", "wrong", f"Producers of its group cannot write to {path}: chmod 0660 {path}")
         elif there.st_uid != folder.st_uid and name == "database":
             yield Finding(f"{name} file", "wrong", f"{path} belongs to another user than its directory; chown it.")
         else:
@@ -115,46 +122,57 @@ def _daemon(settings: Settings) -> Iterator[Finding]:
         yield Finding("daemon", "wrong", "It does not run on this database: systemctl start almirant-webhooks")
 
 
-def _users(path: Path) -> str:
-    """Name the processes that have a file open, as far as this user may see them."""
-    names = {str(path), f"{path}-wal", f"{path}-shm"}
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            if any(os.readlink(one) in names for one in (entry / "fd").iterdir()):
-                found.add(f"{entry.name} ({(entry / 'comm').read_text().strip()})")
-        except OSError:
-            continue
-    return ", ".join(sorted(found)) or "none that this user may see"
-
-
 def _locks(settings: Settings) -> Iterator[Finding]:
-    """A writer that does not end, and a reader that keeps the WAL from being cut."""
+    """A writer that does not end, a producer that could not insert, and a reader that keeps the WAL from being cut."""
     database = settings.database.path.absolute().resolve()
     if not os.access(database, os.W_OK):
         yield Finding("locks", "warning", "Not looked at: this user cannot write to the database.")
         return
     with closing(open_database(database)) as conn:
-        free = numbers.lock_wait(conn, LOCK_WAIT)
-    with closing(outbox.open_outbox(settings.database.path, settings.outbox.path)) as conn:
-        outbox_free = numbers.lock_wait(conn, LOCK_WAIT)
+        yield _lock("database lock", database, numbers.lock_wait(conn, LOCK_WAIT))
     outbox_path = (settings.outbox.path or database).absolute().resolve()
-    for name, path, got in (("database lock", database, free), ("outbox lock", outbox_path, outbox_free)):
-        if got:
-            yield _ok(name, "It can be written.")
-        else:
-            words = f"A transaction is held open for over {LOCK_WAIT:g} s; processes that have it open: {_users(path)}."
-            yield Finding(name, "wrong", words)
+    with closing(outbox.open_outbox(settings.database.path, settings.outbox.path)) as conn:
+        free = numbers.lock_wait(conn, LOCK_WAIT)
+        yield _lock("outbox lock", outbox_path, free)
+        if free and (why := outbox.try_insert(conn)) is not None:
+            yield Finding("producers", "wrong", f"An INSERT into the outbox fails: {why}.")
+        elif free:
+            yield _ok("producers", "An INSERT into the outbox works (it was rolled back).")
     wal = numbers.sizes(database)["wal"]
     if wal > LONG_WAL:
-        words = (
-            f"{wal // 2**20} MiB: a reader keeps it from being cut; processes that have it open: {_users(database)}."
-        )
+        readers = holders.named(holders.stuck_readers(database))
+        words = f"{wal // 2**20} MiB: a reader keeps it from being cut. Processes that read all the time: {readers}; that have it open: {holders.named(holders.users(database))}."
         yield Finding("WAL", "warning", words)
     else:
         yield _ok("WAL", f"{wal / 2**20:.1f} MiB.")
+
+
+def _lock(name: str, path: Path, free: bool) -> Finding:
+    if free:
+        return _ok(name, "It can be written.")
+    by = holders.named(holders.writer(path) or holders.users(path))
+    return Finding(name, "wrong", f"A transaction is held open for over {LOCK_WAIT:g} s, by {by}: end it.")
+
+
+def _integrity(settings: Settings) -> Iterator[Finding]:
+    """Whether the file is whole, and how old the newest copy of it is."""
+    size = numbers.sizes(settings.database.path)["database"]
+    deep = click.get_current_context().params["deep"]
+    with reading(settings) as conn:
+        if not deep and size > CHECKED:
+            yield _ok("integrity", f"Not looked at, since that would read {size // 2**20} MiB: `doctor --deep` does.")
+        elif (found := numbers.integrity(conn, deep=deep)) == "ok":
+            yield _ok("integrity", "The database is whole.")
+        else:
+            words = f"The database is damaged ({found}). Stop the daemon, keep the file, and restore a backup."
+            yield Finding("integrity", "wrong", words)
+        copies = audit.entries(conn, action="backup.created", limit=1)
+    if not copies:
+        yield Finding("backup", "warning", "None was made by `almirant-webhooks backup` yet.")
+        return
+    age = clock.now() - clock.parse(copies[0]["at"])
+    words = f"The last one by `almirant-webhooks backup` was made at {copies[0]['at']}."
+    yield Finding("backup", "warning", f"{words} Is the timer at work?") if age > OLD_COPY else _ok("backup", words)
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from datetime import datetime
 from pathlib import Path
 
 import click
 
+from .. import clock, keys
 from .. import config as configuration
-from .. import keys
+from ..db import audit
 from ..db import migrate as migrations
 from ..db.backup import copy
+from ..model import Misconfigured, Refused
 from ..settings import Settings
-from .options import Time, as_json, config, reading
+from .options import Time, actor, as_json, config, reading, writing
 from .output import print_json, print_table, say
 
 
@@ -108,12 +111,22 @@ def backup(settings: Settings, file: Path, as_json: bool) -> None:
 
         with reading(settings) as conn:
             size = copy(conn, target, show)
+    _note(settings, size)
     if as_json:
         print_json({"file": str(target), "bytes": size})
     else:
         say(f"{target}: {size} bytes, checked and on the disk.")
     if settings.outbox.path is not None:
         say(f"The outbox is a file of its own and not in it: {settings.outbox.path}.")
+
+
+def _note(settings: Settings, size: int) -> None:
+    """Write down that there is a copy with every secret in it, if this user may write."""
+    try:
+        with writing(settings) as conn:
+            audit.note(conn, "backup.created", actor=actor(), now=clock.now(), project_id="", detail=f"{size} bytes")
+    except (Refused, Misconfigured, sqlite3.Error) as error:
+        say(f"note: the audit trail has no entry of it: {error}")
 
 
 @click.command()

@@ -27,6 +27,7 @@ ACTIONS = (
     "producer_token.revoked",
     "token.rotated",
     "portal_link.created",
+    "backup.created",
 )
 
 

@@ -223,6 +223,19 @@ def insert(conn: sqlite3.Connection, *, project_id: str, event_type: str, payloa
         raise Refused(f"The event was refused: {rule}.", rule.split()[0]) from None
 
 
+def try_insert(conn: sqlite3.Connection) -> str | None:
+    """Insert an event as a producer does and roll it back; return SQLite's words where that fails."""
+    try:
+        conn.execute("BEGIN IMMEDIATE")
+        conn.execute("INSERT INTO outbox (project_id, event_type, payload) VALUES ('doctor', 'doctor.looks', '{}')")
+    except sqlite3.Error as error:
+        return str(error)
+    finally:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+    return None
+
+
 def _same_or_refused(conn: sqlite3.Connection, project_id: str, event_type: str, payload: str, event_id: str) -> str:
     row = conn.execute(
         "SELECT event_type, payload FROM outbox WHERE project_id = ? AND event_id = ?", (project_id, event_id)

@@ -125,6 +125,14 @@ def lock_wait(conn: sqlite3.Connection, wait: float) -> bool:
     return True
 
 
+def integrity(conn: sqlite3.Connection, *, deep: bool) -> str:
+    """Return `ok`, or the first thing that is wrong with the file; `deep` compares indexes with their rows too."""
+    try:
+        return str(conn.execute(f"PRAGMA {'integrity' if deep else 'quick'}_check(1)").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        return str(error)
+
+
 def journal_mode(conn: sqlite3.Connection) -> str:
     """Return the file's journal mode."""
     return str(conn.execute("PRAGMA journal_mode").fetchone()[0])
