@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from almirant_webhooks import clock, validation
-from almirant_webhooks.db import deliveries, health, log, outbox, webhooks
+from almirant_webhooks.db import deliveries, health, log, outbox, results, webhooks
 from almirant_webhooks.db.connection import transaction
 from almirant_webhooks.model import RESERVED_PROJECT, Outcome, Refused, Webhook
+from almirant_webhooks.observer import Waiting
+from almirant_webhooks.retry import FREE_INTERRUPTIONS
 from almirant_webhooks.settings import Settings
 
 from .conftest import Receiver
@@ -110,6 +112,59 @@ def test_a_delivery_that_fails_for_good_makes_an_event_in_the_same_transaction(s
     with transaction(steps.conn):
         (own,) = deliveries.claim(steps.conn, {operators.id: 5}, at)
     assert json.loads(own.body)["type"] == "delivery.failed"
+
+
+def test_a_crash_that_uses_up_the_last_attempt_makes_an_event_too(steps: Steps) -> None:
+    """The delivery has failed at the start after it, with nobody else to tell."""
+    steps.webhook(project_id=RESERVED_PROJECT, events=["delivery.failed"])
+    webhook = steps.webhook()
+    steps.event()
+    crashes = FREE_INTERRUPTIONS + len(SCHEDULE.waits)
+    at = START
+    for _ in range(crashes):
+        assert told(steps) == []
+        at += timedelta(hours=3)
+        steps.claim(webhook, at)
+        with transaction(steps.conn):
+            results.interrupt_open(steps.conn, SCHEDULE, at)
+    (event,) = told(steps)
+    assert event["data"]["delivery"]["attempts"] == crashes
+    assert event["data"]["delivery"]["lastAttempt"]["outcome"] == "interrupted"
+
+
+def test_the_hour_of_failures_begins_anew_when_a_webhook_is_enabled(steps: Steps) -> None:
+    """The days that it was switched off are none in which it failed; one that operators were told of goes on."""
+    webhook = steps.webhook()
+    for minutes in (0, 1):
+        attempt(steps, webhook, START + timedelta(minutes=minutes), Outcome.TIMEOUT)
+    switch_off_and_on(steps, webhook, START + 24 * HOUR)
+    attempt(steps, webhook, START + 24 * HOUR, Outcome.TIMEOUT)
+    assert notice(steps, START + 24.5 * HOUR) == ([], [])
+    attempt(steps, webhook, START + 24.5 * HOUR, Outcome.TIMEOUT)
+    assert notice(steps, START + 25 * HOUR) == ([webhook.id], [])
+    switch_off_and_on(steps, webhook, START + 48 * HOUR)
+    assert notice(steps, START + 48 * HOUR) == ([], [])
+    assert list(health.failing(steps.conn)) == [webhook.id]
+    attempt(steps, webhook, START + 49 * HOUR, Outcome.SUCCESS)
+    assert notice(steps, START + 49 * HOUR) == ([], [webhook.id])
+
+
+def switch_off_and_on(there: Steps, webhook: Webhook, until: datetime) -> None:
+    with transaction(there.conn):
+        webhooks.disable(there.conn, webhook.id, until - HOUR)
+        webhooks.enable(there.conn, webhook.id, discard_held=True, now=until)
+
+
+def test_the_age_of_what_waits_in_the_outbox_is_by_our_own_clock() -> None:
+    """From the first look at which a row was there, whatever its producer's clock says and however the first one changes."""
+    waiting = Waiting()
+    assert waiting.age(None, 0, 0.0) == 0.0
+    assert waiting.age(5, 9, 10.0) == 0.0
+    assert waiting.age(5, 20, 20.0) == 10.0
+    assert waiting.age(9, 30, 30.0) == 20.0
+    assert waiting.age(10, 40, 40.0) == 20.0
+    assert waiting.age(None, 40, 50.0) == 0.0
+    assert waiting.age(41, 41, 60.0) == 0.0
 
 
 def test_operators_own_webhooks_make_no_news_about_themselves(steps: Steps) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,10 +18,27 @@ from .heartbeat import Heartbeat
 from .metrics import Metrics
 
 EVERY = 10.0
+# Operators' events are made in the transaction of what they tell of; they are sent as soon as this.
+OWN_EVERY = 1.0
 # With less room than this (bytes) answers' bodies are stored no more: delivering goes on for longer.
 LOW_ON_DISK = 256 * 1024 * 1024
 
 log = structlog.get_logger("almirant_webhooks")
+
+
+class Waiting:
+    """Since when rows of the outbox have been waiting, by our own clock: `occurred_at` is the producer's word."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()  # when we looked, and the last row that was there
+
+    def age(self, first: int | None, last: int, moment: float) -> float:
+        """Return for how many seconds the first unread row has been seen; `moment` is in monotonic seconds."""
+        if not self._seen or self._seen[-1][1] != last:
+            self._seen.append((moment, last))
+        while self._seen and (first is None or self._seen[0][1] < first):
+            self._seen.popleft()
+        return moment - self._seen[0][0] if self._seen else 0.0
 
 
 class Observer:
@@ -51,15 +70,21 @@ class Observer:
         self._failing = failing
         self._store_bodies = store_bodies
         self._low = False
+        self._waiting = Waiting()
 
     async def run(self) -> None:
         """Look, then rest."""
+        looked_at = -EVERY
         while True:
             try:
-                await self.look()
+                if time.monotonic() - looked_at >= EVERY:
+                    looked_at = time.monotonic()
+                    await self.look()
+                if not self._failing():
+                    await self._tell_own()
             except (sqlite3.Error, OSError) as error:
                 log.warning("observing failed", error=str(error))
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(OWN_EVERY)
 
     async def look(self) -> None:
         """Look once."""
@@ -74,7 +99,8 @@ class Observer:
         self._metrics.failing.set((await self._reader.run(stats.webhooks))["failing"])
         waiting = await self._outbox.run(stats.outbox, now)
         self._metrics.unread.set(waiting["unread"])
-        self._metrics.unread_age.set(waiting["oldest_unread_seconds"])
+        first, last = await self._outbox.run(stats.unread_rows)
+        self._metrics.unread_age.set(self._waiting.age(first, last, time.monotonic()))
         self._metrics.rejected_rows.set(waiting["rejected"])
         self._metrics.loop_lag.set(self._heartbeat.lag())
         self._metrics.observed.set(now.timestamp())
@@ -99,6 +125,9 @@ class Observer:
             log.warning("webhook failing", webhook_id=one.webhook_id, host=one.host, since=one.since)
         for one in over:
             log.info("webhook recovered", webhook_id=one.webhook_id, host=one.host, since=one.since)
+
+    async def _tell_own(self) -> None:
+        """Have events for operators sent."""
         own = await self._reader.run(health.own_webhooks)
         if own:
             self._due(own, await self._database.run(deliveries.first_due, own))

@@ -123,14 +123,15 @@ def interrupt_open(conn: sqlite3.Connection, schedule: Schedule, now: datetime) 
         _END_ATTEMPTS,
         [(Outcome.INTERRUPTED.value, None, None, cause, None, None, 0, one.id, one.begun) for one, _ in left],
     )
-    write_rows(
-        conn,
-        _SETTLE,
-        [
-            (*_settle(one, schedule, trigger, Outcome.INTERRUPTED, now, None), Outcome.INTERRUPTED.value, one.id)
-            for one, trigger in left
-        ],
-    )
+    settled = [
+        (*_settle(one, schedule, trigger, Outcome.INTERRUPTED, now, None), Outcome.INTERRUPTED.value, one.id)
+        for one, trigger in left
+    ]
+    write_rows(conn, _SETTLE, settled)
+    pending = {one.id for one, _ in left if one.state == State.PENDING}
+    failed = [str(row[-1]) for row in settled if row[0] == State.FAILED and row[-1] in pending]
+    if failed:
+        tell_failed(conn, failed, now)
     return len(left)
 
 

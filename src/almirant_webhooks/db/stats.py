@@ -42,7 +42,10 @@ def pending(conn: sqlite3.Connection, now: datetime) -> dict[str, Any]:
 
 
 def outbox(conn: sqlite3.Connection, now: datetime) -> dict[str, Any]:
-    """Count the outbox's unread and rejected rows (1,000 at most), and tell the age of the first unread one."""
+    """Count the outbox's unread and rejected rows (1,000 at most), and tell the age of the first unread one.
+
+    Its age is by its `occurred_at`, which is the producer's word.
+    """
     unread = conn.execute(
         "SELECT count(*) FROM (SELECT 1 FROM outbox WHERE fanned_out_at IS NULL AND rejected_reason IS NULL LIMIT 1000)"
     ).fetchone()[0]
@@ -60,6 +63,14 @@ def outbox(conn: sqlite3.Connection, now: datetime) -> dict[str, Any]:
         except (ValueError, OverflowError):
             age = 0.0
     return {"unread": unread, "rejected": rejected, "oldest_unread_seconds": round(age, 3)}
+
+
+def unread_rows(conn: sqlite3.Connection) -> tuple[int | None, int]:
+    """Return the id of the outbox's first unread row, if there is one, and that of its last row."""
+    first = conn.execute(
+        "SELECT id FROM outbox WHERE fanned_out_at IS NULL AND rejected_reason IS NULL ORDER BY id LIMIT 1"
+    ).fetchone()
+    return first and first[0], int(conn.execute("SELECT coalesce(max(id), 0) FROM outbox").fetchone()[0])
 
 
 def webhooks(conn: sqlite3.Connection) -> dict[str, int]:

@@ -163,8 +163,12 @@ def enable(
             "cancelled_reason = 'discarded when the webhook was enabled' WHERE webhook_id = ? AND state = 'pending'",
             (webhook_id,),
         )
+    # The hour of failures begins anew, as nothing was tried while it was disabled; one that was told of goes on.
     done = conn.execute(
-        "UPDATE webhooks SET enabled = 1, disabled_at = NULL, updated_at = ? WHERE id = ? AND enabled = 0 RETURNING project_id",
+        "UPDATE webhooks SET enabled = 1, disabled_at = NULL, updated_at = ?, "
+        "failing_since = CASE WHEN failing_noticed_at IS NOT NULL THEN failing_since END, "
+        "failures_in_a_row = CASE WHEN failing_noticed_at IS NOT NULL THEN failures_in_a_row ELSE 0 END "
+        "WHERE id = ? AND enabled = 0 RETURNING project_id",
         (written, webhook_id),
     ).fetchone()
     if done:
