@@ -17,6 +17,7 @@ import pytest
 
 from almirant_webhooks import clock, config, signing
 from almirant_webhooks.cli.root import root
+from almirant_webhooks.db import migrate
 from almirant_webhooks.event_types import CATALOGUE
 from almirant_webhooks.metrics import Metrics
 from almirant_webhooks.settings import Settings
@@ -31,7 +32,7 @@ TEXTS = {path.name: path.read_text(encoding="utf-8") for path in DOCUMENTS}
 ALL = "\n".join(TEXTS.values())
 _BLOCK = re.compile(r"^(?:<!-- (?P<mark>[^>]+) -->\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 KEYS = list(config.every_key())
-_MARKED = {"runs": "sh", "runs: sql": "sql", "runs: python": "python"}
+_MARKED = {"runs": "sh", "runs: sql": "sql", "runs: python": "python", "runs: producer": "python"}
 INLINE = re.findall(r"`([^`\n]+)`", _BLOCK.sub("", ALL))
 
 
@@ -217,7 +218,20 @@ def _run_python(text: str, _: Path, __: dict[str, str], ___: Service) -> None:
     assert not verify(b"{ }", signing.signature(b"{}", SECRET), SECRET)
 
 
-_RUNNERS = {"runs": _run_shell, "runs: sql": _run_sql, "runs: python": _run_python}
+def _run_producer(text: str, folder: Path, _: dict[str, str], __: Service) -> None:
+    """Run the producer beside an application's tables; its change and its event are there."""
+    conn = sqlite3.connect(folder / "shop.db")
+    conn.executescript(migrate.outbox_sql())
+    conn.execute("CREATE TABLE work_items (id TEXT, board_column TEXT)")
+    conn.execute("INSERT INTO work_items VALUES ('wi_1', 'Doing')")
+    conn.commit()
+    subprocess.run([sys.executable, "-c", text], cwd=folder, check=True)
+    assert conn.execute("SELECT board_column FROM work_items").fetchall() == [("Done",)]
+    assert conn.execute("SELECT event_type FROM outbox").fetchall() == [("work_item.moved",)]
+    conn.close()
+
+
+_RUNNERS = {"runs": _run_shell, "runs: sql": _run_sql, "runs: python": _run_python, "runs: producer": _run_producer}
 
 
 @pytest.mark.parametrize("name", [name for name, text in TEXTS.items() if "<!-- runs" in text])

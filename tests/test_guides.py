@@ -69,9 +69,9 @@ def receiver_port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[in
     assert (tmp_path / "out").read_text().count("lead.created") == 2
 
 
-def _headers(secret: str = SECRET, at: datetime | None = None, **more: str) -> dict[str, str]:
+def _headers(secret: str = SECRET, at: datetime | None = None, body: bytes = BODY, **more: str) -> dict[str, str]:
     headers = signing.request_headers(
-        url="http://127.0.0.1/", secret=secret, body=BODY, delivery_id=more.pop("delivery", "dlv_1"),
+        url="http://127.0.0.1/", secret=secret, body=body, delivery_id=more.pop("delivery", "dlv_1"),
         event_type="lead.created", number=1, started_at=at or clock.now(), test=False, **more,
     )  # fmt: skip
     return {name: value for name, value in headers if name != "Host"}
@@ -103,6 +103,8 @@ def test_it_believes_what_is_genuine_once_and_nothing_else(receiver_port: int) -
         ]
     assert [post(headers) for headers in refused] == [401] * len(refused)
     assert post(_headers(), BODY + b" ") == 401
+    assert post(_headers(body=b"no JSON", delivery="dlv_3"), b"no JSON") == 400
+    assert post(_headers(body=BODY, delivery="dlv_2")) == 200
 
 
 @pytest.mark.parametrize("name", ["with_sqlite3.py", "with_sqlalchemy.py", "with_django.py"])

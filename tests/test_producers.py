@@ -16,6 +16,7 @@ from .conftest import Receiver
 from .service import Service
 
 PRODUCERS = Path(__file__).parent / "producers"
+GUIDE = Path(__file__).parent.parent / "docs" / "producers" / "with_node.mjs"
 REFUSED = "event_type must be dotted lower-case words such as work_item.created, at most 128 characters"
 
 
@@ -106,6 +107,27 @@ def node_program(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     install = [npm, "install", "--no-audit", "--no-fund", "--silent"]
     subprocess.run(install, cwd=folder, check=True, capture_output=True, timeout=100)
     return node, str(folder / "insert.js")
+
+
+async def test_the_guides_node_js_inserts_with_its_business_change_and_once(
+    service: Service, receiver: Receiver, node_program: tuple[str, str]
+) -> None:
+    """As it stands, beside a daemon that runs; run twice, the event goes out once."""
+    await service.start()
+    service.webhook(receiver.url)
+    conn = service.producer()
+    conn.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, item TEXT)")
+    conn.close()
+    node, installed = node_program
+    program = shutil.copy(GUIDE, Path(installed).parent)
+    for _ in range(2):
+        code, said = await spawn(node, str(program), str(service.database))
+        assert (code, said) == (0, "")
+    await service.until(lambda: service.log(state="succeeded"))
+    conn = service.producer()
+    assert conn.execute("SELECT item FROM orders").fetchall() == [("boots",), ("boots",)]
+    conn.close()
+    assert len(receiver.requests) == 1
 
 
 async def test_node_js(running: Service, receiver: Receiver, node_program: tuple[str, str]) -> None:

@@ -44,13 +44,15 @@ func receive(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
-	w.WriteHeader(http.StatusOK)
-	if _, repeated := seen.LoadOrStore(r.Header.Get("webhook-id"), time.Now()); !repeated {
-		var event struct{ Type string }
-		if json.Unmarshal(body, &event) == nil {
-			fmt.Println(event.Type) // hand it to a worker here
-		}
+	var event struct{ Type string }
+	if json.Unmarshal(body, &event) != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
 	}
+	if _, repeated := seen.LoadOrStore(r.Header.Get("webhook-id"), time.Now()); !repeated {
+		fmt.Println(event.Type) // put it into a queue here, and work later
+	}
+	w.WriteHeader(http.StatusOK) // only now: what was answered with 200 is not sent again
 }
 
 func main() {

@@ -27,11 +27,18 @@ http.createServer((request, response) => {
       response.writeHead(401).end();
       return;
     }
-    response.writeHead(200).end(); // answer first, then work
+    let event;
+    try {
+      event = JSON.parse(body);
+    } catch {
+      response.writeHead(400).end();
+      return;
+    }
     const delivery = request.headers['webhook-id'];
     if (!seen.has(delivery)) {
+      console.log(event.type); // put it into a queue here, and work later
       seen.set(delivery, Date.now());
-      console.log(JSON.parse(body).type);
     }
+    response.writeHead(200).end(); // only now: what was answered with 200 is not sent again
   });
 }).listen(Number(process.env.PORT), '127.0.0.1');

@@ -16,9 +16,14 @@ if (!$genuine) {
     http_response_code(401);
     exit;
 }
+$event = json_decode($body);
+if ($event === null) {
+    http_response_code(400);
+    exit;
+}
 // For a day at least; in a real application a table with a unique column. 'x' fails if the file is there already.
 $seen = @fopen(sys_get_temp_dir() . '/seen-' . hash('sha256', $delivery), 'x');
 if ($seen !== false) {
-    error_log(json_decode($body)->type); // put it into a queue here, and work later
+    error_log($event->type); // put it into a queue here, and work later
 }
 http_response_code(200);

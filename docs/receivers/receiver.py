@@ -29,11 +29,14 @@ class Receiver(BaseHTTPRequestHandler):
         body = self.rfile.read(int(length)) if length.isdigit() and int(length) < 2**20 else b""
         if not is_genuine(self.headers, body):
             return self.answer(401)
+        try:
+            event = json.loads(body)
+        except ValueError:
+            return self.answer(400)
         delivery = self.headers["webhook-id"]
         if delivery not in seen:
-            seen[delivery] = time.time()
-            event = json.loads(body)
             print(event["type"], flush=True)  # put it into a queue here, and work later
+            seen[delivery] = time.time()
         return self.answer(200)
 
     def answer(self, status):
