@@ -139,6 +139,43 @@ def _newest(machine: Container, project: str) -> str:
     return str(rows[0]["delivery_id"]) if rows else "none"
 
 
+def test_a_new_operator_s_first_day(machine: Container) -> None:
+    """The walk-through as it stands, with a receiver that is down for a while, in the order of the page."""
+    page = (HERE / "docs" / "walk-through.md").read_text()
+    blocks = re.findall(r"<!-- walk: ([a-z ]+) -->\n```sh\n(.+?)```", page, re.DOTALL)
+    assert [name for name, _ in blocks] == [
+        "secure", "connect", "watch", "back up", "restore", "upgrade", "rotate", "outage", "find", "customer",
+    ]  # fmt: skip
+    before = {"outage": _OUTAGE}
+    script = "\n".join(f"{before.get(name, '')}\necho '=== {name}'\n{block}" for name, block in blocks)
+    script = script.replace("https://crm.example.com/almirant", "http://127.0.0.1:8421/crm").replace("proj_1", "proj_9")
+    printed = machine.run(
+        script, cwd="/src", PIP_NO_INDEX="1", PIP_FIND_LINKS="/wheels", HOME="/root",
+        ALMIRANT_WEBHOOKS_EGRESS__ALLOW_LOCALHOST="true",
+    )  # fmt: skip
+    said = dict(re.findall(r"^=== ([a-z ]+)\n(.*?)(?=^=== |\Z)", printed, re.DOTALL | re.MULTILINE))
+    assert "drwxr-x---" in said["secure"]
+    assert said["connect"].count("succeeded") == 2
+    assert '{"status": "ready"}' in said["watch"]
+    assert re.search(r"-rw------- .*almirant-webhooks .*\.db", said["back up"])
+    assert "succeeded" in said["restore"]
+    assert "both until" in said["rotate"] or "switch" in said["rotate"]
+    assert said["outage"].count("connection error") >= 3
+    assert "finished" in said["outage"]
+    assert "lead-52-created" in said["find"]
+    assert "It arrived" in said["customer"]
+    assert "webhook.created" in said["customer"]
+
+
+_OUTAGE = f"""
+systemctl stop receiver
+for _ in 1 2 3; do runuser -u shop -- sqlite3 {OUTBOX} "{INSERT}"; done
+until [ "$(almirant-webhooks delivery list --webhook "$WEBHOOK" --status 'connection error' --json | grep -c delivery_id)" = 3 ]; do sleep 0.2; done
+systemd-run --unit=receiver almirant-webhooks listen --port 8421
+until curl --silent --output /dev/null http://127.0.0.1:8421/; do sleep 0.2; done
+"""
+
+
 def test_a_bad_configuration_is_not_tried_over_and_over(machine: Container) -> None:
     """Exit 78, which `systemctl status` shows with the sentence; mended, it starts."""
     config = Path("/etc/almirant-webhooks/config.toml")

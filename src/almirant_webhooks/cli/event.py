@@ -89,6 +89,7 @@ def _payload(data: str) -> str:
 @click.option("--type", "event_type", help="Of this type alone.")
 @click.option("--since", type=Time(), help="Taken at this time or later (2h: two hours ago).")
 @click.option("--until", type=Time(), help="Taken before this time.")
+@click.option("--text", help="With this text in it: an order's number, say.")
 @click.option("--rejected", is_flag=True, help="Outbox rows that cannot be sent, with their reasons, instead.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
 @as_json
@@ -99,6 +100,7 @@ def list_(
     event_type: str | None,
     since: datetime | None,
     until: datetime | None,
+    text: str | None,
     rejected: bool,
     limit: int,
     as_json: bool,
@@ -116,7 +118,9 @@ def list_(
         }
     else:
         with reading(settings) as reader:
-            rows = log.events(reader, project_id=project, event_type=event_type, since=since, until=until, limit=limit)
+            rows = log.events(
+                reader, project_id=project, event_type=event_type, since=since, until=until, text=text, limit=limit
+            )
         columns = {
             "created_at": "DATE",
             "event_id": "EVENT",

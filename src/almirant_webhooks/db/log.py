@@ -123,13 +123,17 @@ def events(
     event_type: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    text: str | None = None,
     limit: int = 50,
 ) -> list[dict[str, Any]]:
-    """Return events, newest first, each with the number of its deliveries."""
+    """Return events, newest first, each with the number of its deliveries; `text` is one in the body."""
+    # The body is JSON: what stands in a string there has its escapes.
+    escaped = None if text is None else json.dumps(text, ensure_ascii=False)[1:-1]
     rows = conn.execute(
         f"{EVENTS} WHERE (?1 IS NULL OR e.project_id = ?1) AND (?2 IS NULL OR e.event_type = ?2) "
-        "AND (?3 IS NULL OR e.created_at >= ?3) AND (?4 IS NULL OR e.created_at < ?4) ORDER BY e.seq DESC LIMIT ?5",
-        (project_id, event_type, since and clock.text(since), until and clock.text(until), limit),
+        "AND (?3 IS NULL OR e.created_at >= ?3) AND (?4 IS NULL OR e.created_at < ?4) "
+        "AND (?5 IS NULL OR instr(e.body, ?5) > 0) ORDER BY e.seq DESC LIMIT ?6",
+        (project_id, event_type, since and clock.text(since), until and clock.text(until), escaped, limit),
     )
     return [readable_event(row) for row in rows]
 
