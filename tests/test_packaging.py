@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
 import venv
 import zipfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+
+from .conftest import Receiver
 
 HERE = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
@@ -90,3 +97,104 @@ def test_the_steps_of_an_upgrade_and_of_its_rollback(built: Path, tmp_path: Path
     (tmp_path / "before.db").rename(database)
     run(command, "migrate", *given)
     assert json.loads(run(command, "stats", "--json", *given))["webhooks"]["enabled"] == 1
+
+
+_VERSION = "src/almirant_webhooks/db/connection.py"
+
+
+def _git(*words: str) -> bytes:
+    return subprocess.run(["git", *words], cwd=HERE, capture_output=True, check=True).stdout
+
+
+def earlier_source() -> str | None:
+    """The last commit whose tables were those of an earlier schema; None without a history that goes back that far."""
+    try:
+        commits = _git("log", "--format=%h", "--", _VERSION).decode().split()
+        versions = {one: re.search(rb"SCHEMA_VERSION = (\d+)", _git("show", f"{one}:{_VERSION}")) for one in commits}
+        newest = next(iter(versions.values()))
+        before = [one for one, found in versions.items() if found and newest and int(found[1]) < int(newest[1])]
+        changed = commits[commits.index(before[0]) - 1]
+        return _git("rev-parse", f"{changed}^").decode().strip()
+    except (OSError, subprocess.CalledProcessError, IndexError, StopIteration):
+        return None
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    """The folder into which the wheel of an earlier release is installed, built from its own source."""
+    commit = earlier_source()
+    if commit is None:
+        return None
+    folder = tmp_path_factory.mktemp("earlier")
+    with tarfile.open(fileobj=io.BytesIO(_git("archive", commit))) as archive:
+        archive.extractall(folder / "source", filter="data")
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=folder / "source")
+    (wheel,) = folder.glob("*.whl")
+    run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder / "installed", wheel)
+    return folder / "installed"
+
+
+class Release:
+    """One release's command on a configuration."""
+
+    def __init__(self, folder: Path, config: Path) -> None:
+        self.more = {"PYTHONPATH": str(folder), "ALMIRANT_WEBHOOKS_ADMIN__LISTEN": ""}
+        if not (folder / "almirant_webhooks" / "web").is_dir():
+            del self.more["ALMIRANT_WEBHOOKS_ADMIN__LISTEN"]  # of before there were pages
+        self.start = (sys.executable, "-c", "from almirant_webhooks.cli import main; main()")
+        self.config = ("--config", str(config))
+
+    async def run(self, *words: str, code: int = 0) -> str:
+        return await asyncio.to_thread(run, *self.start, *words, *self.config, code=code, more=self.more)
+
+    @asynccontextmanager
+    async def serving(self, *words: str) -> AsyncIterator[None]:
+        """The daemon, as its unit runs it."""
+        process = await asyncio.create_subprocess_exec(
+            *self.start,
+            "serve",
+            *words,
+            *self.config,
+            env={**os.environ, **self.more},
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        yield
+        process.terminate()
+        assert await process.wait() == 0
+
+
+async def test_an_earlier_release_is_upgraded_and_rolled_back_by_the_documented_steps(
+    earlier: Path | None, tmp_path: Path, receiver: Receiver
+) -> None:
+    """With deliveries before, between and after; in a clone without the history of an earlier schema there is none to try."""
+    if earlier is None:
+        return
+    config, database = tmp_path / "config.toml", tmp_path / "webhooks.db"
+    config.write_text(f'[database]\npath = "{database}"\n[egress]\nallow_localhost = true\n')
+    old, new = Release(earlier, config), Release(HERE / "src", config)
+
+    async def deliver(release: Release, *words: str) -> None:
+        before = len(receiver.requests)
+        await release.run("event", "send", "--project", "p", "--type", "lead.created", "--data", "{}")
+        async with release.serving(*words), asyncio.timeout(60):
+            while len(receiver.requests) == before:
+                await asyncio.sleep(0.02)
+
+    await old.run("migrate")
+    await old.run("webhook", "create", "--project", "p", "--url", receiver.url, "--event", "*")
+    await deliver(old)
+    copy = tmp_path / "before.db"
+    if (earlier / "almirant_webhooks" / "db" / "backup.py").exists():
+        await old.run("backup", str(copy))
+    else:  # stopped, the file alone is all of it
+        copy.write_bytes(database.read_bytes())
+    await deliver(new, "--migrate")
+    rows = json.loads(await new.run("delivery", "list", "--json"))
+    assert [row["state"] for row in rows] == ["succeeded", "succeeded"]
+    assert "newer" in await old.run("delivery", "list", code=78)
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{database}{suffix}").unlink(missing_ok=True)
+    copy.rename(database)
+    await deliver(old)
+    assert len(json.loads(await old.run("delivery", "list", "--json"))) == 2
+    assert len({request.headers["X-Almirant-Delivery"] for request in receiver.requests}) == 3
