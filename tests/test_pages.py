@@ -274,6 +274,25 @@ async def test_a_form_says_beside_each_field_what_is_wrong(pages: Pages) -> None
         assert typed in text
 
 
+async def test_a_failing_webhook_is_shown_as_failing(pages: Pages) -> None:
+    """In the list and on its own page, with since when; the others are not."""
+    failing = pages.service.webhook("https://one.example/in")
+    well = pages.service.webhook("https://two.example/in")
+    conn = pages.service.producer()
+    with conn:
+        conn.execute(
+            "UPDATE webhooks SET failing_since = '2026-01-01T00:00:00.000Z', failing_noticed_at = '2026-01-01T01:00:00.000Z', "
+            "failures_in_a_row = 7 WHERE id = ?",
+            (failing.id,),
+        )
+    conn.close()
+    listed = await pages.get("/webhooks")
+    assert listed.count("failing</span>") == 1
+    for path, there in ((f"/webhooks/{failing.id}", True), (f"/webhooks/{well.id}", False)):
+        text = await pages.get(path)
+        assert ("failing</span>" in text and "2026-01-01 00:00:00" in text) is there, path
+
+
 async def test_the_operator_sees_every_project_and_filters_by_one(pages: Pages) -> None:
     """The filter lives in the URL."""
     for project in ("proj_1", "proj_2"):

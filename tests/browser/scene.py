@@ -200,6 +200,10 @@ def _give_history(database: Path, there: Scene) -> None:
                         ),
                     )
         conn.execute(
+            "UPDATE webhooks SET failing_since = ?, failing_noticed_at = ? WHERE id = ?",
+            (clock.text(now - timedelta(hours=3)), clock.text(now - timedelta(hours=2)), there.failing),
+        )
+        conn.execute(
             "UPDATE webhooks SET last_success_at = ? WHERE id = ?",
             (clock.text(now - timedelta(hours=6)), there.disabled),
         )

@@ -20,7 +20,7 @@ ORDER BY h.webhook_id, h.hour
 _STANDING = """
 SELECT w.id, max(w.last_success_at, coalesce(w.last_failure_at, '')) AS both,
        coalesce(w.last_success_at, w.last_failure_at) AS either, w.last_success_at, w.last_failure_at,
-       w.failures_in_a_row,
+       w.failures_in_a_row, CASE WHEN w.failing_noticed_at IS NOT NULL THEN w.failing_since END AS failing_since,
        CASE WHEN w.enabled = 0 THEN (SELECT count(*) FROM (SELECT 1 FROM deliveries d
             WHERE d.webhook_id = w.id AND d.state = 'pending' AND d.in_flight = 0 LIMIT ?2)) ELSE 0 END AS held
 FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value
@@ -42,6 +42,7 @@ def of_webhooks(conn: sqlite3.Connection, ids: Iterable[str], since: datetime) -
             "last_success": row["last_success_at"],
             "last_failure": row["last_failure_at"],
             "failures_in_a_row": row["failures_in_a_row"],
+            "failing_since": row["failing_since"],
             "held": min(row["held"], COUNTED),
             "held_more": row["held"] > COUNTED,
         }
