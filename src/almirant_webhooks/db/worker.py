@@ -28,7 +28,12 @@ class Worker:
 
     async def open(self) -> Worker:
         """Open the connection in its thread; raises what the opener raises."""
-        await self._connection
+        try:
+            await self._connection
+        except BaseException:
+            # Its thread ends by calling the loop once more, which may be closed by then.
+            self._connection._thread.join(1.0)
+            raise
         return self
 
     async def close(self) -> None:
