@@ -99,7 +99,8 @@ class Intake:
             return False
 
         def copy(conn: sqlite3.Connection) -> tuple[fanout.FanOut, dict[str, str]]:
-            done = fanout.fan_out(conn, rows, self._first_wait, now)
+            # The time inside the transaction: a webhook that it sees was made before, and `event show` goes by that.
+            done = fanout.fan_out(conn, rows, self._first_wait, clock.now())
             return done, deliveries.first_due(conn, done.due)
 
         done, due = await self._database.write(copy)

@@ -33,6 +33,7 @@ SKEW = 60.0
 LOCK_WAIT = 2.0
 CHECKED = 256 * 1024 * 1024  # bytes of a database that are looked through without --deep
 OLD_COPY = timedelta(days=7)
+CLOCK_SINCE = timedelta(days=1)  # answers of before it tell nothing of the clock of today
 DNS_WAIT = 5.0
 # The releases that have the fix of https://www.sqlite.org/wal.html#the_wal_reset_bug
 _FIXED = {(3, 44): 6, (3, 50): 7}
@@ -189,7 +190,7 @@ def _work(settings: Settings) -> Iterator[Finding]:
     now = clock.now()
     with reading(settings) as conn:
         waiting, failing = numbers.pending(conn, now), health.failing(conn)
-        offset = numbers.clock_offset(conn)
+        offset = numbers.clock_offset(conn, now - CLOCK_SINCE)
     with reading_outbox(settings) as conn:
         unread = numbers.outbox(conn, now)
     age = waiting["oldest_due_seconds"]
@@ -207,7 +208,7 @@ def _work(settings: Settings) -> Iterator[Finding]:
     for webhook, since in failing.items():
         yield Finding("failing webhook", "warning", f"{webhook} has failed everything since {since}.")
     if offset is None:
-        yield _ok("clock", "No receiver's answer to compare with yet.")
+        yield _ok("clock", "No receiver has answered in a day; nothing to compare with.")
     elif abs(offset) > SKEW:
         words = f"It is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} receivers' clocks; set it (timedatectl)."
         yield Finding("clock", "wrong", words)

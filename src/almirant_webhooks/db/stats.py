@@ -105,11 +105,13 @@ def sizes(database: Path) -> dict[str, int]:
     }
 
 
-def clock_offset(conn: sqlite3.Connection) -> float | None:
-    """Return by how many seconds our clock is ahead of receivers' (the median of recent answers' `Date`), or None."""
+def clock_offset(conn: sqlite3.Connection, since: datetime) -> float | None:
+    """Return by how many seconds our clock is ahead of receivers' (the median of the answers' `Date` since a time), or None."""
     rows = conn.execute(
         "SELECT a.started_at, a.response_headers FROM deliveries d JOIN attempts a ON a.delivery_id = d.id "
-        "AND a.number = d.last_number WHERE a.response_headers IS NOT NULL ORDER BY d.id DESC LIMIT 50"
+        "AND a.number = d.last_number WHERE d.id IN (SELECT id FROM deliveries ORDER BY id DESC LIMIT 1000) "
+        "AND a.response_headers IS NOT NULL AND a.started_at >= ? ORDER BY d.id DESC LIMIT 50",
+        (clock.text(since),),
     )
     offsets = []
     for started_at, headers in rows:
