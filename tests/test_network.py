@@ -102,7 +102,7 @@ async def dead_names() -> dict[str, Any]:
     good, new = await attempt("good.test"), await attempt("new.test")
     all_others = [asyncio.create_task(attempt(f"dead{number}.test")) for number in range(50, OTHER_PLACES + 50)]
     await asyncio.sleep(0)
-    sender._session.connector.clear_dns_cache()  # type: ignore[union-attr]
+    sender.connections.forget_names()
     beside_all = await attempt("good.test")
     dead = [*await asyncio.gather(*some), *await asyncio.gather(*all_others)]
     await sender.close()

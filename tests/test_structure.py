@@ -26,6 +26,7 @@ ROWS = (
             "outage",
             "causes",
             "resolver",
+            "connections",
             "sender",
             "troubles",
             "intake",
@@ -90,13 +91,14 @@ def test_a_module_imports_from_its_own_row_and_those_above_alone(path: Path) -> 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_sql_requests_environment_and_printing_have_one_place_each(path: Path) -> None:
-    """SQL in `db` (the demo inserts as a producer does), requests in `sender`, environment in settings, printing in commands."""
+    """SQL in `db` (the demo inserts as a producer does), connections in `connections`, environment in settings, printing in commands."""
     part = part_of(path)
     used = names(path)
     if part not in ("db", "demo"):
         assert used.isdisjoint({"execute", "executemany", "executescript"})
-    if part != "sender":
-        assert "ClientSession" not in used or part == "answers"
+    assert "ClientSession" not in used
+    if part != "connections":
+        assert "TCPConnector" not in used
     if part not in ("config", "logs", "systemd"):
         assert used.isdisjoint({"environ", "getenv"})
     if part not in ("cli", "demo"):

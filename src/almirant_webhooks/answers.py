@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from functools import lru_cache
 
 import aiohttp
 from aiohttp import helpers
@@ -42,16 +42,23 @@ class AnswerHandler(ResponseHandler):
     The head is handed to the parser apart from what follows, so that a whole head counts whatever comes after it.
     """
 
+    was_used = False
     _awaits_head = False
     _seen = b""
 
-    def set_response_params(self, **params: Any) -> None:
+    def begin(self) -> None:
         """Begin to wait for the answer to a request."""
-        self._awaits_head = True
+        self.was_used = self._awaits_head = True
         self._seen = b""
         self._left = MAX_HEAD
         self._interim = 0
-        super().set_response_params(**params)
+        self.set_response_params(
+            read_until_eof=True,
+            auto_decompress=False,
+            max_line_size=65_536,  # the whole head is bounded here
+            max_field_size=65_536,
+            max_headers=512,
+        )
 
     def close(self) -> None:
         """Drop the connection at once: a peer that does not read would hold what is still to be written for ever."""
@@ -135,7 +142,7 @@ def keep_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     kept: list[tuple[str, str]] = []
     room = MAX_HEADER_BYTES
     for name, value in headers:
-        shown = MASK if _CREDENTIAL.search(name) else _as_text(value)
+        shown = MASK if _is_credential(name) else _as_text(value)
         room -= len(name) + len(shown)
         if room < 0 or len(kept) >= MAX_HEADERS:
             kept.append(_CUT)
@@ -144,9 +151,18 @@ def keep_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     return tuple(kept)
 
 
+def _is_credential(name: str) -> bool:
+    return _has_credential(name) if len(name) <= 64 else bool(_CREDENTIAL.search(name))
+
+
+@lru_cache(maxsize=1024)
+def _has_credential(name: str) -> bool:
+    return bool(_CREDENTIAL.search(name))
+
+
 def _as_text(value: str) -> str:
     """Show bytes that are no UTF-8 as escapes: aiohttp hands them over as surrogates."""
-    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return value if value.isascii() else value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def retry_after(written: str | None, now: datetime) -> float | None:
@@ -162,17 +178,17 @@ def retry_after(written: str | None, now: datetime) -> float | None:
         return None
 
 
-async def read_body(response: aiohttp.ClientResponse, most: int, deadline: float) -> tuple[bytes, bool]:
-    """Read at most `most` bytes until the monotonic `deadline`; tell whether there was, or may be, more.
-
-    A body that is read to its end leaves its connection to the next request; any other closes it.
-    """
+async def read_body(content: StreamReader, most: int, deadline: float) -> tuple[bytes, bool]:
+    """Read at most `most` bytes until the monotonic `deadline`; tell whether that was the whole body."""
+    if content.is_eof() and content.exception() is None:  # it came with the head, as nearly all do
+        body = content.read_nowait(most + 1)
+        return body[:most], len(body) <= most
     chunks: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
             while size <= most:
-                chunk = await response.content.read(most + 1 - size)
+                chunk = await content.read(most + 1 - size)
                 if not chunk:
                     break
                 chunks.append(chunk)
@@ -181,9 +197,4 @@ async def read_body(response: aiohttp.ClientResponse, most: int, deadline: float
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
         whole = False
         forget_frames(error)
-    if whole:
-        response.release()
-    else:
-        response.close()
-        response.content = None  # type: ignore[assignment]  # it and the response hold each other until its end comes
-    return b"".join(chunks)[:most], not whole
+    return b"".join(chunks)[:most], whole

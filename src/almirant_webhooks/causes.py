@@ -8,6 +8,7 @@ import socket
 import ssl
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 
 from .answers import AnswerRefused
 from .egress import BLOCKED, Blocked
@@ -67,14 +68,14 @@ def explain(error: Exception, *, reused: bool) -> tuple[Outcome, str]:
         return Outcome.CONNECTION_ERROR, "TLS: the connection closed before it was secure"
     if isinstance(error, aiohttp.ClientConnectorError):
         return Outcome.CONNECTION_ERROR, _errno_words(error.errno)
-    if isinstance(error, aiohttp.ServerDisconnectedError) or (
+    if isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.EofStream)) or (
         isinstance(error, OSError) and error.errno in (None, errno.ECONNRESET, errno.EPIPE)
     ):
         if reused:
             return Outcome.INTERRUPTED, STALE
-        closed = isinstance(error, aiohttp.ServerDisconnectedError) or error.errno is None
+        closed = not isinstance(error, OSError) or error.errno is None
         return Outcome.CONNECTION_ERROR, "connection closed before an answer" if closed else "connection reset"
-    if isinstance(error, (aiohttp.ClientResponseError, aiohttp.ClientPayloadError)):
+    if isinstance(error, (HttpProcessingError, aiohttp.ClientPayloadError)):
         return Outcome.CONNECTION_ERROR, "the answer is not valid HTTP, or has too long or too many headers"
     if isinstance(error, OSError):
         return Outcome.CONNECTION_ERROR, _errno_words(error.errno)
