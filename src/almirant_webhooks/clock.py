@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _UNITS = {
     "ms": timedelta(milliseconds=1),
@@ -25,9 +26,10 @@ def from_unix(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+@lru_cache(maxsize=1024)  # all that one transaction writes has the same few times
 def text(moment: datetime) -> str:
     """Write a time as `YYYY-MM-DDTHH:MM:SS.mmmZ`; texts of two times sort as the times do."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def parse(written: str) -> datetime:

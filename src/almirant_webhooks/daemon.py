@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sqlite3
+import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,14 @@ class Daemon:
         for line in migrate(database_path, None) if outbox_path is None else ():
             log.info("migrated", what=line)
         self._closing.enter_context(lock.hold(database_path))
-        database = await self._open(Worker(lambda: open_for_service(database_path), self.metrics.transaction))
+        turn = threading.Lock()
+        database = await self._open(Worker(lambda: open_for_service(database_path), self.metrics.transaction, turn))
         outbox_worker = await self._open(
-            Worker(lambda: outbox.open_outbox(database_path, outbox_path), self.metrics.transaction)
+            Worker(
+                lambda: outbox.open_outbox(database_path, outbox_path),
+                self.metrics.transaction,
+                turn if outbox_path is None else None,
+            )
         )
         await outbox_worker.run(outbox.bind, *await database.run(outbox.identity))
         await self._serve_web(database, outbox_worker)

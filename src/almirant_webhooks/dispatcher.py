@@ -63,12 +63,12 @@ class Dispatcher:
         self._troubles = troubles
         self._schedule = schedule
         self._has_room = has_room
-        self._slots = asyncio.Semaphore(shares.concurrency)
         self._attempts: set[asyncio.Task[None]] = set()
         self._results: list[Result] = []
         self._outage = Outage()
         self._said_outage = False
         self._recording = False
+        self._look_again = False
         self._recorded = asyncio.Event()
         self._wake = asyncio.Event()
         self._stopping = False
@@ -100,6 +100,9 @@ class Dispatcher:
 
     async def look(self) -> None:
         """Wake up if an admin or operator has changed something since the last look."""
+        if self._recording:  # a group that is being written is in the way, and looks itself
+            self._look_again = True
+            return
         before, self._version = self._version, await self._database.run(data_version)
         if self._version != before and await self._database.run(webhooks.revision) != self._revision:
             await self._reload(clock.now())
@@ -147,12 +150,12 @@ class Dispatcher:
             # An attempt that ended before the clock was set back must not wait by the old time.
             group = [one if one.finished_at <= now else one._replace(finished_at=now) for one in self._results]
             self._results = []
-            self._recording = bool(group)
             try:
                 await self._mind_the_clock(now)
                 full = not self._has_room()  # what is left is for the records of what is in flight
                 wanted = {} if full else self._wanted(now)
                 worked = bool(group or wanted or self.failing)
+                self._recording = worked
                 if worked:  # while failing a write that changes nothing tells whether that is over
                     await self._turn(group, wanted, now)
                 if not full:
@@ -180,18 +183,20 @@ class Dispatcher:
     async def _turn(self, group: list[Result], wanted: dict[str, int], now: datetime) -> None:
         touched = {result.claim.webhook_id for result in group} | set(wanted)
 
-        def work(conn: sqlite3.Connection) -> tuple[int, list[Claim], dict[str, str]]:
+        def work(conn: sqlite3.Connection) -> tuple[int, list[Claim], dict[str, str], int]:
             dropped = results.record(conn, group, self._schedule) if group else 0
             claims = deliveries.claim(conn, wanted, now) if wanted else []
             if not (group or claims):
                 prove_writable(conn)
-            return dropped, claims, deliveries.first_due(conn, touched)
+            return dropped, claims, deliveries.first_due(conn, touched), webhooks.revision(conn)
 
-        dropped, claims, due = await self._database.write(work)
+        dropped, claims, due, revision = await self._database.write(work)
         self.shares.update_due(touched, due)
         for claim in claims:
             self.shares.begin(claim.webhook_id)
             self._attempts.add(asyncio.create_task(self._attempt(claim)))
+        if revision != self._revision:
+            await self._reload(now)
         if claims:
             self._outage.probing(time.monotonic())
         self._metrics.dropped.inc(dropped)
@@ -201,8 +206,7 @@ class Dispatcher:
     async def _attempt(self, claim: Claim) -> None:
         begin = time.monotonic()
         try:
-            async with self._slots:
-                result = await self._sender.send(claim)
+            result = await self._sender.send(claim)
         except Exception:  # a fault of ours must not strand the delivery
             log.exception("sender failed", delivery_id=claim.delivery_id)
             result = Result(claim, Outcome.INTERRUPTED, clock.now(), 0, cause="internal error")
@@ -268,6 +272,9 @@ class Dispatcher:
 
     async def _rest(self, now: datetime) -> None:
         """Wait for the first of: woken, next due time, time to look at the clock again."""
+        if self._look_again:
+            self._look_again = False
+            await self.look()
         next_due = self.shares.next_due()
         if next_due is None or self._stopping:
             seconds = LOOK_AGAIN

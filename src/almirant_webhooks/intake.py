@@ -59,6 +59,8 @@ class Intake:
 
     async def look(self) -> None:
         """Wake up if another connection has committed since the last look."""
+        if self._wake.is_set():
+            return
         try:
             version = await self._outbox.run(data_version)
         except sqlite3.OperationalError:  # a file in rollback-journal mode while a producer commits

@@ -8,22 +8,29 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain, repeat
 from typing import Any
 
+from ..model import Headers
+
 # Of few sizes, so that each statement is prepared once; SQLite takes 32,766 values in one.
-_SIZES = (256, 64, 16, 4, 1)
+_SIZES = (1, 4, 16, 32, 48, 64, 96, 128, 192, 256)
 
 
 def write_rows(conn: sqlite3.Connection, statement: str, rows: Sequence[Sequence[object]]) -> None:
-    """Run a statement for all rows together; `{rows}` in it stands for their values, as `VALUES {rows}`."""
-    begin = 0
-    for size in _SIZES:
-        while len(rows) - begin >= size:
-            group = rows[begin : begin + size]
-            conn.execute(_prepared(statement, len(group[0]), size), [value for row in group for value in row])
-            begin += size
+    """Run a statement for all rows together; `{rows}` in it stands for their values, as `VALUES {rows}`.
+
+    It is filled up to the next size with rows of NULL alone: an INSERT has to leave them out (`WHERE column1 IS NOT NULL`).
+    """
+    for begin in range(0, len(rows), _SIZES[-1]):
+        group = rows[begin : begin + _SIZES[-1]]
+        width = len(group[0])
+        size = _SIZES[bisect_left(_SIZES, len(group))]
+        values = [*chain.from_iterable(group), *repeat(None, (size - len(group)) * width)]
+        conn.execute(_prepared(statement, width, size), values)
 
 
 @lru_cache(maxsize=256)
@@ -36,3 +43,12 @@ def read_rows(conn: sqlite3.Connection, select: str, *values: object) -> list[li
     """Return the rows of `SELECT json_group_array(json_array(…)) …`; text and whole numbers come back as they are."""
     found: list[list[Any]] = json.loads(conn.execute(select, values).fetchone()[0])
     return found
+
+
+encode = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` makes an encoder anew for every call
+
+
+@lru_cache(maxsize=256)
+def written(headers: Headers) -> str:
+    """Write headers as the JSON that they are kept as; a receiver's answers within a second have the same ones."""
+    return encode(headers)

@@ -9,44 +9,47 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from .. import clock
-from ..model import OPERATOR, Claim, NotFound, Refused, Secrets, Trigger
+from ..model import OPERATOR, Claim, NotFound, Refused, Trigger
 from ..signing import request_headers, secrets_at
 from . import audit
-from .bulk import read_rows, write_rows
+from .bulk import encode, read_rows, write_rows
 from .webhooks import changed
 
+# What a webhook may begin: resends and tests go before the schedule, resends of many at once after it.
+_DUE = """
+WITH asked (webhook, enabled) AS MATERIALIZED (
+    SELECT w.id, w.enabled FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL)
+SELECT json_group_array(json_array(webhook, turn, at, row)) FROM (
+SELECT a.webhook, 0 AS turn, d.resend_requested_at AS at, d.rowid AS row
+FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
+    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.resend_requested_at IS NOT NULL
+    AND r.resend_id IS NULL AND r.in_flight = 0 AND (a.enabled OR r.test = 1) ORDER BY r.resend_requested_at LIMIT ?3)
+UNION ALL
+SELECT a.webhook, 1, d.next_attempt_at, d.rowid
+FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
+    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.state = 'pending' AND r.in_flight = 0
+    AND r.next_attempt_at <= ?2 AND r.resend_requested_at IS NULL ORDER BY r.next_attempt_at LIMIT ?3)
+WHERE a.enabled
+UNION ALL
+SELECT a.webhook, 2, d.resend_requested_at, d.rowid
+FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
+    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.resend_requested_at IS NOT NULL
+    AND r.resend_id > '' AND r.in_flight = 0 LIMIT ?3)
+WHERE a.enabled)
+"""
 _FIELDS = """
-SELECT json_group_array(json_array(d.webhook_id, d.id, d.event_id, e.event_type, e.body, d.begun, d.test))
-FROM json_each(?) v
-"""
-_TO_RESEND = f"""
-{_FIELDS} CROSS JOIN deliveries d ON d.rowid IN (
-    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = v.value ->> 0 AND r.resend_requested_at IS NOT NULL
-    AND r.resend_id IS NULL AND r.in_flight = 0 AND (v.value ->> 1 OR r.test = 1) ORDER BY r.resend_requested_at LIMIT ?)
-CROSS JOIN events e ON e.seq = d.event_seq
-"""
-_DUE = f"""
-{_FIELDS} CROSS JOIN deliveries d ON d.rowid IN (
-    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = v.value AND r.state = 'pending' AND r.in_flight = 0
-    AND r.next_attempt_at <= ? AND r.resend_requested_at IS NULL ORDER BY r.next_attempt_at LIMIT ?)
-CROSS JOIN events e ON e.seq = d.event_seq
-"""
-_OF_MANY = f"""
-{_FIELDS} CROSS JOIN deliveries d ON d.rowid IN (
-    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = v.value AND r.resend_requested_at IS NOT NULL
-    AND r.resend_id > '' AND r.in_flight = 0 LIMIT ?)
-CROSS JOIN events e ON e.seq = d.event_seq
-"""
-_WEBHOOKS = """
-SELECT json_group_array(json_array(w.id, w.url, w.enabled, w.secret, w.next_secret, w.switch_at))
-FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL
+SELECT json_group_array(json_array(d.webhook_id, d.id, d.event_id, e.event_type, e.body, d.begun, d.test,
+                                   w.url, w.secret, w.next_secret, w.switch_at))
+FROM json_each(?) v CROSS JOIN deliveries d ON d.rowid = v.value CROSS JOIN events e ON e.seq = d.event_seq
+CROSS JOIN webhooks w ON w.id = d.webhook_id
 """
 _BEGIN_DELIVERIES = """
 WITH begun (number, id) AS (VALUES {rows})
 UPDATE deliveries SET in_flight = 1, begun = begun.number FROM begun WHERE deliveries.id = begun.id
 """
 _BEGIN_ATTEMPTS = """
-INSERT INTO attempts (delivery_id, number, trigger, started_at, url, request_headers) VALUES {rows}
+INSERT INTO attempts (delivery_id, number, trigger, started_at, url, request_headers)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 """
 _FIRST_DUE = """
 SELECT json_group_array(json_array(
@@ -58,6 +61,7 @@ SELECT json_group_array(json_array(
 """
 _FIRST_DUE_OF_ALL = f"{_FIRST_DUE} FROM webhooks w WHERE w.deleted_at IS NULL"
 _FIRST_DUE_OF = f"{_FIRST_DUE} FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL"
+_SCHEDULED = 1
 NOW = ""  # sorts before every time: due at once
 
 
@@ -80,24 +84,17 @@ def claim(conn: sqlite3.Connection, wanted: Mapping[str, int], now: datetime) ->
     once after it.
     """
     written = clock.text(now)
-    webhooks = {row[0]: row[1:] for row in read_rows(conn, _WEBHOOKS, json.dumps(list(wanted)))}
-    of_count: dict[int, list[str]] = {}
-    for webhook in webhooks:
-        of_count.setdefault(wanted[webhook], []).append(webhook)
-    claims: list[Claim] = []
-    for count, ids in of_count.items():
-        flags = json.dumps([(webhook, webhooks[webhook][1]) for webhook in ids])
-        resends = read_rows(conn, _TO_RESEND, flags, count)
-        enabled = json.dumps([webhook for webhook in ids if webhooks[webhook][1]])
-        due = read_rows(conn, _DUE, enabled, written, count)
-        room = dict.fromkeys(ids, count)
-        many = read_rows(conn, _OF_MANY, enabled, count) if len(resends) + len(due) < count * len(ids) else []
-        for trigger, rows in ((Trigger.MANUAL, resends), (Trigger.SCHEDULED, due), (Trigger.MANUAL, many)):
-            for row in rows:
-                if room[row[0]] > 0:
-                    room[row[0]] -= 1
-                    url, _, *columns = webhooks[row[0]]
-                    claims.append(_claim(row, trigger, url, secrets_at(*columns, now=now), now))
+    due = read_rows(conn, _DUE, json.dumps(list(wanted)), written, max(wanted.values(), default=0))
+    room = dict(wanted)
+    chosen: list[tuple[int, Trigger]] = []
+    for webhook, turn, _, row in sorted(due):
+        if room[webhook] > 0:
+            room[webhook] -= 1
+            chosen.append((row, Trigger.SCHEDULED if turn == _SCHEDULED else Trigger.MANUAL))
+    if not chosen:
+        return []
+    rows = read_rows(conn, _FIELDS, json.dumps([row for row, _ in chosen]))
+    claims = [_claim(row, trigger, now) for row, (_, trigger) in zip(rows, chosen, strict=True)]
     write_rows(conn, _BEGIN_DELIVERIES, [(one.number, one.delivery_id) for one in claims])
     write_rows(
         conn,
@@ -109,7 +106,7 @@ def claim(conn: sqlite3.Connection, wanted: Mapping[str, int], now: datetime) ->
                 one.trigger.value,
                 written,
                 one.url,
-                json.dumps(one.headers, ensure_ascii=False),
+                encode(one.headers),
             )
             for one in claims
         ],
@@ -117,8 +114,9 @@ def claim(conn: sqlite3.Connection, wanted: Mapping[str, int], now: datetime) ->
     return claims
 
 
-def _claim(row: list[Any], trigger: Trigger, url: str, secrets: Secrets, now: datetime) -> Claim:
-    webhook_id, delivery_id, event_id, event_type, text, begun, test = row
+def _claim(row: list[Any], trigger: Trigger, now: datetime) -> Claim:
+    webhook_id, delivery_id, event_id, event_type, text, begun, test, url, *columns = row
+    secrets = secrets_at(*columns, now=now)
     body = text.encode()
     number = begun + 1
     headers = request_headers(

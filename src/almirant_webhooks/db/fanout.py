@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 from .. import clock
@@ -30,11 +31,14 @@ FROM json_each(?) v CROSS JOIN webhooks w ON w.project_id = v.value ->> 0 AND w.
 CROSS JOIN subscriptions s ON s.webhook_id = w.id AND s.pattern = v.value ->> 1
 """
 _INSERT_EVENTS = """
-INSERT INTO events (seq, project_id, id, event_type, occurred_at, created_at, body, unmatched) VALUES {rows}
+INSERT INTO events (seq, project_id, id, event_type, occurred_at, created_at, body, unmatched)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 """
 _INSERT_DELIVERIES = """
-INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, created_at) VALUES {rows}
+INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, created_at)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 """
+_COLUMNS = ("event_id", "project_id", "event_type", "occurred_at", "payload")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
@@ -68,8 +72,11 @@ class _Event(NamedTuple):
         """Write the request's body: the payload stands in it as its producer wrote it."""
         return (
             f'{{"id": "{self.id}", "type": "{self.event_type}", "timestamp": "{occurred_at}", '
-            f'"projectId": {json.dumps(self.project_id)}, "data": {self.payload}}}'
+            f'"projectId": {_quoted(self.project_id)}, "data": {self.payload}}}'
         )
+
+
+_quoted = lru_cache(maxsize=4096)(json.dumps)
 
 
 def fan_out(conn: sqlite3.Connection, rows: Sequence[OutboxRow], first_wait: timedelta, now: datetime) -> FanOut:
@@ -188,15 +195,8 @@ def _read(row: OutboxRow) -> _Event | str:
     """Return the event of a row, or the reason why it cannot be sent; the INSERT's own checks may have been off."""
     if row.payload is None:
         return f"payload is larger than {MAX_PAYLOAD_BYTES // 1024} KiB ({row.size} bytes)"
-    named = {
-        "event_id": row.event_id,
-        "project_id": row.project_id,
-        "event_type": row.event_type,
-        "occurred_at": row.occurred_at,
-        "payload": row.payload,
-    }
     texts = []
-    for column, value in named.items():
+    for column, value in zip(_COLUMNS, (*row[1:5], row.payload), strict=True):
         try:
             text = value if isinstance(value, str) else value.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -205,16 +205,24 @@ def _read(row: OutboxRow) -> _Event | str:
             return f"{column} contains a NUL character"
         texts.append(text)
     event = _Event(*texts)
-    if event.project_id == RESERVED_PROJECT:
-        return f"project_id {RESERVED_PROJECT} is reserved for events about webhooks themselves"
+    why = _why_not(event.project_id, event.event_type)
+    if why is not None:
+        return why
     if not EVENT_ID_PATTERN.fullmatch(event.id):
         return "event_id must be 1 to 128 letters, digits, _, - or :"
-    if not PROJECT_ID_PATTERN.fullmatch(event.project_id):
-        return "project_id must be 1 to 128 printable ASCII characters without spaces"
-    if not is_well_formed(event.event_type):
-        return "event_type must be dotted lower-case words, at most 128 characters"
     if not _TIME.fullmatch(event.occurred_at):
         return "occurred_at must be a UTC time written YYYY-MM-DDTHH:MM:SS.mmmZ"
     if not row.is_object:
         return "payload is not a JSON object"
     return event
+
+
+@lru_cache(maxsize=4096)
+def _why_not(project_id: str, event_type: str) -> str | None:
+    if project_id == RESERVED_PROJECT:
+        return f"project_id {RESERVED_PROJECT} is reserved for events about webhooks themselves"
+    if not PROJECT_ID_PATTERN.fullmatch(project_id):
+        return "project_id must be 1 to 128 printable ASCII characters without spaces"
+    if not is_well_formed(event_type):
+        return "event_type must be dotted lower-case words, at most 128 characters"
+    return None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from .. import clock
 from ..model import Outcome, Result, State, Trigger
 from ..retry import FREE_INTERRUPTIONS, Schedule
-from .bulk import read_rows, write_rows
+from .bulk import read_rows, write_rows, written
 from .health import tell_failed
 
 _IN_FLIGHT = """
@@ -39,7 +39,8 @@ UPDATE deliveries SET state = settled.state, next_attempt_at = settled.next_atte
 FROM settled WHERE deliveries.id = settled.id
 """
 _COUNT_HOURS = """
-INSERT INTO webhook_hours (webhook_id, hour, succeeded, failed, duration_ms, longest_ms) VALUES {rows}
+INSERT INTO webhook_hours (webhook_id, hour, succeeded, failed, duration_ms, longest_ms)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT (webhook_id, hour) DO UPDATE SET succeeded = succeeded + excluded.succeeded,
     failed = failed + excluded.failed, duration_ms = duration_ms + excluded.duration_ms,
     longest_ms = max(longest_ms, excluded.longest_ms)
@@ -136,7 +137,7 @@ def interrupt_open(conn: sqlite3.Connection, schedule: Schedule, now: datetime) 
 
 
 def _ending(result: Result) -> tuple[object, ...]:
-    headers = json.dumps(result.response_headers, ensure_ascii=False) if result.response_headers else None
+    headers = written(result.response_headers) if result.response_headers else None
     return (
         result.outcome.value,
         result.duration_ms,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
@@ -16,11 +17,19 @@ T = TypeVar("T")
 
 
 class Worker:
-    """One SQLite connection and the thread that alone uses it."""
+    """One SQLite connection and the thread that alone uses it.
+
+    Workers on one file share a `turn`: they wait for each other there, woken at once, and not for the file's lock, which
+    can only be asked for again and again.
+    """
 
     def __init__(
-        self, opener: Callable[[], sqlite3.Connection], observe: Callable[[float, float], None] | None = None
+        self,
+        opener: Callable[[], sqlite3.Connection],
+        observe: Callable[[float, float], None] | None = None,
+        turn: threading.Lock | None = None,
     ) -> None:
+        self._turn = turn or threading.Lock()
         self._observe = observe
         self._connection = aiosqlite.Connection(opener, iter_chunk_size=64)
         # A thread that hangs in a system call must not keep the process from exiting.
@@ -53,7 +62,7 @@ class Worker:
         """Call a function in the thread, inside one write transaction of its own."""
 
         def whole(conn: sqlite3.Connection) -> T:
-            with transaction(conn, observe=self._observe):
+            with self._turn, transaction(conn, observe=self._observe):
                 return function(conn, *args, **kwargs)
 
         return await self.run(whole)
@@ -69,7 +78,7 @@ class Worker:
         """Write, but wait for no lock after a monotonic time: many that wait hold up the thread no longer than one."""
 
         def whole(conn: sqlite3.Connection) -> T:
-            with transaction(conn, max(0.0, deadline - time.monotonic()), self._observe):
+            with self._turn, transaction(conn, max(0.0, deadline - time.monotonic()), self._observe):
                 return function(conn, *args, **kwargs)
 
         return await self.run(whole)

@@ -2,7 +2,9 @@
 
 CREATE TABLE outbox (
     id INTEGER PRIMARY KEY,
-    event_id TEXT NOT NULL DEFAULT ('evt_' || lower(hex(randomblob(16)))),
+    -- Milliseconds first, then random: ids of later events sort later, so that a large log grows at its indexes' ends.
+    event_id TEXT NOT NULL DEFAULT (
+        'evt_' || printf('%012x', (julianday('now') - 2440587.5) * 86400000) || lower(hex(randomblob(10)))),
     project_id TEXT NOT NULL,
     event_type TEXT NOT NULL,
     payload TEXT NOT NULL,
