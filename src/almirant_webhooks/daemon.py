@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -83,13 +84,8 @@ class Daemon:
         self._closing.enter_context(lock.hold(database_path))
         turn = threading.Lock()
         database = await self._open(Worker(lambda: open_for_service(database_path), self.metrics.transaction, turn))
-        outbox_worker = await self._open(
-            Worker(
-                lambda: outbox.open_outbox(database_path, outbox_path),
-                self.metrics.transaction,
-                turn if outbox_path is None else None,
-            )
-        )
+        opener = functools.partial(outbox.open_outbox, database_path, outbox_path)
+        outbox_worker = await self._open(Worker(opener, self.metrics.transaction, None if outbox_path else turn))
         await outbox_worker.run(outbox.bind, *await database.run(outbox.identity))
         await self._serve_web(database, outbox_worker)
         sender = Sender(
