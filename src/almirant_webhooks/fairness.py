@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 SLOW_MS = 1000
 # A webhook that has not answered quickly since the start gets this many slots until it does.
@@ -49,25 +49,27 @@ class Shares:
         # An eighth is for webhooks that have nothing in flight: many that turn slow all at once do not take every slot.
         spare = free_now - self.concurrency // 8
         slow_free = max(1, self.concurrency // 2) - sum(self.in_flight[webhook] for webhook in self.slow)
-        room = {
-            webhook: self._room(webhook)
-            for webhook, time in self.due.items()
-            if time <= now and webhook not in apart_from
-        }
         given: Counter[str] = Counter()
+        # The first round ends with the free slots: of many thousands that have something due only so many are looked at.
+        line: Iterable[str] = (one for one, time in self.due.items() if time <= now and one not in apart_from)
         while free > 0:
-            before = free
-            for webhook, limit in room.items():
+            before, asked = free, []
+            for webhook in line:
                 is_slow = webhook in self.slow
                 is_first = not (given[webhook] or self.in_flight[webhook])
-                if free > 0 and given[webhook] < limit and (not is_slow or slow_free > 0) and (is_first or spare > 0):
+                room = given[webhook] < self._room(webhook)
+                if room and (not is_slow or slow_free > 0) and (is_first or spare > 0):
                     given[webhook] += 1
                     free -= 1
                     spare -= 1
                     slow_free -= is_slow
+                    asked.append(webhook)
+                    if not free:
+                        break
             if free == before:
                 break
-        return {webhook: count for webhook, count in given.items() if count}
+            line = asked
+        return dict(given)
 
     def begin(self, webhook: str) -> None:
         """Count an attempt as in flight; its webhook goes to the end of the line."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from asyncinotify import Inotify, Mask
@@ -47,5 +48,12 @@ class Watcher:
             await self._written.wait()
             self._written.clear()
             for wait in LOOKS:
-                await asyncio.sleep(wait)
+                if await self._is_written_within(wait):
+                    break  # a later commit must not wait until the looks for an earlier one are over
                 await self._look()
+
+    async def _is_written_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._written.wait()
+        return self._written.is_set()

@@ -19,7 +19,7 @@ from .bulk import read_rows, write_rows
 from .outbox import Mark, OutboxRow
 
 # More than that in one transaction would keep the others waiting.
-MAX_DELIVERIES = 2000
+MAX_DELIVERIES = 512
 _USED = "event_id is already used in this project with other content"
 _KNOWN = """
 SELECT json_group_array(json_array(e.project_id, e.id, e.event_type, e.occurred_at, e.body))
