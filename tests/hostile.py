@@ -113,6 +113,7 @@ KINDS: dict[str, Serve] = {
     "sends a status line and hangs": answering(OK, hang=True),
     "endless headers": answering(OK, repeat=b"X-Endless: 1\r\n" * 4096),
     "endless long headers": answering(OK, repeat=b"X: " + b"x" * 60_000 + b"\r\n"),
+    "a head that never ends": answering(OK + b"".join(b"X-%d: " % n + b"x" * 500 + b"\r\n" for n in range(480)), hang=True),
     "an endless header": answering(OK + b"X-Long: ", repeat=b"x" * BLOCK),
     "an endless status line": answering(b"HTTP/1.1 200 ", repeat=b"O" * BLOCK),
     "a header of 100 MB": answering(*HEADER_100_MB),

@@ -31,6 +31,7 @@ EXPECTED: dict[str, tuple[str, int | None, str | None]] = {
     "sends a status line and hangs": ("timeout", None, "no answer within 0.5 s"),
     "endless headers": ("connection_error", None, NOT_HTTP),
     "endless long headers": ("connection_error", None, HEAD_TOO_LARGE),
+    "a head that never ends": ("timeout", None, "no answer within 0.5 s"),
     "an endless header": ("connection_error", None, NOT_HTTP),
     "an endless status line": ("connection_error", None, NOT_HTTP),
     "a header of 100 MB": ("connection_error", None, NOT_HTTP),

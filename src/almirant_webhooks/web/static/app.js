@@ -79,6 +79,7 @@
     if (live && !document.hidden && !getSelection().toString()) {
       try {
         const answer = await fetch(location.href, { headers: { "X-Live": "1" } });
+        if (answer.status === 405) return; // the answer to a form: there is nothing to look at again
         if (answer.redirected || answer.status === 401 || answer.status === 403) { location.reload(); return; }
         if (live && answer.ok) replace(await answer.text());
       } catch { /* the daemon restarts perhaps; the next look tells */ }
