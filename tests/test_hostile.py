@@ -6,6 +6,7 @@ import asyncio
 import functools
 import gc
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,9 @@ EXPECTED: dict[str, tuple[str, int | None, str | None]] = {
 async def test_a_hostile_receiver_ends_in_a_result_within_the_limit(kind: str) -> None:
     """With the outcome that the contract says, a cause in words, and at most the configured size of its body."""
     async with server(KINDS[kind]) as port, sender() as sending:
+        begin = time.monotonic()
         result = await sending.send(claim(f"http://127.0.0.1:{port}/in"))
+        assert time.monotonic() - begin < LIMIT + 2  # the slot is free again
     assert (result.outcome.value, result.status_code, result.cause) == EXPECTED[kind]
     assert len(result.response_body) <= KEPT
     assert result.duration_ms < LIMIT * 1000 + 2000
@@ -197,6 +200,26 @@ async def test_a_body_that_drips_makes_its_webhook_a_slow_one(service: Service) 
         assert daemon.dispatcher.shares.slow == {webhook.id}
     (row,) = service.log()
     assert row["duration_ms"] < 1000
+
+
+async def test_a_proxy_in_the_environment_is_not_used(
+    service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address that is checked is the one that is dialled."""
+    met: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        met.append(await reader.read(100))
+
+    async with server(proxy) as port:
+        for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+        service.migrate()
+        service.webhook(receiver.url)
+        await service.start()
+        service.insert()
+        await service.until(lambda: _succeeded(service, 1))
+    assert (len(receiver.requests), met) == (1, [])
 
 
 async def test_of_many_addresses_of_a_name_a_few_are_dialled() -> None:

@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import quote
@@ -13,17 +14,21 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 from aiohttp import web
+from markupsafe import escape
 
 from almirant_webhooks import access, clock
 from almirant_webhooks.access import Principal, Role
 from almirant_webhooks.db import resends, webhooks
+from almirant_webhooks.egress import Policy, check_url
 from almirant_webhooks.keys import Keys
+from almirant_webhooks.model import Refused
 from almirant_webhooks.web import guard
 from almirant_webhooks.web.app import make_app
 from almirant_webhooks.web.guard import COOKIE
 
 from .conftest import Receiver
 from .service import SECRET, Service
+from .shell import Shell
 
 FAR = 4_000_000_000
 HOSTILE = "\"'><img src=x onerror=alert(1)></script><script>alert(1)</script>{{7*7}}\u202e\x07"
@@ -405,3 +410,37 @@ async def test_a_projects_rejected_rows_are_not_hidden_by_those_of_others(pages:
     assert "own.kind" in page
     assert "other.kind" not in page
     assert (await pages.get("/rejected", None)).count("other.kind") == 50
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/", "https://u:p@example.com/", "https://example.com/#x", "https://10.0.0.1/",
+        "https://[::ffff:169.254.169.254]/", "https://0177.0.0.1/", "https://2130706433/", "https://a..example.com/",
+        "https://exam ple.com/", "https://example.com:0/", "https://example.com/" + "a" * 2048,
+    ],
+)  # fmt: skip
+async def test_a_url_is_refused_with_the_same_sentence_by_command_api_and_page(
+    pages: Pages, tmp_path: Path, url: str
+) -> None:
+    """When a webhook is made, and when it is changed."""
+    there = pages.service.webhook("https://example.com/in")
+    with pytest.raises(Refused) as refusal:
+        check_url(url, Policy(allow_localhost=True))
+    sentence = refusal.value.message
+    shell = Shell(tmp_path, pages.service.database)
+    create = ("webhook", "create", "--project", "proj_1", "--event", "*", "--url", url)
+    for words in (create, ("webhook", "update", there.id, "--url", url)):
+        assert sentence in " ".join(shell.ours(*words, code=1).split())
+    one = f"/api/v1/webhooks/{there.id}"
+    for method, path in (("POST", "/api/v1/webhooks"), ("PATCH", one)):
+        body = {"url": url, "events": ["*"]}
+        async with pages.client.request(method, path, json=body, headers=pages.cookie("proj_1")) as answer:
+            problem = await answer.json()
+        assert (answer.status, problem["detail"], problem["field"]) == (422, sentence, "url")
+    for path in ("/webhooks", f"/webhooks/{there.id}/edit"):
+        status, _, text = await pages.post(path, url=url, events="*", secret_kind="generated", description="")
+        assert status == 422
+        assert escape(sentence) in text
+    (kept,) = pages.service.read(webhooks.find)
+    assert kept.url == "https://example.com/in"
