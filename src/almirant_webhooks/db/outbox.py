@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from ..model import MAX_PAYLOAD_BYTES, Conflict, Misconfigured, Refused
 from .bulk import read_rows, write_rows
-from .connection import connect, explain, is_busy, is_there, patiently, transaction
+from .connection import WAIT, connect, explain, is_busy, is_there, patiently, transaction
 
 SCHEMA_VERSION = 1
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -198,18 +199,28 @@ def is_alone(conn: sqlite3.Connection) -> bool:
     return bool(conn.execute(query).fetchone()[0] == 0)
 
 
-def insert(conn: sqlite3.Connection, *, project_id: str, event_type: str, payload: str, event_id: str | None) -> str:
+def insert(
+    conn: sqlite3.Connection,
+    *,
+    project_id: str,
+    event_type: str,
+    payload: str,
+    event_id: str | None,
+    deadline: float | None = None,
+) -> str:
     """Insert one event as a producer would; return its id. Raises `Refused` in the rule's own words.
 
-    The same id with the same content is a duplicate and changes nothing.
+    The same id with the same content is a duplicate and changes nothing. No lock is waited for after the monotonic
+    `deadline`.
     """
+    wait = WAIT if deadline is None else max(0.0, deadline - time.monotonic())
     columns, values = ["project_id", "event_type", "payload"], [project_id, event_type, payload]
     if event_id is not None:
         columns.append("event_id")
         values.append(event_id)
     marks = ", ".join("?" * len(values))
     try:
-        with transaction(conn):
+        with transaction(conn, wait):
             row = conn.execute(
                 f"INSERT INTO outbox ({', '.join(columns)}) VALUES ({marks}) RETURNING event_id", values
             ).fetchone()

@@ -59,7 +59,12 @@ class Context:
     async def insert(self, *, project_id: str, event_type: str, payload: str, event_id: str | None) -> str:
         """Insert an event into the outbox as a producer does; return its id once it is committed."""
         inserted: str = await self.outbox.run(
-            outbox.insert, project_id=project_id, event_type=event_type, payload=payload, event_id=event_id
+            outbox.insert,
+            project_id=project_id,
+            event_type=event_type,
+            payload=payload,
+            event_id=event_id,
+            deadline=time.monotonic() + PATIENCE,
         )
         return inserted
 
