@@ -444,3 +444,26 @@ async def test_a_url_is_refused_with_the_same_sentence_by_command_api_and_page(
         assert escape(sentence) in text
     (kept,) = pages.service.read(webhooks.find)
     assert kept.url == "https://example.com/in"
+
+
+async def test_the_log_says_at_a_link_how_many_deliveries_match(pages: Pages, receiver: Receiver) -> None:
+    """Of the project's own, with the filters that are set, on every page of them."""
+    pages.service.webhook(receiver.url)
+    pages.service.webhook(receiver.url, project="proj_2")
+    pages.service.insert(*({"n": number} for number in range(60)))
+    pages.service.insert(project="proj_2")
+    await pages.service.until(lambda: len(pages.service.log(state="succeeded", limit=100)) == 61)
+    first = await pages.get("/deliveries?state=succeeded")
+    assert "deliveries match" not in first
+    assert 'href="/deliveries?state=succeeded&amp;count=1"' in first
+    for who, total in (
+        ("proj_1", "60 deliveries match."),
+        (None, "61 deliveries match."),
+        ("proj_2", "1 delivery matches."),
+    ):
+        assert total in await pages.get("/deliveries?state=succeeded&count=1", who)
+    assert "No deliveries match" in await pages.get("/deliveries?state=failed&count=1")
+    older = re.search(r'href="([^"]*before=[^"]*)" rel="next"', first)
+    assert older is not None
+    second = await pages.get(older[1].replace("&amp;", "&") + "&count=1")
+    assert "60 deliveries match." in second

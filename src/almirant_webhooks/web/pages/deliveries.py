@@ -43,7 +43,7 @@ async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
     path = f"/webhooks/{webhook.id}/deliveries" if webhook else "/deliveries"
     project = webhook.project_id if webhook else scope(request, typed.values["project"] or None)
     rows: list[dict[str, Any]] = []
-    following, problem, remark = None, "", ""
+    following, problem, remark, total = None, "", "", ""
     try:
         wanted = Filters(
             **filters.chosen(typed, now),
@@ -51,9 +51,10 @@ async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
             webhook_id=webhook.id if webhook else None,
         )
         rows, following, remark = await _read(request, wanted, cursor)
+        total = await _count(request, wanted) if request.query.get("count") else ""
     except Refused as refused:
         problem = refused.message
-    here_now = typed.url(path, before=cursor)
+    here_now = typed.url(path, before=cursor, count="1" if total else "")
     return show(
         request,
         "deliveries.html",
@@ -73,6 +74,8 @@ async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
         many=None if typed.text else typed.url("/resends/new", webhook=webhook.id if webhook else ""),
         older=typed.url(path, before=following) if following else None,
         newest=typed.url(path) if cursor else None,
+        total=total,
+        count=typed.url(path, before=cursor, count="1"),
     )
 
 
@@ -86,6 +89,16 @@ async def _read(request: web.Request, wanted: Filters, cursor: str) -> tuple[lis
             "Older goes on from there."
         )
     return page.items, page.next_cursor, remark
+
+
+async def _count(request: web.Request, wanted: Filters) -> str:
+    """Say how many deliveries match; asked for at a link, since it can take as long as the page itself."""
+    found, whole = await context(request).read(search.count, wanted)
+    if whole:
+        return f"{number(found)} {'delivery matches' if found == 1 else 'deliveries match'}."
+    if found >= search.COUNTED:
+        return f"More than {number(found)} deliveries match."
+    return f"At least {number(found)} deliveries match; older than the newest {number(search.LOOKED_AT)} rows was not counted."
 
 
 @people
