@@ -14,6 +14,7 @@ import pytest
 from almirant_webhooks import access, keys
 from almirant_webhooks.access import Principal, Role
 from almirant_webhooks.web import context as web_context
+from almirant_webhooks.web import limits as web_limits
 from almirant_webhooks.web.guard import COOKIE, host_is_ours
 from almirant_webhooks.web.limits import MOST_FROM_ALL, MOST_FROM_ONE, WINDOW, Failures
 
@@ -201,6 +202,24 @@ async def test_writes_that_wait_for_a_lock_answer_together(pages: Service, monke
         conn.execute("ROLLBACK")
         assert (await disable(), await send()) == (200, 202)
     conn.close()
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(pages: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a form that anybody may send, and by the API; the connection is closed."""
+    monkeypatch.setattr(web_limits, "BODY_TIME", 0.1)
+    assert pages.daemon is not None
+    assert pages.daemon.address is not None
+    host, port = pages.daemon.address
+    token = keys.Keys(pages.settings()).token
+    for path, kind in (("/sign-in", "application/x-www-form-urlencoded"), ("/api/v1/webhooks", "application/json")):
+        reader, writer = await asyncio.open_connection(host, port)
+        head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: {kind}\r\nContent-Length: 100\r\n"
+        head += f"Authorization: Bearer {token}\r\n" if path.startswith("/api") else ""
+        writer.write(f"{head}\r\ntoken=".encode())
+        async with asyncio.timeout(20):
+            assert b" 408 " in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
 
 
 @pytest.mark.parametrize(

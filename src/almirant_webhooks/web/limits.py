@@ -1,10 +1,17 @@
-"""How many wrong tokens are taken: ten a minute from one address, a hundred from all together."""
+"""What callers may use: ten wrong tokens a minute from one address, a hundred from all, and half a minute for a body."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable
+from typing import TypeVar
 
+from aiohttp import web
+
+T = TypeVar("T")
+
+BODY_TIME = 30.0  # seconds
 WINDOW = 60.0  # seconds
 MOST_FROM_ONE = 10
 MOST_FROM_ALL = 100
@@ -34,3 +41,12 @@ class Failures:
         if len(self._seen) >= MOST_FROM_ALL:
             return int(self._seen[0][0] + WINDOW - now) + 1
         return 0
+
+
+async def in_time(body: Awaitable[T]) -> T:
+    """Return a request's body; raises 408 for one that does not come, which would be held in memory for ever."""
+    try:
+        async with asyncio.timeout(BODY_TIME):
+            return await body
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text=f"The body did not come within {BODY_TIME:g} s.") from None

@@ -15,6 +15,7 @@ from ... import clock
 from ...db.search import Filters
 from ...model import Refused, State
 from ..context import scope
+from ..limits import in_time
 
 MAX_LIMIT = 200
 STATES = (*(state.value for state in State), "held")
@@ -31,7 +32,7 @@ class Body(BaseModel):
 
 async def body(request: web.Request, model: type[M]) -> M:
     """Read the body as JSON of a model (none is an empty object); raises `Refused` with the field."""
-    raw = await request.read()
+    raw = await in_time(request.read())
     try:
         given = json.loads(raw.decode("utf-8")) if raw.strip() else {}
     except (ValueError, RecursionError):

@@ -15,6 +15,7 @@ from ...db import webhooks
 from ...model import Webhook
 from ..context import PRINCIPAL, check_reach, context
 from ..guard import allow
+from ..limits import in_time
 from .render import render
 
 people = allow(Role.OPERATOR, Role.PROJECT_ADMIN)
@@ -38,6 +39,7 @@ _TITLES = {
     403: "Not for you",
     404: "Not here",
     405: "Not that way",
+    408: "Too slow",
     409: "That cannot be done",
     413: "Too large",
     421: "Unknown address",
@@ -50,7 +52,7 @@ _TITLES = {
 async def sent_form(request: web.Request) -> MultiDictProxy[str | bytes | bytearray | web.FileField]:
     """Return the fields of a form; 400 for what no browser sends."""
     try:
-        form = await request.post()
+        form = await in_time(request.post())
         for value in form.values():  # halves of surrogate pairs come by charsets of Python's own
             str(value).encode()
         return form
