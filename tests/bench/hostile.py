@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
 from subprocess import Popen
 
 from ..hostile import KINDS, all_of_them
-from .daemon import Bench, memory_mb
+from .daemon import PAYLOAD, Bench, memory_mb
 from .steady import measure, middle, words
 from .table import Figure, Sizes, median
 
@@ -16,10 +19,23 @@ BACKLOG = 100  # events for each hostile webhook: it has something due all the t
 INTERVAL = 0.02
 
 
+def steadily(bench: Bench, seconds: float) -> None:
+    """Insert an event a second for each hostile webhook, one after the other."""
+    conn = sqlite3.connect(bench.database, timeout=30, isolation_level=None)
+    begin = time.monotonic()
+    for number in range(int(seconds * HOSTILE)):
+        time.sleep(max(0.0, begin + number / HOSTILE - time.monotonic()))
+        conn.execute(
+            "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'work_item.created', ?)",
+            (f"bad{number % HOSTILE}_0", PAYLOAD),
+        )
+    conn.close()
+
+
 def figures(sizes: Sizes) -> Iterator[Figure]:
     """Yield both latencies side by side, and the memory."""
     count = sizes.of(1500, 100)
-    alone, beside = [], []
+    alone, beside, steady = [], [], []
     before: list[float] = []
     after: list[float] = []
 
@@ -28,16 +44,28 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
 
     with all_of_them() as ports:
 
-        def prepare(bench: Bench, _: str) -> None:
+        def prepare(bench: Bench, _: str, backlog: int = BACKLOG) -> None:
             for number, kind in zip(range(HOSTILE), itertools.cycle(KINDS), strict=False):
                 bench.add_webhooks(f"http://127.0.0.1:{ports[kind]}", 1, project=f"bad{number}")
-                bench.insert(BACKLOG, projects=1, project=f"bad{number}")
+                bench.insert(backlog, projects=1, project=f"bad{number}")
+
+        def prepare_steady(bench: Bench, url: str) -> Callable[[], None]:
+            prepare(bench, url, 1)
+            return threading.Thread(target=steadily, args=(bench, count * INTERVAL)).start
 
         for _ in sizes.rounds:
             alone.append(measure(count, INTERVAL).delays)
             beside.append(measure(count, INTERVAL, prepare, note).delays)
+            steady.append(measure(count, INTERVAL, prepare_steady).delays)
     yield Figure(
-        f"a good webhook at 50 events/s beside {HOSTILE} hostile ones",
+        f"a good webhook at 50 events/s beside {HOSTILE} hostile ones that get an event a second each",
+        words(steady),
+        f"alone {words(alone)}",
+        "p99 ≤ 2 × alone",
+        middle(steady, 0.99) <= 2 * middle(alone, 0.99),
+    )
+    yield Figure(
+        f"the same, where each begins with a backlog of {BACKLOG}",
         words(beside),
         f"alone {words(alone)}",
         "p99 ≤ 2 × alone",
