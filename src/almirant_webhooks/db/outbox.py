@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -206,14 +205,12 @@ def insert(
     event_type: str,
     payload: str,
     event_id: str | None,
-    deadline: float | None = None,
+    wait: float = WAIT,
 ) -> str:
     """Insert one event as a producer would; return its id. Raises `Refused` in the rule's own words.
 
-    The same id with the same content is a duplicate and changes nothing. No lock is waited for after the monotonic
-    `deadline`.
+    The same id with the same content is a duplicate and changes nothing.
     """
-    wait = WAIT if deadline is None else max(0.0, deadline - time.monotonic())
     columns, values = ["project_id", "event_type", "payload"], [project_id, event_type, payload]
     if event_id is not None:
         columns.append("event_id")
@@ -257,10 +254,7 @@ def _same_or_refused(conn: sqlite3.Connection, project_id: str, event_type: str,
 
 
 def rejected(conn: sqlite3.Connection, limit: int, project_id: str | None = None) -> list[dict[str, object]]:
-    """Return the newest rejected rows, of one project or all, with their reasons; of the newest 10,000 in any case.
-
-    What is not UTF-8 is shown with replacement characters.
-    """
+    """Return the newest rejected rows, of one project or all; what is not UTF-8 has replacement characters."""
     rows = conn.execute(
         "SELECT id, CAST(event_id AS BLOB), CAST(project_id AS BLOB), CAST(event_type AS BLOB), rejected_reason FROM "
         "(SELECT * FROM outbox WHERE rejected_reason IS NOT NULL ORDER BY id DESC LIMIT 10000) "

@@ -58,15 +58,15 @@ class Context:
 
     async def insert(self, *, project_id: str, event_type: str, payload: str, event_id: str | None) -> str:
         """Insert an event into the outbox as a producer does; return its id once it is committed."""
-        inserted: str = await self.outbox.run(
-            outbox.insert,
-            project_id=project_id,
-            event_type=event_type,
-            payload=payload,
-            event_id=event_id,
-            deadline=time.monotonic() + PATIENCE,
-        )
-        return inserted
+        deadline = time.monotonic() + PATIENCE
+
+        def insert(conn: sqlite3.Connection) -> str:
+            wait = max(0.0, deadline - time.monotonic())
+            return outbox.insert(
+                conn, project_id=project_id, event_type=event_type, payload=payload, event_id=event_id, wait=wait
+            )
+
+        return await self.outbox.run(insert)
 
 
 CONTEXT = web.AppKey("context", Context)
