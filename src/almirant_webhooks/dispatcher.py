@@ -63,7 +63,7 @@ class Dispatcher:
         self._troubles = troubles
         self._schedule = schedule
         self._has_room = has_room
-        self._attempts: set[asyncio.Task[None]] = set()
+        self._attempts: dict[str, asyncio.Task[None]] = {}
         self._results: list[Result] = []
         self._outage = Outage()
         self._said_outage = False
@@ -128,8 +128,8 @@ class Dispatcher:
     async def finish(self, limit: float) -> int:
         """Wait until all that is in flight has ended and is recorded, `limit` seconds at most; return what is left."""
         if self._attempts:
-            await asyncio.wait(self._attempts, timeout=limit)
-        left = list(self._attempts)
+            await asyncio.wait(self._attempts.values(), timeout=limit)
+        left = list(self._attempts.values())
         for task in left:
             task.cancel()
         self._results += self._outage.give_up()
@@ -194,7 +194,7 @@ class Dispatcher:
         self.shares.update_due(touched, due)
         for claim in claims:
             self.shares.begin(claim.webhook_id)
-            self._attempts.add(asyncio.create_task(self._attempt(claim)))
+            self._attempts[claim.delivery_id] = asyncio.create_task(self._attempt(claim))
         if revision != self._revision:
             await self._reload(now)
         if claims:
@@ -211,7 +211,7 @@ class Dispatcher:
             log.exception("sender failed", delivery_id=claim.delivery_id)
             result = Result(claim, Outcome.INTERRUPTED, clock.now(), 0, cause="internal error")
         finally:
-            self._attempts.discard(asyncio.current_task())
+            self._attempts.pop(claim.delivery_id, None)
         # Not the time to the answer's head: a body that drips holds its slot too.
         held_ms = round((time.monotonic() - begin) * 1000)
         self.shares.end(claim.webhook_id, timed_out=result.outcome is Outcome.TIMEOUT, duration_ms=held_ms)

@@ -12,7 +12,7 @@ from asyncinotify import Inotify, Mask
 # The write is seen before its commit is, so a look that finds nothing is repeated a little later (seconds).
 LOOKS = (0.0, 0.001, 0.003, 0.010, 0.030)
 
-REST = 0.002
+REST = 0.003
 
 
 class Watcher:
@@ -53,7 +53,8 @@ class Watcher:
                 await self._look()
 
     async def _is_written_within(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._written.wait()
+        if seconds and not self._written.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._written.wait()
         return self._written.is_set()
