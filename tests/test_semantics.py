@@ -166,7 +166,7 @@ def test_a_resend_that_fails_changes_neither_state_nor_schedule(steps: Steps) ->
     before = steps.only()
     assert steps.resend(claim.delivery_id, START) is True
     assert steps.resend(claim.delivery_id, START) is False
-    assert deliveries.first_due(steps.conn) == {webhook.id: deliveries.NOW}
+    assert deliveries.first_due(steps.conn) == {webhook.id: (deliveries.NOW, webhook.project_id)}
     assert steps.attempt(webhook, START, Outcome.TIMEOUT).trigger is Trigger.MANUAL
     after = steps.only()
     assert {name: after[name] for name in ("state", "tries", "next_attempt_at")} == {

@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import sqlite3
-import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from . import clock, keys, logs, systemd
 from .db import lock, outbox
 from .db.connection import open_for_service, open_reader
 from .db.migrate import migrate
-from .db.worker import Worker
+from .db.worker import Turn, Worker
 from .dispatcher import Dispatcher
 from .egress import Policy
 from .event_types import CATALOGUE
@@ -82,7 +81,7 @@ class Daemon:
         for line in migrate(database_path, None) if outbox_path is None else ():
             log.info("migrated", what=line)
         self._closing.enter_context(lock.hold(database_path))
-        turn = threading.Lock()
+        turn = Turn()
         database = await self._open(Worker(lambda: open_for_service(database_path), self.metrics.transaction, turn))
         opener = functools.partial(outbox.open_outbox, database_path, outbox_path)
         outbox_worker = await self._open(Worker(opener, self.metrics.transaction, None if outbox_path else turn))

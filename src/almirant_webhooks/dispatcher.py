@@ -20,13 +20,13 @@ from .db.connection import data_version, prove_writable
 from .db.worker import Worker
 from .fairness import Shares
 from .metrics import Metrics
-from .model import Claim, Outcome, Result
+from .model import Claim, Due, Outcome, Result
 from .outage import Outage
 from .retry import Schedule
 from .signing import host
 from .troubles import PAUSE, Troubles
 
-CLAIM_MOST = 256
+CLAIM_MOST = 64  # a larger group costs less for each, and keeps what is new waiting longer
 RELOAD_EVERY = timedelta(seconds=30)
 SET_BACK = timedelta(seconds=2)  # less than that is how clocks are kept right
 LOOK_AGAIN = 2.0  # seconds at most until the clock is read again, so that one that was set is noticed
@@ -111,7 +111,7 @@ class Dispatcher:
         """Look at once at what an admin or operator has changed through our own connection."""
         await self._reload(clock.now())
 
-    def due(self, asked: set[str], due: dict[str, str]) -> None:
+    def due(self, asked: set[str], due: dict[str, Due]) -> None:
         """Take over when each of the webhooks that were asked for has its next attempt."""
         self.shares.update_due(asked, due)
         self._wake.set()
@@ -183,7 +183,7 @@ class Dispatcher:
     async def _turn(self, group: list[Result], wanted: dict[str, int], now: datetime) -> None:
         touched = {result.claim.webhook_id for result in group} | set(wanted)
 
-        def work(conn: sqlite3.Connection) -> tuple[int, list[Claim], dict[str, str], int]:
+        def work(conn: sqlite3.Connection) -> tuple[int, list[Claim], dict[str, Due], int]:
             dropped = results.record(conn, group, self._schedule) if group else 0
             claims = deliveries.claim(conn, wanted, now) if wanted else []
             if not (group or claims):
@@ -262,7 +262,7 @@ class Dispatcher:
             await self._reload(now)
 
     async def _reload(self, now: datetime) -> None:
-        def read(conn: sqlite3.Connection) -> tuple[int, dict[str, str]]:
+        def read(conn: sqlite3.Connection) -> tuple[int, dict[str, Due]]:
             return webhooks.revision(conn), deliveries.first_due(conn)
 
         self._revision, due = await self._database.run(read)

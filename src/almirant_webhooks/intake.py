@@ -16,6 +16,7 @@ from .db import deliveries, fanout, outbox
 from .db.connection import data_version
 from .db.worker import Worker
 from .metrics import Metrics
+from .model import Due
 from .troubles import Troubles
 
 ROWS = 128  # a batch keeps the claims waiting while it is written
@@ -41,7 +42,7 @@ class Intake:
         first_wait: timedelta,
         poll_interval: float,
         known_types: frozenset[str],
-        due: Callable[[set[str], dict[str, str]], None],
+        due: Callable[[set[str], dict[str, Due]], None],
         has_room: Callable[[], bool] = lambda: True,
     ) -> None:
         self._database = database
@@ -100,7 +101,7 @@ class Intake:
         if not rows:
             return False
 
-        def copy(conn: sqlite3.Connection) -> tuple[fanout.FanOut, dict[str, str]]:
+        def copy(conn: sqlite3.Connection) -> tuple[fanout.FanOut, dict[str, Due]]:
             # The time inside the transaction: a webhook that it sees was made before, and `event show` goes by that.
             done = fanout.fan_out(conn, rows, self._first_wait, clock.now())
             return done, deliveries.first_due(conn, done.due)

@@ -91,6 +91,13 @@ class Secrets(NamedTuple):
     last: str | None = None
 
 
+class Due(NamedTuple):
+    """When a webhook has its next attempt, as text, and whose it is."""
+
+    at: str
+    project_id: str
+
+
 class Claim(NamedTuple):
     """One attempt that is recorded as begun: all that the sender needs to make its request."""
 

@@ -16,6 +16,7 @@ from .db import deliveries, health, stats
 from .db.worker import Worker
 from .heartbeat import Heartbeat
 from .metrics import Metrics
+from .model import Due
 
 EVERY = 10.0
 # Operators' events are made in the transaction of what they tell of; they are sent as soon as this.
@@ -56,7 +57,7 @@ class Observer:
         metrics: Metrics,
         heartbeat: Heartbeat,
         *,
-        due: Callable[[set[str], dict[str, str]], None],
+        due: Callable[[set[str], dict[str, Due]], None],
         failing: Callable[[], str | None],
         store_bodies: Callable[[bool], None],
     ) -> None:

@@ -11,6 +11,7 @@ import structlog
 from . import clock
 from .db import resends
 from .db.worker import Worker
+from .model import Due
 
 REST = 0.1  # seconds between two steps while a resend is under way
 EVERY = 1.0
@@ -25,7 +26,7 @@ class Resender:
         self,
         database: Worker,
         *,
-        due: Callable[[set[str], dict[str, str]], None],
+        due: Callable[[set[str], dict[str, Due]], None],
         failing: Callable[[], str | None],
     ) -> None:
         self._database = database

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from .. import clock
-from ..model import OPERATOR, Claim, NotFound, Refused, Trigger
+from ..model import OPERATOR, Claim, Due, NotFound, Refused, Trigger
 from ..signing import request_headers, secrets_at
 from . import audit
 from .bulk import encode, read_rows, write_rows
@@ -57,7 +57,7 @@ SELECT json_group_array(json_array(
     CASE WHEN w.enabled THEN (SELECT min(d.next_attempt_at) FROM deliveries d
         WHERE d.webhook_id = w.id AND d.state = 'pending' AND d.in_flight = 0) END,
     EXISTS (SELECT 1 FROM deliveries d WHERE d.webhook_id = w.id AND d.resend_requested_at IS NOT NULL
-        AND d.in_flight = 0 AND (w.enabled OR d.test = 1))))
+        AND d.in_flight = 0 AND (w.enabled OR d.test = 1)), w.project_id))
 """
 _FIRST_DUE_OF_ALL = f"{_FIRST_DUE} FROM webhooks w WHERE w.deleted_at IS NULL"
 _FIRST_DUE_OF = f"{_FIRST_DUE} FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL"
@@ -65,7 +65,7 @@ _SCHEDULED = 1
 NOW = ""  # sorts before every time: due at once
 
 
-def first_due(conn: sqlite3.Connection, webhook_ids: Iterable[str] | None = None) -> dict[str, str]:
+def first_due(conn: sqlite3.Connection, webhook_ids: Iterable[str] | None = None) -> dict[str, Due]:
     """Return when each webhook (of those given, or of all) has its next attempt; one with none is left out.
 
     `NOW` stands for a resend or a test that waits.
@@ -74,20 +74,21 @@ def first_due(conn: sqlite3.Connection, webhook_ids: Iterable[str] | None = None
         rows = read_rows(conn, _FIRST_DUE_OF_ALL)
     else:
         rows = read_rows(conn, _FIRST_DUE_OF, json.dumps(list(webhook_ids)))
-    return {row[0]: NOW if row[2] else row[1] for row in rows if row[2] or row[1] is not None}
+    return {row[0]: Due(NOW if row[2] else row[1], row[3]) for row in rows if row[2] or row[1] is not None}
 
 
 def claim(conn: sqlite3.Connection, wanted: Mapping[str, int], now: datetime) -> list[Claim]:
     """Take due deliveries, at most the wanted number for each webhook, and write an attempt row for each.
 
-    Enabled, URL and secret are read in this transaction. Resends and tests go before the schedule, resends of many at
-    once after it.
+    They come in the order of the webhooks wanted. Enabled, URL and secret are read in this transaction. Resends and tests go
+    before the schedule, resends of many at once after it.
     """
     written = clock.text(now)
     due = read_rows(conn, _DUE, json.dumps(list(wanted)), written, max(wanted.values(), default=0))
     room = dict(wanted)
+    place = {webhook: number for number, webhook in enumerate(wanted)}
     chosen: list[tuple[int, Trigger]] = []
-    for webhook, turn, _, row in sorted(due):
+    for webhook, turn, _, row in sorted(due, key=lambda one: (place[one[0]], one)):
         if room[webhook] > 0:
             room[webhook] -= 1
             chosen.append((row, Trigger.SCHEDULED if turn == _SCHEDULED else Trigger.MANUAL))

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from .. import clock
-from ..model import NotFound, Refused
+from ..model import Due, NotFound, Refused
 from . import audit, log
 from .deliveries import first_due
 from .search import UNWELL, small_index
@@ -201,7 +201,7 @@ def under_way(conn: sqlite3.Connection) -> bool:
     return bool(conn.execute("SELECT EXISTS (SELECT 1 FROM resends WHERE finished_at IS NULL)").fetchone()[0])
 
 
-def step(conn: sqlite3.Connection, now: datetime) -> tuple[set[str], dict[str, str], list[str]]:
+def step(conn: sqlite3.Connection, now: datetime) -> tuple[set[str], dict[str, Due], list[str]]:
     """Ask for the next few attempts at webhooks that have room for them, in no order so that each comes to its turn.
 
     Return the webhooks, when each has its next attempt, and what is finished.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -16,20 +17,49 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class Turn:
+    """Whose turn it is to write a file: first come, first served.
+
+    A plain lock goes to the thread that runs, which is the one that has just let go of it.
+    """
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._taken = False
+        self._waiting: deque[threading.Lock] = deque()
+
+    def __enter__(self) -> None:
+        with self._mutex:
+            if not self._taken:
+                self._taken = True
+                return
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        mine.acquire()  # until it is handed over
+
+    def __exit__(self, *_: object) -> None:
+        with self._mutex:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False
+
+
 class Worker:
     """One SQLite connection and the thread that alone uses it.
 
-    Workers on one file share a `turn`: they wait for each other there, woken at once, and not for the file's lock, which
-    can only be asked for again and again.
+    Workers on one file share a `turn`: they wait for each other there, and not for the file's lock, which can only be asked
+    for again and again.
     """
 
     def __init__(
         self,
         opener: Callable[[], sqlite3.Connection],
         observe: Callable[[float, float], None] | None = None,
-        turn: threading.Lock | None = None,
+        turn: Turn | None = None,
     ) -> None:
-        self._turn = turn or threading.Lock()
+        self._turn = turn or Turn()
         self._observe = observe
         self._connection = aiosqlite.Connection(opener, iter_chunk_size=64)
         # A thread that hangs in a system call must not keep the process from exiting.
