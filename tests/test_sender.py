@@ -86,6 +86,38 @@ async def test_the_request_is_what_the_log_says(tmp_path: Path) -> None:
     assert sorted(lines) == sorted(f"{name}: {value}" for name, value in one.headers)
 
 
+async def test_an_answer_before_the_whole_request_was_read_counts_and_its_connection_is_not_kept() -> None:
+    """What is left of the one body would stand before the next request."""
+    body = b"x" * (32 * 1024 * 1024)
+    connections: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        await asyncio.Event().wait()
+
+    async with server(serve) as port, sender(timeout=10.0) as sending:
+        for _ in range(2):
+            result = await sending.send(claim(f"http://127.0.0.1:{port}/in")._replace(body=body))
+            assert result.status_code == 413
+    assert len(connections) == 2
+
+
+async def test_a_header_with_a_line_break_is_never_sent() -> None:
+    """It would be a header, or a request, of its own."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await read_request(reader))
+
+    async with server(serve) as port, sender() as sending:
+        for odd in ("a\r\nX-Other: 1", "a\nb", "a\rb"):
+            one = claim(f"http://127.0.0.1:{port}/in")
+            result = await sending.send(one._replace(headers=(*one.headers, ("X-Odd", odd))))
+            assert (result.outcome, result.cause) == (Outcome.CONNECTION_ERROR, "the request could not be made")
+    assert heads == []
+
+
 async def test_a_kept_connection_that_was_closed_is_interrupted_and_the_next_one_is_fresh() -> None:
     """It is ours to mend: not charged to the receiver."""
     connections = 0
