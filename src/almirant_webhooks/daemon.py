@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import functools
 import gc
 import logging
@@ -207,7 +208,7 @@ class Daemon:
     def not_ready(self) -> str | None:
         """Say why nothing is delivered at the moment, or None."""
         if self._not_ready is None:
-            return self._troubles.words() or self.dispatcher.outage
+            return self._troubles.words() or self.dispatcher.outage or self._heartbeat.why_not_ready()
         return self._not_ready
 
     def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
@@ -285,6 +286,7 @@ async def _main(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):  # a stop may be asked for while it starts
         loop.add_signal_handler(number, daemon.end)
     await daemon.start()
+    faulthandler.enable(2)  # the watchdog ends a blocked loop by SIGABRT: the journal shows where it stood
     await daemon.wait()
     await daemon.stop()
 

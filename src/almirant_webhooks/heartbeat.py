@@ -10,6 +10,8 @@ from collections.abc import Callable
 BEAT = 0.25
 # A request whose time limit ran out while the loop stood still for this long (seconds, in all) was not given its time.
 STALL = 1.0
+# Whoever stands still for this long (seconds) is not ready, until it has not done so for twice as long.
+NOT_READY = 2.0
 
 
 class Heartbeat:
@@ -40,6 +42,18 @@ class Heartbeat:
     def lag(self) -> float:
         """Return by how many seconds the latest of the last 60 beats was late."""
         return max(0.0, *self._lags)
+
+    def why_not_ready(self) -> str | None:
+        """Say that the loop stands still, or has stood still a moment ago, or None.
+
+        A loop that stands still answers nobody: that is how a probe with a time limit of its own sees it. This is for
+        one that goes on by fits and starts.
+        """
+        now = time.monotonic()
+        longest = max(
+            now - self.last - BEAT, *(end - begin for begin, end in self._stalls if now - end < 2 * NOT_READY), 0.0
+        )
+        return f"the event loop stood still for {longest:.1f} s" if longest >= NOT_READY else None
 
     def stalled(self, begin: float, end: float) -> bool:
         """Tell whether the loop stood still for over a second, in all, between two monotonic times."""

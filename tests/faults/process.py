@@ -47,6 +47,11 @@ class DaemonProcess:
         assert self._process is not None
         return self._process.pid
 
+    def cpu_seconds(self) -> float:
+        """Return how long it has computed so far, however busy the machine is (proc(5), utime and stime)."""
+        words = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -147,7 +152,9 @@ class RememberingReceiver:
         self.arrivals: dict[str, list[tuple[float, bytes, str]]] = defaultdict(list)
         self.last_arrival = 0.0
         self.count = 0
+        self.of_new_connections = 0
         self.in_flight = 0
+        self._old: set[int] = set()
         self.wait: float | Any = 0.0
         self.url = ""
 
@@ -157,14 +164,28 @@ class RememberingReceiver:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._port = int(self._runner.addresses[0][1])
+        self.url = f"http://127.0.0.1:{self._port}"
 
     async def close(self) -> None:
         await self._runner.cleanup()
 
+    def forget_connections(self) -> None:
+        """Take no connection that is there now for one of a daemon that is started later.
+
+        What a killed daemon sent is read after its death, and looks like the first request of the next one.
+        """
+        self._old = {
+            int(words[2].rpartition(":")[2], 16)
+            for words in (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+            if int(words[1].rpartition(":")[2], 16) == self._port
+        }
+
     async def _handle(self, request: web.Request) -> web.Response:
         body = await request.read()
         self.last_arrival = time.monotonic()
+        assert request.transport is not None
+        self.of_new_connections += request.transport.get_extra_info("peername")[1] not in self._old
         self.count += 1
         self.arrivals[request.headers["X-Almirant-Delivery"]].append((self.last_arrival, body, request.path))
         self.in_flight += 1

@@ -108,12 +108,16 @@ def test_killed_hard_it_is_back_and_nothing_is_lost(machine: Container) -> None:
 
 
 def test_a_blocked_loop_is_ended_by_the_watchdog(machine: Container) -> None:
-    """The loop feeds it, so a loop that stands still does not; afterwards it delivers."""
+    """Not ready first; the loop feeds the watchdog, so one that stands still does not; afterwards it delivers."""
     machine.run(f"mkdir -p /opt/block && cat > /opt/block/sitecustomize.py <<'END'\n{BLOCK}\nEND")
     machine.run(f"printf '[Service]\\n{LOCALHOST}\\nEnvironment=PYTHONPATH=/opt/block\\n' > {DROP_IN}")
     machine.run("systemctl daemon-reload && systemctl restart almirant-webhooks")
     pid = machine.show("MainPID")
     machine.run(f"kill -USR1 {pid}")
+    assert (
+        machine.run("curl --silent --max-time 2 http://127.0.0.1:8420/readyz || echo no answer").strip() == "no answer"
+    )
+    assert machine.show("MainPID") == pid, "it was ended before it was not ready"
     machine.until(lambda: machine.show("MainPID") not in (pid, "0"))
     assert "watchdog" in machine.run("journalctl --unit almirant-webhooks --no-pager").lower()
     before = len(states(machine))
