@@ -94,7 +94,13 @@ class Dispatcher:
 
     async def recover(self, now: datetime) -> int:
         """Record what a crash left open as interrupted, and look up what is due; before the loop starts."""
-        count = await self._database.write(results.interrupt_open, self._schedule, now)
+
+        def work(conn: sqlite3.Connection) -> tuple[int, int]:
+            return results.interrupt_open(conn, self._schedule, now), deliveries.catch_up(conn, now)
+
+        count, moved = await self._database.write(work)
+        if moved:
+            log.warning("the clock was set back while no daemon ran", brought_forward=moved)
         await self._reload(now)
         return count
 

@@ -1,4 +1,4 @@
-"""Other programs' locks, a clock that jumps, rows that break every rule, and an event that kills the daemon."""
+"""Other programs' locks, rows that break every rule, and an event that kills the daemon."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import deliveries, outbox
+from almirant_webhooks.db import outbox
 from almirant_webhooks.db.connection import WAL_MOST, become_checkpointer, shorten_wal, transaction
-from almirant_webhooks.model import Outcome
 
 from ..conftest import Receiver
 from ..service import Service
-from ..steps import START, Steps
+from ..steps import Steps
 from .process import DaemonProcess
 
 HELD = float(os.environ.get("FAULTS_LOCK", "3"))  # seconds that a producer holds the lock
@@ -76,42 +75,6 @@ def test_a_wal_that_a_reader_let_grow_is_brought_back_to_size(tmp_path: Path) ->
     assert not shorten_wal(conn)
     reader.close()
     conn.close()
-
-
-def test_a_clock_set_back_lets_no_delivery_wait_longer(steps: Steps) -> None:
-    """Retries keep their wait, what was due is due, and what was made since is left as it is."""
-    webhook = steps.webhook()
-    steps.event()
-    steps.attempt(webhook, START, Outcome.TIMEOUT)  # again in a minute
-    steps.event()  # due now
-    hour = timedelta(hours=1)
-    earlier = START - hour
-    with transaction(steps.conn):
-        assert deliveries.bring_forward(steps.conn, hour, earlier) == 2
-    steps.event(earlier)
-    assert len(steps.claim(webhook, earlier)) == 2
-    assert steps.claim(webhook, earlier + timedelta(seconds=59)) == []
-    assert len(steps.claim(webhook, earlier + timedelta(minutes=1))) == 1
-
-
-async def test_a_clock_that_jumps_under_the_daemon_makes_neither_a_storm_nor_an_hour_of_silence(
-    service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An hour forward and back while a request is in flight and a retry waits: durations are right, all arrives."""
-    real, jumped = clock.now, [timedelta(0)]
-    monkeypatch.setattr(clock, "now", lambda: real() + jumped[0])
-    service.options["delivery"] = {"retry_schedule": ["0s", "3s", "1h"]}
-    await service.start()
-    service.webhook(receiver.url)
-    for jump in (timedelta(hours=1), timedelta(0), -timedelta(hours=1)):
-        jumped[0] = jump
-        receiver.status, before = 500, len(receiver.requests)
-        service.insert()
-        await service.until(lambda before=before: len(receiver.requests) > before)  # type: ignore[misc]
-        receiver.status = 200
-    await service.until(lambda: len(service.log(state="succeeded")) == 3, within=30)
-    assert len(receiver.requests) == 6
-    assert all(row["duration_ms"] < 5000 for row in service.log())
 
 
 async def test_rows_that_break_every_rule_are_rejected_and_the_others_flow(

@@ -62,6 +62,14 @@ SELECT json_group_array(json_array(
 _FIRST_DUE_OF_ALL = f"{_FIRST_DUE} FROM webhooks w WHERE w.deleted_at IS NULL"
 _FIRST_DUE_OF = f"{_FIRST_DUE} FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL"
 _SCHEDULED = 1
+_CATCH_UP = """
+UPDATE deliveries SET next_attempt_at = strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at,
+    printf('-%.3f seconds', (julianday(waits.begun) - julianday(?1)) * 86400))
+FROM (SELECT d.id, coalesce(a.started_at, d.created_at) AS begun
+      FROM deliveries d LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number
+      WHERE d.state = 'pending' AND d.next_attempt_at > ?1) AS waits
+WHERE deliveries.id = waits.id AND waits.begun > ?1 AND next_attempt_at >= waits.begun
+"""
 NOW = ""  # sorts before every time: due at once
 
 
@@ -159,6 +167,22 @@ def bring_forward(conn: sqlite3.Connection, by: timedelta, now: datetime) -> int
         "WHERE state = 'pending' AND next_attempt_at > ?2",
         (shift, clock.text(now)),
     ).rowcount
+
+
+def catch_up(conn: sqlite3.Connection, now: datetime) -> int:
+    """Take off every wait what the clock was set back by while no daemon ran; return how many there were.
+
+    A wait that began later than now was written by that clock: it is counted from now, once. Looked for only if the newest
+    event, or a webhook's last failure, is of a time that is still to come.
+    """
+    written = clock.text(now)
+    newest = conn.execute(
+        "SELECT max(coalesce((SELECT created_at FROM events ORDER BY seq DESC LIMIT 1), ''), "
+        "coalesce((SELECT max(last_failure_at) FROM webhooks), ''))"
+    ).fetchone()[0]
+    if newest <= written:
+        return 0
+    return conn.execute(_CATCH_UP, (written,)).rowcount
 
 
 def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *, actor: str = OPERATOR) -> bool:
