@@ -60,7 +60,9 @@ class Metrics:
         self.failing = self._gauge("webhooks_failing", "Enabled webhooks that have failed everything for an hour.")
         self.loop_lag = self._gauge("loop_lag_seconds", "The event loop's greatest delay in the last 15 seconds.")
         self.database_bytes = self._gauge("database_bytes", "Size of the database.")
-        self.wal_bytes = self._gauge("wal_bytes", "Size of the database's write-ahead log.")
+        self.wal_bytes = self._gauge(
+            "wal_bytes", "Size of the write-ahead log, of the database's or the outbox's file, whichever is longer."
+        )
         self.disk_free = self._gauge("disk_free_bytes", "Room on the database's disk.")
         self.bodies_stored = self._gauge(
             "answer_bodies_stored", "0 while answers' bodies are not stored for want of room."

@@ -91,6 +91,8 @@ class Observer:
         """Look once."""
         now = clock.now()
         self._look_at_disk()
+        wal = await self._reader.run(stats.wal_bytes), await self._outbox.run(stats.wal_bytes)
+        self._metrics.wal_bytes.set(max(wal))
         if not self._failing():
             await self._notice()
         found = await self._reader.run(stats.pending, now)
@@ -109,7 +111,6 @@ class Observer:
     def _look_at_disk(self) -> None:
         sizes = stats.sizes(self._path)
         self._metrics.database_bytes.set(sizes["database"])
-        self._metrics.wal_bytes.set(sizes["wal"])
         self._metrics.disk_free.set(sizes["disk_free"])
         low = sizes["disk_free"] < LOW_ON_DISK
         self._metrics.bodies_stored.set(not low)

@@ -106,10 +106,15 @@ class ProducerProcess:
     """A process that inserts and commits without a pause and tells each event id once its commit has returned."""
 
     def __init__(
-        self, service: Service, name: str, projects: int, synchronous: str = "FULL", **environment: str
+        self,
+        service: Service,
+        name: str,
+        projects: int,
+        synchronous: str = "FULL",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._words = [str(service.outbox_file), name, str(projects), synchronous]
-        self._environment = {**os.environ, **environment}
+        self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._told: list[Path] = []
         self._folder = service.database.parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import sys
 import time
@@ -27,7 +28,7 @@ def produce(path: str, name: str, projects: int, synchronous: str, out: IO[str])
         conn.execute("COMMIT")
         out.write("".join(f"{event} {project}\n" for event, project in rows))
         out.flush()
-        time.sleep(0.3)
+        time.sleep(float(os.environ.get("PRODUCER_REST", "0.3")))
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Machine:
 
 def _lost_by_a_producer(machine: Machine, synchronous: str) -> int:
     """Let a producer insert until the power fails; return how many acknowledged events are gone."""
-    producer = ProducerProcess(machine.service, "p", 1, synchronous, **machine.environment)
+    producer = ProducerProcess(machine.service, "p", 1, synchronous, machine.environment)
     producer.start()
     time.sleep(random.uniform(0.8, 2.0))
     machine.lose_power()

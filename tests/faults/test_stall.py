@@ -27,13 +27,11 @@ pytestmark = pytest.mark.slow
 class Manager:
     """What systemd is to a service: told its state by datagrams, and with a watchdog."""
 
-    def __init__(self, folder: Path, service: Service, block_seconds: float) -> None:
+    def __init__(self, folder: Path, service: Service, port: int, block_seconds: float) -> None:
         path = folder / "notify"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
         self._socket.setblocking(False)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
         service.options["admin"] = {"listen": f"127.0.0.1:{port}"}
         service.migrate()
         self.url = f"http://127.0.0.1:{port}/readyz"
@@ -66,9 +64,9 @@ class Manager:
 
 
 @pytest.fixture
-def manager(tmp_path: Path, service: Service, request: pytest.FixtureRequest) -> Iterator[Manager]:
+def manager(tmp_path: Path, service: Service, free_port: int, request: pytest.FixtureRequest) -> Iterator[Manager]:
     """The parameter says for how long the loop stands still."""
-    there = Manager(tmp_path, service, request.param)
+    there = Manager(tmp_path, service, free_port, request.param)
     yield there
     there.close()
 

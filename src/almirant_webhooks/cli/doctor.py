@@ -139,13 +139,14 @@ def _locks(settings: Settings) -> Iterator[Finding]:
             yield Finding("producers", "wrong", f"An INSERT into the outbox fails: {why}.")
         elif free:
             yield _ok("producers", "An INSERT into the outbox works (it was rolled back).")
-    wal = numbers.sizes(database)["wal"]
-    if wal > LONG_WAL:
-        readers = holders.named(holders.stuck_readers(database))
-        words = f"{wal // 2**20} MiB: a reader keeps it from being cut. Processes that read all the time: {readers}; that have it open: {holders.named(holders.users(database))}."
-        yield Finding("WAL", "warning", words)
-    else:
-        yield _ok("WAL", f"{wal / 2**20:.1f} MiB.")
+    for path in dict.fromkeys((database, outbox_path)):
+        name, wal = "WAL" if path == database else "outbox WAL", numbers.sizes(path)["wal"]
+        if wal > LONG_WAL:
+            readers = holders.named(holders.stuck_readers(path))
+            words = f"{wal // 2**20} MiB: a reader keeps it from being cut. Processes that read all the time: {readers}; that have it open: {holders.named(holders.users(path))}."
+            yield Finding(name, "warning", words)
+        else:
+            yield _ok(name, f"{wal / 2**20:.1f} MiB.")
 
 
 def _lock(name: str, path: Path, free: bool) -> Finding:

@@ -105,6 +105,14 @@ def sizes(database: Path) -> dict[str, int]:
     }
 
 
+def wal_bytes(conn: sqlite3.Connection) -> int:
+    """Return the bytes of the WAL of a connection's file, 0 when it has none."""
+    try:
+        return Path(f"{conn.execute('PRAGMA database_list').fetchone()[2]}-wal").stat().st_size
+    except OSError:
+        return 0
+
+
 def clock_offset(conn: sqlite3.Connection, since: datetime) -> float | None:
     """Return by how many seconds our clock is ahead of receivers' (the median of the answers' `Date` since a time), or None."""
     rows = conn.execute(
