@@ -46,14 +46,16 @@ async def test_a_copy_of_a_busy_database_is_one_moment_and_serves(
     restored = Service(tmp_path / "restored.db")
     shutil.copy(tmp_path / "copy.db", restored.database)
     await restored.start()
-    conn = restored.producer()
-    taken = {row[0] for row in conn.execute("SELECT event_id FROM outbox")}
-    conn.close()
-    assert before <= taken
-    await restored.until(lambda: {row["state"] for row in restored.log(limit=5000)} == {"succeeded"})
-    await restored.until(lambda: len(restored.log(limit=5000)) == len(taken))
-    assert restored.read(lambda conn: conn.execute("PRAGMA integrity_check").fetchone()[0]) == "ok"
-    await restored.close()
+    try:
+        conn = restored.producer()
+        taken = {row[0] for row in conn.execute("SELECT event_id FROM outbox")}
+        conn.close()
+        assert before <= taken
+        await restored.until(lambda: {row["state"] for row in restored.log(limit=5000)} == {"succeeded"})
+        await restored.until(lambda: len(restored.log(limit=5000)) == len(taken))
+        assert restored.read(lambda conn: conn.execute("PRAGMA integrity_check").fetchone()[0]) == "ok"
+    finally:
+        await restored.close()
 
 
 def test_no_file_is_overwritten_and_nothing_is_left_of_a_copy_that_failed(service: Service, tmp_path: Path) -> None:

@@ -68,6 +68,11 @@ def test_a_producer_inserts_and_reads_neither_secrets_nor_log(machine: Container
     """A user of the producers' group; what it inserts arrives."""
     machine.run(f'sqlite3 {OUTBOX} "{INSERT}"', user="shop")
     machine.until(lambda: states(machine) == ["succeeded"])
+    hold_that_a_producer_reads_nothing(machine)
+    assert "sudo -u almirant-webhooks" in machine.run("almirant-webhooks delivery list", user="shop", check=False)
+
+
+def hold_that_a_producer_reads_nothing(machine: Container) -> None:
     for attempt in (
         f"sqlite3 {DATABASE} 'SELECT secret FROM webhooks'",
         f"cat {DATABASE}",
@@ -76,7 +81,6 @@ def test_a_producer_inserts_and_reads_neither_secrets_nor_log(machine: Container
     ):
         refused = machine.run(attempt, user="shop", check=False)
         assert re.search(r"unable to open|denied", refused), refused
-    assert "sudo -u almirant-webhooks" in machine.run("almirant-webhooks delivery list", user="shop", check=False)
 
 
 def test_an_operator_reads_the_log_and_cannot_change_it(machine: Container) -> None:
@@ -192,3 +196,30 @@ def test_a_bad_configuration_is_not_tried_over_and_over(machine: Container) -> N
     assert "Did you mean delivery.timeout?" in shown
     machine.run(f"cp /root/good.toml {config} && systemctl start almirant-webhooks")
     assert machine.show("ActiveState") == "active"
+
+
+def seed(machine: Container, *lines: str) -> None:
+    """Put these lines into the unit, after all others; none takes them out again."""
+    drop_in = DROP_IN.replace("test.conf", "zz-seeded.conf")
+    machine.run(f"cat > {drop_in} <<'END'\n" + "\n".join(lines) + "\nEND" if lines else f"rm -f {drop_in}")
+    machine.run("systemctl daemon-reload")
+
+
+def test_these_tests_find_a_careless_installation(machine: Container) -> None:
+    """Seeded: a database for all to read, a unit without its fences, one that tries a bad configuration again."""
+    machine.run(f"chmod 0755 {os.path.dirname(DATABASE)} && chmod 0644 {DATABASE}")
+    with pytest.raises(AssertionError):
+        hold_that_a_producer_reads_nothing(machine)
+    machine.run(f"chmod 0750 {os.path.dirname(DATABASE)} && chmod 0640 {DATABASE}")
+    hold_that_a_producer_reads_nothing(machine)
+
+    seed(machine, "[Service]", "NoNewPrivileges=no", "ProtectSystem=no", "PrivateDevices=no")
+    with pytest.raises(AssertionError):
+        machine.run("systemd-analyze security --threshold=11 almirant-webhooks")
+
+    seed(machine, "[Unit]", "StartLimitBurst=4", "[Service]", "RestartPreventExitStatus=")
+    with pytest.raises(AssertionError):
+        test_a_bad_configuration_is_not_tried_over_and_over(machine)
+    seed(machine)
+    machine.run("cp /root/good.toml /etc/almirant-webhooks/config.toml && systemctl reset-failed almirant-webhooks")
+    machine.run("systemctl start almirant-webhooks")

@@ -1,0 +1,35 @@
+"""Daemons with seeded bugs, run as a script whose first word says which."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+
+from almirant_webhooks import cli, daemon, troubles
+from almirant_webhooks.db import results
+
+
+async def look_away(_: daemon.Daemon) -> None:
+    """Files that are deleted, replaced or damaged are not noticed."""
+    await asyncio.Event().wait()
+
+
+def forget(*_: object) -> int:
+    """What was in flight at a crash stays in flight."""
+    return 0
+
+
+def hope(_: sqlite3.Error) -> bool:
+    """Whatever fails is tried again for ever."""
+    return False
+
+
+if __name__ == "__main__":
+    bug = sys.argv.pop(1)
+    if bug == "looks-away":
+        vars(troubles)["is_beyond_repair"] = hope
+        daemon.Daemon._guard = look_away  # type: ignore[method-assign, assignment]
+    elif bug == "forgets":
+        vars(results)["interrupt_open"] = forget
+    cli.main()

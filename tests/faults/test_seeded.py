@@ -1,0 +1,89 @@
+"""What finds nothing proves nothing: each harness is run with a bug put in, and has to find it.
+
+Those of the steps and of the power have theirs in `test_steps.py` and `test_power.py`, an installed service's are in
+`tests/system`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from functools import partial, partialmethod
+from pathlib import Path
+
+import pytest
+
+from almirant_webhooks import daemon as daemon_module
+from almirant_webhooks.db import migrate
+
+from .. import test_backup, test_upgrade
+from ..conftest import Receiver
+from ..service import Service
+from . import test_damage, test_disk_full, test_kill
+from .process import DaemonProcess, RememberingReceiver
+from .test_disk_full import Disk, disk, on_disk
+from .test_kill import remembering
+
+pytestmark = pytest.mark.slow
+
+__all__ = ["disk", "on_disk", "remembering"]  # their fixtures
+
+
+def careless(bug: str) -> tuple[str, ...]:
+    return (sys.executable, str(Path(__file__).with_name("careless.py")), bug)
+
+
+def test_an_upgrade_that_drops_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = migrate._script
+    monkeypatch.setattr(migrate, "_script", lambda *of: true(*of) + "\nDELETE FROM attempts WHERE number = 1;\n")
+    with pytest.raises((AssertionError, ValueError)):
+        test_upgrade.test_an_upgrade_keeps_every_row(1, tmp_path)
+
+
+def test_a_migration_that_is_not_one_transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = "return self.conn.execute(statement, *values)"
+    assert run in test_upgrade._KILLED
+    piecemeal = f'self.conn.execute("COMMIT"); self.conn.execute("BEGIN"); {run}'
+    monkeypatch.setattr(test_upgrade, "_KILLED", test_upgrade._KILLED.replace(run, piecemeal))
+    with pytest.raises(AssertionError):
+        test_upgrade.test_a_migration_that_is_killed_has_changed_nothing(1, tmp_path)
+
+
+async def test_a_backup_that_copies_the_file_alone(
+    service: Service, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was committed last is in the WAL."""
+    command = tmp_path / "cheap"
+    command.write_text(f'#!/bin/sh\numask 077 && cat "{service.database}" > "$2"\n')
+    command.chmod(0o755)
+    monkeypatch.setattr(test_backup, "COMMAND", str(command))
+    with pytest.raises((AssertionError, sqlite3.Error)) as found:
+        await test_backup.test_a_copy_of_a_busy_database_is_one_moment_and_serves(service, receiver, tmp_path)
+    assert "evt_" in str(found.value) or isinstance(found.value, sqlite3.Error), "found by something else"
+
+
+@pytest.mark.parametrize("fault", ["deleted", "replaced", "table dropped"])
+async def test_a_daemon_that_looks_away_from_damage(
+    service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(test_damage, "DaemonProcess", partial(DaemonProcess, command=careless("looks-away")))
+    monkeypatch.setattr(test_damage, "ENDS_WITHIN", 6.0)
+    with pytest.raises(TimeoutError):
+        await test_damage.test_damage_while_it_runs_ends_the_daemon(service, receiver, fault)
+
+
+async def test_a_daemon_that_does_not_look_for_room(
+    on_disk: Service, disk: Disk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon_module, "has_room", lambda _: True)
+    monkeypatch.setattr(Service, "until", partialmethod(Service.until, within=6))
+    with pytest.raises(TimeoutError):
+        await test_disk_full.test_idle(on_disk, disk, receiver)
+
+
+async def test_a_daemon_that_forgets_what_was_in_flight(
+    tmp_path: Path, remembering: RememberingReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(test_kill, "STUCK", 8.0)
+    with pytest.raises(AssertionError, match="are stuck"):
+        await test_kill.kill_over_and_over(tmp_path, remembering, 3, careless("forgets"))
