@@ -96,11 +96,12 @@ class Dispatcher:
         """Record what a crash left open as interrupted, and look up what is due; before the loop starts."""
 
         def work(conn: sqlite3.Connection) -> tuple[int, int]:
-            return results.interrupt_open(conn, self._schedule, now), deliveries.catch_up(conn, now)
+            interrupted = results.interrupt_open(conn, self._schedule, now)
+            return interrupted, deliveries.shorten_waits(conn, self._schedule.waits, now)
 
-        count, moved = await self._database.write(work)
-        if moved:
-            log.warning("the clock was set back while no daemon ran", brought_forward=moved)
+        count, shortened = await self._database.write(work)
+        if shortened:
+            log.warning("the clock was set back while no daemon ran", brought_forward=shortened)
         await self._reload(now)
         return count
 

@@ -20,7 +20,7 @@ from almirant_webhooks.model import Outcome
 
 from ..conftest import Receiver
 from ..service import Service
-from ..steps import START, Steps
+from ..steps import SCHEDULE, START, Steps
 from .process import DaemonProcess
 
 HOUR = timedelta(hours=1)
@@ -102,7 +102,7 @@ async def test_a_clock_that_jumps_under_the_daemon_makes_neither_a_storm_nor_an_
 
 
 def test_a_clock_set_back_while_no_daemon_ran_lets_no_delivery_wait_longer(steps: Steps) -> None:
-    """Each wait that was written by that clock is counted from the start, once; what is made since is left as it is."""
+    """Each wait that was written by that clock is counted from the start; what is made since is left as it is."""
     webhook = steps.webhook()
     steps.event()
     steps.attempt(webhook, START, Outcome.TIMEOUT)  # again in a minute
@@ -110,10 +110,10 @@ def test_a_clock_set_back_while_no_daemon_ran_lets_no_delivery_wait_longer(steps
     earlier = START - HOUR
     assert steps.claim(webhook, earlier + timedelta(minutes=50)) == [], "there is nothing to mend"
     with transaction(steps.conn):
-        assert deliveries.catch_up(steps.conn, earlier) == 2
+        assert deliveries.shorten_waits(steps.conn, SCHEDULE.waits, earlier) == 2
     steps.event(earlier)
     with transaction(steps.conn):  # the next start, a moment later
-        assert deliveries.catch_up(steps.conn, earlier + timedelta(seconds=1)) == 0
+        assert deliveries.shorten_waits(steps.conn, SCHEDULE.waits, earlier + timedelta(seconds=1)) == 0
     assert len(steps.claim(webhook, earlier)) == 2
     assert steps.claim(webhook, earlier + timedelta(seconds=59)) == []
     assert len(steps.claim(webhook, earlier + timedelta(minutes=1))) == 1
@@ -126,7 +126,7 @@ def test_a_start_with_a_clock_that_is_right_changes_no_wait(steps: Steps) -> Non
     steps.attempt(webhook, START, Outcome.TIMEOUT, retry_after=3600)
     for later in (START, START + HOUR / 2):
         with transaction(steps.conn):
-            assert deliveries.catch_up(steps.conn, later) == 0
+            assert deliveries.shorten_waits(steps.conn, SCHEDULE.waits, later) == 0
     assert steps.only()["next_attempt_at"] == clock.text(START + HOUR)
 
 

@@ -231,6 +231,8 @@ class Machine(RuleBasedStateMachine):
         self.unrecorded = []
 
     def write_results(self, group: Sequence[Result]) -> None:
+        # As the dispatcher does with what ended before the clock was set back.
+        group = [one._replace(finished_at=min(one.finished_at, self.now)) for one in group]
         results.record(self.conn, group, SCHEDULE)
         results.record(self.conn, group, SCHEDULE)  # a second time changes nothing
 
@@ -242,15 +244,23 @@ class Machine(RuleBasedStateMachine):
             before = clock.text(self.now - timedelta(days=7))
             outbox.prune(self.outbox, before, before, 2)
 
-    @rule()
-    def crash(self) -> None:
-        """What was in memory is gone: what is in flight, what was not recorded, what was read."""
+    @rule(back=st.sampled_from([timedelta(0), timedelta(minutes=1), timedelta(hours=1)]))
+    def crash(self, back: timedelta) -> None:
+        """What was in memory is gone: what is in flight, what was not recorded, what was read.
+
+        And the clock may be set back until the next start.
+        """
         self.conn.close()
         self.outbox.close()
         self.in_flight, self.unrecorded = [], []
         self.open()
+        self.now -= back
         with transaction(self.conn):
             results.interrupt_open(self.conn, SCHEDULE, self.now)
+            self.mind_the_clock()
+
+    def mind_the_clock(self) -> None:
+        deliveries.shorten_waits(self.conn, SCHEDULE.waits, self.now)
 
     @rule(wait=st.sampled_from([timedelta(seconds=1), *SCHEDULE.waits, timedelta(days=8)]))
     def go_on(self, wait: timedelta) -> None:
@@ -312,6 +322,8 @@ class Machine(RuleBasedStateMachine):
             if row["state"] == "failed":
                 assert row["tries"] >= TRIES, "failed before its tries were used up"
             assert row["successes"] <= self.reached[row["id"]], "a success that never happened"
+            longest = clock.text(self.now + SCHEDULE.waits[min(row["tries"], TRIES - 1)])
+            assert (row["next_attempt_at"] or "") <= longest, "waits longer than its schedule"
 
 
 TestMachine = Machine.TestCase
@@ -371,10 +383,17 @@ class MarkedBeforeTaken(Machine):
             outbox.mark(self.outbox, [outbox.Mark(row, None) for row in rows], 0, clock.text(self.now))
 
 
+class BelievesTheClock(Machine):
+    """Seeded: what was written by a clock that was set back since, while no daemon ran, is left as it is."""
+
+    def mind_the_clock(self) -> None:
+        pass
+
+
 class ForgottenAtACrash(Machine):
     """Seeded: what was in flight at a crash stays in flight."""
 
-    def crash(self) -> None:
+    def crash(self, back: timedelta) -> None:
         self.conn.close()
         self.outbox.close()
         self.in_flight, self.unrecorded = [], []
@@ -382,13 +401,13 @@ class ForgottenAtACrash(Machine):
 
     @rule()
     def crash_hard(self) -> None:
-        self.crash()
+        self.crash(timedelta(0))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "seeded",
-    [ByWatermark, ClaimedTooLate, RecordedTwice, MarkedBeforeTaken, ForgottenAtACrash],
+    [ByWatermark, ClaimedTooLate, RecordedTwice, MarkedBeforeTaken, ForgottenAtACrash, BelievesTheClock],
     ids=lambda it: it.__name__,
 )
 def test_the_invariants_find_a_seeded_bug(seeded: type[Machine]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from .. import clock
 from ..model import OPERATOR, Claim, Due, NotFound, Refused, Trigger
+from ..retry import MAX_RETRY_AFTER
 from ..signing import request_headers, secrets_at
 from . import audit
 from .bulk import encode, read_rows, write_rows
@@ -62,13 +63,11 @@ SELECT json_group_array(json_array(
 _FIRST_DUE_OF_ALL = f"{_FIRST_DUE} FROM webhooks w WHERE w.deleted_at IS NULL"
 _FIRST_DUE_OF = f"{_FIRST_DUE} FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL"
 _SCHEDULED = 1
-_CATCH_UP = """
-UPDATE deliveries SET next_attempt_at = strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at,
-    printf('-%.3f seconds', (julianday(waits.begun) - julianday(?1)) * 86400))
-FROM (SELECT d.id, coalesce(a.started_at, d.created_at) AS begun
-      FROM deliveries d LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number
-      WHERE d.state = 'pending' AND d.next_attempt_at > ?1) AS waits
-WHERE deliveries.id = waits.id AND waits.begun > ?1 AND next_attempt_at >= waits.begun
+_SHORTEN = """
+UPDATE deliveries SET next_attempt_at = CASE WHEN last_status IN ('429', '503') THEN asked_for ELSE plain END
+FROM (SELECT value ->> 0 AS tries, value ->> 1 AS plain, value ->> 2 AS asked_for FROM json_each(?2)) AS latest
+WHERE deliveries.state = 'pending' AND deliveries.next_attempt_at > ?1 AND latest.tries = min(deliveries.tries, ?3)
+AND deliveries.next_attempt_at > CASE WHEN last_status IN ('429', '503') THEN asked_for ELSE plain END
 """
 NOW = ""  # sorts before every time: due at once
 
@@ -169,20 +168,24 @@ def bring_forward(conn: sqlite3.Connection, by: timedelta, now: datetime) -> int
     ).rowcount
 
 
-def catch_up(conn: sqlite3.Connection, now: datetime) -> int:
-    """Take off every wait what the clock was set back by while no daemon ran; return how many there were.
+def shorten_waits(conn: sqlite3.Connection, waits: Sequence[timedelta], now: datetime) -> int:
+    """Let no wait be longer, from now, than the schedule's own; return how many were, as the clock was set back.
 
-    A wait that began later than now was written by that clock: it is counted from now, once. Looked for only if the newest
-    event, or a webhook's last failure, is of a time that is still to come.
+    Retry-After may have asked for two hours. Called at the start, for a clock that was set back while no daemon ran:
+    looked for only if the newest event or attempt is of a time that is still to come.
     """
     written = clock.text(now)
     newest = conn.execute(
         "SELECT max(coalesce((SELECT created_at FROM events ORDER BY seq DESC LIMIT 1), ''), "
-        "coalesce((SELECT max(last_failure_at) FROM webhooks), ''))"
+        "coalesce((SELECT started_at FROM attempts ORDER BY rowid DESC LIMIT 1), ''))"
     ).fetchone()[0]
     if newest <= written:
         return 0
-    return conn.execute(_CATCH_UP, (written,)).rowcount
+    latest = [
+        (tries, clock.text(now + wait), clock.text(now + max(wait, MAX_RETRY_AFTER)))
+        for tries, wait in enumerate(waits)
+    ]
+    return conn.execute(_SHORTEN, (written, json.dumps(latest), len(waits) - 1)).rowcount
 
 
 def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *, actor: str = OPERATOR) -> bool:
