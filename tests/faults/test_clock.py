@@ -109,6 +109,7 @@ def test_a_clock_set_back_while_no_daemon_ran_lets_no_delivery_wait_longer(steps
     steps.event()  # due now
     earlier = START - HOUR
     assert steps.claim(webhook, earlier + timedelta(minutes=50)) == [], "there is nothing to mend"
+    assert deliveries.knows_later(steps.conn, earlier)
     with transaction(steps.conn):
         assert deliveries.shorten_waits(steps.conn, SCHEDULE.waits, earlier) == 2
     steps.event(earlier)
@@ -120,14 +121,15 @@ def test_a_clock_set_back_while_no_daemon_ran_lets_no_delivery_wait_longer(steps
 
 
 def test_a_start_with_a_clock_that_is_right_changes_no_wait(steps: Steps) -> None:
-    """Nor does one with a clock that was set forward."""
+    """Nor does one with a clock that was set forward; two hours that a receiver asked for are kept."""
     webhook = steps.webhook()
     steps.event()
-    steps.attempt(webhook, START, Outcome.TIMEOUT, retry_after=3600)
-    for later in (START, START + HOUR / 2):
-        with transaction(steps.conn):
-            assert deliveries.shorten_waits(steps.conn, SCHEDULE.waits, later) == 0
-    assert steps.only()["next_attempt_at"] == clock.text(START + HOUR)
+    steps.attempt(webhook, START, Outcome.HTTP_ERROR, status_code=429, retry_after=7200)
+    assert not deliveries.knows_later(steps.conn, START)
+    assert not deliveries.knows_later(steps.conn, START + HOUR)
+    with transaction(steps.conn):
+        assert deliveries.shorten_waits(steps.conn, SCHEDULE.waits, START) == 0
+    assert steps.only()["next_attempt_at"] == clock.text(START + 2 * HOUR)
 
 
 @pytest.fixture

@@ -168,24 +168,25 @@ def bring_forward(conn: sqlite3.Connection, by: timedelta, now: datetime) -> int
     ).rowcount
 
 
-def shorten_waits(conn: sqlite3.Connection, waits: Sequence[timedelta], now: datetime) -> int:
-    """Let no wait be longer, from now, than the schedule's own; return how many were, as the clock was set back.
-
-    Retry-After may have asked for two hours. Called at the start, for a clock that was set back while no daemon ran:
-    looked for only if the newest event or attempt is of a time that is still to come.
-    """
-    written = clock.text(now)
+def knows_later(conn: sqlite3.Connection, now: datetime) -> bool:
+    """Tell whether the newest event or attempt is of a time that is still to come: the clock was set back since."""
     newest = conn.execute(
         "SELECT max(coalesce((SELECT created_at FROM events ORDER BY seq DESC LIMIT 1), ''), "
         "coalesce((SELECT started_at FROM attempts ORDER BY rowid DESC LIMIT 1), ''))"
     ).fetchone()[0]
-    if newest <= written:
-        return 0
+    return bool(newest > clock.text(now))
+
+
+def shorten_waits(conn: sqlite3.Connection, waits: Sequence[timedelta], now: datetime) -> int:
+    """Let no wait be longer, from now, than the schedule's own; return how many were.
+
+    Retry-After may have asked for two hours.
+    """
     latest = [
         (tries, clock.text(now + wait), clock.text(now + max(wait, MAX_RETRY_AFTER)))
         for tries, wait in enumerate(waits)
     ]
-    return conn.execute(_SHORTEN, (written, json.dumps(latest), len(waits) - 1)).rowcount
+    return conn.execute(_SHORTEN, (clock.text(now), json.dumps(latest), len(waits) - 1)).rowcount
 
 
 def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *, actor: str = OPERATOR) -> bool:
