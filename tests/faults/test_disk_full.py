@@ -68,9 +68,8 @@ def is_full(service: Service) -> bool:
 
 
 async def until_ready(service: Service) -> None:
-    assert service.daemon is not None
-    daemon, begin = service.daemon, time.monotonic()
-    await service.until(lambda: daemon.not_ready() is None)
+    begin = time.monotonic()
+    await service.until(lambda: not is_full(service))
     assert time.monotonic() - begin < ROOM_AGAIN
 
 
