@@ -69,7 +69,9 @@ class Container:
         words = ["nsenter", "--target", self._init, "--all", "--", "/usr/bin/env", "-i", f"PATH={PATH}"]
         words += [f"{name}={value}" for name, value in variables.items()]
         words += ["/bin/sh", "-c", f"cd {cwd} && exec runuser -u {user} -- /bin/sh -eu"]
-        done = subprocess.run(words, input=script, text=True, capture_output=True, timeout=240, check=False)
+        done = subprocess.run(
+            words, input=script, text=True, errors="replace", capture_output=True, timeout=240, check=False
+        )
         assert not check or done.returncode == 0, (script, done.stdout, done.stderr)
         return done.stdout if done.returncode == 0 or check else done.stdout + done.stderr
 
