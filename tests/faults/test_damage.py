@@ -13,12 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from almirant_webhooks.daemon import GUARD_EVERY
+
 from ..conftest import Receiver
 from ..service import Service
 from .process import DaemonProcess
 
 PAGE = 4096
 ENDS_WITHIN = 20.0  # seconds, on a busy machine
+NOTICED_WITHIN = 5.0  # seconds, that a file was deleted or replaced
 
 
 def overwrite_pages(path: Path) -> None:
@@ -70,6 +73,8 @@ def stopped(service: Service) -> str:
         (flip_header, "is not an SQLite database"),
         (newer_version, "newer release"),
         (drop("deliveries"), "not those of this release"),
+        (drop("attempts"), "not those of this release"),
+        (drop("database_meta"), "not those of this release"),
         (drop("outbox"), "one is there without the other"),
     ],
 )
@@ -127,6 +132,7 @@ async def test_damage_while_it_runs_ends_the_daemon(service: Service, receiver: 
         assert daemon.died() == 78
         said = daemon.log.read_text()
         assert "Traceback" not in said
+        assert GUARD_EVERY < NOTICED_WITHIN
         assert {"deleted": "deleted or replaced", "replaced": "deleted or replaced"}.get(fault, "Restore it") in said
     finally:
         daemon.close()
