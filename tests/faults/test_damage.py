@@ -151,8 +151,9 @@ async def test_a_second_daemon_ends_at_once_by_whichever_link_it_came(service: S
             await asyncio.sleep(0.01)
         assert second.died() == 1
         assert "Another daemon" in second.log.read_text()
-    assert service.daemon is not None
-    assert service.daemon.not_ready() is None
+    daemon = service.daemon
+    assert daemon is not None
+    await service.until(lambda: daemon.not_ready() is None)
 
 
 @pytest.mark.parametrize("where", ["database", "outbox"])

@@ -173,7 +173,7 @@ def test_no_route_pauses_claiming_until_there_is_one(tmp_path: Path) -> None:
         for address in ADDRESSES:
             ip("address", "add", f"{address}/32", "dev", "lo")
         await there.service.until(lambda: there.log() == {("succeeded", 1)})
-        assert daemon.not_ready() is None
+        await there.service.until(lambda: daemon.not_ready() is None)
         await there.close()
 
     run_alone(scenario)
@@ -195,7 +195,7 @@ def test_three_customers_without_a_route_are_not_our_outage(tmp_path: Path) -> N
         daemon = await there.service.start()
         there.service.insert()
         await there.service.until(lambda: there.log() == {("succeeded", 1), ("pending", 1)})
-        assert daemon.not_ready() is None
+        await there.service.until(lambda: daemon.not_ready() is None)
         await there.close()
 
     run_alone(scenario)
