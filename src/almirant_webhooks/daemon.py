@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import faulthandler
 import functools
 import gc
 import logging
@@ -286,7 +285,6 @@ async def _main(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):  # a stop may be asked for while it starts
         loop.add_signal_handler(number, daemon.end)
     await daemon.start()
-    faulthandler.enable(2)  # the watchdog ends a blocked loop by SIGABRT: the journal shows where it stood
     await daemon.wait()
     await daemon.stop()
 

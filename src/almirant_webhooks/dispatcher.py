@@ -97,9 +97,7 @@ class Dispatcher:
 
         def work(conn: sqlite3.Connection) -> tuple[int, int]:
             interrupted = results.interrupt_open(conn, self._schedule, now)
-            if not deliveries.knows_later(conn, now):
-                return interrupted, 0
-            return interrupted, deliveries.shorten_waits(conn, self._schedule.waits, now)
+            return interrupted, deliveries.catch_up(conn, self._schedule.waits, now)
 
         count, shortened = await self._database.write(work)
         if shortened:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,6 +28,8 @@ class Heartbeat:
 
     async def run(self) -> None:
         """Beat until cancelled."""
+        if self._beat is not None:
+            faulthandler.enable(2)  # the watchdog ends a blocked loop by SIGABRT: the journal shows where it stood
         self.last = time.monotonic()
         while True:
             await asyncio.sleep(BEAT)

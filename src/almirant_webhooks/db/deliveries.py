@@ -168,6 +168,11 @@ def bring_forward(conn: sqlite3.Connection, by: timedelta, now: datetime) -> int
     ).rowcount
 
 
+def catch_up(conn: sqlite3.Connection, waits: Sequence[timedelta], now: datetime) -> int:
+    """Shorten waits at a start if the clock was set back while no daemon ran; return how many were."""
+    return shorten_waits(conn, waits, now) if knows_later(conn, now) else 0
+
+
 def knows_later(conn: sqlite3.Connection, now: datetime) -> bool:
     """Tell whether the newest event or attempt is of a time that is still to come: the clock was set back since."""
     newest = conn.execute(
