@@ -177,7 +177,7 @@ def test_a_new_operator_s_first_day(machine: Container) -> None:
 
 _OUTAGE = f"""
 systemctl stop receiver
-for _ in 1 2 3; do runuser -u shop -- sqlite3 {OUTBOX} "{INSERT}"; done
+for _ in 1 2 3; do runuser -u shop -- sqlite3 -cmd '.timeout 5000' {OUTBOX} "{INSERT}"; done
 until [ "$(almirant-webhooks delivery list --webhook "$WEBHOOK" --status 'connection error' --json | grep -c delivery_id)" = 3 ]; do sleep 0.2; done
 systemd-run --unit=receiver almirant-webhooks listen --port 8421
 until curl --silent --output /dev/null http://127.0.0.1:8421/; do sleep 0.2; done
