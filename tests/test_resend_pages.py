@@ -83,6 +83,8 @@ async def test_a_cancel_at_the_button_says_what_was_sent(pages: Pages, receiver:
     counts = service.read(resends.count, asked)
     service.write(webhooks.disable, webhook.id, clock.now())
     resend = service.write(resends.start, asked, counts, actor="operator", now=clock.now())
+    with pytest.raises(Refused, match=f"{resend} of just these is under way"):
+        service.write(resends.start, asked, counts, actor="operator", now=clock.now())
     assert "Send nothing more" in await pages.get(f"/resends/{resend}")
     status, place, _ = await pages.post(f"/resends/{resend}/cancel")
     assert (status, place) == (303, f"/resends/{resend}?done=resend-cancelled")
@@ -116,7 +118,7 @@ async def test_the_list_goes_on_by_a_cursor_each_one_once(pages: Pages, receiver
     await _fail(pages, receiver, 1)
     now = clock.now()
     made = [
-        service.write(resends.start, {"state": "failed"}, {webhook.id: 1}, actor="operator", now=now + timedelta(seconds=number // 10))
+        service.write(resends.start, {"event_id": f"e{number}"}, {webhook.id: 1}, actor="operator", now=now + timedelta(seconds=number // 10))
         for number in range(55)
     ]  # fmt: skip
     path, seen = "/api/v1/resends?limit=20", []

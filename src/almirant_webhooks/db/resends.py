@@ -126,11 +126,19 @@ def _matching(filters: Mapping[str, Any]) -> tuple[str, list[object]]:
 def start(
     conn: sqlite3.Connection, filters: Mapping[str, Any], counts: Mapping[str, int], *, actor: str, now: datetime
 ) -> str:
-    """Begin to resend what matches, at the webhooks that `count` has found; return the id by which it is followed."""
+    """Begin to resend what matches, at the webhooks that `count` has found; return the id by which it is followed.
+
+    Refused while one with the same filters is under way: a button that is pressed twice sends once.
+    """
     if not counts:
         raise Refused("No delivery of an enabled webhook matches; there is nothing to resend.")
     new = f"rsd_{secrets.token_hex(10)}"
     written = {name: clock.text(one) if isinstance(one, datetime) else one for name, one in filters.items() if one}
+    same = conn.execute(
+        "SELECT id FROM resends WHERE finished_at IS NULL AND filters = ?", (json.dumps(written),)
+    ).fetchone()
+    if same is not None:
+        raise Refused(f"The resend {same[0]} of just these is under way already.")
     marks = ", ".join("?" * len(counts))
     projects = [
         row[0] for row in conn.execute(f"SELECT DISTINCT project_id FROM webhooks WHERE id IN ({marks})", list(counts))
