@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import deliveries, fanout, log, outbox, results, webhooks
+from almirant_webhooks.db import deliveries, fanout, log, outbox, results, unread, webhooks
 from almirant_webhooks.db.connection import open_database, transaction
 from almirant_webhooks.db.migrate import migrate
 from almirant_webhooks.model import Claim, Outcome, Result, Webhook
@@ -39,7 +39,7 @@ class Steps:
 
     def event(self, now: datetime = START, kind: str = "lead.created") -> fanout.FanOut:
         outbox.insert(self.outbox, project_id="p", event_type=kind, payload="{}", event_id=None)
-        rows = outbox.read_unread(self.outbox, 100)
+        rows = unread.read_unread(self.outbox, 100)
         with transaction(self.conn):
             done = fanout.fan_out(self.conn, rows, SCHEDULE.waits[0], now)
         with transaction(self.outbox):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import deliveries, fanout, log, outbox, resends, results, webhooks
+from almirant_webhooks.db import deliveries, fanout, log, outbox, resends, results, unread, webhooks
 from almirant_webhooks.db.connection import open_database, transaction
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger, Webhook
 
@@ -29,7 +29,7 @@ def fail(there: Steps, webhook: Webhook, count: int) -> None:
             "INSERT INTO outbox (project_id, event_type, payload) VALUES ('p', 'lead.created', ?)",
             [(f'{{"n": {number}}}',) for number in range(count)],
         )
-    while rows := outbox.read_unread(there.outbox, 500):
+    while rows := unread.read_unread(there.outbox, 500):
         with transaction(there.conn):
             done = fanout.fan_out(there.conn, rows, timedelta(0), START)
         with transaction(there.outbox):

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from . import clock
-from .db import deliveries, fanout, outbox
+from .db import deliveries, fanout, outbox, unread
 from .db.connection import data_version
 from .db.worker import Worker
 from .metrics import Metrics
@@ -97,7 +97,7 @@ class Intake:
     async def _step(self, now: datetime) -> bool:
         """Copy a batch, then mark it: a crash between the two does no harm, as what is there is not taken twice."""
         begun = time.monotonic()
-        rows = await self._outbox.run(outbox.read_unread, ROWS)
+        rows = await self._outbox.run(unread.read_unread, ROWS)
         if not rows:
             return False
 

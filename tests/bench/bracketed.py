@@ -19,11 +19,11 @@ from typing import Any
 
 import almirant_webhooks.daemon  # with all that it needs
 from almirant_webhooks import answers, cli, dispatcher, intake, sender, signing
-from almirant_webhooks.db import deliveries, fanout, outbox, results, worker
+from almirant_webhooks.db import deliveries, fanout, outbox, results, unread, worker
 
 COMMIT = "SQL: begin, commit and the rest"
 FUNCTIONS: tuple[tuple[Callable[..., Any], str], ...] = (
-    (outbox.read_unread, "SQL: outbox, read and mark"),
+    (unread.read_unread, "SQL: outbox, read and mark"),
     (outbox.mark, "SQL: outbox, read and mark"),
     (fanout.fan_out, "SQL: fan out"),
     (deliveries.claim, "SQL: claim"),

@@ -32,7 +32,7 @@ from hypothesis.stateful import (
 )
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import deliveries, fanout, outbox, results, webhooks
+from almirant_webhooks.db import deliveries, fanout, outbox, results, unread, webhooks
 from almirant_webhooks.db.connection import open_database, transaction
 from almirant_webhooks.db.migrate import migrate
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result
@@ -164,8 +164,8 @@ class Machine(RuleBasedStateMachine):
         self.read = self.read_unread(limit)
         self.done = None
 
-    def read_unread(self, limit: int) -> list[outbox.OutboxRow]:
-        return outbox.read_unread(self.outbox, limit)
+    def read_unread(self, limit: int) -> list[unread.OutboxRow]:
+        return unread.read_unread(self.outbox, limit)
 
     @precondition(lambda self: self.read and self.done is None)
     @rule()
@@ -335,8 +335,8 @@ class ByWatermark(Machine):
 
     last = 0
 
-    def read_unread(self, limit: int) -> list[outbox.OutboxRow]:
-        return [row for row in outbox.read_unread(self.outbox, 100) if row.id > self.last][:limit]
+    def read_unread(self, limit: int) -> list[unread.OutboxRow]:
+        return [row for row in unread.read_unread(self.outbox, 100) if row.id > self.last][:limit]
 
     @rule()
     def settle(self) -> None:
@@ -378,7 +378,7 @@ class MarkedBeforeTaken(Machine):
 
     @rule(limit=st.integers(1, 5))
     def mark_first(self, limit: int) -> None:
-        rows = outbox.read_unread(self.outbox, limit)
+        rows = unread.read_unread(self.outbox, limit)
         with transaction(self.outbox):
             outbox.mark(self.outbox, [outbox.Mark(row, None) for row in rows], 0, clock.text(self.now))
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import outbox
+from almirant_webhooks.db import outbox, unread
 from almirant_webhooks.db.connection import WAL_MOST, become_checkpointer, shorten_wal, transaction
 
 from ..conftest import Receiver
@@ -99,7 +99,7 @@ async def test_rows_that_break_every_rule_are_rejected_and_the_others_flow(
 def test_plain_rows_are_read_as_text(steps: Steps) -> None:
     """The slow way, byte by byte, is for what is no text alone."""
     outbox.insert(steps.outbox, project_id="p", event_type="lead.created", payload='{"é": 1}', event_id=None)
-    (row,) = outbox.read_unread(steps.outbox, 10)
+    (row,) = unread.read_unread(steps.outbox, 10)
     assert (row.payload, row.project_id) == ('{"é": 1}', "p")
 
 

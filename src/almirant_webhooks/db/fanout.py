@@ -16,7 +16,8 @@ from .. import clock
 from ..event_types import is_well_formed, patterns_for
 from ..model import EVENT_ID_PATTERN, MAX_PAYLOAD_BYTES, PROJECT_ID_PATTERN, RESERVED_PROJECT
 from .bulk import read_rows, write_rows
-from .outbox import Mark, OutboxRow
+from .outbox import Mark
+from .unread import OutboxRow
 
 # More than that in one transaction would keep the others waiting.
 MAX_DELIVERIES = 512

@@ -2,69 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..model import MAX_PAYLOAD_BYTES, Conflict, Misconfigured, Refused
-from .bulk import read_rows, write_rows
-from .connection import WAIT, connect, explain, is_busy, is_there, patiently, transaction
+from ..model import Conflict, Misconfigured, Refused
+from .bulk import write_rows
+from .connection import WAIT, connect, explain, is_there, transaction
+from .unread import MAX_TEXT, OutboxRow
 
 SCHEMA_VERSION = 1
-MAX_BATCH_BYTES = 8 * 1024 * 1024
-_MAX_TEXT = 1024
-_UNREAD = "fanned_out_at IS NULL AND rejected_reason IS NULL"
-_IS_OBJECT = f"""
-CASE WHEN length(CAST(payload AS BLOB)) > {MAX_PAYLOAD_BYTES} THEN 0
-     WHEN json_valid(payload) THEN json_type(payload) = 'object' ELSE 0 END
-"""
-_SIZES = f"""
-SELECT json_group_array(json_array(id, min(length(CAST(payload AS BLOB)), {MAX_PAYLOAD_BYTES})))
-FROM (SELECT id, payload FROM outbox WHERE {_UNREAD} ORDER BY id LIMIT ?)
-"""
-_ROWS = f"""
-SELECT json_group_array(json_array(
-    outbox.id, event_id, project_id, event_type, occurred_at, length(CAST(payload AS BLOB)),
-    CASE WHEN length(CAST(payload AS BLOB)) <= {MAX_PAYLOAD_BYTES} THEN payload END, {_IS_OBJECT},
-    max(length(event_id), length(project_id), length(event_type), length(occurred_at)) <= {_MAX_TEXT // 4}))
-FROM json_each(?) v CROSS JOIN outbox ON outbox.id = v.value WHERE {_UNREAD}
-"""
-_ROWS_AS_BYTES = f"""
-SELECT id, {
-    ", ".join(
-        f"substr(CAST({column} AS BLOB), 1, {_MAX_TEXT})"
-        for column in ("event_id", "project_id", "event_type", "occurred_at")
-    )
-},
-       length(CAST(payload AS BLOB)),
-       CASE WHEN length(CAST(payload AS BLOB)) <= {MAX_PAYLOAD_BYTES} THEN CAST(payload AS BLOB) END, {_IS_OBJECT}
-FROM outbox WHERE {_UNREAD} ORDER BY id LIMIT ?
-"""
 _MARK = f"""
 WITH answer (at, reason, id, event_id, payload) AS (VALUES {{rows}})
 UPDATE outbox SET fanned_out_at = answer.at, rejected_reason = answer.reason FROM answer
 WHERE outbox.id = answer.id AND outbox.fanned_out_at IS NULL
-AND substr(CAST(outbox.event_id AS BLOB), 1, {_MAX_TEXT}) = CAST(answer.event_id AS BLOB)
+AND substr(CAST(outbox.event_id AS BLOB), 1, {MAX_TEXT}) = CAST(answer.event_id AS BLOB)
 AND (answer.payload IS NULL OR CAST(outbox.payload AS BLOB) = CAST(answer.payload AS BLOB))
 """
-
-
-class OutboxRow(NamedTuple):
-    """A row of the outbox, its fields as text or, where one in the batch is not plain text, all as bytes.
-
-    `size` is that of the payload in bytes, which is None when it is larger than an event may be.
-    """
-
-    id: int
-    event_id: str | bytes
-    project_id: str | bytes
-    event_type: str | bytes
-    occurred_at: str | bytes
-    size: int
-    payload: str | bytes | None
-    is_object: bool
 
 
 class Mark(NamedTuple):
@@ -148,32 +103,6 @@ def bind(conn: sqlite3.Connection, database_id: str, batch: int) -> None:
             f"This database is older than its outbox (it knows {batch} batches, the outbox was read {taken} times): "
             f"it was restored from a backup. {way_out}"
         )
-
-
-def read_unread(conn: sqlite3.Connection, limit: int) -> list[OutboxRow]:
-    """Return rows that wait to be fanned out, at most `limit` and at most about 8 MiB of payload."""
-
-    def read() -> list[OutboxRow]:
-        ids, size = [], 0
-        for row_id, bytes_of_payload in read_rows(conn, _SIZES, limit):
-            ids.append(row_id)
-            size += bytes_of_payload or 0
-            if size > MAX_BATCH_BYTES:
-                break
-        if not ids:
-            return []
-        try:
-            rows = read_rows(conn, _ROWS, json.dumps(ids))
-        except (sqlite3.Error, ValueError) as error:
-            if isinstance(error, sqlite3.Error) and is_busy(error):
-                raise
-            rows = []
-        if rows and all(row[-1] for row in rows):
-            return [OutboxRow(*row[:-1]) for row in rows]
-        # Something in it is no text, or far too long: constraint checks were off when it was inserted.
-        return [OutboxRow(*row) for row in conn.execute(_ROWS_AS_BYTES, (len(ids),))]
-
-    return patiently(read)
 
 
 def mark(conn: sqlite3.Connection, marks: Iterable[Mark], batch: int, now: str) -> None:

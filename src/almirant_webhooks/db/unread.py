@@ -1,0 +1,103 @@
+"""What waits in the outbox: which rows come next, and whether they can be read as text."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from itertools import zip_longest
+from typing import NamedTuple
+
+from ..model import MAX_PAYLOAD_BYTES
+from .bulk import read_rows
+from .connection import is_busy, patiently
+
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+MAX_TEXT = 1024
+_UNREAD = "fanned_out_at IS NULL AND rejected_reason IS NULL"
+_IS_OBJECT = f"""
+CASE WHEN length(CAST(payload AS BLOB)) > {MAX_PAYLOAD_BYTES} THEN 0
+     WHEN json_valid(payload) THEN json_type(payload) = 'object' ELSE 0 END
+"""
+_WAITING = f"""
+SELECT json_group_array(json_array(id, hex(substr(CAST(project_id AS BLOB), 1, {MAX_TEXT})),
+                                   min(length(CAST(payload AS BLOB)), {MAX_PAYLOAD_BYTES})))
+FROM (SELECT id, project_id, payload FROM outbox WHERE {_UNREAD} ORDER BY id {{order}} LIMIT ?)
+"""
+_ROWS = f"""
+SELECT json_group_array(json_array(
+    outbox.id, event_id, project_id, event_type, occurred_at, length(CAST(payload AS BLOB)),
+    CASE WHEN length(CAST(payload AS BLOB)) <= {MAX_PAYLOAD_BYTES} THEN payload END, {_IS_OBJECT},
+    max(length(event_id), length(project_id), length(event_type), length(occurred_at)) <= {MAX_TEXT // 4}))
+FROM json_each(?) v CROSS JOIN outbox ON outbox.id = v.value WHERE {_UNREAD}
+"""
+_ROWS_AS_BYTES = f"""
+SELECT outbox.id, {
+    ", ".join(
+        f"substr(CAST({column} AS BLOB), 1, {MAX_TEXT})"
+        for column in ("event_id", "project_id", "event_type", "occurred_at")
+    )
+},
+       length(CAST(payload AS BLOB)),
+       CASE WHEN length(CAST(payload AS BLOB)) <= {MAX_PAYLOAD_BYTES} THEN CAST(payload AS BLOB) END, {_IS_OBJECT}
+FROM json_each(?) v CROSS JOIN outbox ON outbox.id = v.value WHERE {_UNREAD}
+"""
+
+
+class OutboxRow(NamedTuple):
+    """A row of the outbox, its fields as text or, where one in the batch is not plain text, all as bytes.
+
+    `size` is that of the payload in bytes, which is None when it is larger than an event may be.
+    """
+
+    id: int
+    event_id: str | bytes
+    project_id: str | bytes
+    event_type: str | bytes
+    occurred_at: str | bytes
+    size: int
+    payload: str | bytes | None
+    is_object: bool
+
+
+def read_unread(conn: sqlite3.Connection, limit: int) -> list[OutboxRow]:
+    """Return rows that wait to be fanned out, at most `limit` and at most about 8 MiB of payload.
+
+    Where more wait, projects take turns among the oldest and the newest of them: one that has inserted very much at once
+    is not in front of all others.
+    """
+
+    def read() -> list[OutboxRow]:
+        ids = _choose(conn, limit)
+        if not ids:
+            return []
+        try:
+            rows = read_rows(conn, _ROWS, json.dumps(ids))
+        except (sqlite3.Error, ValueError) as error:
+            if isinstance(error, sqlite3.Error) and is_busy(error):
+                raise
+            rows = []
+        if rows and all(row[-1] for row in rows):
+            return [OutboxRow(*row[:-1]) for row in rows]
+        # Something in it is no text, or far too long: constraint checks were off when it was inserted.
+        return [OutboxRow(*row) for row in conn.execute(_ROWS_AS_BYTES, (json.dumps(ids),))]
+
+    return patiently(read)
+
+
+def _choose(conn: sqlite3.Connection, limit: int) -> list[int]:
+    waiting = read_rows(conn, _WAITING.format(order="ASC"), limit)
+    if len(waiting) == limit:
+        newest = read_rows(conn, _WAITING.format(order="DESC"), limit)
+        waiting += sorted(row for row in newest if row[0] > waiting[-1][0])
+    projects: dict[str, list[tuple[int, int]]] = {}
+    for row_id, project, size in waiting:
+        projects.setdefault(project, []).append((row_id, size or 0))
+    chosen: list[int] = []
+    room = MAX_BATCH_BYTES
+    for in_turn in zip_longest(*projects.values()):
+        for row_id, size in filter(None, in_turn):
+            if len(chosen) == limit or room < 0:
+                return sorted(chosen)
+            chosen.append(row_id)
+            room -= size
+    return sorted(chosen)

@@ -1,0 +1,42 @@
+"""Which rows of the outbox come next."""
+
+from __future__ import annotations
+
+from almirant_webhooks.db import unread
+
+from .steps import Steps
+
+
+def _insert(steps: Steps, project_id: str, count: int, payload: str = "{}") -> None:
+    steps.outbox.executemany(
+        "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'lead.created', ?)",
+        [(project_id, payload)] * count,
+    )
+
+
+def _next(steps: Steps, limit: int) -> list[tuple[int, str]]:
+    return [(row.id, str(row.project_id)) for row in unread.read_unread(steps.outbox, limit)]
+
+
+def test_rows_come_in_their_order_where_all_fit(steps: Steps) -> None:
+    """Whoever inserted them."""
+    for project in ("a", "b", "a"):
+        _insert(steps, project, 1)
+    assert _next(steps, 10) == [(1, "a"), (2, "b"), (3, "a")]
+
+
+def test_a_project_that_inserts_very_much_at_once_is_not_in_front_of_all_others(steps: Steps) -> None:
+    """Another's event, inserted after it, is in the next batch; and the oldest row is in every one."""
+    _insert(steps, "loud", 100)
+    _insert(steps, "quiet", 2)
+    assert _next(steps, 6) == [(1, "loud"), (2, "loud"), (3, "loud"), (4, "loud"), (101, "quiet"), (102, "quiet")]
+    _insert(steps, "other", 50)
+    assert _next(steps, 6) == [
+        (1, "loud"), (2, "loud"), (3, "loud"), (147, "other"), (148, "other"), (149, "other")
+    ]  # fmt: skip
+
+
+def test_a_batch_is_bounded_in_bytes_too(steps: Steps) -> None:
+    """The row that reaches eight MiB is its last."""
+    _insert(steps, "loud", 40, '{"a": "' + "x" * (256 * 1024 - 9) + '"}')
+    assert len(_next(steps, 100)) == 33
