@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import audit, log, outbox, retention, webhooks
+from almirant_webhooks.db import audit, deliveries, log, outbox, retention, webhooks
 from almirant_webhooks.db.connection import transaction
 from almirant_webhooks.model import Outcome
 
@@ -36,6 +36,25 @@ def sweep(there: Steps, now: datetime, limit: int = 2) -> dict[str, int]:
 
 def count(there: Steps, table: str) -> int:
     return int(there.conn.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+def test_looking_for_what_was_held_too_long_reads_no_other_backlog(steps: Steps) -> None:
+    """With thousands of deliveries due, and one held by a webhook disabled for a day, SQLite has little to do."""
+    for _ in range(20):
+        steps.webhook(events=["lead.created"])
+    for _ in range(100):
+        steps.event(START, "lead.created")
+    disabled = steps.webhook(events=["lead.updated"])
+    steps.event(START, "lead.updated")
+    with transaction(steps.conn):
+        webhooks.disable(steps.conn, disabled.id, START)
+    hundreds: list[int] = []  # of SQLite's instructions
+    steps.conn.set_progress_handler(lambda: hundreds.append(1), 100)
+    with transaction(steps.conn):
+        assert deliveries.cancel_held(steps.conn, START + DAY, 500) == 1
+    steps.conn.set_progress_handler(None, 0)
+    assert count(steps, "deliveries") == 2001
+    assert len(hundreds) < 20
 
 
 def test_deliveries_go_when_their_state_s_time_is_over_and_events_with_their_last_one(steps: Steps) -> None:

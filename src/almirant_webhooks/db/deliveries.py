@@ -238,9 +238,9 @@ def cancel_held(conn: sqlite3.Connection, held_since: datetime, limit: int) -> i
     before = clock.text(held_since)
     return conn.execute(
         "UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL, resend_requested_at = NULL, "
-        "cancelled_reason = 'held longer than retention.held' WHERE id IN (SELECT d.id FROM deliveries d "
-        "JOIN webhooks w ON w.id = d.webhook_id WHERE w.enabled = 0 AND w.disabled_at <= ?1 AND d.created_at <= ?1 "
-        "AND d.state = 'pending' AND d.in_flight = 0 LIMIT ?2)",
+        "cancelled_reason = 'held longer than retention.held' WHERE id IN (SELECT d.id FROM webhooks w CROSS JOIN deliveries d "
+        "INDEXED BY deliveries_due_of_a_webhook ON d.webhook_id = w.id AND d.state = 'pending' AND d.in_flight = 0 "
+        "WHERE w.enabled = 0 AND w.disabled_at <= ?1 AND d.created_at <= ?1 LIMIT ?2)",
         (before, limit),
     ).rowcount
 
