@@ -16,13 +16,15 @@ from ..settings import Settings
 from .options import as_json, config, reading, reading_outbox
 from .output import print_json, safe, say
 
+VERSION = version("almirant-webhooks")
+
 
 def read(settings: Settings) -> dict[str, Any]:
     """Return all numbers, in groups."""
     now = clock.now()
     with reading(settings) as conn:
         found: dict[str, Any] = {
-            "daemon": {"running": lock.is_held(settings.database.path), "version": version("almirant-webhooks")},
+            "daemon": {"running": lock.is_held(settings.database.path), "version": VERSION},
             "deliveries": numbers.pending(conn, now),
             "webhooks": numbers.webhooks(conn),
             "last_hour": numbers.hours(conn, now - timedelta(hours=1)),
