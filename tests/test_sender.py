@@ -86,6 +86,15 @@ async def test_the_request_is_what_the_log_says(tmp_path: Path) -> None:
     assert sorted(lines) == sorted(f"{name}: {value}" for name, value in one.headers)
 
 
+async def test_a_body_of_very_many_chunks_is_read_to_its_end() -> None:
+    """Where so much is kept that the parser has to pause on the way."""
+    count = 60_000
+    answer = OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nz\r\n" * count + b"0\r\n\r\n"
+    async with server(answering(answer)) as port, sender(timeout=10.0, max_response_body=1024 * 1024) as sending:
+        result = await sending.send(claim(f"http://127.0.0.1:{port}/in"))
+    assert (len(result.response_body), result.body_cut) == (count, False)
+
+
 async def test_an_answer_before_the_whole_request_was_read_counts_and_its_connection_is_not_kept() -> None:
     """What is left of the one body would stand before the next request."""
     body = b"x" * (32 * 1024 * 1024)

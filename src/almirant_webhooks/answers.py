@@ -74,7 +74,9 @@ class AnswerHandler(ResponseHandler):
             super().feed_data(data, size)
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes, and parse it."""
+        """Count what comes, and parse it; nothing comes when a parser that was paused goes on."""
+        if not data:
+            super().data_received(data)
         while data and self._awaits_head and self._exception is None:
             data = self._read_head(data)
         if data and not self._awaits_head:

@@ -222,7 +222,8 @@ class Dispatcher:
         # Not the time to the answer's head: a body that drips holds its slot too.
         held_ms = round((time.monotonic() - begin) * 1000)
         self.shares.end(claim.webhook_id, timed_out=result.outcome is Outcome.TIMEOUT, duration_ms=held_ms)
-        result = result if self._keep_bodies else _without_body(result)
+        if not self._keep_bodies:
+            result = result._replace(response_body=b"", body_cut=bool(result.response_body))
         self._note_outage(self._outage.meet(result, time.monotonic()))
         self._wake.set()
 
@@ -259,14 +260,16 @@ class Dispatcher:
 
     async def _mind_the_clock(self, now: datetime) -> None:
         """Look everything up from time to time, and have nothing wait longer because the clock was set back."""
-        (before, read_at), self._clock = self._clock, (now, time.monotonic())
-        set_back = before - now + timedelta(seconds=self._clock[1] - read_at)
-        if set_back > SET_BACK:
+        (before, read_at), moment = self._clock, time.monotonic()
+        set_back = before - now + timedelta(seconds=moment - read_at)
+        if set_back > SET_BACK:  # a write that fails is tried again in the next round
             moved = await self._database.write(deliveries.bring_forward, set_back, now)
+            self._clock = (now, moment)
             log.warning("the clock was set back", seconds=round(set_back.total_seconds(), 3), brought_forward=moved)
             await self._reload(now)
         elif now - self._loaded >= RELOAD_EVERY or now < self._loaded:
             await self._reload(now)
+        self._clock = (now, moment)
 
     async def _reload(self, now: datetime) -> None:
         def read(conn: sqlite3.Connection) -> tuple[int, dict[str, Due]]:
@@ -281,7 +284,8 @@ class Dispatcher:
         """Wait for the first of: woken, next due time, time to look at the clock again."""
         if self._look_again:
             self._look_again = False
-            await self.look()
+            with suppress(sqlite3.Error):  # the steps themselves meet it, and say so
+                await self.look()
         next_due = self.shares.next_due()
         if next_due is None or self._stopping:
             seconds = LOOK_AGAIN
@@ -294,7 +298,3 @@ class Dispatcher:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
-
-
-def _without_body(result: Result) -> Result:
-    return result._replace(response_body=b"", body_cut=bool(result.response_body))

@@ -105,10 +105,21 @@ class Worker:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Write, but wait for no lock after a monotonic time: many that wait hold up the thread no longer than one."""
+        """Write, but wait for no other program's lock after a monotonic time: many hold up the thread no longer than one."""
 
         def whole(conn: sqlite3.Connection) -> T:
             with self._turn, transaction(conn, max(0.0, deadline - time.monotonic()), self._observe):
+                return function(conn, *args, **kwargs)
+
+        return await self.run(whole)
+
+    async def run_in_turn(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a function that makes a write transaction of its own."""
+
+        def whole(conn: sqlite3.Connection) -> T:
+            with self._turn:
                 return function(conn, *args, **kwargs)
 
         return await self.run(whole)

@@ -66,7 +66,7 @@ class Context:
                 conn, project_id=project_id, event_type=event_type, payload=payload, event_id=event_id, wait=wait
             )
 
-        return await self.outbox.run(insert)
+        return await self.outbox.run_in_turn(insert)
 
 
 CONTEXT = web.AppKey("context", Context)
