@@ -165,7 +165,7 @@ async def test_a_blocked_attempt_waits_its_schedule_and_is_counted(service: Serv
     await service.until(lambda: [row["status"] for row in service.log()] == ["blocked"] * 2)
     assert {row["state"] for row in service.log()} == {"pending"}
     assert all(row["next_attempt_at"] for row in service.log())
-    assert b'attempts_total{outcome="blocked"} 2.0' in daemon.metrics.page()
+    await service.until(lambda: b'attempts_total{outcome="blocked"} 2.0' in daemon.metrics.page())
     assert receiver.requests == []
 
 

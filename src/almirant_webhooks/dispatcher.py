@@ -202,13 +202,13 @@ class Dispatcher:
         for claim in claims:
             self.shares.begin(claim.webhook_id)
             self._attempts[claim.delivery_id] = asyncio.create_task(self._attempt(claim))
-        if revision != self._revision:
-            await self._reload(now)
         if claims:
             self._outage.probing(time.monotonic())
         self._metrics.dropped.inc(dropped)
         self._metrics.in_flight.set(len(self._attempts))
         self._report(group)
+        if revision != self._revision:
+            await self._reload(now)
 
     async def _attempt(self, claim: Claim) -> None:
         begin = time.monotonic()
