@@ -13,7 +13,7 @@ import ssl
 from typing import Any, NamedTuple
 
 import aiohttp
-from aiohttp.client_reqrep import ClientRequest, ConnectionKey
+from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
@@ -34,11 +34,6 @@ class Target(NamedTuple):
 
     request: ClientRequest  # never sent: by it a connector knows where to connect, and how
     line: bytes
-
-    @property
-    def key(self) -> ConnectionKey:
-        """What connections are kept by."""
-        return self.request.connection_key
 
 
 class Connections:

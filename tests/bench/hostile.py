@@ -11,7 +11,7 @@ from subprocess import Popen
 
 from ..hostile import KINDS, all_of_them
 from .daemon import PAYLOAD, Bench, memory_mb
-from .steady import measure, middle, words
+from .steady import measure, within_twice
 from .table import Figure, Sizes, median
 
 HOSTILE = 50
@@ -57,20 +57,9 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
             alone.append(measure(count, INTERVAL).delays)
             beside.append(measure(count, INTERVAL, prepare, note).delays)
             steady.append(measure(count, INTERVAL, prepare_steady).delays)
-    yield Figure(
-        f"a good webhook at 50 events/s beside {HOSTILE} hostile ones that get an event a second each",
-        words(steady),
-        f"alone {words(alone)}",
-        "p99 ≤ 2 × alone",
-        middle(steady, 0.99) <= 2 * middle(alone, 0.99),
-    )
-    yield Figure(
-        f"the same, where each begins with a backlog of {BACKLOG}",
-        words(beside),
-        f"alone {words(alone)}",
-        "p99 ≤ 2 × alone",
-        middle(beside, 0.99) <= 2 * middle(alone, 0.99),
-    )
+    first = f"a good webhook at 50 events/s beside {HOSTILE} hostile ones that get an event a second each"
+    yield within_twice(first, steady, alone)
+    yield within_twice(f"the same, where each begins with a backlog of {BACKLOG}", beside, alone)
     yield Figure(
         f"memory beside {HOSTILE} hostile webhooks",
         f"{median(after):.0f} MB after {count * INTERVAL:.0f} s",

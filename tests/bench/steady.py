@@ -13,7 +13,7 @@ from almirant_webhooks.db.connection import open_database
 from .daemon import Bench, scratch
 from .producer import producing
 from .receiver import Receiver, receiver
-from .table import median, quantile
+from .table import Figure, median, quantile
 
 GOOD = "good_0"  # its project
 _SUCCEEDED = f"""
@@ -108,3 +108,11 @@ def words(runs: Sequence[Sequence[float]]) -> str:
     ends = [quantile(run, 0.99) for run in runs]
     spread = f" ({min(ends):.1f} to {max(ends):.1f})" if len(runs) > 1 else ""
     return f"p50 {middle(runs, 0.5):.1f} ms, p99 {middle(runs, 0.99):.1f} ms{spread}"
+
+
+def within_twice(
+    name: str, delays: Sequence[Sequence[float]], alone: Sequence[Sequence[float]], more: str = ""
+) -> Figure:
+    """Return the figure of delays beside something, whose p99 may be twice that of those alone."""
+    reached = middle(delays, 0.99) <= 2 * middle(alone, 0.99)
+    return Figure(name, words(delays), f"alone {words(alone)}{more}", "p99 ≤ 2 × alone", reached)

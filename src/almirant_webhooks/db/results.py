@@ -107,9 +107,8 @@ def record(conn: sqlite3.Connection, results: Sequence[Result], schedule: Schedu
     write_rows(conn, _END_ATTEMPTS, [_ending(result) for result in kept])
     write_rows(conn, _SETTLE, settled)
     _count(conn, [result for result in kept if result.outcome is not Outcome.INTERRUPTED])
-    failed = [str(row[-1]) for row in settled if row[0] == State.FAILED and row[-1] in pending]
-    if failed:
-        tell_failed(conn, failed, max(result.finished_at for result in kept))
+    if kept:
+        _tell(conn, settled, pending, max(result.finished_at for result in kept))
     return len(results) - len(kept)
 
 
@@ -130,10 +129,15 @@ def interrupt_open(conn: sqlite3.Connection, schedule: Schedule, now: datetime) 
     ]
     write_rows(conn, _SETTLE, settled)
     pending = {one.id for one, _ in left if one.state == State.PENDING}
+    _tell(conn, settled, pending, now)
+    return len(left)
+
+
+def _tell(conn: sqlite3.Connection, settled: Iterable[tuple[object, ...]], pending: set[str], at: datetime) -> None:
+    """Tell operators of the deliveries that were pending and have failed for good."""
     failed = [str(row[-1]) for row in settled if row[0] == State.FAILED and row[-1] in pending]
     if failed:
-        tell_failed(conn, failed, now)
-    return len(left)
+        tell_failed(conn, failed, at)
 
 
 def _ending(result: Result) -> tuple[object, ...]:

@@ -92,10 +92,10 @@ class Worker:
         """Call a function in the thread, inside one write transaction of its own."""
 
         def whole(conn: sqlite3.Connection) -> T:
-            with self._turn, transaction(conn, observe=self._observe):
+            with transaction(conn, observe=self._observe):
                 return function(conn, *args, **kwargs)
 
-        return await self.run(whole)
+        return await self.run_in_turn(whole)
 
     async def write_by(
         self,
@@ -108,10 +108,10 @@ class Worker:
         """Write, but wait for no other program's lock after a monotonic time: many hold up the thread no longer than one."""
 
         def whole(conn: sqlite3.Connection) -> T:
-            with self._turn, transaction(conn, max(0.0, deadline - time.monotonic()), self._observe):
+            with transaction(conn, max(0.0, deadline - time.monotonic()), self._observe):
                 return function(conn, *args, **kwargs)
 
-        return await self.run(whole)
+        return await self.run_in_turn(whole)
 
     async def run_in_turn(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
