@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import deliveries, fanout, log, outbox, results, unread, webhooks
+from almirant_webhooks.db import claiming, deliveries, fanout, log, outbox, results, unread, webhooks
 from almirant_webhooks.db.connection import open_database, transaction
 from almirant_webhooks.db.migrate import migrate
 from almirant_webhooks.model import Claim, Outcome, Result, Webhook
@@ -48,7 +48,7 @@ class Steps:
 
     def claim(self, webhook: Webhook, now: datetime) -> list[Claim]:
         with transaction(self.conn):
-            return deliveries.claim(self.conn, {webhook.id: 10}, now)
+            return claiming.claim(self.conn, {webhook.id: 10}, now)
 
     def record(self, claim: Claim, outcome: Outcome, at: datetime, **more: Any) -> int:
         with transaction(self.conn):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from almirant_webhooks import clock, validation
-from almirant_webhooks.db import deliveries, health, log, outbox, results, webhooks
+from almirant_webhooks.db import claiming, health, log, outbox, results, webhooks
 from almirant_webhooks.db.connection import transaction
 from almirant_webhooks.model import RESERVED_PROJECT, Outcome, Refused, Webhook
 from almirant_webhooks.observer import Waiting
@@ -110,7 +110,7 @@ def test_a_delivery_that_fails_for_good_makes_an_event_in_the_same_transaction(s
         "lastAttempt": {"outcome": "http_error", "statusCode": 503, "cause": "the receiver answered 503"},
     }
     with transaction(steps.conn):
-        (own,) = deliveries.claim(steps.conn, {operators.id: 5}, at)
+        (own,) = claiming.claim(steps.conn, {operators.id: 5}, at)
     assert json.loads(own.body)["type"] == "delivery.failed"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import deliveries, fanout, log, outbox, resends, results, unread, webhooks
+from almirant_webhooks.db import claiming, deliveries, fanout, log, outbox, resends, results, unread, webhooks
 from almirant_webhooks.db.connection import open_database, transaction
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger, Webhook
 
@@ -37,7 +37,7 @@ def fail(there: Steps, webhook: Webhook, count: int) -> None:
     at = START
     for _ in range(5):
         with transaction(there.conn):
-            claims = deliveries.claim(there.conn, {webhook.id: count}, at)
+            claims = claiming.claim(there.conn, {webhook.id: count}, at)
             ended = [Result(claim, Outcome.HTTP_ERROR, at, 5, 503, "the receiver answered 503") for claim in claims]
             results.record(there.conn, ended, SCHEDULE)
         at += timedelta(hours=2)
@@ -52,7 +52,7 @@ def begin(there: Steps, **filters: Any) -> str:
 
 def take(there: Steps, webhook: Webhook, count: int = 1000, now: datetime = LATER) -> list[Claim]:
     with transaction(there.conn):
-        return deliveries.claim(there.conn, {webhook.id: count}, now)
+        return claiming.claim(there.conn, {webhook.id: count}, now)
 
 
 def advance(there: Steps) -> list[str]:

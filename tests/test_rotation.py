@@ -12,7 +12,7 @@ import standardwebhooks
 import svix
 
 from almirant_webhooks import signing, verify
-from almirant_webhooks.db import deliveries, rotation, webhooks
+from almirant_webhooks.db import claiming, rotation, webhooks
 from almirant_webhooks.db.connection import open_database, transaction
 from almirant_webhooks.model import Claim, Outcome, Refused, Secrets
 
@@ -33,7 +33,7 @@ def sent(there: Steps, webhook_id: str, at: datetime) -> Claim:
     """Make an attempt at a time; its event is fanned out then."""
     there.event(at)
     with transaction(there.conn):
-        (claim,) = deliveries.claim(there.conn, {webhook_id: 10}, at)
+        (claim,) = claiming.claim(there.conn, {webhook_id: 10}, at)
     there.record(claim, Outcome.SUCCESS, at, status_code=200)
     return claim
 

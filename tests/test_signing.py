@@ -161,3 +161,9 @@ def test_the_headers_are_those_of_the_contract() -> None:
         "webhook-id": "dlv_1",
         "webhook-timestamp": "1795424400",
     }
+
+
+@given(st.lists(st.tuples(st.text(min_size=1), st.text()), min_size=1, max_size=5))
+def test_headers_are_stored_as_the_json_that_they_are(headers: list[tuple[str, str]]) -> None:
+    """Whatever stands in them: templates are for what needs no escape."""
+    assert json.loads(signing.stored(tuple(headers))) == [list(pair) for pair in headers]

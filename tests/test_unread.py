@@ -26,14 +26,20 @@ def test_rows_come_in_their_order_where_all_fit(steps: Steps) -> None:
 
 
 def test_a_project_that_inserts_very_much_at_once_is_not_in_front_of_all_others(steps: Steps) -> None:
-    """Another's event, inserted after it, is in the next batch; and the oldest row is in every one."""
+    """Another's event, inserted after it, is in the next batch, in turn with it; and the oldest row is the first of every one."""
     _insert(steps, "loud", 100)
     _insert(steps, "quiet", 2)
-    assert _next(steps, 6) == [(1, "loud"), (2, "loud"), (3, "loud"), (4, "loud"), (101, "quiet"), (102, "quiet")]
+    assert _next(steps, 6) == [(1, "loud"), (101, "quiet"), (2, "loud"), (102, "quiet"), (3, "loud"), (4, "loud")]
     _insert(steps, "other", 50)
     assert _next(steps, 6) == [
-        (1, "loud"), (2, "loud"), (3, "loud"), (147, "other"), (148, "other"), (149, "other")
+        (1, "loud"), (121, "other"), (2, "loud"), (122, "other"), (3, "loud"), (123, "other")
     ]  # fmt: skip
+
+
+def test_rows_in_hand_are_not_read_again(steps: Steps) -> None:
+    """What comes after them is."""
+    _insert(steps, "p", 5)
+    assert [row.id for row in unread.read_unread(steps.outbox, 2, {1, 2, 4})] == [3, 5]
 
 
 def test_a_batch_is_bounded_in_bytes_too(steps: Steps) -> None:

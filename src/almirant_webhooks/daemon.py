@@ -28,6 +28,7 @@ from .egress import Policy
 from .event_types import CATALOGUE
 from .fairness import Shares
 from .heartbeat import Heartbeat
+from .inbox import Inbox
 from .intake import Intake
 from .keys import Keys
 from .metrics import Metrics
@@ -101,6 +102,7 @@ class Daemon:
         await sender.start()
         self._closing.push_async_callback(sender.close)
         self._troubles = troubles = Troubles(self.metrics)
+        inbox = Inbox(one_file=outbox_path is None)
         self.dispatcher = dispatcher = Dispatcher(
             database,
             sender,
@@ -108,17 +110,16 @@ class Daemon:
             troubles,
             Schedule(settings.delivery.retry_schedule),
             Shares(settings.delivery.concurrency, settings.delivery.concurrency_per_webhook),
+            inbox,
             has_room=lambda: has_room(database_path),
         )
         self.intake = Intake(
-            database,
             outbox_worker,
+            inbox,
             self.metrics,
             troubles,
-            first_wait=settings.delivery.retry_schedule[0],
             poll_interval=settings.outbox.poll_interval.total_seconds(),
             known_types=frozenset((*CATALOGUE, *settings.events.extra_types)),
-            due=dispatcher.due,
             has_room=lambda: has_room(database_path) and has_room(outbox_path or database_path),
         )
         interrupted = await dispatcher.recover(clock.now())

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -16,17 +14,19 @@ import structlog
 
 from . import clock
 from .db import deliveries, results, webhooks
-from .db.connection import data_version, prove_writable
+from .db.connection import data_version
+from .db.group import Group, Written, write
 from .db.worker import Worker
 from .fairness import Shares
+from .grouping import Grouping
+from .inbox import Inbox
 from .metrics import Metrics
 from .model import Claim, Due, Outcome, Result
 from .outage import Outage
+from .reports import report
 from .retry import Schedule
-from .signing import host
 from .troubles import PAUSE, Troubles
 
-CLAIM_MOST = 64  # a larger group costs less for each, and keeps what is new waiting longer
 RELOAD_EVERY = timedelta(seconds=30)
 SET_BACK = timedelta(seconds=2)  # less than that is how clocks are kept right
 LOOK_AGAIN = 2.0  # seconds at most until the clock is read again, so that one that was set is noticed
@@ -53,6 +53,7 @@ class Dispatcher:
         troubles: Troubles,
         schedule: Schedule,
         shares: Shares,
+        inbox: Inbox,
         has_room: Callable[[], bool] = lambda: True,
     ) -> None:
         self.shares = shares
@@ -63,14 +64,17 @@ class Dispatcher:
         self._troubles = troubles
         self._schedule = schedule
         self._has_room = has_room
+        self._wake = asyncio.Event()
         self._attempts: dict[str, asyncio.Task[None]] = {}
         self._results: list[Result] = []
         self._outage = Outage()
         self._said_outage = False
         self._recording = False
         self._look_again = False
+        self._inbox = inbox
+        inbox.arrived = self._wake.set
+        self._grouping = Grouping(shares, inbox, self._outage, schedule)
         self._recorded = asyncio.Event()
-        self._wake = asyncio.Event()
         self._stopping = False
         self._loaded = clock.now()
         self._clock = (self._loaded, time.monotonic())
@@ -149,27 +153,28 @@ class Dispatcher:
         return len(left)
 
     async def run(self) -> None:
-        """Record and claim, in groups: all that gathered while the last group was written."""
+        """Record, claim and fan out, in groups: all that gathered while the last group was written."""
         while True:
             self._wake.clear()
             now = clock.now()
             self._note_outage(self._outage.look(len(self._attempts), time.monotonic()))
-            # An attempt that ended before the clock was set back must not wait by the old time.
-            group = [one if one.finished_at <= now else one._replace(finished_at=now) for one in self._results]
-            self._results = []
+            group = Group([], {}, [])
             try:
                 await self._mind_the_clock(now)
-                full = not self._has_room()  # what is left is for the records of what is in flight
-                wanted = {} if full else self._wanted(now)
-                worked = bool(group or wanted or self.failing)
+                full = not self._has_room()
+                group = self._gather(now, full=full)
+                worked = bool(group or self.failing)
                 self._recording = worked
                 if worked:  # while failing a write that changes nothing tells whether that is over
-                    await self._turn(group, wanted, now)
+                    await self._turn(group, now)
                 if not full:
                     self._troubles.over(STEP)
             except sqlite3.Error as error:
-                self._results = group + self._results
-                await self._troubles.meet(STEP, error)
+                self._results = group.results + self._results
+                if group.rows:  # they may be what is wrong
+                    self._inbox.fail(error)
+                else:
+                    await self._troubles.meet(STEP, error)
                 continue
             self._recording = False
             self._recorded.set()
@@ -178,36 +183,33 @@ class Dispatcher:
             elif not worked:
                 await self._rest(now)
 
-    def _wanted(self, now: datetime) -> dict[str, int]:
-        if self._stopping or self.failing:
-            return {}
-        lost = self._outage.lost
-        if lost and (others := self.shares.share_out(clock.text(now), CLAIM_MOST, apart_from=lost)):
-            return dict.fromkeys(others, 1)
-        room = self._outage.room(CLAIM_MOST, len(self._attempts), time.monotonic())
-        return self.shares.share_out(clock.text(now), room)
+    def _gather(self, now: datetime, *, full: bool) -> Group:
+        """Take what the next group is; without room or in trouble it only records."""
+        # An attempt that ended before the clock was set back must not wait by the old time.
+        ended = [one if one.finished_at <= now else one._replace(finished_at=now) for one in self._results]
+        self._results = []
+        if full or self.failing:  # what room is left is for the records of what is in flight
+            return Group(ended, {}, [])
+        group, self._results = self._grouping.choose(ended, now, in_flight=len(self._attempts), stopping=self._stopping)
+        return group
 
-    async def _turn(self, group: list[Result], wanted: dict[str, int], now: datetime) -> None:
-        touched = {result.claim.webhook_id for result in group} | set(wanted)
+    async def _turn(self, group: Group, now: datetime) -> None:
+        def work(conn: sqlite3.Connection) -> Written:
+            return write(conn, group, self._schedule, now, copied_at=clock.now(), one_file=self._inbox.one_file)
 
-        def work(conn: sqlite3.Connection) -> tuple[int, list[Claim], dict[str, Due], int]:
-            dropped = results.record(conn, group, self._schedule) if group else 0
-            claims = deliveries.claim(conn, wanted, now) if wanted else []
-            if not (group or claims):
-                prove_writable(conn)
-            return dropped, claims, deliveries.first_due(conn, touched), webhooks.revision(conn)
-
-        dropped, claims, due, revision = await self._database.write(work)
-        self.shares.update_due(touched, due)
-        for claim in claims:
+        written = await self._database.write(work)
+        self.shares.update_due(written.touched, written.due)
+        if written.fan_out:
+            self._inbox.take(written.fan_out, time.monotonic())
+        for claim in written.begun:
             self.shares.begin(claim.webhook_id)
             self._attempts[claim.delivery_id] = asyncio.create_task(self._attempt(claim))
-        if claims:
+        if written.begun:
             self._outage.probing(time.monotonic())
-        self._metrics.dropped.inc(dropped)
+        self._metrics.dropped.inc(written.dropped)
         self._metrics.in_flight.set(len(self._attempts))
-        self._report(group)
-        if revision != self._revision:
+        report(group.results, self._metrics)
+        if written.revision != self._revision:
             await self._reload(now)
 
     async def _attempt(self, claim: Claim) -> None:
@@ -234,28 +236,6 @@ class Dispatcher:
             self._said_outage = not self._said_outage
             (log.error if self._said_outage else log.info)(
                 "our own network is down" if self._said_outage else "our own network works again"
-            )
-
-    def _report(self, group: list[Result]) -> None:
-        for outcome, count in Counter(result.outcome.value for result in group).items():
-            self._metrics.attempts.labels(outcome).inc(count)
-        debug = log.is_enabled_for(logging.DEBUG)
-        for result in group:
-            self._metrics.duration.observe(result.duration_ms / 1000)
-            succeeded = result.outcome is Outcome.SUCCESS
-            if succeeded and not debug:
-                continue
-            (log.debug if succeeded else log.warning)(
-                "attempt succeeded" if succeeded else "attempt failed",
-                delivery_id=result.claim.delivery_id,
-                webhook_id=result.claim.webhook_id,
-                host=host(result.claim.url),
-                number=result.claim.number,
-                trigger=result.claim.trigger.value,
-                outcome=result.outcome.value,
-                status_code=result.status_code,
-                cause=result.cause,
-                duration_ms=result.duration_ms,
             )
 
     async def _mind_the_clock(self, now: datetime) -> None:
@@ -295,6 +275,8 @@ class Dispatcher:
             seconds = min((clock.parse(next_due) - now).total_seconds() + 0.001, LOOK_AGAIN)
         look = self._outage.next_look(time.monotonic())
         seconds = seconds if look is None else min(seconds, look)
+        rows = self._inbox.next_look()
+        seconds = seconds if rows is None else min(seconds, max(0.0, rows - time.monotonic()))
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()

@@ -50,28 +50,17 @@ class Shares:
 
     def next_due(self) -> str | None:
         """Return the earliest time at which a webhook with a free slot has something due."""
-        return min((due.at for webhook, due in self.due.items() if self._room(webhook) > 0), default=None)
+        return min((due.at for webhook, due in self.due.items() if self.room_of(webhook) > 0), default=None)
 
-    def share_out(self, now: str, most: int, apart_from: Collection[str] = ()) -> dict[str, int]:
-        """Return how many attempts each webhook may begin, `most` in all, a slot at a time in turn, in that order."""
-        free_now = self.concurrency - self.in_flight.total()
-        free = min(most, free_now)
-        # An eighth is for webhooks that have nothing in flight: many that turn slow all at once do not take every slot.
-        spare = free_now - self.concurrency // 8
-        slow_free = max(1, self.concurrency // 2) - sum(self.in_flight[webhook] for webhook in self.slow)
-        given: Counter[str] = Counter()
-
-        def may(webhook: str) -> bool:
-            is_first = not (given[webhook] or self.in_flight[webhook])
-            has_room = given[webhook] < self._room(webhook)
-            return has_room and (webhook not in self.slow or slow_free > 0) and (is_first or spare > 0)
+    def share_out(self, now: str, room: Room, apart_from: Collection[str] = ()) -> dict[str, int]:
+        """Return how many attempts each webhook may begin, a slot of the room at a time in turn, in that order."""
 
         def turns(webhooks: Iterable[str]) -> Iterator[str]:
             waiting: Iterable[str] = (one for one in webhooks if self.due[one].at <= now and one not in apart_from)
             while True:
                 again = []
                 for webhook in waiting:
-                    if may(webhook):
+                    if room.left > 0 and room.take(webhook):
                         again.append(webhook)
                         yield webhook
                 if not again:
@@ -80,21 +69,17 @@ class Shares:
 
         # A round ends with the free slots: of many thousands of projects only so many are looked at.
         line: Iterable[Iterator[str]] = (turns(webhooks) for webhooks in self._line.values() if webhooks)
-        while free > 0:
+        while room.left > 0:
             others = []
             for project in line:
-                if (webhook := next(project, None)) is not None:
-                    given[webhook] += 1
-                    free -= 1
-                    spare -= 1
-                    slow_free -= webhook in self.slow
+                if next(project, None) is not None:
                     others.append(project)
-                if free <= 0:
+                if room.left <= 0:
                     break
             line = others
             if not others:
                 break
-        return dict(given)
+        return dict(room.given)
 
     def begin(self, webhook: str) -> None:
         """Count an attempt as in flight; its webhook and its project go to the end of the line."""
@@ -116,8 +101,44 @@ class Shares:
             self.slow.discard(webhook)
             self._proven.add(webhook)
 
-    def _room(self, webhook: str) -> int:
+    def room_of(self, webhook: str) -> int:
+        """Return how many more attempts a webhook may have in flight."""
         limit = self.per_webhook
         if webhook not in self._proven:
             limit = min(limit, LIMIT_UNPROVEN)
         return limit - self.in_flight[webhook]
+
+
+class Room:
+    """The free slots of one group, at most `most`, given away one at a time."""
+
+    def __init__(self, shares: Shares, most: int) -> None:
+        self._shares = shares
+        free = shares.concurrency - shares.in_flight.total()
+        self.left = min(most, free)
+        self._free = free
+        self.given: Counter[str] = Counter()
+        # An eighth is for webhooks that have nothing in flight: many that turn slow all at once do not take every slot.
+        self._spare = free - shares.concurrency // 8
+        self._for_slow = max(1, shares.concurrency // 2) - sum(shares.in_flight[webhook] for webhook in shares.slow)
+
+    def take(self, webhook: str) -> bool:
+        """Give a webhook a slot, or tell that it may have none now."""
+        shares, given = self._shares, self.given[webhook]
+        is_slow = webhook in shares.slow
+        is_first = not (given or shares.in_flight[webhook])
+        if self._free <= 0 or given >= shares.room_of(webhook):
+            return False
+        if (is_slow and self._for_slow <= 0) or (self._spare <= 0 and not is_first):
+            return False
+        self.given[webhook] += 1
+        self.left -= 1
+        self._free -= 1
+        self._spare -= 1
+        self._for_slow -= is_slow
+        return True
+
+    def take_new(self, webhook: str, now: str, *, served: bool = False) -> bool:
+        """Give a webhook a slot for a delivery that is new, unless others of its deliveries wait that were not just `served`."""
+        due = self._shares.due.get(webhook)
+        return (served or due is None or due.at > now) and self.take(webhook)

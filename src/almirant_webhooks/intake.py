@@ -1,120 +1,120 @@
-"""From the outbox into the database: events are read, fanned out and marked, batch by batch."""
+"""From the outbox to the inbox: events are read ahead, and marked once they are in the database."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
 
 import structlog
 
 from . import clock
-from .db import deliveries, fanout, outbox, unread
+from .db import outbox, unread
 from .db.connection import data_version
+from .db.fanout import FanOut
 from .db.worker import Worker
+from .inbox import Inbox
 from .metrics import Metrics
-from .model import Due
 from .troubles import Troubles
 
-ROWS = 128  # a batch keeps the claims waiting while it is written
+ROWS = 80  # read at once; as many more may be in hand
 STEP = "fan out"
 
 log = structlog.get_logger("almirant_webhooks")
 
 
 class Intake:
-    """Fans out whenever the outbox has changed.
+    """Reads the outbox whenever it has changed, and marks what was fanned out.
 
-    A task of its own, so that a producer that holds the outbox's lock delays no delivery. `due` is told which webhooks
-    got deliveries and when each has its next attempt.
+    A task of its own, so that a producer that holds the outbox's lock delays no delivery. The dispatcher fans out, with
+    its next group.
     """
 
     def __init__(
         self,
-        database: Worker,
         outbox_worker: Worker,
+        inbox: Inbox,
         metrics: Metrics,
         troubles: Troubles,
         *,
-        first_wait: timedelta,
         poll_interval: float,
         known_types: frozenset[str],
-        due: Callable[[set[str], dict[str, Due]], None],
         has_room: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._database = database
         self._outbox = outbox_worker
         self._metrics = metrics
         self._troubles = troubles
-        self._first_wait = first_wait
+        self._inbox = inbox
         self._poll_interval = poll_interval
         self._known_types = known_types
-        self._due = due
         self._has_room = has_room
-        self._wake = asyncio.Event()
         self._stopping = False
         self._version: int | None = None
 
     async def look(self) -> None:
         """Wake up if another connection has committed since the last look."""
-        if self._wake.is_set():
+        if self._inbox.news.is_set() or self._inbox.rows:  # it reads in any case
+            self._inbox.news.set()
             return
         try:
             version = await self._outbox.run(data_version)
         except sqlite3.OperationalError:  # a file in rollback-journal mode while a producer commits
-            self._wake.set()
+            self._inbox.news.set()
             return
         before, self._version = self._version, version
         if version != before:
-            self._wake.set()
+            self._inbox.news.set()
 
     def stop(self) -> None:
         """Take nothing more."""
         self._stopping = True
-        self._wake.set()
+        self._inbox.news.set()
 
     async def run(self) -> None:
-        """Fan out whenever the outbox changed, and every poll interval as the backstop."""
+        """Read and mark whenever the outbox has changed, and every poll interval as the backstop."""
         while not self._stopping:
-            self._wake.clear()
+            self._inbox.news.clear()
             if not self._has_room():
                 await self._troubles.meet_full(STEP)
                 continue
             try:
-                more = await self._step(clock.now())
+                await self._mark()
+                more = await self._read()
             except sqlite3.Error as error:
                 await self._troubles.meet(STEP, error)
                 continue
-            self._troubles.over(STEP)
+            if not self._inbox.rows:
+                self._troubles.over(STEP)
             if not more:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._poll_interval):
-                        await self._wake.wait()
+                        await self._inbox.news.wait()
 
-    async def _step(self, now: datetime) -> bool:
-        """Copy a batch, then mark it: a crash between the two does no harm, as what is there is not taken twice."""
-        begun = time.monotonic()
-        rows = await self._outbox.run(unread.read_unread, ROWS)
-        if not rows:
+    async def _read(self) -> bool:
+        """Read ahead of what is being fanned out, so that the next group need not wait for it; tell whether there was any."""
+        if len(self._inbox.rows) > ROWS:
             return False
+        in_hand = set(self._inbox.rows)
+        rows = await self._outbox.run(unread.read_unread, ROWS, in_hand)
+        self._inbox.add(rows)
+        return bool(rows)
 
-        def copy(conn: sqlite3.Connection) -> tuple[fanout.FanOut, dict[str, Due]]:
-            # The time inside the transaction: a webhook that it sees was made before, and `event show` goes by that.
-            done = fanout.fan_out(conn, rows, self._first_wait, clock.now())
-            return done, deliveries.first_due(conn, done.due)
+    async def _mark(self) -> None:
+        """Mark what was copied: a crash between the two does no harm, as what is there is not taken twice."""
+        error, self._inbox.error = self._inbox.error, None
+        if error is not None:
+            raise error
+        while self._inbox.done:
+            done = self._inbox.done[0]
+            if not self._inbox.one_file:  # else it was marked with the copy
+                await self._outbox.write(outbox.mark, done.marks, done.batch, clock.text(clock.now()))
+            self._inbox.done.popleft()
+            self._count(done)
+            self._troubles.over(STEP)
 
-        done, due = await self._database.write(copy)
-        self._due(done.due, due)
-        await asyncio.sleep(0)  # the claim of what is due goes before the mark
-        await self._outbox.write(outbox.mark, done.marks, done.batch, clock.text(now))
-        self._metrics.fan_out.observe(time.monotonic() - begun)
-        self._count(done)
-        return True
-
-    def _count(self, done: fanout.FanOut) -> None:
+    def _count(self, done: FanOut) -> None:
+        self._metrics.fan_out.observe(done.seconds)
         self._metrics.events.inc(done.events)
         self._metrics.deliveries.inc(done.deliveries)
         self._metrics.duplicates.inc(done.duplicates)

@@ -18,23 +18,23 @@ from pathlib import Path
 from typing import Any
 
 import almirant_webhooks.daemon  # with all that it needs
-from almirant_webhooks import answers, cli, dispatcher, intake, sender, signing
-from almirant_webhooks.db import deliveries, fanout, outbox, results, unread, worker
+from almirant_webhooks import answers, cli, dispatcher, intake, reports, sender, signing
+from almirant_webhooks.db import claiming, deliveries, fanout, outbox, results, unread, worker
 
 COMMIT = "SQL: begin, commit and the rest"
 FUNCTIONS: tuple[tuple[Callable[..., Any], str], ...] = (
     (unread.read_unread, "SQL: outbox, read and mark"),
     (outbox.mark, "SQL: outbox, read and mark"),
     (fanout.fan_out, "SQL: fan out"),
-    (deliveries.claim, "SQL: claim"),
-    (deliveries.first_due, "SQL: claim"),
+    (claiming.claim, "SQL: claim"),
+    (deliveries.first_due_and_revision, "SQL: claim"),
     (results.record, "SQL: record"),
     (signing.request_headers, "signing"),
+    (reports.report, "logs and metrics"),
 )
 METHODS: tuple[tuple[type, str, str], ...] = (
     (answers.AnswerHandler, "data_received", "HTTP client"),
     (sender.Sender, "send", "HTTP client"),
-    (dispatcher.Dispatcher, "_report", "logs and metrics"),
     (dispatcher.Dispatcher, "_attempt", "scheduling"),
     (dispatcher.Dispatcher, "run", "scheduling"),
     (intake.Intake, "run", "scheduling"),

@@ -32,7 +32,7 @@ from hypothesis.stateful import (
 )
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import deliveries, fanout, outbox, results, unread, webhooks
+from almirant_webhooks.db import claiming, deliveries, fanout, outbox, results, unread, webhooks
 from almirant_webhooks.db.connection import open_database, transaction
 from almirant_webhooks.db.migrate import migrate
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result
@@ -168,10 +168,12 @@ class Machine(RuleBasedStateMachine):
         return unread.read_unread(self.outbox, limit)
 
     @precondition(lambda self: self.read and self.done is None)
-    @rule()
-    def fan_out(self) -> None:
+    @rule(begin=st.booleans())
+    def fan_out(self, begin: bool) -> None:
+        """New deliveries wait, or begin with their insertion."""
         with transaction(self.conn):
-            self.done = fanout.fan_out(self.conn, self.read, SCHEDULE.waits[0], self.now)
+            self.done = fanout.fan_out(self.conn, self.read, SCHEDULE.waits[0], self.now, lambda webhook: begin)
+        self.send(self.done.claims)
         for answer in self.done.marks:
             event = str(answer.row.event_id)
             if event in self.waiting:
@@ -191,14 +193,16 @@ class Machine(RuleBasedStateMachine):
         """The three steps of the intake without a break."""
         self.read_outbox(100)
         if self.read:
-            self.fan_out()
+            self.fan_out(False)
             self.mark()
 
     @precondition(lambda self: self.webhooks)
     @rule(count=st.integers(1, 4))
     def claim(self, count: int) -> None:
         """What is claimed is sent: the request leaves once the claim's transaction is over."""
-        claims = self.take(dict.fromkeys(self.webhooks, count))
+        self.send(self.take(dict.fromkeys(self.webhooks, count)))
+
+    def send(self, claims: Sequence[Claim]) -> None:
         for one in claims:
             assert one.webhook_id in self.webhooks, "claimed for a webhook that is deleted"
             assert self.webhooks[one.webhook_id], "claimed for a webhook that is disabled"
@@ -208,7 +212,7 @@ class Machine(RuleBasedStateMachine):
 
     def take(self, wanted: dict[str, int]) -> list[Claim]:
         with transaction(self.conn):
-            return deliveries.claim(self.conn, wanted, self.now)
+            return claiming.claim(self.conn, wanted, self.now)
 
     @precondition(lambda self: self.in_flight)
     @rule(outcome=st.sampled_from(Outcome), free=st.booleans())
@@ -345,7 +349,7 @@ class ByWatermark(Machine):
         self.last = max([self.last, *(row.id for row in rows)])
         self.read, self.done = rows, None
         if rows:
-            self.fan_out()
+            self.fan_out(False)
             self.mark()
         assert not self.waiting, "an event is forgotten"
 
@@ -356,7 +360,7 @@ class ClaimedTooLate(Machine):
     def take(self, wanted: dict[str, int]) -> list[Claim]:
         claims: list[Claim] = []
         with suppress(ZeroDivisionError), transaction(self.conn):
-            claims = deliveries.claim(self.conn, wanted, self.now)
+            claims = claiming.claim(self.conn, wanted, self.now)
             raise ZeroDivisionError
         return claims
 

@@ -1,57 +1,20 @@
-"""Deliveries: claim, resend, cancel, erase. Functions that write are called inside a transaction."""
+"""Deliveries: when they are due, resend, cancel, erase. Functions that write are called inside a transaction."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from .. import clock
-from ..model import OPERATOR, Claim, Due, NotFound, Refused, Trigger
+from ..model import OPERATOR, Due, NotFound, Refused
 from ..retry import MAX_RETRY_AFTER
-from ..signing import request_headers, secrets_at
 from . import audit
-from .bulk import encode, read_rows, write_rows
+from .bulk import read_rows
 from .webhooks import changed
 
-# What a webhook may begin: resends and tests go before the schedule, resends of many at once after it.
-_DUE = """
-WITH asked (webhook, enabled) AS MATERIALIZED (
-    SELECT w.id, w.enabled FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL)
-SELECT json_group_array(json_array(webhook, turn, at, row)) FROM (
-SELECT a.webhook, 0 AS turn, d.resend_requested_at AS at, d.rowid AS row
-FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
-    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.resend_requested_at IS NOT NULL
-    AND r.resend_id IS NULL AND r.in_flight = 0 AND (a.enabled OR r.test = 1) ORDER BY r.resend_requested_at LIMIT ?3)
-UNION ALL
-SELECT a.webhook, 1, d.next_attempt_at, d.rowid
-FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
-    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.state = 'pending' AND r.in_flight = 0
-    AND r.next_attempt_at <= ?2 AND r.resend_requested_at IS NULL ORDER BY r.next_attempt_at LIMIT ?3)
-WHERE a.enabled
-UNION ALL
-SELECT a.webhook, 2, d.resend_requested_at, d.rowid
-FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
-    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.resend_requested_at IS NOT NULL
-    AND r.resend_id > '' AND r.in_flight = 0 LIMIT ?3)
-WHERE a.enabled)
-"""
-_FIELDS = """
-SELECT json_group_array(json_array(d.webhook_id, d.id, d.event_id, e.event_type, e.body, d.begun, d.test,
-                                   w.url, w.secret, w.next_secret, w.switch_at))
-FROM json_each(?) v CROSS JOIN deliveries d ON d.rowid = v.value CROSS JOIN events e ON e.seq = d.event_seq
-CROSS JOIN webhooks w ON w.id = d.webhook_id
-"""
-_BEGIN_DELIVERIES = """
-WITH begun (number, id) AS (VALUES {rows})
-UPDATE deliveries SET in_flight = 1, begun = begun.number FROM begun WHERE deliveries.id = begun.id
-"""
-_BEGIN_ATTEMPTS = """
-INSERT INTO attempts (delivery_id, number, trigger, started_at, url, request_headers)
-SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
-"""
 _FIRST_DUE = """
 SELECT json_group_array(json_array(
     w.id,
@@ -62,13 +25,13 @@ SELECT json_group_array(json_array(
 """
 _FIRST_DUE_OF_ALL = f"{_FIRST_DUE} FROM webhooks w WHERE w.deleted_at IS NULL"
 _FIRST_DUE_OF = f"{_FIRST_DUE} FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL"
-_SCHEDULED = 1
 _SHORTEN = """
 UPDATE deliveries SET next_attempt_at = CASE WHEN last_status IN ('429', '503') THEN asked_for ELSE plain END
 FROM (SELECT value ->> 0 AS tries, value ->> 1 AS plain, value ->> 2 AS asked_for FROM json_each(?2)) AS latest
 WHERE deliveries.state = 'pending' AND deliveries.next_attempt_at > ?1 AND latest.tries = min(deliveries.tries, ?3)
 AND deliveries.next_attempt_at > CASE WHEN last_status IN ('429', '503') THEN asked_for ELSE plain END
 """
+_FIRST_DUE_AND_REVISION = f"SELECT ({_FIRST_DUE_OF}), (SELECT revision FROM database_meta)"
 NOW = ""  # sorts before every time: due at once
 
 
@@ -81,78 +44,17 @@ def first_due(conn: sqlite3.Connection, webhook_ids: Iterable[str] | None = None
         rows = read_rows(conn, _FIRST_DUE_OF_ALL)
     else:
         rows = read_rows(conn, _FIRST_DUE_OF, json.dumps(list(webhook_ids)))
+    return _due(rows)
+
+
+def first_due_and_revision(conn: sqlite3.Connection, webhook_ids: Iterable[str]) -> tuple[dict[str, Due], int]:
+    """Return when each of the webhooks has its next attempt, and the number of changes to webhooks, in one step."""
+    rows, revision = conn.execute(_FIRST_DUE_AND_REVISION, (json.dumps(list(webhook_ids)),)).fetchone()
+    return _due(json.loads(rows)), int(revision)
+
+
+def _due(rows: Iterable[Sequence[Any]]) -> dict[str, Due]:
     return {row[0]: Due(NOW if row[2] else row[1], row[3]) for row in rows if row[2] or row[1] is not None}
-
-
-def claim(conn: sqlite3.Connection, wanted: Mapping[str, int], now: datetime) -> list[Claim]:
-    """Take due deliveries, at most the wanted number for each webhook, and write an attempt row for each.
-
-    They come in the order of the webhooks wanted. Enabled, URL and secret are read in this transaction. Resends and tests go
-    before the schedule, resends of many at once after it.
-    """
-    written = clock.text(now)
-    due = read_rows(conn, _DUE, json.dumps(list(wanted)), written, max(wanted.values(), default=0))
-    room = dict(wanted)
-    place = {webhook: number for number, webhook in enumerate(wanted)}
-    chosen: list[tuple[int, Trigger]] = []
-    for webhook, turn, _, row in sorted(due, key=lambda one: (place[one[0]], one)):
-        if room[webhook] > 0:
-            room[webhook] -= 1
-            chosen.append((row, Trigger.SCHEDULED if turn == _SCHEDULED else Trigger.MANUAL))
-    if not chosen:
-        return []
-    rows = read_rows(conn, _FIELDS, json.dumps([row for row, _ in chosen]))
-    claims = [_claim(row, trigger, now) for row, (_, trigger) in zip(rows, chosen, strict=True)]
-    write_rows(conn, _BEGIN_DELIVERIES, [(one.number, one.delivery_id) for one in claims])
-    write_rows(
-        conn,
-        _BEGIN_ATTEMPTS,
-        [
-            (
-                one.delivery_id,
-                one.number,
-                one.trigger.value,
-                written,
-                one.url,
-                encode(one.headers),
-            )
-            for one in claims
-        ],
-    )
-    return claims
-
-
-def _claim(row: list[Any], trigger: Trigger, now: datetime) -> Claim:
-    webhook_id, delivery_id, event_id, event_type, text, begun, test, url, *columns = row
-    secrets = secrets_at(*columns, now=now)
-    body = text.encode()
-    number = begun + 1
-    headers = request_headers(
-        url=url,
-        secret=secrets.current,
-        next_secret=secrets.next,
-        last_secret=secrets.last,
-        body=body,
-        delivery_id=delivery_id,
-        event_type=event_type,
-        number=number,
-        started_at=now,
-        test=bool(test),
-    )
-    return Claim(
-        delivery_id,
-        webhook_id,
-        event_id,
-        event_type,
-        url,
-        secrets.current,
-        body,
-        number,
-        trigger,
-        bool(test),
-        now,
-        headers,
-    )
 
 
 def bring_forward(conn: sqlite3.Connection, by: timedelta, now: datetime) -> int:

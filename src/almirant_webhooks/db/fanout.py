@@ -6,37 +6,39 @@ import json
 import re
 import secrets
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import clock
 from ..event_types import is_well_formed, patterns_for
-from ..model import EVENT_ID_PATTERN, MAX_PAYLOAD_BYTES, PROJECT_ID_PATTERN, RESERVED_PROJECT
+from ..model import EVENT_ID_PATTERN, MAX_PAYLOAD_BYTES, PROJECT_ID_PATTERN, RESERVED_PROJECT, Claim
 from .bulk import read_rows, write_rows
+from .claiming import New, begin_new
 from .outbox import Mark
 from .unread import OutboxRow
 
 # More than that in one transaction would keep the others waiting.
 MAX_DELIVERIES = 512
 _USED = "event_id is already used in this project with other content"
-_KNOWN = """
-SELECT json_group_array(json_array(e.project_id, e.id, e.event_type, e.occurred_at, e.body))
-FROM json_each(?) v CROSS JOIN events e ON e.project_id = v.value ->> 0 AND e.id = v.value ->> 1
-"""
 _SUBSCRIBED = """
-SELECT json_group_array(json_array(w.project_id, s.pattern, w.id))
-FROM json_each(?) v CROSS JOIN webhooks w ON w.project_id = v.value ->> 0 AND w.deleted_at IS NULL
+SELECT json_group_array(json_array(w.project_id, s.pattern, w.id, w.enabled, w.url, w.secret, w.next_secret, w.switch_at))
+FROM json_each(?1) v CROSS JOIN webhooks w ON w.project_id = v.value ->> 0 AND w.deleted_at IS NULL
 CROSS JOIN subscriptions s ON s.webhook_id = w.id AND s.pattern = v.value ->> 1
+"""
+_LOOK_UP = f"""
+SELECT (SELECT coalesce(max(seq), 0) FROM events), ({_SUBSCRIBED}), (
+SELECT json_group_array(json_array(e.project_id, e.id, e.event_type, e.occurred_at, e.body))
+FROM json_each(?2) v CROSS JOIN events e ON e.project_id = v.value ->> 0 AND e.id = v.value ->> 1)
 """
 _INSERT_EVENTS = """
 INSERT INTO events (seq, project_id, id, event_type, occurred_at, created_at, body, unmatched)
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 """
 _INSERT_DELIVERIES = """
-INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, created_at)
+INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, created_at, in_flight, begun)
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 """
 _COLUMNS = ("event_id", "project_id", "event_type", "occurred_at", "payload")
@@ -55,6 +57,8 @@ class FanOut:
     duplicates: int = 0
     unmatched: int = 0
     types: list[str] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    seconds: float = 0.0
 
     @property
     def rejected(self) -> list[Mark]:
@@ -80,22 +84,33 @@ class _Event(NamedTuple):
 _quoted = lru_cache(maxsize=4096)(json.dumps)
 
 
-def fan_out(conn: sqlite3.Connection, rows: Sequence[OutboxRow], first_wait: timedelta, now: datetime) -> FanOut:
+def fan_out(
+    conn: sqlite3.Connection,
+    rows: Sequence[OutboxRow],
+    first_wait: timedelta,
+    now: datetime,
+    take: Callable[[str], bool] = lambda webhook: False,
+    most: int = MAX_DELIVERIES,
+) -> FanOut:
     """Copy events with their deliveries into the database; an event that is there already is not taken twice.
 
-    Call it inside a transaction. `first_wait` is the schedule's first wait. Rows beyond `MAX_DELIVERIES` get no answer
-    and are left to the next batch.
+    Call it inside a transaction. `first_wait` is the schedule's first wait. Deliveries to enabled webhooks for which `take`
+    gives a slot begin with their insertion. Rows that come after `most` deliveries get no answer and are left to the next
+    call.
     """
     done = FanOut()
     done.batch = conn.execute("UPDATE database_meta SET batch = batch + 1 RETURNING batch").fetchone()[0]
-    seq = int(conn.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
     read = [(row, _read(row)) for row in rows]
     events = [event for _, event in read if isinstance(event, _Event)]
-    known = _known(conn, events)
-    matching = _matching_webhooks(conn, {(event.project_id, event.event_type) for event in events})
+    kinds = {(event.project_id, event.event_type) for event in events}
+    keys = json.dumps([(event.project_id, event.id) for event in events])
+    seq, subscribed, known_rows = conn.execute(_LOOK_UP, (_patterns(kinds), keys)).fetchone()
+    known: dict[tuple[str, str], Any] = {(project, event): rest for project, event, *rest in json.loads(known_rows)}
+    matching, enabled = _match(kinds, json.loads(subscribed))
     written, first = clock.text(now), clock.text(now + first_wait)
     new: list[tuple[object, ...]] = []
     deliveries: list[tuple[object, ...]] = []
+    begin: list[New] = []
     ids = delivery_ids(now)
     for row, event in read:
         if isinstance(event, str):
@@ -113,15 +128,21 @@ def fan_out(conn: sqlite3.Connection, rows: Sequence[OutboxRow], first_wait: tim
         webhooks = matching.get((event.project_id, event.event_type), ())
         seq += 1
         new.append((seq, *key, event.event_type, event.occurred_at, written, body, int(not webhooks)))
-        deliveries += [(next(ids), seq, event.id, webhook, first, written) for webhook in webhooks]
+        for webhook in webhooks:
+            delivery = next(ids)
+            begun = int(webhook in enabled and take(webhook))
+            deliveries.append((delivery, seq, event.id, webhook, first, written, begun, begun))
+            if begun:
+                begin.append(New(delivery, webhook, event.id, event.event_type, body, enabled[webhook]))
         done.marks.append(Mark(row, None))
         done.unmatched += not webhooks
         done.due.update(webhooks)
         done.types.append(event.event_type)
-        if len(deliveries) >= MAX_DELIVERIES:
+        if len(deliveries) >= most:
             break
     write_rows(conn, _INSERT_EVENTS, new)
     write_rows(conn, _INSERT_DELIVERIES, deliveries)
+    done.claims = begin_new(conn, begin, now) if begin else []
     done.events, done.deliveries = len(new), len(deliveries)
     return done
 
@@ -132,12 +153,6 @@ def delivery_ids(now: datetime) -> Iterator[str]:
     while True:
         random = secrets.token_hex(8 * 64)
         yield from (begin + random[at : at + 16] for at in range(0, len(random), 16))
-
-
-def _known(conn: sqlite3.Connection, events: Iterable[_Event]) -> dict[tuple[str, str], tuple[str, str, str]]:
-    """Return type, time and body of those events that were taken before, by project and id."""
-    keys = json.dumps([(event.project_id, event.id) for event in events])
-    return {(row[0], row[1]): (row[2], row[3], row[4]) for row in read_rows(conn, _KNOWN, keys)}
 
 
 def insert_test_event(
@@ -155,7 +170,8 @@ def insert_test_event(
 
 def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict[str, object]]], now: datetime) -> None:
     """Make events of the reserved project, type and payload each, with their deliveries; none that nobody wants."""
-    matching = _matching_webhooks(conn, {(RESERVED_PROJECT, kind) for kind, _ in events}) if events else {}
+    kinds = {(RESERVED_PROJECT, kind) for kind, _ in events}
+    matching, _ = _match(kinds, read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if events else ())
     seq = int(conn.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]) if any(matching.values()) else 0
     written, ids = clock.text(now), delivery_ids(now)
     new: list[tuple[object, ...]] = []
@@ -169,27 +185,35 @@ def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict
             f"evt_{secrets.token_hex(16)}", RESERVED_PROJECT, kind, written, json.dumps(payload, ensure_ascii=False)
         )
         new.append((seq, one.project_id, one.id, kind, written, written, one.body(written), 0))
-        deliveries += [(next(ids), seq, one.id, webhook, written, written) for webhook in webhooks]
+        deliveries += [(next(ids), seq, one.id, webhook, written, written, 0, 0) for webhook in webhooks]
     write_rows(conn, _INSERT_EVENTS, new)
     write_rows(conn, _INSERT_DELIVERIES, deliveries)
 
 
-def _matching_webhooks(
-    conn: sqlite3.Connection, wanted: Collection[tuple[str, str]]
-) -> dict[tuple[str, str], tuple[str, ...]]:
-    """Return the webhooks that match each pair of project and event type, every one once."""
-    pairs = {(project, pattern) for project, event_type in wanted for pattern in patterns_for(event_type)}
+def _patterns(kinds: Iterable[tuple[str, str]]) -> str:
+    """Write the pairs of project and pattern that pairs of project and event type can match."""
+    return json.dumps(list({(project, pattern) for project, kind in kinds for pattern in patterns_for(kind)}))
+
+
+def _match(
+    kinds: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]]
+) -> tuple[dict[tuple[str, str], tuple[str, ...]], dict[str, Sequence[Any]]]:
+    """Return the webhooks that match each pair of project and event type, every one once; and what the enabled ones send with."""
     subscribed: dict[tuple[str, str], list[str]] = {}
-    for project, pattern, webhook in read_rows(conn, _SUBSCRIBED, json.dumps(list(pairs))):
+    enabled: dict[str, Sequence[Any]] = {}
+    for project, pattern, webhook, is_enabled, *keys in rows:
         subscribed.setdefault((project, pattern), []).append(webhook)
-    return {
-        (project, event_type): tuple(
+        if is_enabled:
+            enabled[webhook] = keys
+    matching = {
+        (project, kind): tuple(
             dict.fromkeys(
-                webhook for pattern in patterns_for(event_type) for webhook in subscribed.get((project, pattern), ())
+                webhook for pattern in patterns_for(kind) for webhook in subscribed.get((project, pattern), ())
             )
         )
-        for project, event_type in wanted
+        for project, kind in kinds
     }
+    return matching, enabled
 
 
 def _read(row: OutboxRow) -> _Event | str:

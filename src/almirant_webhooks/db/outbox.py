@@ -105,10 +105,10 @@ def bind(conn: sqlite3.Connection, database_id: str, batch: int) -> None:
         )
 
 
-def mark(conn: sqlite3.Connection, marks: Iterable[Mark], batch: int, now: str) -> None:
+def mark(conn: sqlite3.Connection, marks: Iterable[Mark], batch: int | None, now: str) -> None:
     """Write the daemon's answers into the rows; a row that changed since it was read is left to be read again.
 
-    Call it inside a transaction.
+    Call it inside a transaction. `batch` is left out in the transaction that copies them: then neither can be behind.
     """
     write_rows(
         conn,
@@ -118,7 +118,8 @@ def mark(conn: sqlite3.Connection, marks: Iterable[Mark], batch: int, now: str) 
             for row, reason in ((answer.row, answer.rejected_reason) for answer in marks)
         ],
     )
-    conn.execute("UPDATE outbox_meta SET batch = ?", (batch,))
+    if batch is not None:
+        conn.execute("UPDATE outbox_meta SET batch = ?", (batch,))
 
 
 def is_alone(conn: sqlite3.Connection) -> bool:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..model import MAX_PAYLOAD_BYTES
 from .bulk import read_rows
 from .connection import is_busy, patiently
 
+T = TypeVar("T")
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_TEXT = 1024
+NEWEST = 32  # rows that are looked at from the other end
 _UNREAD = "fanned_out_at IS NULL AND rejected_reason IS NULL"
 _IS_OBJECT = f"""
 CASE WHEN length(CAST(payload AS BLOB)) > {MAX_PAYLOAD_BYTES} THEN 0
@@ -59,15 +62,15 @@ class OutboxRow(NamedTuple):
     is_object: bool
 
 
-def read_unread(conn: sqlite3.Connection, limit: int) -> list[OutboxRow]:
-    """Return rows that wait to be fanned out, at most `limit` and at most about 8 MiB of payload.
+def read_unread(conn: sqlite3.Connection, limit: int, apart_from: Collection[int] = ()) -> list[OutboxRow]:
+    """Return rows that wait to be fanned out, at most `limit` and at most about 8 MiB of payload, and none that is in hand.
 
     Where more wait, projects take turns among the oldest and the newest of them: one that has inserted very much at once
     is not in front of all others.
     """
 
     def read() -> list[OutboxRow]:
-        ids = _choose(conn, limit)
+        ids = _choose(conn, limit, apart_from)
         if not ids:
             return []
         try:
@@ -84,20 +87,27 @@ def read_unread(conn: sqlite3.Connection, limit: int) -> list[OutboxRow]:
     return patiently(read)
 
 
-def _choose(conn: sqlite3.Connection, limit: int) -> list[int]:
-    waiting = read_rows(conn, _WAITING.format(order="ASC"), limit)
-    if len(waiting) == limit:
-        newest = read_rows(conn, _WAITING.format(order="DESC"), limit)
+def _choose(conn: sqlite3.Connection, limit: int, apart_from: Collection[int]) -> list[int]:
+    most = limit + len(apart_from)
+    waiting = read_rows(conn, _WAITING.format(order="ASC"), most)
+    if len(waiting) == most:
+        newest = read_rows(conn, _WAITING.format(order="DESC"), NEWEST)
         waiting += sorted(row for row in newest if row[0] > waiting[-1][0])
-    projects: dict[str, list[tuple[int, int]]] = {}
-    for row_id, project, size in waiting:
-        projects.setdefault(project, []).append((row_id, size or 0))
+    waiting = [row for row in waiting if row[0] not in apart_from]
     chosen: list[int] = []
     room = MAX_BATCH_BYTES
-    for in_turn in zip_longest(*projects.values()):
-        for row_id, size in filter(None, in_turn):
-            if len(chosen) == limit or room < 0:
-                return sorted(chosen)
-            chosen.append(row_id)
-            room -= size
-    return sorted(chosen)
+    for row_id, _, size in in_turn(waiting, lambda row: str(row[1])):
+        if len(chosen) == limit or room < 0:
+            break
+        chosen.append(row_id)
+        room -= size or 0
+    return chosen
+
+
+def in_turn(rows: Iterable[T], project: Callable[[T], Hashable]) -> Iterator[T]:
+    """Yield rows so that their projects take turns, each one's in their order."""
+    projects: dict[Hashable, list[T]] = {}
+    for row in rows:
+        projects.setdefault(project(row), []).append(row)
+    for turn in zip_longest(*projects.values()):
+        yield from (row for row in turn if row is not None)

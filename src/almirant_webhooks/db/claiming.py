@@ -1,0 +1,146 @@
+"""Claims: attempts are begun, of deliveries that are due and of new ones. Functions are called inside a transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from .. import clock
+from ..model import Claim, Trigger
+from ..signing import request_headers, secrets_at, stored
+from .bulk import read_rows, write_rows
+
+# What a webhook may begin: resends and tests go before the schedule, resends of many at once after it.
+_DUE = """
+WITH asked (webhook, enabled) AS MATERIALIZED (
+    SELECT w.id, w.enabled FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL)
+SELECT json_group_array(json_array(webhook, turn, at, row)) FROM (
+SELECT a.webhook, 0 AS turn, d.resend_requested_at AS at, d.rowid AS row
+FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
+    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.resend_requested_at IS NOT NULL
+    AND r.resend_id IS NULL AND r.in_flight = 0 AND (a.enabled OR r.test = 1) ORDER BY r.resend_requested_at LIMIT ?3)
+UNION ALL
+SELECT a.webhook, 1, d.next_attempt_at, d.rowid
+FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
+    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.state = 'pending' AND r.in_flight = 0
+    AND r.next_attempt_at <= ?2 AND r.resend_requested_at IS NULL ORDER BY r.next_attempt_at LIMIT ?3)
+WHERE a.enabled
+UNION ALL
+SELECT a.webhook, 2, d.resend_requested_at, d.rowid
+FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
+    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.resend_requested_at IS NOT NULL
+    AND r.resend_id > '' AND r.in_flight = 0 LIMIT ?3)
+WHERE a.enabled)
+"""
+_FIELDS = """
+SELECT json_group_array(json_array(d.webhook_id, d.id, d.event_id, e.event_type, e.body, d.begun, d.test,
+                                   w.url, w.secret, w.next_secret, w.switch_at))
+FROM json_each(?) v CROSS JOIN deliveries d ON d.rowid = v.value CROSS JOIN events e ON e.seq = d.event_seq
+CROSS JOIN webhooks w ON w.id = d.webhook_id
+"""
+_BEGIN_DELIVERIES = """
+WITH begun (number, id) AS (VALUES {rows})
+UPDATE deliveries SET in_flight = 1, begun = begun.number FROM begun WHERE deliveries.id = begun.id
+"""
+_BEGIN_ATTEMPTS = """
+INSERT INTO attempts (delivery_id, number, trigger, started_at, url, request_headers)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+"""
+_SCHEDULED = 1
+
+
+class New(NamedTuple):
+    """A delivery that is new, with all of its event that its first attempt needs."""
+
+    id: str
+    webhook_id: str
+    event_id: str
+    event_type: str
+    body: str
+    keys: Sequence[Any]  # its webhook's URL and secrets
+
+
+def claim(
+    conn: sqlite3.Connection, wanted: Mapping[str, int], now: datetime, more: set[str] | None = None
+) -> list[Claim]:
+    """Take due deliveries, at most the wanted number for each webhook, and write an attempt row for each.
+
+    They come in the order of the webhooks wanted. Those that have more due are added to `more`. Enabled, URL and secret are read in this transaction. Resends and tests go
+    before the schedule, resends of many at once after it.
+    """
+    written = clock.text(now)
+    due = read_rows(conn, _DUE, json.dumps(list(wanted)), written, max(wanted.values(), default=0) + 1)
+    room = dict(wanted)
+    place = {webhook: number for number, webhook in enumerate(wanted)}
+    chosen: list[tuple[int, Trigger]] = []
+    for webhook, turn, _, row in sorted(due, key=lambda one: (place[one[0]], one)):
+        if room[webhook] > 0:
+            room[webhook] -= 1
+            chosen.append((row, Trigger.SCHEDULED if turn == _SCHEDULED else Trigger.MANUAL))
+        elif more is not None:
+            more.add(webhook)
+    if not chosen:
+        return []
+    rows = read_rows(conn, _FIELDS, json.dumps([row for row, _ in chosen]))
+    claims = [_claim(row, trigger, now) for row, (_, trigger) in zip(rows, chosen, strict=True)]
+    write_rows(conn, _BEGIN_DELIVERIES, [(one.number, one.delivery_id) for one in claims])
+    _begin_attempts(conn, claims, written)
+    return claims
+
+
+def begin_new(conn: sqlite3.Connection, new: Sequence[New], now: datetime) -> list[Claim]:
+    """Write the first attempts of deliveries that have just been inserted as begun."""
+    claims = [
+        _claim(
+            [one.webhook_id, one.id, one.event_id, one.event_type, one.body, 0, 0, *one.keys],
+            Trigger.SCHEDULED,
+            now,
+        )
+        for one in new
+    ]
+    _begin_attempts(conn, claims, clock.text(now))
+    return claims
+
+
+def _begin_attempts(conn: sqlite3.Connection, claims: Iterable[Claim], written: str) -> None:
+    write_rows(
+        conn,
+        _BEGIN_ATTEMPTS,
+        [(one.delivery_id, one.number, one.trigger.value, written, one.url, stored(one.headers)) for one in claims],
+    )
+
+
+def _claim(row: list[Any], trigger: Trigger, now: datetime) -> Claim:
+    webhook_id, delivery_id, event_id, event_type, text, begun, test, url, *columns = row
+    secrets = secrets_at(*columns, now=now)
+    body = text.encode()
+    number = begun + 1
+    headers = request_headers(
+        url=url,
+        secret=secrets.current,
+        next_secret=secrets.next,
+        last_secret=secrets.last,
+        body=body,
+        delivery_id=delivery_id,
+        event_type=event_type,
+        number=number,
+        started_at=now,
+        test=bool(test),
+    )
+    return Claim(
+        delivery_id,
+        webhook_id,
+        event_id,
+        event_type,
+        url,
+        secrets.current,
+        body,
+        number,
+        trigger,
+        bool(test),
+        now,
+        headers,
+    )
