@@ -97,7 +97,8 @@ class Intake:
             return False
         in_hand = set(self._inbox.rows)
         rows = await self._outbox.run(unread.read_unread, ROWS, in_hand)
-        self._inbox.add(rows)
+        if rows:
+            self._inbox.add(rows)
         return bool(rows)
 
     async def _mark(self) -> None:
@@ -107,8 +108,12 @@ class Intake:
             raise error
         while self._inbox.done:
             done = self._inbox.done[0]
-            if not self._inbox.one_file:  # else it was marked with the copy
-                await self._outbox.write(outbox.mark, done.marks, done.batch, clock.text(clock.now()))
+            marks: list[outbox.Mark] = done.marks
+            batch: int | None = done.batch
+            if self._inbox.one_file:  # the others were marked with the copy
+                marks, batch = [answer for answer in marks if answer.is_slow], None
+            if marks:
+                await self._outbox.write(outbox.mark, marks, batch, clock.text(clock.now()))
             self._inbox.done.popleft()
             self._count(done)
             self._troubles.over(STEP)

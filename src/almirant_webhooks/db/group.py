@@ -50,7 +50,7 @@ class Written(NamedTuple):
 def write(
     conn: sqlite3.Connection, group: Group, schedule: Schedule, now: datetime, *, copied_at: datetime, one_file: bool
 ) -> Written:
-    """Record, claim and fan out; rows of an outbox in the same file are marked too. Call it inside a transaction.
+    """Record, claim and fan out; rows of an outbox in the same file are marked too, apart from slow ones. Call it inside a transaction.
 
     `copied_at` is a time within the transaction: a webhook that it sees was made before, and `event show` goes by that.
     """
@@ -65,7 +65,7 @@ def write(
             conn, group.rows, schedule.waits[0], copied_at, lambda one: group.take(one, one in served), group.most
         )
         if one_file:
-            mark(conn, done.marks, None, clock.text(now))
+            mark(conn, [answer for answer in done.marks if not answer.is_slow], None, clock.text(now))
         begun += done.claims
         touched |= done.due
     if not (group.results or begun or done):

@@ -28,6 +28,11 @@ class Mark(NamedTuple):
     row: OutboxRow
     rejected_reason: str | None
 
+    @property
+    def is_slow(self) -> bool:
+        """Tell whether the row is larger than an event may be: SQLite writes all of it anew, be it a gigabyte."""
+        return self.row.payload is None
+
 
 def open_outbox(database_path: Path, outbox_path: Path | None) -> sqlite3.Connection:
     """Open the outbox for inserting and marking; raises `Misconfigured` when it is missing or of another version."""
