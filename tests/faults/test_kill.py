@@ -78,10 +78,10 @@ async def kill_over_and_over(
                 producer = dice.choice(producers)
                 producer.kill()
                 producer.start()
-        for producer in producers:
-            producer.kill()
         remembering.wait = 0.01  # what has gathered is worked off quickly
         await _start(daemon, remembering)
+        for producer in producers:
+            producer.kill()
         await _drain(service, daemon)
         assert daemon.stop() == 0
     finally:
