@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, web
@@ -228,6 +229,37 @@ async def test_a_stop_lets_what_is_in_flight_finish(service: Service, receiver: 
     release.set()
     await stopping
     assert [row["state"] for row in service.log()] == ["succeeded"]
+
+
+async def test_a_stop_while_attempts_begin_lets_them_finish(tmp_path: Path, receiver: Receiver) -> None:
+    """A group that waits for the file's lock begins its attempts after the stop: they are sent, recorded and marked."""
+    service = Service(tmp_path / "log.db", tmp_path / "outbox.db")
+    daemon = await service.start()
+    service.webhook(receiver.url)
+    await service.until(lambda: not daemon.dispatcher._recording)
+    other = sqlite3.connect(service.database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    service.insert()
+    await service.until(lambda: daemon.dispatcher._recording)
+    stopping = asyncio.create_task(service.stop())
+    await asyncio.sleep(0)
+    other.rollback()
+    await stopping
+    other.close()
+    assert [(row["state"], row["attempts"]) for row in service.log()] == [("succeeded", 1)]
+    unread = "SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"
+    assert service.producer().execute(unread).fetchone() == (0,)
+
+
+async def test_one_slot_is_enough_for_all(service: Service, receiver: Receiver) -> None:
+    """With `delivery.concurrency = 1` deliveries to several webhooks go one after the other, and none is left."""
+    service.options["delivery"] = {"concurrency": 1, "concurrency_per_webhook": 1}
+    await service.start()
+    for number in range(3):
+        service.webhook(f"{receiver.url}/{number}")
+    service.insert(*({"n": number} for number in range(20)))
+    await service.until(lambda: len(service.log(state="succeeded", limit=100)) == 60)
+    assert len(receiver.requests) == 60
 
 
 async def test_a_forced_stop_leaves_the_attempt_to_be_shown_as_interrupted(

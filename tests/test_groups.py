@@ -12,11 +12,12 @@ from almirant_webhooks.db.outbox import Mark
 from almirant_webhooks.db.unread import OutboxRow
 from almirant_webhooks.fairness import Room, Shares
 from almirant_webhooks.grouping import CLAIM_MOST, HURRIED_MOST, Grouping
-from almirant_webhooks.inbox import PATIENCE, WORTH, Inbox
-from almirant_webhooks.model import Due, Outcome, Result
+from almirant_webhooks.inbox import MOST_BYTES, PATIENCE, ROWS, WORTH, Inbox
+from almirant_webhooks.model import MAX_PAYLOAD_BYTES, Due, Outcome, Result
 from almirant_webhooks.outage import Outage
 from almirant_webhooks.retry import Schedule
 
+from .faults.test_outage import ended
 from .steps import SCHEDULE, START, Steps
 
 LATER = "9999"
@@ -81,8 +82,16 @@ def test_rows_beyond_the_most_deliveries_are_left_for_the_next_group(steps: Step
     assert len(unread.read_unread(steps.outbox, 100)) == 3
 
 
-def _row(number: int, project: str = "p") -> OutboxRow:
-    return OutboxRow(number, f"evt_{number}", project, "a.b", "", 2, "{}", True)
+def _row(number: int, project: str = "p", size: int = 2) -> OutboxRow:
+    payload = "{}" if size <= MAX_PAYLOAD_BYTES else None
+    return OutboxRow(number, f"evt_{number}", project, "a.b", "", size, payload, True)
+
+
+def _take_first(box: Inbox, deliveries: int) -> int:
+    """Take the first row that is ready, as if all of a group's deliveries were its own; return its number."""
+    row = box.ready(WORTH, 0.0)[0]
+    box.take(FanOut(marks=[Mark(row, None)], deliveries=deliveries), 0.0)
+    return row.id
 
 
 def test_a_new_delivery_is_not_in_front_of_others_of_its_webhook() -> None:
@@ -107,6 +116,38 @@ def test_projects_take_turns_in_the_inbox() -> None:
     box.add([_row(number, "loud") for number in range(1, 40)])
     box.add([_row(100, "quiet")])
     assert [row.id for row in box.ready(WORTH, 0.0)][:3] == [1, 100, 2]
+
+
+def test_projects_take_turns_between_groups() -> None:
+    """Where one row fills a group, the project that had it is behind the others in the next, however often it inserts."""
+    box = Inbox(one_file=True)
+    box.add([_row(number, "loud") for number in range(1, 40)])
+    box.add([_row(100, "quiet"), _row(101, "quiet"), _row(200, "third")])
+    assert [_take_first(box, 512) for _ in range(4)] == [1, 100, 200, 2]
+    box.add([_row(102, "late")])
+    assert [_take_first(box, 512) for _ in range(3)] == [102, 101, 3]
+
+
+def test_a_group_has_few_large_rows() -> None:
+    """A megabyte of payload ends it; one that is too large to be taken has none that is written, and counts for none."""
+    size = MAX_PAYLOAD_BYTES
+    box = Inbox(one_file=True)
+    box.add([_row(number, size=size) for number in range(10)])
+    assert len(box.ready(WORTH, 0.0)) == MOST_BYTES // size
+    rejected = Inbox(one_file=True)
+    rejected.add([_row(number, size=2**30) for number in range(10)])
+    assert len(rejected.ready(WORTH, 0.0)) == 10
+
+
+def test_no_more_is_read_than_enough_rows_or_bytes() -> None:
+    """A producer that is faster than the receivers fills no memory."""
+    many, large = Inbox(one_file=True), Inbox(one_file=True)
+    many.add([_row(number) for number in range(ROWS)])
+    large.add([_row(number, size=MAX_PAYLOAD_BYTES) for number in range(32)])
+    assert (many.is_full, large.is_full) == (False, False)
+    many.add([_row(ROWS)])
+    large.add([_row(32, size=MAX_PAYLOAD_BYTES)])
+    assert (many.is_full, large.is_full) == (True, True)
 
 
 def test_rows_wait_a_little_for_enough_slots() -> None:
@@ -138,3 +179,30 @@ def test_a_few_rows_go_in_front_of_a_large_group() -> None:
     assert choose() == (0, 1, 100)
     assert choose() == (HURRIED_MOST, 1, 100 - HURRIED_MOST)
     assert HURRIED_MOST < 100 < CLAIM_MOST
+
+
+def _grouping(box: Inbox, outage: Outage) -> Grouping:
+    return Grouping(Shares(256, 8), box, outage, Schedule((timedelta(0), timedelta(minutes=1))))
+
+
+def test_nothing_new_is_taken_while_the_daemon_stops() -> None:
+    """What is in hand stays in the outbox; results are recorded still."""
+    box = Inbox(one_file=True)
+    box.add([_row(1)])
+    chosen, _ = _grouping(box, Outage()).choose(_results(3), START, in_flight=0, stopping=True)
+    assert (len(chosen.results), chosen.rows, list(box.rows)) == (3, [], [1])
+
+
+def test_nothing_new_begins_while_it_looks_like_an_outage_of_ours() -> None:
+    """Events are fanned out, and wait: attempts that begin in that second would be lost with the others."""
+    box, outage = Inbox(one_file=True), Outage()
+    grouping = _grouping(box, outage)
+    box.add([_row(1)])
+    chosen, _ = grouping.choose([], START, in_flight=3, stopping=False)
+    assert chosen.take("webhook", False)
+    for name in ("a", "b", "c"):
+        outage.meet(ended(name), 0.0)
+    assert outage.why is None
+    chosen, _ = grouping.choose([], START, in_flight=3, stopping=False)
+    assert [row.id for row in chosen.rows] == [1]
+    assert not chosen.take("webhook", False)

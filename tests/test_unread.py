@@ -30,9 +30,9 @@ def test_a_project_that_inserts_very_much_at_once_is_not_in_front_of_all_others(
     _insert(steps, "loud", 100)
     _insert(steps, "quiet", 2)
     assert _next(steps, 6) == [(1, "loud"), (101, "quiet"), (2, "loud"), (102, "quiet"), (3, "loud"), (4, "loud")]
-    _insert(steps, "other", 50)
+    _insert(steps, "other", 200)
     assert _next(steps, 6) == [
-        (1, "loud"), (121, "other"), (2, "loud"), (122, "other"), (3, "loud"), (123, "other")
+        (1, "loud"), (239, "other"), (2, "loud"), (240, "other"), (3, "loud"), (241, "other")
     ]  # fmt: skip
 
 

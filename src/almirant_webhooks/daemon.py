@@ -143,9 +143,6 @@ class Daemon:
         """Begin what goes on beside the delivering: pruning, looking at how it stands, and resends of many."""
         settings, dispatcher = self.settings, self.dispatcher
 
-        def failing() -> str | None:
-            return dispatcher.failing
-
         observer = Observer(
             database,
             await self._open(Worker(lambda: open_reader(settings.database.path))),
@@ -154,12 +151,14 @@ class Daemon:
             self.metrics,
             self._heartbeat,
             due=dispatcher.due,
-            failing=failing,
+            failing=lambda: dispatcher.failing,
             store_bodies=dispatcher.keep_bodies,
         )
-        self._run("prune", Pruner(database, outbox_worker, settings.retention, failing=failing).run())
+        self._run(
+            "prune", Pruner(database, outbox_worker, settings.retention, failing=lambda: dispatcher.failing).run()
+        )
         self._run("observe", observer.run())
-        self._run("resend", Resender(database, due=dispatcher.due, failing=failing).run())
+        self._run("resend", Resender(database, due=dispatcher.due, failing=lambda: dispatcher.failing).run())
 
     async def _open(self, worker: Worker) -> Worker:
         await worker.open()
@@ -262,6 +261,7 @@ class Daemon:
         finishing = asyncio.create_task(self.dispatcher.finish(self.settings.delivery.timeout.total_seconds() + GRACE))
         forced = asyncio.create_task(self._forced.wait())
         await asyncio.wait({finishing, forced}, return_when=asyncio.FIRST_COMPLETED)
+        await self.intake.finish()
         left = finishing.result() if finishing.done() else None
         for task in (finishing, forced, *self._tasks):
             task.cancel()

@@ -1,4 +1,4 @@
-"""The loop: claim, send, record. One transaction records what has ended and claims what is due; attempts run beside it."""
+"""The loop: record, claim, fan out, send. One transaction does the first three for all that has gathered; attempts run beside it."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ RELOAD_EVERY = timedelta(seconds=30)
 SET_BACK = timedelta(seconds=2)  # less than that is how clocks are kept right
 LOOK_AGAIN = 2.0  # seconds at most until the clock is read again, so that one that was set is noticed
 STEP = "claim and record"
+NOTHING = Group([], {}, [])
 
 log = structlog.get_logger("almirant_webhooks")
 
@@ -43,7 +44,7 @@ class Sends(Protocol):
 
 
 class Dispatcher:
-    """Claims what is due, sends it, and records how it ended."""
+    """Begins what is due and what is new, sends it, and records how it ended."""
 
     def __init__(
         self,
@@ -138,8 +139,13 @@ class Dispatcher:
 
     async def finish(self, limit: float) -> int:
         """Wait until all that is in flight has ended and is recorded, `limit` seconds at most; return what is left."""
-        if self._attempts:
-            await asyncio.wait(self._attempts.values(), timeout=limit)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while self._recording:  # a group that is being written may begin more
+                    self._recorded.clear()
+                    await self._recorded.wait()
+                if self._attempts:
+                    await asyncio.wait(self._attempts.values())
         left = list(self._attempts.values())
         for task in left:
             task.cancel()
@@ -158,26 +164,25 @@ class Dispatcher:
             self._wake.clear()
             now = clock.now()
             self._note_outage(self._outage.look(len(self._attempts), time.monotonic()))
-            group = Group([], {}, [])
+            group = NOTHING
             try:
                 await self._mind_the_clock(now)
                 full = not self._has_room()
                 group = self._gather(now, full=full)
+                # While failing a write that changes nothing tells whether that is over.
                 worked = bool(group or self.failing)
-                self._recording = worked
-                if worked:  # while failing a write that changes nothing tells whether that is over
-                    await self._turn(group, now)
+                if worked and await self._turn(group, now):
+                    group = NOTHING  # it is written, whatever fails now
+                    await self._reload(now)
                 if not full:
                     self._troubles.over(STEP)
             except sqlite3.Error as error:
                 self._results = group.results + self._results
                 if group.rows:  # they may be what is wrong
-                    self._inbox.fail(error)
+                    self._inbox.give_back(error)
                 else:
                     await self._troubles.meet(STEP, error)
                 continue
-            self._recording = False
-            self._recorded.set()
             if full:
                 await self._troubles.meet_full(STEP)
             elif not worked:
@@ -189,15 +194,29 @@ class Dispatcher:
         ended = [one if one.finished_at <= now else one._replace(finished_at=now) for one in self._results]
         self._results = []
         if full or self.failing:  # what room is left is for the records of what is in flight
+            self._inbox.give_back()  # by the time that it is over the rows may be others
             return Group(ended, {}, [])
         group, self._results = self._grouping.choose(ended, now, in_flight=len(self._attempts), stopping=self._stopping)
         return group
 
-    async def _turn(self, group: Group, now: datetime) -> None:
+    async def _turn(self, group: Group, now: datetime) -> bool:
+        """Write a group and begin its attempts; tell whether webhooks have changed meanwhile."""
+
         def work(conn: sqlite3.Connection) -> Written:
             return write(conn, group, self._schedule, now, copied_at=clock.now(), one_file=self._inbox.one_file)
 
-        written = await self._database.write(work)
+        self._recording = True
+        try:
+            written = await self._database.write(work)
+            self._take_over(written)
+        finally:
+            self._recording = False
+            self._recorded.set()
+        self._metrics.dropped.inc(written.dropped)
+        report(group.results, self._metrics)
+        return written.revision != self._revision
+
+    def _take_over(self, written: Written) -> None:
         self.shares.update_due(written.touched, written.due)
         if written.fan_out:
             self._inbox.take(written.fan_out, time.monotonic())
@@ -206,11 +225,7 @@ class Dispatcher:
             self._attempts[claim.delivery_id] = asyncio.create_task(self._attempt(claim))
         if written.begun:
             self._outage.probing(time.monotonic())
-        self._metrics.dropped.inc(written.dropped)
         self._metrics.in_flight.set(len(self._attempts))
-        report(group.results, self._metrics)
-        if written.revision != self._revision:
-            await self._reload(now)
 
     async def _attempt(self, claim: Claim) -> None:
         begin = time.monotonic()

@@ -43,7 +43,7 @@ class Grouping:
             self._hurried_at = at
             wanted, room, most = {}, Room(self._shares, FEW), 0
         free = room.left if room else 0
-        rows = self._inbox.ready(free, at, at_once=self._went_first)
+        rows = [] if stopping else self._inbox.ready(free, at, at_once=self._went_first)
         return Group(ended[:most], wanted, rows, self._for_new(room, now), max(free, WORTH)), ended[most:]
 
     def _wanted(self, now: datetime, most: int, in_flight: int, at: float) -> tuple[dict[str, int], Room | None]:
@@ -55,7 +55,7 @@ class Grouping:
                 return dict.fromkeys(others, 1), None
         room = Room(self._shares, self._outage.room(most, in_flight, at))
         wanted = self._shares.share_out(clock.text(now), room)
-        return wanted, None if self._outage.why else room
+        return wanted, None if lost else room
 
     def _for_new(self, room: Room | None, now: datetime) -> Callable[[str, bool], bool]:
         """Return what gives slots to new deliveries: none where the schedule has them wait."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
 
 from .db.fanout import FanOut
-from .db.unread import OutboxRow, in_turn
+from .db.unread import MAX_BATCH_BYTES, OutboxRow, in_turn
 
 WORTH = 32  # free slots for which rows are taken at once: for fewer a fan-out does not pay while there are more to come
 PATIENCE = 0.005  # seconds that rows wait for so many: no dead receiver keeps the slots that others' events wait for
 FEWEST = 4  # rows that are looked up for one group at least
-FEW = 16  # deliveries that may go in front of a group
+FEW = 16  # deliveries that rows may come to for going in front of a group
+ROWS = 80  # in hand when more are read
+MOST_BYTES = 1024 * 1024  # of payload in one group: larger ones would keep the others waiting
 
 
 class Inbox:
@@ -31,22 +31,38 @@ class Inbox:
         self.error: sqlite3.Error | None = None
         self.news = asyncio.Event()
         self.arrived: Callable[[], None] = lambda: None
-        self._taken_at = self._since = 0.0
+        self._taken_at = 0.0
         self._each = 1.0  # deliveries that a row came to lately: no more rows are looked up than can be taken
+        self._groups = 0
+        self._served: dict[str | bytes, int] = {}  # project → the last group that took rows of it
 
     def add(self, rows: Sequence[OutboxRow]) -> None:
         """Hand over rows that were read."""
-        if not self.rows:
-            self._since = time.monotonic()
         self.rows.update((row.id, row) for row in rows)
         self.arrived()
 
     def ready(self, free: int, at: float, at_once: bool = False) -> list[OutboxRow]:
-        """Return the rows whose turn it is with so many free slots at a monotonic time; they stay until they are taken."""
+        """Return the rows whose turn it is with so many free slots at a monotonic time; they stay until they are taken.
+
+        Projects take turns, first those that were not served for longest: one row may be all that a group takes.
+        """
         if free < WORTH and not at_once and at < self._taken_at + PATIENCE:
             return []
         most = max(FEWEST, int(max(free, WORTH) / self._each))
-        return list(islice(in_turn(self.rows.values(), lambda row: row.project_id), most))
+        rows: list[OutboxRow] = []
+        room = MOST_BYTES
+        waiting = sorted(self.rows.values(), key=lambda row: self._served.get(row.project_id, 0))
+        for row in in_turn(waiting, lambda row: row.project_id):
+            room -= _bytes(row)
+            if len(rows) == most or (rows and room < 0):
+                break
+            rows.append(row)
+        return rows
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether enough is in hand, in rows or in bytes."""
+        return len(self.rows) > ROWS or sum(map(_bytes, self.rows.values())) > MAX_BATCH_BYTES
 
     @property
     def are_few(self) -> bool:
@@ -59,16 +75,24 @@ class Inbox:
 
     def take(self, done: FanOut, at: float) -> None:
         """Take over what the first rows came to."""
-        done.seconds, self._since = at - self._since, at
         self._taken_at = at
+        self._groups += 1
         self._each = max(1.0, done.deliveries / len(done.marks))
         for mark in done.marks:
             del self.rows[mark.row.id]
+            self._served[mark.row.project_id] = self._groups
+        in_hand = {row.project_id for row in self.rows.values()}
+        self._served = {project: group for project, group in self._served.items() if project in in_hand}
         self.done.append(done)
         self.news.set()
 
-    def fail(self, error: sqlite3.Error) -> None:
-        """Give all rows back, as their fan-out failed: they are read again."""
-        self.rows.clear()
-        self.error = error
-        self.news.set()
+    def give_back(self, error: sqlite3.Error | None = None) -> None:
+        """Give all rows back, so that they are read again; with what failed, if their fan-out did."""
+        if self.rows:
+            self.rows.clear()
+            self.error = error
+            self.news.set()
+
+
+def _bytes(row: OutboxRow) -> int:
+    return row.size if row.payload is not None else 0

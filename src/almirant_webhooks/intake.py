@@ -14,11 +14,10 @@ from .db import outbox, unread
 from .db.connection import data_version
 from .db.fanout import FanOut
 from .db.worker import Worker
-from .inbox import Inbox
+from .inbox import ROWS, Inbox
 from .metrics import Metrics
 from .troubles import Troubles
 
-ROWS = 80  # read at once; as many more may be in hand
 STEP = "fan out"
 
 log = structlog.get_logger("almirant_webhooks")
@@ -50,6 +49,7 @@ class Intake:
         self._known_types = known_types
         self._has_room = has_room
         self._stopping = False
+        self._ended = asyncio.Event()
         self._version: int | None = None
 
     async def look(self) -> None:
@@ -67,9 +67,16 @@ class Intake:
             self._inbox.news.set()
 
     def stop(self) -> None:
-        """Take nothing more."""
+        """Read nothing more; what is in hand stays unread."""
         self._stopping = True
         self._inbox.news.set()
+
+    async def finish(self) -> None:
+        """Mark what the last group copied. What is left unmarked, as it cannot be helped in a second, is not taken twice."""
+        with suppress(TimeoutError, sqlite3.Error):
+            async with asyncio.timeout(1.0):
+                await self._ended.wait()
+                await self._mark()
 
     async def run(self) -> None:
         """Read and mark whenever the outbox has changed, and every poll interval as the backstop."""
@@ -90,10 +97,11 @@ class Intake:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._poll_interval):
                         await self._inbox.news.wait()
+        self._ended.set()
 
     async def _read(self) -> bool:
         """Read ahead of what is being fanned out, so that the next group need not wait for it; tell whether there was any."""
-        if len(self._inbox.rows) > ROWS:
+        if self._inbox.is_full:
             return False
         in_hand = set(self._inbox.rows)
         rows = await self._outbox.run(unread.read_unread, ROWS, in_hand)

@@ -74,7 +74,7 @@ class Metrics:
         def histogram(name: str, text: str) -> Histogram:
             return Histogram(f"{PREFIX}_{name}_seconds", text, registry=self.registry, buckets=buckets)
 
-        self.fan_out = histogram("fan_out", "Time to take a batch from the outbox, deliveries and marks included.")
+        self.fan_out = histogram("fan_out", "Time to copy a batch of events with their deliveries.")
         self.lock_wait = histogram("lock_wait", "Time that a transaction waited for the database's lock.")
         self.commit = histogram("commit", "Time to commit a transaction.")
 

@@ -68,8 +68,8 @@ def claim(
 ) -> list[Claim]:
     """Take due deliveries, at most the wanted number for each webhook, and write an attempt row for each.
 
-    They come in the order of the webhooks wanted. Those that have more due are added to `more`. Enabled, URL and secret are read in this transaction. Resends and tests go
-    before the schedule, resends of many at once after it.
+    They come in the order of the webhooks wanted; those that have more due are added to `more`. Enabled, URL and secret are
+    read in this transaction. Resends and tests go before the schedule, resends of many at once after it.
     """
     written = clock.text(now)
     due = read_rows(conn, _DUE, json.dumps(list(wanted)), written, max(wanted.values(), default=0) + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
@@ -50,9 +51,9 @@ class Written(NamedTuple):
 def write(
     conn: sqlite3.Connection, group: Group, schedule: Schedule, now: datetime, *, copied_at: datetime, one_file: bool
 ) -> Written:
-    """Record, claim and fan out; rows of an outbox in the same file are marked too, apart from slow ones. Call it inside a transaction.
+    """Record, claim and fan out; rows of an outbox in the same file are marked too, apart from slow ones.
 
-    `copied_at` is a time within the transaction: a webhook that it sees was made before, and `event show` goes by that.
+    Call it inside a transaction. `copied_at` is a time within the transaction: a webhook that it sees was made before, and `event show` goes by that.
     """
     touched = {result.claim.webhook_id for result in group.results} | set(group.wanted)
     dropped = record(conn, group.results, schedule) if group.results else 0
@@ -61,11 +62,13 @@ def write(
     served = group.wanted.keys() - more
     done = None
     if group.rows:
+        begin = time.monotonic()
         done = fan_out(
             conn, group.rows, schedule.waits[0], copied_at, lambda one: group.take(one, one in served), group.most
         )
         if one_file:
             mark(conn, [answer for answer in done.marks if not answer.is_slow], None, clock.text(now))
+        done.seconds = time.monotonic() - begin
         begun += done.claims
         touched |= done.due
     if not (group.results or begun or done):

@@ -15,7 +15,7 @@ from .connection import is_busy, patiently
 T = TypeVar("T")
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_TEXT = 1024
-NEWEST = 32  # rows that are looked at from the other end
+NEWEST = 64  # rows that are looked at from the other end: about what comes between two reads from a fast producer
 _UNREAD = "fanned_out_at IS NULL AND rejected_reason IS NULL"
 _IS_OBJECT = f"""
 CASE WHEN length(CAST(payload AS BLOB)) > {MAX_PAYLOAD_BYTES} THEN 0
