@@ -251,6 +251,49 @@ async def test_a_stop_while_attempts_begin_lets_them_finish(tmp_path: Path, rece
     assert service.producer().execute(unread).fetchone() == (0,)
 
 
+async def test_rows_in_hand_do_not_keep_a_stop_busy(tmp_path: Path, receiver: Receiver) -> None:
+    """While it waits for an attempt the loop rests; the rows stay in the outbox, unread."""
+    arrived, release = asyncio.Event(), asyncio.Event()
+
+    async def slowly(_: web.Request) -> web.Response:
+        arrived.set()
+        await release.wait()
+        return web.Response()
+
+    receiver.answer = slowly
+    service = Service(tmp_path / "log.db", tmp_path / "outbox.db")
+    daemon = await service.start()
+    service.webhook(receiver.url)
+    await service.until(lambda: not daemon.dispatcher._recording)
+    other = sqlite3.connect(service.database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    service.insert()
+    await service.until(lambda: daemon.dispatcher._recording)
+    service.insert()
+    await service.until(lambda: len(daemon.dispatcher._inbox.rows) == 2)
+    stopping = asyncio.create_task(service.stop())
+    await asyncio.sleep(0)
+    other.rollback()
+    other.close()
+    await arrived.wait()
+    laps, has_room = 0, daemon.dispatcher._has_room
+
+    def count() -> bool:
+        nonlocal laps
+        laps += 1
+        return has_room()
+
+    daemon.dispatcher._has_room = count
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    release.set()
+    await stopping
+    assert laps < 10
+    assert [row["state"] for row in service.log()] == ["succeeded"]
+    unread = "SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"
+    assert service.producer().execute(unread).fetchone() == (1,)
+
+
 async def test_one_slot_is_enough_for_all(service: Service, receiver: Receiver) -> None:
     """With `delivery.concurrency = 1` deliveries to several webhooks go one after the other, and none is left."""
     service.options["delivery"] = {"concurrency": 1, "concurrency_per_webhook": 1}

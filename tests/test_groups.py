@@ -161,6 +161,10 @@ def test_rows_wait_a_little_for_enough_slots() -> None:
     assert [row.id for row in box.ready(WORTH, 10.0)] == [2]
 
 
+def _grouping(box: Inbox, outage: Outage) -> Grouping:
+    return Grouping(Shares(256, 8), box, outage, Schedule((timedelta(0), timedelta(minutes=1))))
+
+
 def _results(count: int) -> list[Result]:
     return [Result(None, Outcome.SUCCESS, START, 5)] * count  # type: ignore[arg-type]
 
@@ -168,7 +172,7 @@ def _results(count: int) -> list[Result]:
 def test_a_few_rows_go_in_front_of_a_large_group() -> None:
     """Every other time; and groups are smaller while that goes on."""
     box = Inbox(one_file=True)
-    grouping = Grouping(Shares(256, 8), box, Outage(), Schedule((timedelta(0), timedelta(minutes=1))))
+    grouping = _grouping(box, Outage())
 
     def choose() -> tuple[int, int, int]:
         chosen, left = grouping.choose(_results(100), START, in_flight=0, stopping=False)
@@ -179,10 +183,6 @@ def test_a_few_rows_go_in_front_of_a_large_group() -> None:
     assert choose() == (0, 1, 100)
     assert choose() == (HURRIED_MOST, 1, 100 - HURRIED_MOST)
     assert HURRIED_MOST < 100 < CLAIM_MOST
-
-
-def _grouping(box: Inbox, outage: Outage) -> Grouping:
-    return Grouping(Shares(256, 8), box, outage, Schedule((timedelta(0), timedelta(minutes=1))))
 
 
 def test_nothing_new_is_taken_while_the_daemon_stops() -> None:

@@ -151,14 +151,12 @@ class Daemon:
             self.metrics,
             self._heartbeat,
             due=dispatcher.due,
-            failing=lambda: dispatcher.failing,
+            failing=dispatcher.failing,
             store_bodies=dispatcher.keep_bodies,
         )
-        self._run(
-            "prune", Pruner(database, outbox_worker, settings.retention, failing=lambda: dispatcher.failing).run()
-        )
+        self._run("prune", Pruner(database, outbox_worker, settings.retention, failing=dispatcher.failing).run())
         self._run("observe", observer.run())
-        self._run("resend", Resender(database, due=dispatcher.due, failing=lambda: dispatcher.failing).run())
+        self._run("resend", Resender(database, due=dispatcher.due, failing=dispatcher.failing).run())
 
     async def _open(self, worker: Worker) -> Worker:
         await worker.open()
@@ -261,8 +259,9 @@ class Daemon:
         finishing = asyncio.create_task(self.dispatcher.finish(self.settings.delivery.timeout.total_seconds() + GRACE))
         forced = asyncio.create_task(self._forced.wait())
         await asyncio.wait({finishing, forced}, return_when=asyncio.FIRST_COMPLETED)
-        await self.intake.finish()
         left = finishing.result() if finishing.done() else None
+        if left is not None:
+            await self.intake.finish()
         for task in (finishing, forced, *self._tasks):
             task.cancel()
         await asyncio.gather(finishing, forced, *self._tasks, return_exceptions=True)

@@ -82,9 +82,8 @@ class Dispatcher:
         self._version: int | None = None
         self._revision = -1
 
-    @property
     def failing(self) -> str | None:
-        """The trouble while the database cannot be written: nothing is claimed then, as it could not be recorded."""
+        """Return the trouble while the database cannot be written: nothing is claimed then, as it could not be recorded."""
         return self._troubles.why(STEP)
 
     @property
@@ -138,7 +137,7 @@ class Dispatcher:
         self._wake.set()
 
     async def finish(self, limit: float) -> int:
-        """Wait until all that is in flight has ended and is recorded, `limit` seconds at most; return what is left."""
+        """Wait for what is in flight, `limit` seconds at most, and a second for its records; return what is left."""
         with suppress(TimeoutError):
             async with asyncio.timeout(limit):
                 while self._recording:  # a group that is being written may begin more
@@ -170,7 +169,7 @@ class Dispatcher:
                 full = not self._has_room()
                 group = self._gather(now, full=full)
                 # While failing a write that changes nothing tells whether that is over.
-                worked = bool(group or self.failing)
+                worked = bool(group or self.failing())
                 if worked and await self._turn(group, now):
                     group = NOTHING  # it is written, whatever fails now
                     await self._reload(now)
@@ -193,7 +192,7 @@ class Dispatcher:
         # An attempt that ended before the clock was set back must not wait by the old time.
         ended = [one if one.finished_at <= now else one._replace(finished_at=now) for one in self._results]
         self._results = []
-        if full or self.failing:  # what room is left is for the records of what is in flight
+        if full or self.failing():  # what room is left is for the records of what is in flight
             self._inbox.give_back()  # by the time that it is over the rows may be others
             return Group(ended, {}, [])
         group, self._results = self._grouping.choose(ended, now, in_flight=len(self._attempts), stopping=self._stopping)
@@ -290,7 +289,7 @@ class Dispatcher:
             seconds = min((clock.parse(next_due) - now).total_seconds() + 0.001, LOOK_AGAIN)
         look = self._outage.next_look(time.monotonic())
         seconds = seconds if look is None else min(seconds, look)
-        rows = self._inbox.next_look()
+        rows = None if self._stopping else self._inbox.next_look()
         seconds = seconds if rows is None else min(seconds, max(0.0, rows - time.monotonic()))
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):

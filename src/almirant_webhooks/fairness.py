@@ -37,8 +37,7 @@ class Shares:
         }
         self._line = {project: webhooks for project, webhooks in line.items() if webhooks}
         self.due = dict(due)  # at once, as a group that is being written reads it on another thread
-        for webhook, one in due.items():
-            self._line.setdefault(one.project_id, {}).setdefault(webhook)
+        self.update_due(due, due)
 
     def update_due(self, asked: Collection[str], due: dict[str, Due]) -> None:
         """Take over what is due for the webhooks that were asked for."""

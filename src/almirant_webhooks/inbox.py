@@ -44,7 +44,7 @@ class Inbox:
     def ready(self, free: int, at: float, at_once: bool = False) -> list[OutboxRow]:
         """Return the rows whose turn it is with so many free slots at a monotonic time; they stay until they are taken.
 
-        Projects take turns, first those that were not served for longest: one row may be all that a group takes.
+        Projects take turns, and those that the last groups served come last: one row may be all that a group takes.
         """
         if free < WORTH and not at_once and at < self._taken_at + PATIENCE:
             return []

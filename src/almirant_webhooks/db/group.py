@@ -53,7 +53,8 @@ def write(
 ) -> Written:
     """Record, claim and fan out; rows of an outbox in the same file are marked too, apart from slow ones.
 
-    Call it inside a transaction. `copied_at` is a time within the transaction: a webhook that it sees was made before, and `event show` goes by that.
+    Call it inside a transaction. `copied_at` is a time within the transaction: a webhook that it sees was made before, and
+    `event show` goes by that.
     """
     touched = {result.claim.webhook_id for result in group.results} | set(group.wanted)
     dropped = record(conn, group.results, schedule) if group.results else 0
