@@ -231,16 +231,22 @@ async def test_a_stop_lets_what_is_in_flight_finish(service: Service, receiver: 
     assert [row["state"] for row in service.log()] == ["succeeded"]
 
 
-async def test_a_stop_while_attempts_begin_lets_them_finish(tmp_path: Path, receiver: Receiver) -> None:
-    """A group that waits for the file's lock begins its attempts after the stop: they are sent, recorded and marked."""
-    service = Service(tmp_path / "log.db", tmp_path / "outbox.db")
-    daemon = await service.start()
-    service.webhook(receiver.url)
+async def _hold_a_group(service: Service, daemon: Daemon) -> sqlite3.Connection:
+    """Insert an event whose group waits for the lock of the database's file; return the connection that holds it."""
     await service.until(lambda: not daemon.dispatcher._recording)
     other = sqlite3.connect(service.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     service.insert()
     await service.until(lambda: daemon.dispatcher._recording)
+    return other
+
+
+async def test_a_stop_while_attempts_begin_lets_them_finish(tmp_path: Path, receiver: Receiver) -> None:
+    """A group that waits for the file's lock begins its attempts after the stop: they are sent, recorded and marked."""
+    service = Service(tmp_path / "log.db", tmp_path / "outbox.db")
+    daemon = await service.start()
+    service.webhook(receiver.url)
+    other = await _hold_a_group(service, daemon)
     stopping = asyncio.create_task(service.stop())
     await asyncio.sleep(0)
     other.rollback()
@@ -264,11 +270,7 @@ async def test_rows_in_hand_do_not_keep_a_stop_busy(tmp_path: Path, receiver: Re
     service = Service(tmp_path / "log.db", tmp_path / "outbox.db")
     daemon = await service.start()
     service.webhook(receiver.url)
-    await service.until(lambda: not daemon.dispatcher._recording)
-    other = sqlite3.connect(service.database, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    service.insert()
-    await service.until(lambda: daemon.dispatcher._recording)
+    other = await _hold_a_group(service, daemon)
     service.insert()
     await service.until(lambda: len(daemon.dispatcher._inbox.rows) == 2)
     stopping = asyncio.create_task(service.stop())
