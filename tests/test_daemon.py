@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -294,6 +295,22 @@ async def test_rows_in_hand_do_not_keep_a_stop_busy(tmp_path: Path, receiver: Re
     assert [row["state"] for row in service.log()] == ["succeeded"]
     unread = "SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"
     assert service.producer().execute(unread).fetchone() == (1,)
+
+
+async def test_an_outbox_that_is_held_up_is_in_no_resend_s_way(tmp_path: Path, receiver: Receiver) -> None:
+    """While the outbox's thread waits for a producer's lock, what an operator asks for is noticed."""
+    service = Service(tmp_path / "log.db", tmp_path / "outbox.db")
+    daemon = await service.start()
+    webhook = service.webhook(receiver.url)
+    release = threading.Event()
+    waiting = asyncio.create_task(daemon.intake._outbox.run(lambda _: release.wait()))
+    try:
+        service.write(webhooks.request_test, webhook.id, "lead.created", "{}", clock.now())
+        await service.until(lambda: receiver.requests, within=20)
+    finally:
+        release.set()
+    assert await waiting
+    await service.stop()
 
 
 async def test_one_slot_is_enough_for_all(service: Service, receiver: Receiver) -> None:

@@ -125,7 +125,18 @@ def test_projects_take_turns_between_groups() -> None:
     box.add([_row(100, "quiet"), _row(101, "quiet"), _row(200, "third")])
     assert [_take_first(box, 512) for _ in range(4)] == [1, 100, 200, 2]
     box.add([_row(102, "late")])
-    assert [_take_first(box, 512) for _ in range(3)] == [102, 101, 3]
+    assert [_take_first(box, 512) for _ in range(3)] == [101, 102, 3]
+
+
+def test_many_projects_that_come_and_go_do_not_pass_by_one_with_a_backlog() -> None:
+    """A project that is seen for the first time is behind those that wait, whatever group served them last."""
+    box = Inbox(one_file=True)
+    box.add([_row(number, "loud") for number in range(1, 40)])
+    taken = []
+    for number in range(100, 110):
+        box.add([_row(number, f"new-{number}")])
+        taken.append(_take_first(box, 512))
+    assert [row for row in taken if row < 40] == [1, 2, 3]
 
 
 def test_a_group_has_few_large_rows() -> None:
@@ -148,6 +159,16 @@ def test_no_more_is_read_than_enough_rows_or_bytes() -> None:
     many.add([_row(ROWS)])
     large.add([_row(32, size=MAX_PAYLOAD_BYTES)])
     assert (many.is_full, large.is_full) == (True, True)
+
+
+def test_rows_that_come_to_many_deliveries_are_read_a_few_at_a_time() -> None:
+    """What is in hand is a group or two, so that another project's row is not read behind many of them."""
+    box = Inbox(one_file=True)
+    box.add([_row(number) for number in range(9)])
+    _take_first(box, 10)
+    assert (box.most_rows, box.is_full) == (8, False)
+    box.add([_row(9)])
+    assert box.is_full
 
 
 def test_rows_wait_a_little_for_enough_slots() -> None:
@@ -183,6 +204,26 @@ def test_a_few_rows_go_in_front_of_a_large_group() -> None:
     assert choose() == (0, 1, 100)
     assert choose() == (HURRIED_MOST, 1, 100 - HURRIED_MOST)
     assert HURRIED_MOST < 100 < CLAIM_MOST
+
+
+def test_fewer_attempts_begin_as_more_results_wait_to_be_recorded() -> None:
+    """Groups that go first record none; results must not pile up behind them."""
+    shares = Shares(256, 8)
+    shares.replace_due({str(webhook): Due("2020", "p") for webhook in range(500)})
+    grouping = Grouping(shares, Inbox(one_file=True), Outage(), SCHEDULE)
+
+    def begin(waiting: int) -> int:
+        chosen, left = grouping.choose(_results(waiting), START, in_flight=0, stopping=False)
+        assert len(left) == max(0, waiting - CLAIM_MOST)
+        return sum(chosen.wanted.values())
+
+    assert [begin(count) for count in (0, CLAIM_MOST, CLAIM_MOST + 100, 2 * CLAIM_MOST, 5 * CLAIM_MOST)] == [
+        CLAIM_MOST,
+        CLAIM_MOST,
+        CLAIM_MOST - 100,
+        0,
+        0,
+    ]
 
 
 def test_nothing_new_is_taken_while_the_daemon_stops() -> None:

@@ -46,7 +46,7 @@ from .web.context import Context
 
 GUARD_EVERY = 2.0  # seconds between two looks at whether the files are still the ones that were opened
 READERS = 2  # read-only connections of the pages and the API
-GRACE = 2.0  # seconds beyond the time limit that a stop waits
+GRACE = 0.5  # seconds beyond the time limit that a stop waits for requests: with records and marks it is 2 s
 
 log = structlog.get_logger("almirant_webhooks")
 
@@ -222,9 +222,9 @@ class Daemon:
             self._ended.set()
 
     async def _look(self) -> None:
-        with contextlib.suppress(sqlite3.Error):  # the steps themselves meet it, and say so
-            await self.intake.look()
-            await self.dispatcher.look()
+        for look in (self.dispatcher.look, self.intake.look):  # an outbox that is locked is in no resend's way
+            with contextlib.suppress(sqlite3.Error):  # the steps themselves meet it, and say so
+                await look()
 
     async def _look_regularly(self) -> None:
         while True:

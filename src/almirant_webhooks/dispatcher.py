@@ -30,6 +30,7 @@ from .troubles import PAUSE, Troubles
 RELOAD_EVERY = timedelta(seconds=30)
 SET_BACK = timedelta(seconds=2)  # less than that is how clocks are kept right
 LOOK_AGAIN = 2.0  # seconds at most until the clock is read again, so that one that was set is noticed
+RECORD_WITHIN = 0.75  # seconds that a stop waits for the last records
 STEP = "claim and record"
 NOTHING = Group([], {}, [])
 
@@ -137,7 +138,7 @@ class Dispatcher:
         self._wake.set()
 
     async def finish(self, limit: float) -> int:
-        """Wait for what is in flight, `limit` seconds at most, and a second for its records; return what is left."""
+        """Wait for what is in flight, `limit` seconds at most, and `RECORD_WITHIN` for its records; return what is left."""
         with suppress(TimeoutError):
             async with asyncio.timeout(limit):
                 while self._recording:  # a group that is being written may begin more
@@ -151,7 +152,7 @@ class Dispatcher:
         self._results += self._outage.give_up()
         self._wake.set()
         with suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(RECORD_WITHIN):
                 while self._results or self._recording:
                     self._recorded.clear()
                     await self._recorded.wait()

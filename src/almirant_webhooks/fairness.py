@@ -110,7 +110,7 @@ class Shares:
 
 
 class Room:
-    """The free slots of one group, at most `most`, given away one at a time."""
+    """The free slots of one group, given away one at a time: `most` to what is due, and others to what is new."""
 
     def __init__(self, shares: Shares, most: int) -> None:
         self._shares = shares

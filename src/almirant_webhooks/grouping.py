@@ -36,7 +36,9 @@ class Grouping:
         """Return the next group, and the results that are left for the one after it."""
         at = time.monotonic()
         most = CLAIM_MOST if at > self._hurried_at + HURRY else HURRIED_MOST
-        wanted, room = ({}, None) if stopping else self._wanted(now, most, in_flight, at)
+        # Groups that go first record nothing: so many fewer begin as more results wait than a group records.
+        may_begin = max(0, min(most, 2 * most - len(ended)))
+        wanted, room = ({}, None) if stopping else self._wanted(now, may_begin, in_flight, at)
         is_large = len(ended) + sum(wanted.values()) > FEW
         self._went_first = is_large and self._inbox.are_few and room is not None and not self._went_first
         if self._went_first:

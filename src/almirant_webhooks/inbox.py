@@ -14,7 +14,7 @@ WORTH = 32  # free slots for which rows are taken at once: for fewer a fan-out d
 PATIENCE = 0.005  # seconds that rows wait for so many: no dead receiver keeps the slots that others' events wait for
 FEWEST = 4  # rows that are looked up for one group at least
 FEW = 16  # deliveries that rows may come to for going in front of a group
-ROWS = 80  # in hand when more are read
+ROWS = 80  # in hand when more are read, where each is one delivery
 MOST_BYTES = 1024 * 1024  # of payload in one group: larger ones would keep the others waiting
 
 
@@ -38,7 +38,11 @@ class Inbox:
 
     def add(self, rows: Sequence[OutboxRow]) -> None:
         """Hand over rows that were read."""
-        self.rows.update((row.id, row) for row in rows)
+        for row in rows:
+            self.rows[row.id] = row
+            # In front of those that the last group served, and behind whoever waits: many that come and go with a row
+            # each would pass by a project for ever.
+            self._served.setdefault(row.project_id, self._groups - 1)
         self.arrived()
 
     def ready(self, free: int, at: float, at_once: bool = False) -> list[OutboxRow]:
@@ -51,7 +55,7 @@ class Inbox:
         most = max(FEWEST, int(max(free, WORTH) / self._each))
         rows: list[OutboxRow] = []
         room = MOST_BYTES
-        waiting = sorted(self.rows.values(), key=lambda row: self._served.get(row.project_id, 0))
+        waiting = sorted(self.rows.values(), key=lambda row: self._served[row.project_id])
         for row in in_turn(waiting, lambda row: row.project_id):
             room -= _bytes(row)
             if len(rows) == most or (rows and room < 0):
@@ -60,9 +64,14 @@ class Inbox:
         return rows
 
     @property
+    def most_rows(self) -> int:
+        """The number of rows to read at once: the more deliveries each came to, the fewer are enough for the next groups."""
+        return max(FEWEST, int(ROWS / self._each))
+
+    @property
     def is_full(self) -> bool:
         """Tell whether enough is in hand, in rows or in bytes."""
-        return len(self.rows) > ROWS or sum(map(_bytes, self.rows.values())) > MAX_BATCH_BYTES
+        return len(self.rows) > self.most_rows or sum(map(_bytes, self.rows.values())) > MAX_BATCH_BYTES
 
     @property
     def are_few(self) -> bool:

@@ -14,11 +14,12 @@ from .db import outbox, unread
 from .db.connection import data_version
 from .db.fanout import FanOut
 from .db.worker import Worker
-from .inbox import ROWS, Inbox
+from .inbox import Inbox
 from .metrics import Metrics
 from .troubles import Troubles
 
 STEP = "fan out"
+MARK_WITHIN = 0.75  # seconds that a stop waits for the last marks
 
 log = structlog.get_logger("almirant_webhooks")
 
@@ -72,9 +73,9 @@ class Intake:
         self._inbox.news.set()
 
     async def finish(self) -> None:
-        """Mark what the last group copied. What is left unmarked, as it cannot be helped in a second, is not taken twice."""
+        """Mark what the last group copied. What is left unmarked after `MARK_WITHIN` is not taken twice."""
         with suppress(TimeoutError, sqlite3.Error):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(MARK_WITHIN):
                 await self._ended.wait()
                 await self._mark()
 
@@ -104,7 +105,7 @@ class Intake:
         if self._inbox.is_full:
             return False
         in_hand = set(self._inbox.rows)
-        rows = await self._outbox.run(unread.read_unread, ROWS, in_hand)
+        rows = await self._outbox.run(unread.read_unread, self._inbox.most_rows, in_hand)
         if rows:
             self._inbox.add(rows)
         return bool(rows)

@@ -15,6 +15,7 @@ from .connection import is_busy, patiently
 T = TypeVar("T")
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_TEXT = 1024
+OLDEST = 80  # rows that are looked at at least
 NEWEST = 64  # rows that are looked at from the other end: about what comes between two reads from a fast producer
 _UNREAD = "fanned_out_at IS NULL AND rejected_reason IS NULL"
 _IS_OBJECT = f"""
@@ -88,7 +89,7 @@ def read_unread(conn: sqlite3.Connection, limit: int, apart_from: Collection[int
 
 
 def _choose(conn: sqlite3.Connection, limit: int, apart_from: Collection[int]) -> list[int]:
-    most = limit + len(apart_from)
+    most = max(limit, OLDEST) + len(apart_from)
     waiting = read_rows(conn, _WAITING.format(order="ASC"), most)
     if len(waiting) == most:
         newest = read_rows(conn, _WAITING.format(order="DESC"), NEWEST)
