@@ -234,11 +234,11 @@ async def test_a_stop_lets_what_is_in_flight_finish(service: Service, receiver: 
 
 async def _hold_a_group(service: Service, daemon: Daemon) -> sqlite3.Connection:
     """Insert an event whose group waits for the lock of the database's file; return the connection that holds it."""
-    await service.until(lambda: not daemon.dispatcher._recording)
+    await service.until(lambda: not daemon.dispatcher._turns)
     other = sqlite3.connect(service.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     service.insert()
-    await service.until(lambda: daemon.dispatcher._recording)
+    await service.until(lambda: daemon.dispatcher._turns)
     return other
 
 

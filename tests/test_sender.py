@@ -86,6 +86,30 @@ async def test_the_request_is_what_the_log_says(tmp_path: Path) -> None:
     assert sorted(lines) == sorted(f"{name}: {value}" for name, value in one.headers)
 
 
+async def test_nothing_is_sent_before_it_may_be() -> None:
+    """A kept connection is taken before, and another is opened if it has closed meanwhile: that costs no attempt."""
+    seen: list[bytes] = []
+    kept: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        kept.append(writer)
+        while True:
+            seen.append(await read_request(reader))
+            writer.write(OK + b"Content-Length: 0\r\n\r\n")
+
+    async with server(serve) as port, sender() as sending:
+        url = f"http://127.0.0.1:{port}/in"
+        await sending.send(claim(url))
+
+        async def closed_meanwhile() -> None:
+            kept[0].close()
+            await sending.send(claim(url))  # all that was sent before has arrived when this is answered
+            assert len(seen) == 2
+
+        result = await sending.send(claim(url), closed_meanwhile)
+    assert (result.outcome, len(seen), len(kept)) == (Outcome.SUCCESS, 3, 2)
+
+
 async def test_a_body_of_very_many_chunks_is_read_to_its_end() -> None:
     """Where so much is kept that the parser has to pause on the way."""
     count = 60_000

@@ -33,6 +33,8 @@ ROWS = (
             "intake",
             "grouping",
             "reports",
+            "agenda",
+            "turn",
             "dispatcher",
             "watcher",
             "pruner",

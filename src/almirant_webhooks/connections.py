@@ -53,6 +53,10 @@ class Connections:
         await self._kept.close()
         await self._fresh.close()
 
+    async def kept(self, target: Target) -> Connection | None:
+        """Return a kept connection without waiting, or None when one has to be opened."""
+        return await self._kept._get(target.request.connection_key, [])
+
     async def connect(self, target: Target, *, fresh: bool) -> Connection:
         """Return a kept connection, or open one; raises an error of aiohttp's, or `Blocked` within one."""
         return await (self._fresh if fresh else self._kept).connect(target.request, [], _NO_LIMIT)
@@ -96,17 +100,26 @@ def was_used(connection: Connection) -> bool:
     return bool(handler.was_used)
 
 
-async def exchange(
-    connection: Connection, target: Target, headers: Headers, body: bytes
-) -> tuple[RawResponseMessage, StreamReader]:
-    """Write a request and wait for the head of its answer; what is left of a body that was not read closes with it."""
+def is_closed(connection: Connection) -> bool:
+    """Tell whether a connection has closed since it was taken."""
     handler: Any = connection.protocol
-    handler.begin()
+    return not handler.is_connected()
+
+
+def write(target: Target, headers: Headers, body: bytes) -> bytes:
+    """Write a request as it goes over the wire; raises `ValueError` for a header that would be two."""
     head = "".join([f"{name}: {value}\r\n" for name, value in headers])
     if not head.count("\r") == head.count("\n") == len(headers):
         raise ValueError("a header holds a line break")
+    return b"%b%b\r\n%b" % (target.line, head.encode(), body)
+
+
+async def exchange(connection: Connection, request: bytes) -> tuple[RawResponseMessage, StreamReader]:
+    """Make a request and wait for the head of its answer; what is left of a request that was not read closes with it."""
+    handler: Any = connection.protocol
+    handler.begin()
     if handler.transport is not None:
-        handler.transport.write(b"%b%b\r\n%b" % (target.line, head.encode(), body))
+        handler.transport.write(request)
     message, content = await handler.read()
     if handler.transport is not None and handler.transport.get_write_buffer_size():
         handler.force_close()

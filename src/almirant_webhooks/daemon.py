@@ -122,7 +122,7 @@ class Daemon:
             known_types=frozenset((*CATALOGUE, *settings.events.extra_types)),
             has_room=lambda: has_room(database_path) and has_room(outbox_path or database_path),
         )
-        interrupted = await dispatcher.recover(clock.now())
+        interrupted = await dispatcher.agenda.recover(clock.now())
         files = [database_path.resolve(), (outbox_path or database_path).resolve()]
         self._guarded = {path: _identity(path) for path in files}
         self._run("heartbeat", self._heartbeat.run())
@@ -150,13 +150,13 @@ class Daemon:
             settings.database.path,
             self.metrics,
             self._heartbeat,
-            due=dispatcher.due,
+            due=dispatcher.agenda.update,
             failing=dispatcher.failing,
             store_bodies=dispatcher.keep_bodies,
         )
         self._run("prune", Pruner(database, outbox_worker, settings.retention, failing=dispatcher.failing).run())
         self._run("observe", observer.run())
-        self._run("resend", Resender(database, due=dispatcher.due, failing=dispatcher.failing).run())
+        self._run("resend", Resender(database, due=dispatcher.agenda.update, failing=dispatcher.failing).run())
 
     async def _open(self, worker: Worker) -> Worker:
         await worker.open()
@@ -200,7 +200,7 @@ class Daemon:
 
     async def _wake_dispatcher(self) -> None:
         if self._not_ready is None:
-            await self.dispatcher.changed()
+            await self.dispatcher.agenda.reload(clock.now())
 
     def not_ready(self) -> str | None:
         """Say why nothing is delivered at the moment, or None."""

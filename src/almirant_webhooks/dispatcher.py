@@ -1,38 +1,39 @@
-"""The loop: record, claim, fan out, send. One transaction does the first three for all that has gathered; attempts run beside it."""
+"""The loop: record, claim, fan out, send.
+
+One transaction does the first three for all that has gathered. Attempts run beside it, and while it is committed those that
+it began are prepared and the next group is chosen.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 import structlog
 
 from . import clock
-from .db import deliveries, results, webhooks
-from .db.connection import data_version
+from .agenda import Agenda
 from .db.group import Group, Written, write
 from .db.worker import Worker
 from .fairness import Shares
 from .grouping import Grouping
 from .inbox import Inbox
 from .metrics import Metrics
-from .model import Claim, Due, Outcome, Result
+from .model import Claim, Outcome, Result
 from .outage import Outage
 from .reports import report
 from .retry import Schedule
 from .troubles import PAUSE, Troubles
+from .turn import Turn
 
-RELOAD_EVERY = timedelta(seconds=30)
-SET_BACK = timedelta(seconds=2)  # less than that is how clocks are kept right
 LOOK_AGAIN = 2.0  # seconds at most until the clock is read again, so that one that was set is noticed
 RECORD_WITHIN = 0.75  # seconds that a stop waits for the last records
 STEP = "claim and record"
-NOTHING = Group([], {}, [])
 
 log = structlog.get_logger("almirant_webhooks")
 
@@ -40,8 +41,8 @@ log = structlog.get_logger("almirant_webhooks")
 class Sends(Protocol):
     """What makes the request of a claim."""
 
-    async def send(self, claim: Claim) -> Result:
-        """Make one request; never raises for what a receiver did."""
+    async def send(self, claim: Claim, go: Callable[[], Awaitable[object]]) -> Result:
+        """Make one request, once `go` has returned; never raises for what a receiver did."""
 
 
 class Dispatcher:
@@ -71,17 +72,15 @@ class Dispatcher:
         self._results: list[Result] = []
         self._outage = Outage()
         self._said_outage = False
-        self._recording = False
+        self._turns: dict[Turn, asyncio.Task[None]] = {}  # those under way
+        self._failed: Exception | None = None
         self._look_again = False
         self._inbox = inbox
         inbox.arrived = self._wake.set
         self._grouping = Grouping(shares, inbox, self._outage, schedule)
         self._recorded = asyncio.Event()
         self._stopping = False
-        self._loaded = clock.now()
-        self._clock = (self._loaded, time.monotonic())
-        self._version: int | None = None
-        self._revision = -1
+        self.agenda = Agenda(database, shares, schedule, self._wake.set)
 
     def failing(self) -> str | None:
         """Return the trouble while the database cannot be written: nothing is claimed then, as it could not be recorded."""
@@ -97,36 +96,12 @@ class Dispatcher:
         """The number of requests under way."""
         return len(self._attempts)
 
-    async def recover(self, now: datetime) -> int:
-        """Record what a crash left open as interrupted, and look up what is due; before the loop starts."""
-
-        def work(conn: sqlite3.Connection) -> tuple[int, int]:
-            interrupted = results.interrupt_open(conn, self._schedule, now)
-            return interrupted, deliveries.catch_up(conn, self._schedule.waits, now)
-
-        count, shortened = await self._database.write(work)
-        if shortened:
-            log.warning("the clock was set back while no daemon ran", brought_forward=shortened)
-        await self._reload(now)
-        return count
-
     async def look(self) -> None:
         """Wake up if an admin or operator has changed something since the last look."""
-        if self._recording:  # a group that is being written is in the way, and looks itself
+        if self._turns:  # a group that is being written is in the way, and the look comes after it
             self._look_again = True
             return
-        before, self._version = self._version, await self._database.run(data_version)
-        if self._version != before and await self._database.run(webhooks.revision) != self._revision:
-            await self._reload(clock.now())
-
-    async def changed(self) -> None:
-        """Look at once at what an admin or operator has changed through our own connection."""
-        await self._reload(clock.now())
-
-    def due(self, asked: set[str], due: dict[str, Due]) -> None:
-        """Take over when each of the webhooks that were asked for has its next attempt."""
-        self.shares.update_due(asked, due)
-        self._wake.set()
+        await self.agenda.look()
 
     def keep_bodies(self, keep: bool) -> None:
         """Store answers' bodies, or leave them out while there is little room on the disk."""
@@ -141,7 +116,7 @@ class Dispatcher:
         """Wait for what is in flight, `limit` seconds at most, and `RECORD_WITHIN` for its records; return what is left."""
         with suppress(TimeoutError):
             async with asyncio.timeout(limit):
-                while self._recording:  # a group that is being written may begin more
+                while self._turns:  # a group that is being written may begin more
                     self._recorded.clear()
                     await self._recorded.wait()
                 if self._attempts:
@@ -153,7 +128,7 @@ class Dispatcher:
         self._wake.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(RECORD_WITHIN):
-                while self._results or self._recording:
+                while self._results or self._turns:
                     self._recorded.clear()
                     await self._recorded.wait()
         return len(left)
@@ -164,24 +139,19 @@ class Dispatcher:
             self._wake.clear()
             now = clock.now()
             self._note_outage(self._outage.look(len(self._attempts), time.monotonic()))
-            group = NOTHING
             try:
-                await self._mind_the_clock(now)
+                if self._failed is not None:
+                    error, self._failed = self._failed, None
+                    raise error
+                await self.agenda.mind_the_clock(now)
                 full = not self._has_room()
                 group = self._gather(now, full=full)
                 # While failing a write that changes nothing tells whether that is over.
                 worked = bool(group or self.failing())
-                if worked and await self._turn(group, now):
-                    group = NOTHING  # it is written, whatever fails now
-                    await self._reload(now)
-                if not full:
-                    self._troubles.over(STEP)
+                if worked:
+                    await self._turn(group, now, full=full)
             except sqlite3.Error as error:
-                self._results = group.results + self._results
-                if group.rows:  # they may be what is wrong
-                    self._inbox.give_back(error)
-                else:
-                    await self._troubles.meet(STEP, error)
+                await self._troubles.meet(STEP, error)
                 continue
             if full:
                 await self._troubles.meet_full(STEP)
@@ -199,45 +169,76 @@ class Dispatcher:
         group, self._results = self._grouping.choose(ended, now, in_flight=len(self._attempts), stopping=self._stopping)
         return group
 
-    async def _turn(self, group: Group, now: datetime) -> bool:
-        """Write a group and begin its attempts; tell whether webhooks have changed meanwhile."""
+    async def _turn(self, group: Group, now: datetime, *, full: bool) -> None:
+        """Have a group written and prepare its attempts; it is committed, and they are made, while the next is chosen."""
 
-        def work(conn: sqlite3.Connection) -> Written:
+        def work(conn: sqlite3.Connection, group: Group) -> Written:
             return write(conn, group, self._schedule, now, copied_at=clock.now(), one_file=self._inbox.one_file)
 
-        self._recording = True
-        try:
-            written = await self._database.write(work)
-            self._take_over(written)
-        finally:
-            self._recording = False
-            self._recorded.set()
-        self._metrics.dropped.inc(written.dropped)
-        report(group.results, self._metrics)
-        return written.revision != self._revision
+        turn = Turn(group, work)
+        self._turns[turn] = asyncio.create_task(self._commit(turn, full=full))
+        written = await turn.written
+        if written is not None:
+            self._prepare(turn, written)
+            await self.agenda.keep_up(written.revision, now)
 
-    def _take_over(self, written: Written) -> None:
+    def _prepare(self, turn: Turn, written: Written) -> None:
         self.shares.update_due(written.touched, written.due)
         if written.fan_out:
             self._inbox.take(written.fan_out, time.monotonic())
         for claim in written.begun:
             self.shares.begin(claim.webhook_id)
-            self._attempts[claim.delivery_id] = asyncio.create_task(self._attempt(claim))
+            task = self._attempts[claim.delivery_id] = asyncio.create_task(self._attempt(claim, turn))
+            turn.attempts.append((claim, task))
         if written.begun:
             self._outage.probing(time.monotonic())
         self._metrics.in_flight.set(len(self._attempts))
 
-    async def _attempt(self, claim: Claim) -> None:
-        begin = time.monotonic()
+    async def _commit(self, turn: Turn, *, full: bool) -> None:
         try:
-            result = await self._sender.send(claim)
+            self._confirm(turn, await self._database.write(turn.work))
+            if not full:
+                self._troubles.over(STEP)
+        except Exception as error:
+            self._undo(turn, error)
+        del self._turns[turn]
+        self._recorded.set()
+        if self._look_again:
+            self._wake.set()
+
+    def _confirm(self, turn: Turn, written: Written) -> None:
+        turn.commit()
+        if written.fan_out:
+            self._inbox.confirm(written.fan_out)
+        self._metrics.dropped.inc(written.dropped)
+        report(turn.group.results, self._metrics)
+
+    def _undo(self, turn: Turn, error: Exception) -> None:
+        """Take back what was prepared for a group that was not committed; its results go into a later one."""
+        for claim, attempt in turn.attempts:
+            attempt.cancel()
+            if self._attempts.get(claim.delivery_id) is attempt:
+                del self._attempts[claim.delivery_id]
+            self.shares.give_back(claim.webhook_id)
+        self._results = turn.group.results + self._results
+        self.agenda.doubt()  # what it said to be due may not be
+        if turn.group.rows and isinstance(error, sqlite3.Error):  # they may be what is wrong
+            self._inbox.fail(error)
+        else:
+            self._failed = error
+        turn.tell(None)
+        self._wake.set()
+
+    async def _attempt(self, claim: Claim, turn: Turn) -> None:
+        try:
+            result = await self._sender.send(claim, turn.committed.wait)
         except Exception:  # a fault of ours must not strand the delivery
             log.exception("sender failed", delivery_id=claim.delivery_id)
             result = Result(claim, Outcome.INTERRUPTED, clock.now(), 0, cause="internal error")
-        finally:
-            self._attempts.pop(claim.delivery_id, None)
+        await turn.committed.wait()  # what needs no request is refused before
+        del self._attempts[claim.delivery_id]  # unless it was cancelled: whoever does that takes it out
         # Not the time to the answer's head: a body that drips holds its slot too.
-        held_ms = round((time.monotonic() - begin) * 1000)
+        held_ms = round((time.monotonic() - turn.committed_at) * 1000)
         self.shares.end(claim.webhook_id, timed_out=result.outcome is Outcome.TIMEOUT, duration_ms=held_ms)
         if not self._keep_bodies:
             result = result._replace(response_body=b"", body_cut=bool(result.response_body))
@@ -252,28 +253,6 @@ class Dispatcher:
             (log.error if self._said_outage else log.info)(
                 "our own network is down" if self._said_outage else "our own network works again"
             )
-
-    async def _mind_the_clock(self, now: datetime) -> None:
-        """Look everything up from time to time, and have nothing wait longer because the clock was set back."""
-        (before, read_at), moment = self._clock, time.monotonic()
-        set_back = before - now + timedelta(seconds=moment - read_at)
-        if set_back > SET_BACK:  # a write that fails is tried again in the next round
-            moved = await self._database.write(deliveries.bring_forward, set_back, now)
-            self._clock = (now, moment)
-            log.warning("the clock was set back", seconds=round(set_back.total_seconds(), 3), brought_forward=moved)
-            await self._reload(now)
-        elif now - self._loaded >= RELOAD_EVERY or now < self._loaded:
-            await self._reload(now)
-        self._clock = (now, moment)
-
-    async def _reload(self, now: datetime) -> None:
-        def read(conn: sqlite3.Connection) -> tuple[int, dict[str, Due]]:
-            return webhooks.revision(conn), deliveries.first_due(conn)
-
-        self._revision, due = await self._database.run(read)
-        self._loaded = now
-        self.shares.replace_due(due)
-        self._wake.set()
 
     async def _rest(self, now: datetime) -> None:
         """Wait for the first of: woken, next due time, time to look at the clock again."""

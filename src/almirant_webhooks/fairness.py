@@ -92,14 +92,18 @@ class Shares:
 
     def end(self, webhook: str, *, timed_out: bool, duration_ms: int) -> None:
         """Give an attempt's slot back and remember whether its webhook is slow."""
-        self.in_flight[webhook] -= 1
-        if not self.in_flight[webhook]:
-            del self.in_flight[webhook]
+        self.give_back(webhook)
         if timed_out or duration_ms > SLOW_MS:
             self.slow.add(webhook)
         else:
             self.slow.discard(webhook)
             self._proven.add(webhook)
+
+    def give_back(self, webhook: str) -> None:
+        """Give an attempt's slot back."""
+        self.in_flight[webhook] -= 1
+        if not self.in_flight[webhook]:
+            del self.in_flight[webhook]
 
     def room_of(self, webhook: str) -> int:
         """Return how many more attempts a webhook may have in flight."""

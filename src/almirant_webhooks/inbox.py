@@ -27,6 +27,7 @@ class Inbox:
     def __init__(self, *, one_file: bool) -> None:
         self.one_file = one_file
         self.rows: dict[int, OutboxRow] = {}
+        self._taken: set[int] = set()  # rows of a group that is not committed yet
         self.done: deque[FanOut] = deque()
         self.error: sqlite3.Error | None = None
         self.news = asyncio.Event()
@@ -82,24 +83,41 @@ class Inbox:
         """Return the monotonic time at which rows are taken whatever the slots are, or None when there are none."""
         return self._taken_at + PATIENCE if self.rows else None
 
+    @property
+    def in_hand(self) -> set[int]:
+        """The rows that are not to be read again: those that wait, and those of a group that is not committed yet."""
+        return self._taken.union(self.rows)
+
     def take(self, done: FanOut, at: float) -> None:
-        """Take over what the first rows came to."""
+        """Take rows out of what waits, for a group that is about to be committed."""
         self._taken_at = at
         self._groups += 1
         self._each = max(1.0, done.deliveries / len(done.marks))
         for mark in done.marks:
-            del self.rows[mark.row.id]
+            self.rows.pop(mark.row.id, None)  # all may have been given back meanwhile
+            self._taken.add(mark.row.id)
             self._served[mark.row.project_id] = self._groups
         in_hand = {row.project_id for row in self.rows.values()}
         self._served = {project: group for project, group in self._served.items() if project in in_hand}
+        self.news.set()
+
+    def confirm(self, done: FanOut) -> None:
+        """Take over what rows came to, now that their group is committed."""
+        self._taken.difference_update(mark.row.id for mark in done.marks)
         self.done.append(done)
         self.news.set()
 
-    def give_back(self, error: sqlite3.Error | None = None) -> None:
-        """Give all rows back, so that they are read again; with what failed, if their fan-out did."""
+    def fail(self, error: sqlite3.Error) -> None:
+        """Give all rows back with what failed: the group that took some was not committed."""
+        self._taken.clear()
+        self.error = error
+        self.rows.clear()
+        self.news.set()
+
+    def give_back(self) -> None:
+        """Give all rows that wait back, so that they are read again."""
         if self.rows:
             self.rows.clear()
-            self.error = error
             self.news.set()
 
 

@@ -104,8 +104,7 @@ class Intake:
         """Read ahead of what is being fanned out, so that the next group need not wait for it; tell whether there was any."""
         if self._inbox.is_full:
             return False
-        in_hand = set(self._inbox.rows)
-        rows = await self._outbox.run(unread.read_unread, self._inbox.most_rows, in_hand)
+        rows = await self._outbox.run(unread.read_unread, self._inbox.most_rows, self._inbox.in_hand)
         if rows:
             self._inbox.add(rows)
         return bool(rows)

@@ -6,7 +6,7 @@ import asyncio
 import resource
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import aiohttp
@@ -17,12 +17,17 @@ from yarl import URL
 
 from . import answers, clock
 from .causes import NO_DNS_ANSWER, explain
-from .connections import Connections, exchange, was_used
+from .connections import Connections, exchange, is_closed, was_used, write
 from .egress import BLOCKED, Policy, is_local_url
 from .model import Claim, Misconfigured, Outcome, Result
 from .resolver import Resolver
 
 MOST_FRESH = 10_000
+Go = Callable[[], Awaitable[object]]
+
+
+async def at_once() -> None:
+    """Have nothing to wait for."""
 
 
 class Sender:
@@ -58,19 +63,29 @@ class Sender:
         await self.connections.close()
         await self._resolver.close()
 
-    async def send(self, claim: Claim) -> Result:
-        """Make one attempt; whatever the receiver does comes back as a Result within the time limit."""
+    async def send(self, claim: Claim, go: Go = at_once) -> Result:
+        """Make one attempt; whatever the receiver does comes back as a Result within the time limit.
+
+        The request is made once `go` has returned; what can be prepared without anybody's noticing is prepared before.
+        """
         begin = time.monotonic()
         if is_local_url(claim.url) and not self._policy.allow_localhost:
             return self._failed(claim, begin, Outcome.BLOCKED, BLOCKED)
         connection, reused = None, False
         try:
+            target = self.connections.target(claim.url)
+            request = write(target, claim.headers, claim.body)
+            fresh = self._use_fresh.pop(claim.delivery_id, False) is None
+            connection = None if fresh else await self.connections.kept(target)
+            await go()
+            begin = time.monotonic()
             async with asyncio.timeout(self._timeout):
-                target = self.connections.target(claim.url)
-                fresh = self._use_fresh.pop(claim.delivery_id, False) is None
-                connection = await self.connections.connect(target, fresh=fresh)
+                if connection is not None and is_closed(connection):
+                    connection.close()
+                    connection = None
+                connection = connection or await self.connections.connect(target, fresh=fresh)
                 reused = was_used(connection)
-                message, content = await exchange(connection, target, claim.headers, claim.body)
+                message, content = await exchange(connection, request)
             return await self._answered(claim, begin, message, content, connection)
         except TimeoutError:
             if self._stalled(begin, time.monotonic()):

@@ -6,11 +6,12 @@ import os
 
 from almirant_webhooks import cli, daemon
 from almirant_webhooks.model import Claim, Result
-from almirant_webhooks.sender import Sender
+from almirant_webhooks.sender import Go, Sender, at_once
 
 
 class FragileSender(Sender):
-    async def send(self, claim: Claim) -> Result:
+    async def send(self, claim: Claim, go: Go = at_once) -> Result:
+        await go()
         if b'"deadly"' in claim.body:
             os.abort()
         return await super().send(claim)

@@ -30,7 +30,7 @@ def write_rows(conn: sqlite3.Connection, statement: str, rows: Sequence[Sequence
         width = len(group[0])
         size = _SIZES[bisect_left(_SIZES, len(group))]
         values = [*chain.from_iterable(group), *repeat(None, (size - len(group)) * width)]
-        conn.execute(_prepared(statement, width, size), values)
+        conn.executemany(_prepared(statement, width, size), (values,))
 
 
 @lru_cache(maxsize=256)

@@ -238,6 +238,8 @@ def become_checkpointer(conn: sqlite3.Connection) -> None:
     conn.execute(f"PRAGMA cache_size=-{32 * 1024}").fetchall()
     conn.execute("PRAGMA wal_autocheckpoint=8000").fetchall()
     conn.execute(f"PRAGMA journal_size_limit={WAL_MOST}").fetchall()
+    # What undoes a statement of many rows goes to a file else, as many bytes as to the WAL (https://www.sqlite.org/tempfiles.html#stmtjrnl).
+    conn.execute("PRAGMA temp_store=MEMORY").fetchall()
 
 
 def prove_writable(conn: sqlite3.Connection) -> None:
