@@ -37,6 +37,7 @@ METHODS: tuple[tuple[type, str, str], ...] = (
     (sender.Sender, "send", "HTTP client"),
     (dispatcher.Dispatcher, "_attempt", "scheduling"),
     (dispatcher.Dispatcher, "run", "scheduling"),
+    (dispatcher.Dispatcher, "_commit", "scheduling"),
     (intake.Intake, "run", "scheduling"),
 )
 spent: Counter[str] = Counter()

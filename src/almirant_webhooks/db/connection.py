@@ -85,7 +85,7 @@ def transaction(
     is told how many seconds the lock and the commit took.
     """
     asked = time.monotonic()
-    patiently(lambda: conn.execute("BEGIN IMMEDIATE"), wait)
+    patiently(lambda: _begin(conn), wait)
     begun = time.monotonic()
     try:
         yield conn
@@ -97,6 +97,13 @@ def transaction(
         if conn.in_transaction:
             conn.execute("ROLLBACK")
         raise
+
+
+def _begin(conn: sqlite3.Connection) -> None:
+    """Begin a transaction. `executescript` gives Python's lock away once, `execute` three times, to a loop that is busy."""
+    if conn.in_transaction:  # it would be committed
+        raise sqlite3.ProgrammingError("there is a transaction already")
+    conn.executescript("BEGIN IMMEDIATE")
 
 
 def connect(path: Path, *, read_only: bool = False, immutable: bool = False) -> sqlite3.Connection:

@@ -91,15 +91,18 @@ def fan_out(
     now: datetime,
     take: Callable[[str], bool] = lambda webhook: False,
     most: int = MAX_DELIVERIES,
+    *,
+    numbered: bool = True,
 ) -> FanOut:
     """Copy events with their deliveries into the database; an event that is there already is not taken twice.
 
     Call it inside a transaction. `first_wait` is the schedule's first wait. Deliveries to enabled webhooks for which `take`
     gives a slot begin with their insertion. Rows that come after `most` deliveries get no answer and are left to the next
-    call.
+    call. The batch is `numbered` for an outbox in another file, which is told the number when its rows are marked.
     """
     done = FanOut()
-    done.batch = conn.execute("UPDATE database_meta SET batch = batch + 1 RETURNING batch").fetchone()[0]
+    if numbered:
+        done.batch = conn.execute("UPDATE database_meta SET batch = batch + 1 RETURNING batch").fetchone()[0]
     read = [(row, _read(row)) for row in rows]
     events = [event for _, event in read if isinstance(event, _Event)]
     kinds = {(event.project_id, event.event_type) for event in events}

@@ -65,7 +65,13 @@ def write(
     if group.rows:
         begin = time.monotonic()
         done = fan_out(
-            conn, group.rows, schedule.waits[0], copied_at, lambda one: group.take(one, one in served), group.most
+            conn,
+            group.rows,
+            schedule.waits[0],
+            copied_at,
+            lambda one: group.take(one, one in served),
+            group.most,
+            numbered=not one_file,
         )
         if one_file:
             mark(conn, [answer for answer in done.marks if not answer.is_slow], None, clock.text(now))
