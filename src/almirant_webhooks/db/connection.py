@@ -90,17 +90,17 @@ def transaction(
     try:
         yield conn
         done = time.monotonic()
-        patiently(lambda: conn.execute("COMMIT"), wait)
+        patiently(conn.commit, wait)
         if observe is not None:
             observe(begun - asked, time.monotonic() - done)
     except BaseException:
         if conn.in_transaction:
-            conn.execute("ROLLBACK")
+            conn.rollback()
         raise
 
 
 def _begin(conn: sqlite3.Connection) -> None:
-    """Begin a transaction. `executescript` gives Python's lock away once, `execute` three times, to a loop that is busy."""
+    """Begin a transaction. `executescript` gives Python's lock away once, as `commit` does; `execute` three times."""
     if conn.in_transaction:  # it would be committed
         raise sqlite3.ProgrammingError("there is a transaction already")
     conn.executescript("BEGIN IMMEDIATE")
