@@ -21,7 +21,7 @@ from .agenda import Agenda
 from .db.group import Group, Written, write
 from .db.worker import Worker
 from .fairness import Shares
-from .grouping import Grouping
+from .grouping import HURRIED_MOST, Grouping
 from .inbox import Inbox
 from .metrics import Metrics
 from .model import Claim, Outcome, Result
@@ -170,16 +170,18 @@ class Dispatcher:
         return group
 
     async def _turn(self, group: Group, now: datetime, *, full: bool) -> None:
-        """Have a group written and prepare its attempts; it is committed, and they are made, while the next is chosen."""
+        """Have a group written and prepare its attempts; a large one is committed, and they are made, while the next is chosen."""
 
         def work(conn: sqlite3.Connection, group: Group) -> Written:
             return write(conn, group, self._schedule, now, copied_at=clock.now(), one_file=self._inbox.one_file)
 
         turn = Turn(group, work)
-        self._turns[turn] = asyncio.create_task(self._commit(turn, full=full))
+        committing = self._turns[turn] = asyncio.create_task(self._commit(turn, full=full))
         written = await turn.written
         if written is not None:
             self._prepare(turn, written)
+            if len(group.results) <= HURRIED_MOST:  # what comes meanwhile would wait for one more group
+                await asyncio.wait([committing])
             await self.agenda.keep_up(written.revision, now)
 
     def _prepare(self, turn: Turn, written: Written) -> None:

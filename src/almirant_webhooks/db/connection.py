@@ -238,12 +238,13 @@ def data_version(conn: sqlite3.Connection) -> int:
 
 
 def become_checkpointer(conn: sqlite3.Connection) -> None:
-    """Make this connection the file's one checkpointer: every 32 MiB of WAL, and a long WAL's space is given back.
+    """Make this connection the file's one checkpointer: every 8 MiB of WAL, and a long WAL's space is given back.
 
-    Index pages are written again by every group of rows; the longer the WAL, the fewer copies of them reach the file.
+    The longer the WAL, the fewer copies of index pages reach the file, and the longer the commit that has to copy them: 10 ms
+    at 8 MiB, 25 ms at 32.
     """
     conn.execute(f"PRAGMA cache_size=-{32 * 1024}").fetchall()
-    conn.execute("PRAGMA wal_autocheckpoint=8000").fetchall()
+    conn.execute("PRAGMA wal_autocheckpoint=2000").fetchall()
     conn.execute(f"PRAGMA journal_size_limit={WAL_MOST}").fetchall()
     # What undoes a statement of many rows goes to a file else, as many bytes as to the WAL (https://www.sqlite.org/tempfiles.html#stmtjrnl).
     conn.execute("PRAGMA temp_store=MEMORY").fetchall()
