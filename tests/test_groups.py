@@ -206,6 +206,14 @@ def test_a_few_rows_go_in_front_of_a_large_group() -> None:
     assert HURRIED_MOST < 100 < CLAIM_MOST
 
 
+def test_rows_that_are_the_first_of_many_do_not_go_in_front() -> None:
+    """A producer that is faster than we are must not make all groups small."""
+    box = Inbox(one_file=True)
+    box.add([_row(1)], are_all=False)
+    chosen, left = _grouping(box, Outage()).choose(_results(100), START, in_flight=0, stopping=False)
+    assert (len(chosen.results), len(chosen.rows), len(left)) == (100, 1, 0)
+
+
 def test_fewer_attempts_begin_as_more_results_wait_to_be_recorded() -> None:
     """Groups that go first record none; results must not pile up behind them."""
     shares = Shares(256, 8)

@@ -34,11 +34,13 @@ class Inbox:
         self.arrived: Callable[[], None] = lambda: None
         self._taken_at = 0.0
         self._each = 1.0  # deliveries that a row came to lately: no more rows are looked up than can be taken
+        self._are_all = True
         self._groups = 0
         self._served: dict[str | bytes, int] = {}  # project → the last group that took rows of it
 
-    def add(self, rows: Sequence[OutboxRow]) -> None:
-        """Hand over rows that were read."""
+    def add(self, rows: Sequence[OutboxRow], *, are_all: bool = True) -> None:
+        """Hand over rows that were read, and whether none was left in the outbox."""
+        self._are_all = are_all
         for row in rows:
             self.rows[row.id] = row
             # In front of those that the last group served, and behind whoever waits: many that come and go with a row
@@ -76,8 +78,8 @@ class Inbox:
 
     @property
     def are_few(self) -> bool:
-        """Tell whether there are rows, and so few that they may go in front of a group."""
-        return 0 < len(self.rows) * self._each <= FEW
+        """Tell whether there are rows, and so few, in the outbox too, that they may go in front of a group."""
+        return self._are_all and 0 < len(self.rows) * self._each <= FEW
 
     def next_look(self) -> float | None:
         """Return the monotonic time at which rows are taken whatever the slots are, or None when there are none."""

@@ -104,9 +104,10 @@ class Intake:
         """Read ahead of what is being fanned out, so that the next group need not wait for it; tell whether there was any."""
         if self._inbox.is_full:
             return False
-        rows = await self._outbox.run(unread.read_unread, self._inbox.most_rows, self._inbox.in_hand)
+        most = self._inbox.most_rows
+        rows = await self._outbox.run(unread.read_unread, most, self._inbox.in_hand)
         if rows:
-            self._inbox.add(rows)
+            self._inbox.add(rows, are_all=len(rows) < most)
         return bool(rows)
 
     async def _mark(self) -> None:
