@@ -80,9 +80,9 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
             slow["long"].append(measure(count, INTERVAL, bench=bench))
             bench.options = KEPT.format(days=round(DAYS * 0.9))
             gone["pruned"].append(_while_shrinking(bench, count, _OLDER, old, slow["pruned"]))
-            bench.options = KEPT.format(days=365)
-            if round_ == 0:
-                _delete(bench, holders[0])
+        bench.options = KEPT.format(days=365)
+        _delete(bench, holders[0])
+        for _ in sizes.rounds:  # it goes on from the first to the last, and would be beside everything else
             gone["erased"].append(_while_shrinking(bench, count, _OF_WEBHOOK, holders[0], slow["erased"]))
     name = f"{rows:,} attempts in the log ({size:.1f} GB)"
     long, empty_rate = median(fast["long"]), median(fast["empty"])
