@@ -17,6 +17,10 @@ from .model import Headers, Refused, Secrets
 USER_AGENT = "Almirant-Webhooks/1.0"
 # How long after a switch `webhook-signature` goes on to carry the signature of the secret before it.
 OVERLAP = timedelta(hours=24)
+# The headers as `_headers` writes them. A release that sends other ones, or the same ones in another way, takes the next
+# number, and goes on to restore those of this one as they were sent.
+LAYOUT = 1
+_SIGNED = ("webhook-signature", "X-Almirant-Signature", "X-Almirant-Signature-Next")
 
 
 def generate_secret() -> str:
@@ -101,14 +105,31 @@ def request_headers(
     standard = " ".join(
         standard_signature(body, one, delivery_id, timestamp) for one in (secret, next_secret, last_secret) if one
     )
+    signatures = [signature(body, one) for one in (secret, next_secret) if one is not None]
+    return _headers(url, len(body), event_type, delivery_id, timestamp, number, standard, *signatures, test=test)
+
+
+def _headers(
+    url: str,
+    size: int,
+    event_type: str,
+    delivery_id: str,
+    timestamp: int,
+    number: int,
+    standard: str,
+    current: str,
+    following: str | None = None,
+    *,
+    test: bool,
+) -> Headers:
     headers: Headers = (
         ("Host", host(url)),
         ("Accept", "*/*"),
         ("Accept-Encoding", "identity"),
         ("User-Agent", USER_AGENT),
         ("Content-Type", "application/json"),
-        ("Content-Length", str(len(body))),
-        ("X-Almirant-Signature", signature(body, secret)),
+        ("Content-Length", str(size)),
+        ("X-Almirant-Signature", current),
         ("X-Almirant-Event", event_type),
         ("X-Almirant-Delivery", delivery_id),
         ("X-Almirant-Timestamp", str(timestamp)),
@@ -117,21 +138,35 @@ def request_headers(
         ("webhook-timestamp", str(timestamp)),
         ("webhook-signature", standard),
     )
-    if next_secret is not None:
-        headers += (("X-Almirant-Signature-Next", signature(body, next_secret)),)
+    if following is not None:
+        headers += (("X-Almirant-Signature-Next", following),)
     return (*headers, ("X-Almirant-Test", "1")) if test else headers
 
 
-def stored(headers: Headers) -> str:
-    """Write headers as the JSON that the log keeps."""
-    names, values = zip(*headers, strict=True)
-    text = _template(names) % values
-    # What would need an escape is rare, and the templates know none.
-    if text.count('"') != 4 * len(values) or "\\" in text or not text.isprintable():
-        return json.dumps(headers, ensure_ascii=False)
-    return text
+def kept(headers: Headers) -> str:
+    """Write what the log keeps of a request's headers: the signatures. All else stands in the attempt's other columns."""
+    values = dict(headers)
+    signatures = '", "'.join([values[name] for name in _SIGNED if name in values])
+    return f'[{LAYOUT}, "{signatures}"]'
 
 
-@lru_cache(maxsize=64)
-def _template(names: tuple[str, ...]) -> str:
-    return json.dumps([(name.replace("%", "%%"), "%s") for name in names])
+def restored(
+    written: str,
+    *,
+    url: str,
+    size: int,
+    event_type: str,
+    delivery_id: str,
+    number: int,
+    started_at: str,
+    test: bool,
+) -> Headers:
+    """Return every header of a request as it was sent, from what was kept and the attempt's own columns; `size` is the body's.
+
+    Releases before schema 4 wrote all of them.
+    """
+    found = json.loads(written)
+    if LAYOUT not in found[:1]:
+        return tuple((name, value) for name, value in found)
+    timestamp = int(clock.parse(started_at).timestamp())
+    return _headers(url, size, event_type, delivery_id, timestamp, number, *found[1:], test=test)

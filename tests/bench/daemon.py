@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from almirant_webhooks import clock
-from almirant_webhooks.db import webhooks
+from almirant_webhooks import clock, verify
+from almirant_webhooks.db import log, webhooks
 from almirant_webhooks.db.connection import open_database, transaction
 from almirant_webhooks.db.migrate import migrate
 
 from .nginx import free_port
 
+SECRET = "s" * 20
+LOOKED_AT = 500  # attempts whose headers are put together as the log shows them
 PAYLOAD = '{"workItem": {"id": "wi_1", "title": "' + "x" * 930 + '"}}'
 
 
@@ -48,7 +50,7 @@ class Bench:
                     project_id=f"{project}_{number % (projects or count)}",
                     url=f"{url}/{project}/{number}",
                     events=["*"],
-                    secret="s" * 20,
+                    secret=SECRET,
                     description="",
                     limit=count,
                     now=clock.now(),
@@ -140,7 +142,8 @@ def scratch(options: str = "") -> Iterator[Bench]:
 # The ids of deliveries that are made later are greater.
 _WHOLE = """
 SELECT count(*), sum(outcome = 'success' AND status_code = 200 AND duration_ms IS NOT NULL
-    AND json_array_length(request_headers) >= 14 AND json_array_length(response_headers) >= 3 AND response_body = ?),
+    AND length(request_headers ->> 1) = 47 AND length(request_headers ->> 2) = 64
+    AND json_array_length(response_headers) >= 3 AND response_body = ?),
     (julianday(max(started_at)) - julianday(min(started_at))) * 86400.0
 FROM attempts WHERE delivery_id > ?
 """
@@ -151,7 +154,18 @@ def check_rows(bench: Bench, least: int, after: str = "") -> float:
     count, whole, seconds = bench.read(_WHOLE, b"thanks\n", after)
     if whole != count or count < least:
         raise SystemExit(f"{whole} of {count} attempts are recorded as a whole, for {least}: this run does not count.")
+    _check_headers(bench)
     return float(count / seconds)
+
+
+def _check_headers(bench: Bench) -> None:
+    conn = open_database(bench.database)
+    for row in conn.execute("SELECT delivery_id FROM attempts ORDER BY rowid DESC LIMIT ?", (LOOKED_AT,)).fetchall():
+        found = log.delivery(conn, row[0])
+        sent = dict(found["attempt_list"][-1]["request_headers"])
+        if len(sent) < 14 or not verify.verify_almirant(found["body"].encode(), sent["X-Almirant-Signature"], SECRET):
+            raise SystemExit(f"The headers of {row[0]} are not those that were sent: this run does not count.")
+    conn.close()
 
 
 def memory_mb(pid: int, what: str = "VmRSS") -> float:

@@ -18,7 +18,7 @@ SELECT json_group_object(name, size) FROM (
     FROM dbstat s JOIN sqlite_schema m ON m.name = s.name WHERE s.aggregate = 1 GROUP BY 1
 )
 """
-# What a reader of the log is shown, as text: the least that could be stored without compressing it.
+# The text that is stored: what the log shows beside it is told by other columns.
 _CONTENT = """
 SELECT (SELECT sum(length(body)) FROM events), (SELECT sum(length(payload)) FROM outbox),
        (SELECT sum(length(request_headers) + length(response_headers) + length(response_body) + length(url)) FROM attempts)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from .. import clock
 from ..model import Claim, Trigger
-from ..signing import request_headers, secrets_at, stored
+from ..signing import kept, request_headers, secrets_at
 from .bulk import read_rows, write_rows
 
 # What a webhook may begin: resends and tests go before the schedule, resends of many at once after it.
@@ -109,7 +109,7 @@ def _begin_attempts(conn: sqlite3.Connection, claims: Iterable[Claim], written: 
     write_rows(
         conn,
         _BEGIN_ATTEMPTS,
-        [(one.delivery_id, one.number, one.trigger.value, written, one.url, stored(one.headers)) for one in claims],
+        [(one.delivery_id, one.number, one.trigger.value, written, one.url, kept(one.headers)) for one in claims],
     )
 
 

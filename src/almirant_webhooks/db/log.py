@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import clock
 from ..model import NotFound, Refused
+from ..signing import restored
 from . import verdicts
 
 
@@ -81,7 +82,7 @@ def delivery(conn: sqlite3.Connection, delivery_id: str) -> dict[str, Any]:
     if row is None:
         raise NotFound(f"There is no delivery {delivery_id}.", "id")
     more = conn.execute(
-        "SELECT e.body, d.cancelled_reason, d.resend_requested_at FROM deliveries d JOIN events e ON e.seq = d.event_seq WHERE d.id = ?",
+        "SELECT e.body, d.test, d.cancelled_reason, d.resend_requested_at FROM deliveries d JOIN events e ON e.seq = d.event_seq WHERE d.id = ?",
         (delivery_id,),
     ).fetchone()
     attempts = conn.execute(
@@ -90,14 +91,22 @@ def delivery(conn: sqlite3.Connection, delivery_id: str) -> dict[str, Any]:
         "JOIN attempts a ON a.delivery_id = l.delivery_id AND a.number = l.number WHERE l.delivery_id = ? ORDER BY l.number",
         (delivery_id,),
     )
-    return {**dict(row), **dict(more), "attempt_list": [_attempt(one) for one in attempts]}
+    found = {**dict(row), **dict(more)}
+    sent = {
+        "size": len(found["body"].encode()),
+        "event_type": found["event_type"],
+        "delivery_id": delivery_id,
+        "test": bool(found.pop("test")),
+    }
+    return {**found, "attempt_list": [_attempt(one, sent) for one in attempts]}
 
 
-def _attempt(row: sqlite3.Row) -> dict[str, Any]:
+def _attempt(row: sqlite3.Row, sent: dict[str, Any]) -> dict[str, Any]:
     """Make an attempt readable; `response_body_is_text` tells whether the bytes were UTF-8."""
     attempt = dict(row)
     raw = attempt["response_body"] or b""
-    attempt["request_headers"] = json.loads(attempt["request_headers"])
+    own = {name: attempt[name] for name in ("url", "number", "started_at")}
+    attempt["request_headers"] = restored(attempt["request_headers"], **own, **sent)
     attempt["response_headers"] = json.loads(attempt["response_headers"] or "[]")
     attempt["body_cut"] = bool(attempt["body_cut"])
     try:

@@ -73,9 +73,8 @@ def _migrate_database(conn: sqlite3.Connection, path: Path, *, new: bool) -> lis
                 f"{path} was written by a newer release (schema {version}); install that release again."
             )
         for number in range(version + 1, SCHEMA_VERSION + 1):
-            _run(conn, _script("migrations", number))
-            conn.execute(f"PRAGMA user_version={number}")
-            conn.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            numbers = f"PRAGMA user_version={number};\nPRAGMA application_id={APPLICATION_ID};\n"
+            _run(conn, _script("migrations", number) + numbers)
             done.append(f"{path}: database brought to schema {number}")
     return done
 

@@ -1,0 +1,3 @@
+-- attempts.request_headers holds the number of a layout and the request's signatures, `[1, "v1,…", "5f0c…"]`: the other
+-- headers stand in the attempt's own columns. What earlier releases wrote, [[name, value], …], stays as it is and is read;
+-- they cannot read this, which the version tells them.
