@@ -9,7 +9,6 @@ import gc
 import logging
 import os
 import signal
-import sqlite3
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from . import clock, keys, logs, systemd
 from .db import lock, outbox
 from .db.connection import open_for_service, open_reader
 from .db.migrate import migrate
-from .db.worker import Turn, Worker
+from .db.worker import FairLock, Worker
 from .dispatcher import Dispatcher
 from .egress import Policy
 from .event_types import CATALOGUE
@@ -82,10 +81,12 @@ class Daemon:
         for line in migrate(database_path, None) if outbox_path is None else ():
             log.info("migrated", what=line)
         self._closing.enter_context(lock.hold(database_path))
-        turn = Turn()
-        database = await self._open(Worker(lambda: open_for_service(database_path), self.metrics.transaction, turn))
+        file_lock = FairLock()
+        database = await self._open(
+            Worker(lambda: open_for_service(database_path), self.metrics.transaction, file_lock)
+        )
         opener = functools.partial(outbox.open_outbox, database_path, outbox_path)
-        outbox_worker = await self._open(Worker(opener, self.metrics.transaction, None if outbox_path else turn))
+        outbox_worker = await self._open(Worker(opener, self.metrics.transaction, None if outbox_path else file_lock))
         await outbox_worker.run(outbox.bind, *await database.run(outbox.identity))
         await self._serve_web(database, outbox_worker)
         sender = Sender(
@@ -128,8 +129,8 @@ class Daemon:
         self._run("heartbeat", self._heartbeat.run())
         self._run("fan out", self.intake.run())
         self._run("claim and record", dispatcher.run())
-        self._run("watch", Watcher(files, self._look).run())
-        self._run("look", self._look_regularly())
+        every = settings.outbox.poll_interval.total_seconds()
+        self._run("watch", Watcher(files, (dispatcher.look, self.intake.look), every).run())
         self._run("guard", self._guard())
         self._run("status", systemd.tell_status(self.not_ready))
         await self._start_upkeep(database, outbox_worker)
@@ -220,16 +221,6 @@ class Daemon:
                 log.error("task died", task=task.get_name(), exc_info=error)
             self._fault = self._fault or error
             self._ended.set()
-
-    async def _look(self) -> None:
-        for look in (self.dispatcher.look, self.intake.look):  # an outbox that is locked is in no resend's way
-            with contextlib.suppress(sqlite3.Error):  # the steps themselves meet it, and say so
-                await look()
-
-    async def _look_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(self.settings.outbox.poll_interval.total_seconds())
-            await self._look()
 
     async def _guard(self) -> None:
         """Stop when a file was deleted or replaced: SQLite would go on writing into what nobody can open any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,22 +17,24 @@ REST = 0.003
 
 
 class Watcher:
-    """Calls `look` a few times whenever one of the files is written to, by whichever process.
+    """Calls each of `looks` a few times whenever one of the files is written to, by whichever process, and once `every` seconds.
 
-    The directory is watched, so that a -wal that is made anew and a file in rollback-journal mode are noticed too.
+    The directory is watched, so that a -wal that is made anew and a file in rollback-journal mode are noticed too. Each look
+    is waited for by itself: an outbox that is locked is in no resend's way.
     """
 
-    def __init__(self, files: Sequence[Path], look: Callable[[], Awaitable[None]]) -> None:
-        self._look = look
+    def __init__(self, files: Sequence[Path], looks: Sequence[Callable[[], Awaitable[None]]], every: float) -> None:
+        self._written = {look: asyncio.Event() for look in looks}
+        self._every = every
         self._names = {path.name + ending for path in files for ending in ("", "-wal", "-journal")}
         self._folders = {path.absolute().parent for path in files}
-        self._written = asyncio.Event()
 
     async def run(self) -> None:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen(), name="inotify")
-            tasks.create_task(self._look_around(), name="looks at data_version")
+            for look, written in self._written.items():
+                tasks.create_task(self._look_around(look, written), name="looks at data_version")
 
     async def _listen(self) -> None:
         with Inotify() as inotify:
@@ -39,22 +42,25 @@ class Watcher:
                 inotify.add_watch(folder, Mask.MODIFY | Mask.CREATE | Mask.DELETE | Mask.MOVED_TO)
             async for event in inotify:
                 if str(event.name) in self._names:
-                    self._written.set()
+                    for written in self._written.values():
+                        written.set()
                 # Our own commits are seen too, in hundreds of writes; those that wait meanwhile become one event.
                 await asyncio.sleep(REST)
 
-    async def _look_around(self) -> None:
+    async def _look_around(self, look: Callable[[], Awaitable[None]], written: asyncio.Event) -> None:
         while True:
-            await self._written.wait()
-            self._written.clear()
-            for wait in LOOKS:
-                if await self._is_written_within(wait):
+            waits = LOOKS if await _is_set_within(written, self._every) else LOOKS[:1]
+            written.clear()
+            for wait in waits:
+                if await _is_set_within(written, wait):
                     break  # a later commit must not wait until the looks for an earlier one are over
-                await self._look()
+                with suppress(sqlite3.Error):  # the steps themselves meet it, and say so
+                    await look()
 
-    async def _is_written_within(self, seconds: float) -> bool:
-        if seconds and not self._written.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._written.wait()
-        return self._written.is_set()
+
+async def _is_set_within(written: asyncio.Event, seconds: float) -> bool:
+    if seconds and not written.is_set():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await written.wait()
+    return written.is_set()
