@@ -119,6 +119,22 @@ def test_enabling_can_discard_what_is_held(steps: Steps) -> None:
     assert steps.claim(webhook, START) == []
 
 
+def test_all_that_is_held_is_discarded_in_statements_of_bounded_size(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What undoes a statement is kept in memory; what was in flight when the webhook was disabled is discarded with the rest."""
+    monkeypatch.setattr(webhooks, "AT_ONCE", 2)
+    webhook = steps.webhook()
+    steps.event()
+    assert len(steps.claim(webhook, START)) == 1
+    for _ in range(5):
+        steps.event()
+    with transaction(steps.conn):
+        webhooks.disable(steps.conn, webhook.id, START)
+        assert webhooks.enable(steps.conn, webhook.id, discard_held=True, now=START) == 6
+    assert {row["state"] for row in log.deliveries(steps.conn)} == {"cancelled"}
+
+
 def test_what_is_held_too_long_is_cancelled(steps: Steps) -> None:
     """Just under the limit it stays."""
     webhook = steps.webhook()

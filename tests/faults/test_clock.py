@@ -65,8 +65,12 @@ class Gate:
         return web.Response(status=200 if again else 500)
 
 
-def test_a_clock_set_back_lets_no_delivery_wait_longer(steps: Steps) -> None:
-    """Retries keep their wait, what was due is due, and what was made since is left as it is."""
+@pytest.mark.parametrize("at_once", [1, 50_000])
+def test_a_clock_set_back_lets_no_delivery_wait_longer(
+    steps: Steps, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retries keep their wait, what was due is due, and what was made since is left as it is; in however many statements."""
+    monkeypatch.setattr(deliveries, "AT_ONCE", at_once)
     webhook = steps.webhook()
     steps.event()
     steps.attempt(webhook, START, Outcome.TIMEOUT)  # again in a minute

@@ -12,7 +12,7 @@ from .. import clock
 from ..model import OPERATOR, Due, NotFound, Refused
 from ..retry import MAX_RETRY_AFTER
 from . import audit
-from .bulk import read_rows
+from .bulk import AT_ONCE, read_rows
 from .webhooks import changed
 
 _FIRST_DUE = """
@@ -27,9 +27,14 @@ _FIRST_DUE_OF_ALL = f"{_FIRST_DUE} FROM webhooks w WHERE w.deleted_at IS NULL"
 _FIRST_DUE_OF = f"{_FIRST_DUE} FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL"
 _SHORTEN = """
 UPDATE deliveries SET next_attempt_at = CASE WHEN last_status IN ('429', '503') THEN asked_for ELSE plain END
-FROM (SELECT value ->> 0 AS tries, value ->> 1 AS plain, value ->> 2 AS asked_for FROM json_each(?2)) AS latest
-WHERE deliveries.state = 'pending' AND deliveries.next_attempt_at > ?1 AND latest.tries = min(deliveries.tries, ?3)
+FROM (SELECT value ->> 0 AS tries, value ->> 1 AS plain, value ->> 2 AS asked_for FROM json_each(?4)) AS latest
+WHERE deliveries.rowid BETWEEN ?1 AND ?2
+AND deliveries.state = 'pending' AND deliveries.next_attempt_at > ?3 AND latest.tries = min(deliveries.tries, ?5)
 AND deliveries.next_attempt_at > CASE WHEN last_status IN ('429', '503') THEN asked_for ELSE plain END
+"""
+_BRING_FORWARD = """
+UPDATE deliveries SET next_attempt_at = strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at, ?4)
+WHERE rowid BETWEEN ?1 AND ?2 AND state = 'pending' AND next_attempt_at > ?3
 """
 _FIRST_DUE_AND_REVISION = f"SELECT ({_FIRST_DUE_OF}), (SELECT revision FROM database_meta)"
 NOW = ""  # sorts before every time: due at once
@@ -63,11 +68,15 @@ def bring_forward(conn: sqlite3.Connection, by: timedelta, now: datetime) -> int
     What was made since then is due by the new clock and is left as it is.
     """
     shift = f"-{by.total_seconds():.3f} seconds"
-    return conn.execute(
-        "UPDATE deliveries SET next_attempt_at = strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at, ?1) "
-        "WHERE state = 'pending' AND next_attempt_at > ?2",
-        (shift, clock.text(now)),
-    ).rowcount
+    return _update_all(conn, _BRING_FORWARD, clock.text(now), shift)
+
+
+def _update_all(conn: sqlite3.Connection, update: str, *values: object) -> int:
+    """Run an update of `rowid BETWEEN ?1 AND ?2` over all deliveries; return how many rows it changed."""
+    last = conn.execute("SELECT coalesce(max(rowid), 0) FROM deliveries").fetchone()[0]
+    return sum(
+        conn.execute(update, (begin, begin + AT_ONCE - 1, *values)).rowcount for begin in range(1, last + 1, AT_ONCE)
+    )
 
 
 def catch_up(conn: sqlite3.Connection, waits: Sequence[timedelta], now: datetime) -> int:
@@ -93,7 +102,7 @@ def shorten_waits(conn: sqlite3.Connection, waits: Sequence[timedelta], now: dat
         (tries, clock.text(now + wait), clock.text(now + max(wait, MAX_RETRY_AFTER)))
         for tries, wait in enumerate(waits)
     ]
-    return conn.execute(_SHORTEN, (clock.text(now), json.dumps(latest), len(waits) - 1)).rowcount
+    return _update_all(conn, _SHORTEN, clock.text(now), json.dumps(latest), len(waits) - 1)
 
 
 def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *, actor: str = OPERATOR) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from .. import clock
 from ..model import OPERATOR, NotFound, Refused, Webhook
 from . import audit
+from .bulk import AT_ONCE
 from .fanout import delivery_ids, insert_test_event
 
 _SELECT = """
@@ -21,6 +22,15 @@ SELECT w.id, w.project_id, w.url, w.description,
        w.enabled, w.created_at, w.updated_at
 FROM webhooks w WHERE w.deleted_at IS NULL
 """
+_DISCARD = """
+UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL, resend_requested_at = NULL,
+    cancelled_reason = 'discarded when the webhook was enabled' WHERE webhook_id = ?1 AND state = 'pending' AND
+"""
+_DISCARD_WAITING = f"""{_DISCARD} rowid IN (
+    SELECT rowid FROM deliveries INDEXED BY deliveries_due_of_a_webhook
+    WHERE webhook_id = ?1 AND state = 'pending' AND in_flight = 0 LIMIT ?2)
+"""
+_DISCARD_IN_FLIGHT = f"{_DISCARD} in_flight = 1"
 
 
 def _webhook(row: sqlite3.Row) -> Webhook:
@@ -158,11 +168,7 @@ def enable(
     held = held_count(conn, webhook_id)
     written = clock.text(now)
     if discard_held and held:
-        conn.execute(
-            "UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL, resend_requested_at = NULL, "
-            "cancelled_reason = 'discarded when the webhook was enabled' WHERE webhook_id = ? AND state = 'pending'",
-            (webhook_id,),
-        )
+        _discard(conn, webhook_id)
     # The hour of failures begins anew, as nothing was tried while it was disabled; one that was told of goes on.
     done = conn.execute(
         "UPDATE webhooks SET enabled = 1, disabled_at = NULL, updated_at = ?, "
@@ -178,6 +184,12 @@ def enable(
         )
     changed(conn)
     return held
+
+
+def _discard(conn: sqlite3.Connection, webhook_id: str) -> None:
+    while conn.execute(_DISCARD_WAITING, (webhook_id, AT_ONCE)).rowcount == AT_ONCE:
+        pass
+    conn.execute(_DISCARD_IN_FLIGHT, (webhook_id,))
 
 
 def disable(conn: sqlite3.Connection, webhook_id: str, now: datetime, *, actor: str = OPERATOR) -> None:
