@@ -212,6 +212,8 @@ def test_rows_that_are_the_first_of_many_do_not_go_in_front() -> None:
     box.add([_row(1)], are_all=False)
     chosen, left = _grouping(box, Outage()).choose(_results(100), START, in_flight=0, stopping=False)
     assert (len(chosen.results), len(chosen.rows), len(left)) == (100, 1, 0)
+    box.add([], are_all=True)
+    assert box.are_few
 
 
 def test_fewer_attempts_begin_as_more_results_wait_to_be_recorded() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from almirant_webhooks import clock, validation
 from almirant_webhooks.db import claiming, health, log, outbox, results, webhooks
@@ -205,13 +206,16 @@ async def test_operators_hear_of_failures_and_the_lists_show_them(
 ) -> None:
     """From a running daemon: notice, log, metric, list, show."""
     service.options["delivery"] = {"retry_schedule": ["0s"]}
-    receiver.status = 500
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=500 if request.path == "/project" else 200)
+
+    receiver.answer = answer
     daemon = await service.start()
     webhook = service.webhook(receiver.url.replace("/in", "/project"))
     operators = service.webhook(receiver.url.replace("/in", "/operators"), "*", project=RESERVED_PROJECT)
     service.insert({}, {})
     await service.until(lambda: len(service.log(state="failed", webhook_id=webhook.id)) == 2)
-    receiver.status = 200
     await service.stop()
     hours_ago = clock.text(clock.now() - 2 * HOUR)
     service.write(lambda conn: conn.execute("UPDATE webhooks SET failing_since = ?", (hours_ago,)))

@@ -264,6 +264,32 @@ async def test_wishes_for_a_fresh_connection_are_bounded() -> None:
         assert "dlv_0" not in sending._use_fresh
 
 
+async def test_a_wish_for_a_fresh_connection_outlives_an_attempt_that_was_not_made() -> None:
+    """Its group was not committed: the attempt that is made opens one."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await read_request(reader))
+        writer.write(OK + b"Content-Length: 0\r\n\r\n")
+
+    async with server(serve) as port, sender() as sending:
+        one = claim(f"http://127.0.0.1:{port}/in")
+        await sending.send(one)
+        sending._ask_for_fresh(one.delivery_id)
+        waits = asyncio.Event()
+
+        async def never() -> None:
+            waits.set()
+            await asyncio.Event().wait()
+
+        attempt = asyncio.create_task(sending.send(one, never))
+        await waits.wait()
+        attempt.cancel()
+        await asyncio.wait([attempt])
+        assert (await sending.send(one)).outcome is Outcome.SUCCESS
+    assert len(heads) == 2
+
+
 async def test_files_that_run_out_are_no_fault_of_the_receivers() -> None:
     """The daemon takes as many as the system allows; with none left an attempt is interrupted."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

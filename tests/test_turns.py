@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
+from collections.abc import Callable
+from itertools import dropwhile
 
+import pytest
 from aiohttp import web
 
+from almirant_webhooks import dispatcher
 from almirant_webhooks.daemon import Daemon
+from almirant_webhooks.turn import Turn
 
 from .conftest import Receiver
 from .service import Service
 
 
 class Commits:
-    """Has SQLite refuse every COMMIT on the daemon's connection, as a disk may."""
+    """Has SQLite refuse COMMITs on the daemon's connection, as a disk may: each, or those of which `is_meant` says so in its thread."""
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, is_meant: Callable[[], bool] = lambda: True) -> None:
         self.refused = 0
+        self._is_meant = is_meant
         self._database = daemon.dispatcher._database
 
     def _decide(self, action: int, what: str | None, *_: object) -> int:
-        if action == sqlite3.SQLITE_TRANSACTION and what == "COMMIT":
+        if action == sqlite3.SQLITE_TRANSACTION and what == "COMMIT" and self._is_meant():
             self.refused += 1
             return sqlite3.SQLITE_DENY
         return sqlite3.SQLITE_OK
@@ -49,7 +56,7 @@ async def test_a_group_whose_commit_fails_sends_nothing_and_loses_nothing(
     service.insert({"n": 1}, {"n": 2})
     await service.until(lambda: commits.refused >= 3 and daemon.not_ready())
     assert len(receiver.requests) == 1
-    assert (daemon.dispatcher.in_flight, daemon.dispatcher.shares.in_flight.total()) == (0, 0)
+    await service.until(lambda: (daemon.dispatcher.in_flight, daemon.dispatcher.shares.in_flight.total()) == (0, 0))
     await commits.allow()
     await service.until(lambda: len(service.log(state="succeeded")) == 3)
     assert len(receiver.requests) == 3
@@ -92,8 +99,95 @@ async def test_a_request_that_is_refused_without_being_made_waits_for_the_commit
     commits = Commits(daemon)
     await commits.refuse()
     service.insert()
-    await service.until(lambda: commits.refused >= 2)
-    assert daemon.dispatcher.shares.in_flight.total() == 0
+    await service.until(lambda: commits.refused >= 2 and daemon.dispatcher.shares.in_flight.total() == 0)
     await commits.allow()
     await service.until(lambda: service.log(status="blocked"))
     assert [row["attempts"] for row in service.log()] == [1]
+
+
+async def test_trouble_is_not_over_because_a_commit_is_under_way(service: Service, receiver: Receiver) -> None:
+    """However long it takes until it fails: `/readyz` says so until one has succeeded."""
+    daemon = await service.start()
+    service.webhook(receiver.url)
+    loop = asyncio.get_running_loop()
+    said: list[str | None] = []
+
+    async def let_the_intake_look() -> bool:
+        for _ in range(5):
+            await daemon.intake._outbox.run(lambda _: None)
+        said.append(daemon.not_ready())
+        return True
+
+    commits = Commits(daemon, lambda: asyncio.run_coroutine_threadsafe(let_the_intake_look(), loop).result())
+    service.insert()
+    await commits.refuse()
+    await service.until(lambda: len(list(dropwhile(lambda words: words is None, said))) >= 3)
+    assert all(dropwhile(lambda words: words is None, said))
+    await commits.allow()
+    await service.until(lambda: service.log(state="succeeded"))
+    assert not daemon.not_ready()
+
+
+async def test_a_group_is_not_committed_without_the_one_before_it(
+    service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was chosen as if that one were in the database; answers are recorded in the order in which they came."""
+    monkeypatch.setattr(dispatcher, "HURRIED_MOST", -1)  # every group counts as a large one
+    answers = [asyncio.Event(), asyncio.Event()]
+
+    async def answer(_: web.Request) -> web.Response:
+        number = len(receiver.requests) - 1
+        await answers[number].wait()
+        return web.Response(status=(500, 200)[number])
+
+    receiver.answer = answer
+    daemon = await service.start()
+    service.webhook(receiver.url)
+    for count in (1, 2):
+        service.insert()
+        await service.until(lambda: len(receiver.requests) == count)  # noqa: B023
+    await service.until(lambda: not daemon.dispatcher._turns)
+    loop = asyncio.get_running_loop()
+    stale: list[bool] = []
+
+    async def choose_the_next() -> bool:
+        first = next(iter(daemon.dispatcher._turns), None)
+        if stale or first is None or not first.written.done():  # it is another's commit
+            return False
+        answers[1].set()
+        while len(daemon.dispatcher._turns) < 2:
+            await asyncio.sleep(0)
+        stale.append(len(list(daemon.dispatcher._turns)[-1].group.results) == 1)
+        return True
+
+    commits = Commits(daemon, lambda: asyncio.run_coroutine_threadsafe(choose_the_next(), loop).result())
+    await commits.refuse()
+    answers[0].set()
+    await service.until(lambda: commits.refused == 1)
+    await service.until(lambda: [row["attempts"] for row in service.log()] == [1, 1])
+    assert stale == [True]
+    last = service.producer().execute("SELECT failing_since, failures_in_a_row FROM webhooks").fetchone()
+    assert tuple(last) == (None, 0)
+
+
+async def test_an_attempt_holds_nothing_of_the_group_that_began_it(service: Service, receiver: Receiver) -> None:
+    """However long it takes: answers and payloads of the others are forgotten once they are recorded."""
+    release = asyncio.Event()
+
+    async def never(_: web.Request) -> web.Response:
+        await release.wait()
+        return web.Response()
+
+    receiver.answer = never
+    daemon = await service.start()
+    service.webhook(receiver.url)
+    for count in range(1, 4):
+        service.insert()
+        await service.until(lambda: len(service.log()) == count)  # noqa: B023
+        await service.until(lambda: not daemon.dispatcher._turns)
+    gc.collect()
+    alive = [one for one in gc.get_objects() if isinstance(one, Turn)]
+    assert len(alive) <= 1  # the database's thread remembers its last call
+    assert daemon.dispatcher.in_flight == 2
+    release.set()
+    await service.until(lambda: len(service.log(state="succeeded")) == 3)

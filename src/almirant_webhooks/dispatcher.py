@@ -29,7 +29,7 @@ from .outage import Outage
 from .reports import report
 from .retry import Schedule
 from .troubles import PAUSE, Troubles
-from .turn import Turn
+from .turn import Commit, Stale, Turn
 
 LOOK_AGAIN = 2.0  # seconds at most until the clock is read again, so that one that was set is noticed
 RECORD_WITHIN = 0.75  # seconds that a stop waits for the last records
@@ -172,11 +172,12 @@ class Dispatcher:
     async def _turn(self, group: Group, now: datetime, *, full: bool) -> None:
         """Have a group written and prepare its attempts; a large one is committed, and they are made, while the next is chosen."""
 
-        def work(conn: sqlite3.Connection, group: Group) -> Written:
+        def work(conn: sqlite3.Connection) -> Written:
             return write(conn, group, self._schedule, now, copied_at=clock.now(), one_file=self._inbox.one_file)
 
-        turn = Turn(group, work)
+        turn = Turn(group, work, before=next(reversed(self._turns), None))
         committing = self._turns[turn] = asyncio.create_task(self._commit(turn, full=full))
+        committing.add_done_callback(self._meet_fault)
         written = await turn.written
         if written is not None:
             self._prepare(turn, written)
@@ -190,7 +191,7 @@ class Dispatcher:
             self._inbox.take(written.fan_out, time.monotonic())
         for claim in written.begun:
             self.shares.begin(claim.webhook_id)
-            task = self._attempts[claim.delivery_id] = asyncio.create_task(self._attempt(claim, turn))
+            task = self._attempts[claim.delivery_id] = asyncio.create_task(self._attempt(claim, turn.commit))
             turn.attempts.append((claim, task))
         if written.begun:
             self._outage.probing(time.monotonic())
@@ -198,20 +199,29 @@ class Dispatcher:
 
     async def _commit(self, turn: Turn, *, full: bool) -> None:
         try:
-            self._confirm(turn, await self._database.write(turn.work))
-            if not full:
-                self._troubles.over(STEP)
+            written = await self._database.run_in_turn(turn.work, self._metrics.transaction)
         except Exception as error:
             self._undo(turn, error)
-        del self._turns[turn]
-        self._recorded.set()
-        if self._look_again:
+        else:
+            self._confirm(turn, written, full=full)
+        finally:
+            turn.tell(None)
+            del self._turns[turn]
+            self._recorded.set()
+            if self._look_again:
+                self._wake.set()
+
+    def _meet_fault(self, committing: asyncio.Task[None]) -> None:
+        if not committing.cancelled() and isinstance(error := committing.exception(), Exception):
+            self._failed = error
             self._wake.set()
 
-    def _confirm(self, turn: Turn, written: Written) -> None:
-        turn.commit()
+    def _confirm(self, turn: Turn, written: Written, *, full: bool) -> None:
+        turn.commit.tell()
         if written.fan_out:
             self._inbox.confirm(written.fan_out)
+        if not full:
+            self._troubles.over(STEP)
         self._metrics.dropped.inc(written.dropped)
         report(turn.group.results, self._metrics)
 
@@ -222,25 +232,27 @@ class Dispatcher:
             if self._attempts.get(claim.delivery_id) is attempt:
                 del self._attempts[claim.delivery_id]
             self.shares.give_back(claim.webhook_id)
-        self._results = turn.group.results + self._results
+        self._metrics.in_flight.set(len(self._attempts))
+        self._results = sorted((*turn.group.results, *self._results), key=lambda result: result.finished_at)
         self.agenda.doubt()  # what it said to be due may not be
-        if turn.group.rows and isinstance(error, sqlite3.Error):  # they may be what is wrong
+        if isinstance(error, Stale):  # what failed before it was met there
+            pass
+        elif turn.group.rows and isinstance(error, sqlite3.Error):  # they may be what is wrong
             self._inbox.fail(error)
         else:
             self._failed = error
-        turn.tell(None)
         self._wake.set()
 
-    async def _attempt(self, claim: Claim, turn: Turn) -> None:
+    async def _attempt(self, claim: Claim, commit: Commit) -> None:
         try:
-            result = await self._sender.send(claim, turn.committed.wait)
+            result = await self._sender.send(claim, commit.done.wait)
         except Exception:  # a fault of ours must not strand the delivery
             log.exception("sender failed", delivery_id=claim.delivery_id)
             result = Result(claim, Outcome.INTERRUPTED, clock.now(), 0, cause="internal error")
-        await turn.committed.wait()  # what needs no request is refused before
+        await commit.done.wait()  # what needs no request is refused before
         del self._attempts[claim.delivery_id]  # unless it was cancelled: whoever does that takes it out
         # Not the time to the answer's head: a body that drips holds its slot too.
-        held_ms = round((time.monotonic() - turn.committed_at) * 1000)
+        held_ms = round((time.monotonic() - commit.at) * 1000)
         self.shares.end(claim.webhook_id, timed_out=result.outcome is Outcome.TIMEOUT, duration_ms=held_ms)
         if not self._keep_bodies:
             result = result._replace(response_body=b"", body_cut=bool(result.response_body))

@@ -46,7 +46,8 @@ class Inbox:
             # In front of those that the last group served, and behind whoever waits: many that come and go with a row
             # each would pass by a project for ever.
             self._served.setdefault(row.project_id, self._groups - 1)
-        self.arrived()
+        if rows:
+            self.arrived()
 
     def ready(self, free: int, at: float, at_once: bool = False) -> list[OutboxRow]:
         """Return the rows whose turn it is with so many free slots at a monotonic time; they stay until they are taken.

@@ -92,7 +92,7 @@ class Intake:
             except sqlite3.Error as error:
                 await self._troubles.meet(STEP, error)
                 continue
-            if not self._inbox.rows:
+            if not self._inbox.in_hand:
                 self._troubles.over(STEP)
             if not more:
                 with suppress(TimeoutError):
@@ -106,8 +106,8 @@ class Intake:
             return False
         most = self._inbox.most_rows
         rows = await self._outbox.run(unread.read_unread, most, self._inbox.in_hand)
-        if rows:
-            self._inbox.add(rows, are_all=len(rows) < most)
+        # More than that in bytes is not read at once.
+        self._inbox.add(rows, are_all=len(rows) < most and sum(row.size for row in rows) < unread.MAX_BATCH_BYTES)
         return bool(rows)
 
     async def _mark(self) -> None:

@@ -75,9 +75,10 @@ class Sender:
         try:
             target = self.connections.target(claim.url)
             request = write(target, claim.headers, claim.body)
-            fresh = self._use_fresh.pop(claim.delivery_id, False) is None
+            fresh = claim.delivery_id in self._use_fresh
             connection = None if fresh else await self.connections.kept(target)
             await go()
+            self._use_fresh.pop(claim.delivery_id, None)
             begin = time.monotonic()
             async with asyncio.timeout(self._timeout):
                 if connection is not None and is_closed(connection):

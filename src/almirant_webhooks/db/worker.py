@@ -17,10 +17,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Turn:
-    """Whose turn it is to write a file: first come, first served.
+class FairLock:
+    """A lock for writing a file: first come, first served.
 
-    A plain lock goes to the thread that runs, which is the one that has just let go of it.
+    A plain one goes to the thread that runs, which is the one that has just let go of it.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Turn:
 class Worker:
     """One SQLite connection and the thread that alone uses it.
 
-    Workers on one file share a `turn`: they wait for each other there, and not for the file's lock, which can only be asked
+    Workers on one file share a `lock`: they wait for each other there, and not for the file's lock, which can only be asked
     for again and again.
     """
 
@@ -57,9 +57,9 @@ class Worker:
         self,
         opener: Callable[[], sqlite3.Connection],
         observe: Callable[[float, float], None] | None = None,
-        turn: Turn | None = None,
+        lock: FairLock | None = None,
     ) -> None:
-        self._turn = turn or Turn()
+        self._lock = lock or FairLock()
         self._observe = observe
         self._connection = aiosqlite.Connection(opener, iter_chunk_size=64)
         # A thread that hangs in a system call must not keep the process from exiting.
@@ -119,7 +119,7 @@ class Worker:
         """Call a function that makes a write transaction of its own."""
 
         def whole(conn: sqlite3.Connection) -> T:
-            with self._turn:
+            with self._lock:
                 return function(conn, *args, **kwargs)
 
         return await self.run(whole)
