@@ -17,7 +17,7 @@ from .db.worker import Worker
 from .settings import Retention
 
 RATE = 6000  # rows a second
-STEP = (30, 200)  # rows, at least and at most: 1 ms and 7 of the writer's time with a log of 10,000,000
+STEP = (30, 200)  # rows, at least and at most: 1 and 7 ms of the writer's time with a log of 10,000,000
 PAGES = 50  # given back in one step
 REST = 0.005  # seconds between two steps
 EVERY = 10.0
@@ -71,7 +71,8 @@ class Pruner:
     def _limit(self) -> int:
         """Return how many rows a step may take: few while the database is free, so that nobody waits long for one."""
         before, self._stepped = self._stepped, time.monotonic()
-        return max(STEP[0], min(STEP[1], round(RATE * (self._stepped - before))))
+        since = self._stepped - before
+        return STEP[0] if since >= EVERY else max(STEP[0], min(STEP[1], round(RATE * since)))
 
     async def _sweep_on(self, now: datetime, limit: int) -> bool:
         """Take a step of the sweep, or begin one if the last was long ago or the clock was set."""

@@ -16,6 +16,7 @@ from typing import Any
 from .. import clock
 from ..model import Due, NotFound, Refused
 from . import audit, log
+from .bulk import AT_ONCE
 from .deliveries import first_due
 from .search import UNWELL, small_index
 from .webhooks import changed
@@ -44,6 +45,12 @@ _ELSEWHERE = {
     "event_type": "EXISTS (SELECT 1 FROM events e WHERE e.seq = d.event_seq AND e.event_type = ?)",
     "cause": "EXISTS (SELECT 1 FROM attempts a WHERE a.delivery_id = d.id AND instr(lower(a.cause), lower(?)) > 0)",
 }
+_TAKE_BACK = """
+UPDATE deliveries NOT INDEXED SET resend_requested_at = NULL
+WHERE rowid IN (SELECT rowid FROM deliveries INDEXED BY deliveries_of_a_resend
+                WHERE resend_id = ?1 AND resend_requested_at IS NOT NULL AND in_flight = 0 LIMIT ?2)
+RETURNING webhook_id
+"""
 _TOTALS = """
 SELECT x.*, (SELECT coalesce(sum(p.matched), 0) FROM resend_webhooks p WHERE p.resend_id = x.id) AS matched,
        (SELECT coalesce(sum(p.requested), 0) FROM resend_webhooks p WHERE p.resend_id = x.id) AS requested,
@@ -162,14 +169,12 @@ def cancel(conn: sqlite3.Connection, resend_id: str, *, actor: str, now: datetim
     found = get(conn, resend_id)
     if found["finished_at"] is not None:
         raise Refused(f"{resend_id} is over since {found['finished_at']}.")
-    taken_back = conn.execute(
-        "UPDATE deliveries SET resend_requested_at = NULL WHERE resend_id = ? AND resend_requested_at IS NOT NULL "
-        "AND in_flight = 0 RETURNING webhook_id",
-        (resend_id,),
-    ).fetchall()
+    taken_back: Counter[str] = Counter()
+    while rows := conn.execute(_TAKE_BACK, (resend_id, AT_ONCE)).fetchall():
+        taken_back.update(row[0] for row in rows)
     conn.executemany(
         "UPDATE resend_webhooks SET requested = requested - ? WHERE resend_id = ? AND webhook_id = ?",
-        [(count, resend_id, webhook) for webhook, count in Counter(row[0] for row in taken_back).items()],
+        [(count, resend_id, webhook) for webhook, count in taken_back.items()],
     )
     written = clock.text(now)
     conn.execute("UPDATE resends SET cancelled_at = ?, finished_at = ? WHERE id = ?", (written, written, resend_id))

@@ -23,14 +23,18 @@ SELECT w.id, w.project_id, w.url, w.description,
 FROM webhooks w WHERE w.deleted_at IS NULL
 """
 _DISCARD = """
-UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL, resend_requested_at = NULL,
-    cancelled_reason = 'discarded when the webhook was enabled' WHERE webhook_id = ?1 AND state = 'pending' AND
+UPDATE deliveries {by} SET state = 'cancelled', next_attempt_at = NULL, resend_requested_at = NULL,
+    cancelled_reason = 'discarded when the webhook was enabled' WHERE {which}
 """
-_DISCARD_WAITING = f"""{_DISCARD} rowid IN (
-    SELECT rowid FROM deliveries INDEXED BY deliveries_due_of_a_webhook
-    WHERE webhook_id = ?1 AND state = 'pending' AND in_flight = 0 LIMIT ?2)
+# By what waits alone: the webhook's whole log is not read for each statement.
+_WAITING = """
+rowid IN (SELECT rowid FROM deliveries INDEXED BY deliveries_due_of_a_webhook
+          WHERE webhook_id = ?1 AND state = 'pending' AND in_flight = 0 LIMIT ?2)
 """
-_DISCARD_IN_FLIGHT = f"{_DISCARD} in_flight = 1"
+_DISCARD_WAITING = _DISCARD.format(by="NOT INDEXED", which=_WAITING)
+_DISCARD_IN_FLIGHT = _DISCARD.format(
+    by="INDEXED BY deliveries_in_flight", which="in_flight = 1 AND webhook_id = ?1 AND state = 'pending'"
+)
 
 
 def _webhook(row: sqlite3.Row) -> Webhook:
