@@ -57,6 +57,8 @@ async def test_a_group_whose_commit_fails_sends_nothing_and_loses_nothing(
     await service.until(lambda: commits.refused >= 3 and daemon.not_ready())
     assert len(receiver.requests) == 1
     await service.until(lambda: (daemon.dispatcher.in_flight, daemon.dispatcher.shares.in_flight.total()) == (0, 0))
+    gauge = "almirant_webhooks_attempts_in_flight"
+    assert daemon.metrics.registry.get_sample_value(gauge) == 0
     await commits.allow()
     await service.until(lambda: len(service.log(state="succeeded")) == 3)
     assert len(receiver.requests) == 3

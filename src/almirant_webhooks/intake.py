@@ -106,8 +106,7 @@ class Intake:
             return False
         most = self._inbox.most_rows
         rows = await self._outbox.run(unread.read_unread, most, self._inbox.in_hand)
-        # More than that in bytes is not read at once.
-        self._inbox.add(rows, are_all=len(rows) < most and sum(row.size for row in rows) < unread.MAX_BATCH_BYTES)
+        self._inbox.add(rows, are_all=len(rows) < most)
         return bool(rows)
 
     async def _mark(self) -> None:

@@ -105,8 +105,12 @@ async def test_a_clock_that_jumps_under_the_daemon_makes_neither_a_storm_nor_an_
     assert all(row["duration_ms"] < 5000 for row in service.log())
 
 
-def test_a_clock_set_back_while_no_daemon_ran_lets_no_delivery_wait_longer(steps: Steps) -> None:
+@pytest.mark.parametrize("at_once", [1, 50_000])
+def test_a_clock_set_back_while_no_daemon_ran_lets_no_delivery_wait_longer(
+    steps: Steps, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each wait that was written by that clock is counted from the start; what is made since is left as it is."""
+    monkeypatch.setattr(deliveries, "AT_ONCE", at_once)
     webhook = steps.webhook()
     steps.event()
     steps.attempt(webhook, START, Outcome.TIMEOUT)  # again in a minute
