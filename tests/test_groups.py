@@ -9,7 +9,7 @@ from almirant_webhooks.db import group, results, unread, webhooks
 from almirant_webhooks.db.connection import transaction
 from almirant_webhooks.db.fanout import FanOut
 from almirant_webhooks.db.outbox import Mark
-from almirant_webhooks.db.unread import OutboxRow
+from almirant_webhooks.db.unread import FEW, OutboxRow
 from almirant_webhooks.fairness import Room, Shares
 from almirant_webhooks.grouping import CLAIM_MOST, HURRIED_MOST, Grouping
 from almirant_webhooks.inbox import MOST_BYTES, PATIENCE, ROWS, WORTH, Inbox
@@ -82,9 +82,9 @@ def test_rows_beyond_the_most_deliveries_are_left_for_the_next_group(steps: Step
     assert len(unread.read_unread(steps.outbox, 100)) == 3
 
 
-def _row(number: int, project: str = "p", size: int = 2) -> OutboxRow:
+def _row(number: int, project: str = "p", size: int = 2, *, is_of_few: bool = False) -> OutboxRow:
     payload = "{}" if size <= MAX_PAYLOAD_BYTES else None
-    return OutboxRow(number, f"evt_{number}", project, "a.b", "", size, payload, True)
+    return OutboxRow(number, f"evt_{number}", project, "a.b", "", size, payload, True, is_of_few)
 
 
 def _take_first(box: Inbox, deliveries: int) -> int:
@@ -151,14 +151,17 @@ def test_a_group_has_few_large_rows() -> None:
 
 
 def test_no_more_is_read_than_enough_rows_or_bytes() -> None:
-    """A producer that is faster than the receivers fills no memory."""
+    """A producer that is faster than the receivers fills no memory; what others have inserted meanwhile finds a little room."""
     many, large = Inbox(one_file=True), Inbox(one_file=True)
-    many.add([_row(number) for number in range(ROWS)])
+    many.add([_row(number) for number in range(128)])
     large.add([_row(number, size=MAX_PAYLOAD_BYTES) for number in range(32)])
-    assert (many.is_full, large.is_full) == (False, False)
-    many.add([_row(ROWS)])
+    assert (many.to_read, large.to_read) == (2 * ROWS - 128, 2 * ROWS - 32)
+    many.add([_row(128)])
     large.add([_row(32, size=MAX_PAYLOAD_BYTES)])
-    assert (many.is_full, large.is_full) == (True, True)
+    assert (many.to_read, large.to_read) == (0, 0)
+    assert (many.has_room_for_few, large.has_room_for_few) == (True, False)
+    many.add([_row(number) for number in range(129, 225)])
+    assert not many.has_room_for_few
 
 
 def test_rows_that_come_to_many_deliveries_are_read_a_few_at_a_time() -> None:
@@ -166,9 +169,9 @@ def test_rows_that_come_to_many_deliveries_are_read_a_few_at_a_time() -> None:
     box = Inbox(one_file=True)
     box.add([_row(number) for number in range(9)])
     _take_first(box, 10)
-    assert (box.most_rows, box.is_full) == (8, False)
-    box.add([_row(9)])
-    assert box.is_full
+    assert box.to_read == 8
+    box.add([_row(number) for number in range(9, 14)])
+    assert box.to_read == 0
 
 
 def test_rows_wait_a_little_for_enough_slots() -> None:
@@ -200,20 +203,31 @@ def test_a_few_rows_go_in_front_of_a_large_group() -> None:
         return len(chosen.results), len(chosen.rows), len(left)
 
     assert choose() == (100, 0, 0)
-    box.add([_row(1)])
+    box.add([_row(1, is_of_few=True)])
     assert choose() == (0, 1, 100)
     assert choose() == (HURRIED_MOST, 1, 100 - HURRIED_MOST)
     assert HURRIED_MOST < 100 < CLAIM_MOST
 
 
-def test_rows_that_are_the_first_of_many_do_not_go_in_front() -> None:
-    """A producer that is faster than we are must not make all groups small."""
+def test_of_many_rows_those_of_projects_that_have_few_go_in_front() -> None:
+    """They alone; one that inserts more than that does not, as a producer that is faster than we are makes no group small."""
     box = Inbox(one_file=True)
-    box.add([_row(1)], are_all=False)
-    chosen, left = _grouping(box, Outage()).choose(_results(100), START, in_flight=0, stopping=False)
-    assert (len(chosen.results), len(chosen.rows), len(left)) == (100, 1, 0)
-    box.add([], are_all=True)
-    assert box.are_few
+    box.add([*(_row(number, "loud") for number in range(1, 40)), _row(40, "quiet", is_of_few=True)])
+    grouping = _grouping(box, Outage())
+    chosen, _ = grouping.choose(_results(100), START, in_flight=0, stopping=False)
+    assert ([row.id for row in chosen.rows], chosen.results) == ([40], [])
+    fast = Inbox(one_file=True)
+    fast.add([_row(number, is_of_few=True) for number in range(FEW + 1)])
+    chosen, _ = _grouping(fast, Outage()).choose(_results(100), START, in_flight=0, stopping=False)
+    assert (len(chosen.results), len(chosen.rows)) == (100, FEW + 1)
+
+
+def test_a_few_rows_do_not_wait_for_enough_slots() -> None:
+    """They are in the next group, and those of whoever has many wait as before."""
+    box = Inbox(one_file=True)
+    box.add([_row(1, "loud"), _row(2, "loud"), _row(3, "quiet", is_of_few=True)])
+    box.take(FanOut(marks=[Mark(_row(1), None)]), 10.0)
+    assert [row.id for row in box.ready(0, 10.0)] == [3]
 
 
 def test_fewer_attempts_begin_as_more_results_wait_to_be_recorded() -> None:

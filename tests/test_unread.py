@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from almirant_webhooks.db import unread
+from almirant_webhooks.db.unread import FEW
 
 from .steps import Steps
 
@@ -26,14 +27,37 @@ def test_rows_come_in_their_order_where_all_fit(steps: Steps) -> None:
 
 
 def test_a_project_that_inserts_very_much_at_once_is_not_in_front_of_all_others(steps: Steps) -> None:
-    """Another's event, inserted after it, is in the next batch, in turn with it; and the oldest row is the first of every one."""
+    """Another's few, inserted after it, come next; and the oldest row is the first of every batch."""
     _insert(steps, "loud", 100)
     _insert(steps, "quiet", 2)
-    assert _next(steps, 6) == [(1, "loud"), (101, "quiet"), (2, "loud"), (102, "quiet"), (3, "loud"), (4, "loud")]
+    assert _next(steps, 6) == [(1, "loud"), (101, "quiet"), (102, "quiet"), (2, "loud"), (3, "loud"), (4, "loud")]
     _insert(steps, "other", 200)
     assert _next(steps, 6) == [
         (1, "loud"), (239, "other"), (2, "loud"), (240, "other"), (3, "loud"), (241, "other")
     ]  # fmt: skip
+
+
+def test_many_that_have_few_leave_half_of_a_batch_to_turns(steps: Steps) -> None:
+    """Whoever has a backlog gets its turn in each, however many others trickle."""
+    _insert(steps, "loud", 40)
+    _insert(steps, "louder", 100)
+    for number in range(20):
+        _insert(steps, f"quiet-{number}", 1)
+    assert [row for row, _ in _next(steps, 10)] == [1, 141, 142, 143, 144, 145, 41, 146, 147, 148]
+
+
+def test_a_row_tells_whether_its_project_has_few_that_wait(steps: Steps) -> None:
+    """Those that are in hand count; where more wait than are looked at, whoever has one among the oldest may have many."""
+    _insert(steps, "p", FEW)
+    (first, *rest) = unread.read_unread(steps.outbox, 100)
+    assert all(row.is_of_few for row in (first, *rest))
+    _insert(steps, "p", 1)
+    assert [row.is_of_few for row in unread.read_unread(steps.outbox, 100, {first.id})] == [False] * FEW
+    _insert(steps, "loud", 100)
+    _insert(steps, "quiet", 1)
+    read = unread.read_unread(steps.outbox, 100)
+    assert {row.project_id for row in read if row.is_of_few} == {"quiet"}
+    assert [row.project_id for row in unread.read_unread(steps.outbox, 8, only_few=True)] == ["quiet"]
 
 
 def test_rows_in_hand_are_not_read_again(steps: Steps) -> None:

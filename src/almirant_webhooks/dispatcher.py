@@ -34,6 +34,7 @@ from .turn import Commit, Stale, Turn
 LOOK_AGAIN = 2.0  # seconds at most until the clock is read again, so that one that was set is noticed
 RECORD_WITHIN = 0.75  # seconds that a stop waits for the last records
 STEP = "claim and record"
+GAP = 0.002  # seconds between small groups in which a producer gets the file's lock: SQLite lets nobody queue for it
 
 log = structlog.get_logger("almirant_webhooks")
 
@@ -183,6 +184,8 @@ class Dispatcher:
             self._prepare(turn, written)
             if len(group.results) <= HURRIED_MOST:  # what comes meanwhile would wait for one more group
                 await asyncio.wait([committing])
+                if self._wake.is_set() and not self._inbox.few:
+                    await asyncio.sleep(GAP)
             await self.agenda.keep_up(written.revision, now)
 
     def _prepare(self, turn: Turn, written: Written) -> None:

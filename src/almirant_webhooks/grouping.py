@@ -8,8 +8,9 @@ from datetime import datetime
 
 from . import clock
 from .db.group import Group
+from .db.unread import FEW
 from .fairness import Room, Shares
-from .inbox import FEW, WORTH, Inbox
+from .inbox import WORTH, Inbox
 from .model import Result
 from .outage import Outage
 from .retry import Schedule
@@ -40,12 +41,12 @@ class Grouping:
         may_begin = max(0, min(most, 2 * most - len(ended)))
         wanted, room = ({}, None) if stopping else self._wanted(now, may_begin, in_flight, at)
         is_large = len(ended) + sum(wanted.values()) > FEW
-        self._went_first = is_large and self._inbox.are_few and room is not None and not self._went_first
+        self._went_first = is_large and bool(self._inbox.few) and room is not None and not self._went_first
         if self._went_first:
             self._hurried_at = at
             wanted, room, most = {}, Room(self._shares, FEW), 0
         free = room.left if room else 0
-        rows = [] if stopping else self._inbox.ready(free, at, at_once=self._went_first)
+        rows = [] if stopping else self._inbox.ready(free, at, first=self._went_first)
         return Group(ended[:most], wanted, rows, self._for_new(room, now), max(free, WORTH)), ended[most:]
 
     def _wanted(self, now: datetime, most: int, in_flight: int, at: float) -> tuple[dict[str, int], Room | None]:

@@ -8,13 +8,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from .db.fanout import FanOut
-from .db.unread import MAX_BATCH_BYTES, OutboxRow, in_turn
+from .db.unread import FEW, MAX_BATCH_BYTES, OutboxRow, in_turn
 
 WORTH = 32  # free slots for which rows are taken at once: for fewer a fan-out does not pay while there are more to come
 PATIENCE = 0.005  # seconds that rows wait for so many: no dead receiver keeps the slots that others' events wait for
 FEWEST = 4  # rows that are looked up for one group at least
-FEW = 16  # deliveries that rows may come to for going in front of a group
-ROWS = 80  # in hand when more are read, where each is one delivery
+ROWS = 80  # that a group takes where each is one delivery
 MOST_BYTES = 1024 * 1024  # of payload in one group: larger ones would keep the others waiting
 
 
@@ -34,13 +33,11 @@ class Inbox:
         self.arrived: Callable[[], None] = lambda: None
         self._taken_at = 0.0
         self._each = 1.0  # deliveries that a row came to lately: no more rows are looked up than can be taken
-        self._are_all = True
         self._groups = 0
         self._served: dict[str | bytes, int] = {}  # project → the last group that took rows of it
 
-    def add(self, rows: Sequence[OutboxRow], *, are_all: bool = True) -> None:
-        """Hand over rows that were read, and whether none was left in the outbox."""
-        self._are_all = are_all
+    def add(self, rows: Sequence[OutboxRow]) -> None:
+        """Hand over rows that were read."""
         for row in rows:
             self.rows[row.id] = row
             # In front of those that the last group served, and behind whoever waits: many that come and go with a row
@@ -49,17 +46,18 @@ class Inbox:
         if rows:
             self.arrived()
 
-    def ready(self, free: int, at: float, at_once: bool = False) -> list[OutboxRow]:
+    def ready(self, free: int, at: float, first: bool = False) -> list[OutboxRow]:
         """Return the rows whose turn it is with so many free slots at a monotonic time; they stay until they are taken.
 
         Projects take turns, and those that the last groups served come last: one row may be all that a group takes.
+        Those that may go in front of a group are taken whatever the slots are, and with `first` they alone.
         """
-        if free < WORTH and not at_once and at < self._taken_at + PATIENCE:
-            return []
+        are_worth_it = free >= WORTH or at >= self._taken_at + PATIENCE
+        among = self.rows.values() if are_worth_it and not first else self.few
         most = max(FEWEST, int(max(free, WORTH) / self._each))
         rows: list[OutboxRow] = []
         room = MOST_BYTES
-        waiting = sorted(self.rows.values(), key=lambda row: self._served[row.project_id])
+        waiting = sorted(among, key=lambda row: self._served[row.project_id])
         for row in in_turn(waiting, lambda row: row.project_id):
             room -= _bytes(row)
             if len(rows) == most or (rows and room < 0):
@@ -68,19 +66,30 @@ class Inbox:
         return rows
 
     @property
-    def most_rows(self) -> int:
-        """The number of rows to read at once: the more deliveries each came to, the fewer are enough for the next groups."""
-        return max(FEWEST, int(ROWS / self._each))
+    def to_read(self) -> int:
+        """The number of rows to read now: up to what two groups take, and 0 where that is in hand but for a small one.
+
+        The more deliveries each came to, the fewer are enough.
+        """
+        return 0 if self._has_enough(0.8) else self._most - len(self.rows)
 
     @property
-    def is_full(self) -> bool:
-        """Tell whether enough is in hand, in rows or in bytes."""
-        return len(self.rows) > self.most_rows or sum(map(_bytes, self.rows.values())) > MAX_BATCH_BYTES
+    def has_room_for_few(self) -> bool:
+        """Tell whether rows that may go in front of a group can be read beside as many as are to be read."""
+        return not self._has_enough(1.4)
 
     @property
-    def are_few(self) -> bool:
-        """Tell whether there are rows, and so few, in the outbox too, that they may go in front of a group."""
-        return self._are_all and 0 < len(self.rows) * self._each <= FEW
+    def _most(self) -> int:
+        return 2 * max(FEWEST, int(ROWS / self._each))
+
+    def _has_enough(self, part: float) -> bool:
+        return len(self.rows) > self._most * part or sum(map(_bytes, self.rows.values())) > MAX_BATCH_BYTES
+
+    @property
+    def few(self) -> list[OutboxRow]:
+        """The rows that may go in front of a group: of projects that have few, where those are few altogether."""
+        rows = [row for row in self.rows.values() if row.is_of_few]
+        return rows if len(rows) * self._each <= FEW else []
 
     def next_look(self) -> float | None:
         """Return the monotonic time at which rows are taken whatever the slots are, or None when there are none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -14,7 +15,7 @@ from .db import outbox, unread
 from .db.connection import data_version
 from .db.fanout import FanOut
 from .db.worker import Worker
-from .inbox import Inbox
+from .inbox import PATIENCE, Inbox
 from .metrics import Metrics
 from .troubles import Troubles
 
@@ -52,6 +53,7 @@ class Intake:
         self._stopping = False
         self._ended = asyncio.Event()
         self._version: int | None = None
+        self._read_at = 0.0  # monotonic
 
     async def look(self) -> None:
         """Wake up if another connection has committed since the last look."""
@@ -101,12 +103,17 @@ class Intake:
         self._ended.set()
 
     async def _read(self) -> bool:
-        """Read ahead of what is being fanned out, so that the next group need not wait for it; tell whether there was any."""
-        if self._inbox.is_full:
+        """Read ahead of what is being fanned out, so that the next group need not wait for it; tell whether there was any.
+
+        Where enough is in hand, only what may go in front of it is read, and not each time.
+        """
+        most, now = self._inbox.to_read, time.monotonic()
+        only_few = not most
+        if only_few and (now < self._read_at + PATIENCE or not self._inbox.has_room_for_few):
             return False
-        most = self._inbox.most_rows
-        rows = await self._outbox.run(unread.read_unread, most, self._inbox.in_hand)
-        self._inbox.add(rows, are_all=len(rows) < most)
+        self._read_at = now
+        rows = await self._outbox.run(unread.read_unread, most or unread.FEW, self._inbox.in_hand, only_few=only_few)
+        self._inbox.add(rows)
         return bool(rows)
 
     async def _mark(self) -> None:

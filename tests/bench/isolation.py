@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from .daemon import Bench
 from .filling import fill_due
-from .steady import Prepare, Run, measure, within_twice
+from .steady import Prepare, Run, measure, middle, within_twice
 from .table import Figure, Sizes, median
 
 INTERVAL = 0.02  # seconds between two events of the good one
@@ -62,5 +62,8 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
             beside[name].append(measure(count, INTERVAL, prepare))
     lone = [run.delays for run in alone]
     for name, runs in beside.items():
-        others = f"; {median(run.others for run in runs):,.0f} requests/s to the others"
+        others = (
+            f"; {median(run.others for run in runs):,.0f} requests/s to the others, "
+            f"the INSERTs p99 {middle([run.inserts for run in runs], 0.99):.1f} ms"
+        )
         yield within_twice(f"a good webhook at 50 events/s beside {name}", [run.delays for run in runs], lone, others)

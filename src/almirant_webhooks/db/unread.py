@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from itertools import zip_longest
 from typing import NamedTuple, TypeVar
@@ -16,6 +17,7 @@ T = TypeVar("T")
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_TEXT = 1024
 OLDEST = 80  # rows that are looked at at least
+FEW = 16  # rows of a project, and deliveries of them, that may go in front of others
 NEWEST = 64  # rows that are looked at from the other end: about what comes between two reads from a fast producer
 _UNREAD = "fanned_out_at IS NULL AND rejected_reason IS NULL"
 _IS_OBJECT = f"""
@@ -50,7 +52,8 @@ FROM json_each(?) v CROSS JOIN outbox ON outbox.id = v.value WHERE {_UNREAD}
 class OutboxRow(NamedTuple):
     """A row of the outbox, its fields as text or, where one in the batch is not plain text, all as bytes.
 
-    `size` is that of the payload in bytes, which is None when it is larger than an event may be.
+    `size` is that of the payload in bytes, which is None when it is larger than an event may be. `is_of_few` tells that its
+    project has a few rows at most that wait, all of them new.
     """
 
     id: int
@@ -61,47 +64,59 @@ class OutboxRow(NamedTuple):
     size: int
     payload: str | bytes | None
     is_object: bool
+    is_of_few: bool = False
 
 
-def read_unread(conn: sqlite3.Connection, limit: int, apart_from: Collection[int] = ()) -> list[OutboxRow]:
+def read_unread(
+    conn: sqlite3.Connection, limit: int, apart_from: Collection[int] = (), *, only_few: bool = False
+) -> list[OutboxRow]:
     """Return rows that wait to be fanned out, at most `limit` and at most about 8 MiB of payload, and none that is in hand.
 
-    Where more wait, projects take turns among the oldest and the newest of them: one that has inserted very much at once
-    is not in front of all others.
+    Where more wait, the oldest comes first, then those of projects that have few, up to half of the limit. The others take
+    turns among the oldest and the newest: one that has inserted very much at once is not in front of all others. With
+    `only_few` nothing but rows of projects that have few is returned.
     """
 
     def read() -> list[OutboxRow]:
-        ids = _choose(conn, limit, apart_from)
-        if not ids:
+        chosen = _choose(conn, limit, apart_from)
+        if only_few:
+            chosen = {row_id: True for row_id, is_of_few in chosen.items() if is_of_few}
+        if not chosen:
             return []
         try:
-            rows = read_rows(conn, _ROWS, json.dumps(ids))
+            rows = read_rows(conn, _ROWS, json.dumps(list(chosen)))
         except (sqlite3.Error, ValueError) as error:
             if isinstance(error, sqlite3.Error) and is_busy(error):
                 raise
             rows = []
         if rows and all(row[-1] for row in rows):
-            return [OutboxRow(*row[:-1]) for row in rows]
+            return [OutboxRow(*row[:-1], is_of_few=chosen[row[0]]) for row in rows]
         # Something in it is no text, or far too long: constraint checks were off when it was inserted.
-        return [OutboxRow(*row) for row in conn.execute(_ROWS_AS_BYTES, (json.dumps(ids),))]
+        return [OutboxRow(*row) for row in conn.execute(_ROWS_AS_BYTES, (json.dumps(list(chosen)),))]
 
     return patiently(read)
 
 
-def _choose(conn: sqlite3.Connection, limit: int, apart_from: Collection[int]) -> list[int]:
+def _choose(conn: sqlite3.Connection, limit: int, apart_from: Collection[int]) -> dict[int, bool]:
+    """Return the rows that are next, in their order, and of each whether its project has few."""
     most = max(limit, OLDEST) + len(apart_from)
     waiting = read_rows(conn, _WAITING.format(order="ASC"), most)
+    have_many = set()
     if len(waiting) == most:
+        have_many = {project for _, project, _ in waiting}
         newest = read_rows(conn, _WAITING.format(order="DESC"), NEWEST)
         waiting += sorted(row for row in newest if row[0] > waiting[-1][0])
+    have_many |= {project for project, count in Counter(row[1] for row in waiting).items() if count > FEW}
     waiting = [row for row in waiting if row[0] not in apart_from]
-    chosen: list[int] = []
+    first = [row for row in waiting if row[1] not in have_many][: limit // 2]
+    chosen: dict[int, bool] = {}
     room = MAX_BATCH_BYTES
-    for row_id, _, size in in_turn(waiting, lambda row: str(row[1])):
+    for row_id, project, size in (*waiting[:1], *first, *in_turn(waiting, lambda row: str(row[1]))):
         if len(chosen) == limit or room < 0:
             break
-        chosen.append(row_id)
-        room -= size or 0
+        if row_id not in chosen:
+            chosen[row_id] = project not in have_many
+            room -= size or 0
     return chosen
 
 
