@@ -153,14 +153,14 @@ def test_a_group_has_few_large_rows() -> None:
 def test_no_more_is_read_than_enough_rows_or_bytes() -> None:
     """A producer that is faster than the receivers fills no memory; what others have inserted meanwhile finds a little room."""
     many, large = Inbox(one_file=True), Inbox(one_file=True)
-    many.add([_row(number) for number in range(128)])
+    many.add([_row(number) for number in range(ROWS)])
     large.add([_row(number, size=MAX_PAYLOAD_BYTES) for number in range(32)])
-    assert (many.to_read, large.to_read) == (2 * ROWS - 128, 2 * ROWS - 32)
-    many.add([_row(128)])
+    assert (many.to_read, large.to_read) == (ROWS, 2 * ROWS - 32)
+    many.add([_row(ROWS)])
     large.add([_row(32, size=MAX_PAYLOAD_BYTES)])
     assert (many.to_read, large.to_read) == (0, 0)
     assert (many.has_room_for_few, large.has_room_for_few) == (True, False)
-    many.add([_row(number) for number in range(129, 225)])
+    many.add([_row(number) for number in range(3 * ROWS + 1)])
     assert not many.has_room_for_few
 
 
@@ -170,7 +170,7 @@ def test_rows_that_come_to_many_deliveries_are_read_a_few_at_a_time() -> None:
     box.add([_row(number) for number in range(9)])
     _take_first(box, 10)
     assert box.to_read == 8
-    box.add([_row(number) for number in range(9, 14)])
+    box.add([_row(9)])
     assert box.to_read == 0
 
 

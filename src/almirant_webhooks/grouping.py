@@ -30,6 +30,11 @@ class Grouping:
         self._at_once = not schedule.waits[0]
         self._went_first = False
         self._hurried_at = 0.0
+        self._few_came_at = -HURRY
+
+    def others_write(self, at: float) -> bool:
+        """Tell whether rows of projects that have few came within a second of a monotonic time: more may be about to."""
+        return at <= self._few_came_at + HURRY
 
     def choose(
         self, ended: list[Result], now: datetime, *, in_flight: int, stopping: bool
@@ -47,6 +52,8 @@ class Grouping:
             wanted, room, most = {}, Room(self._shares, FEW), 0
         free = room.left if room else 0
         rows = [] if stopping else self._inbox.ready(free, at, first=self._went_first)
+        if any(row.is_of_few for row in rows):
+            self._few_came_at = at
         return Group(ended[:most], wanted, rows, self._for_new(room, now), max(free, WORTH)), ended[most:]
 
     def _wanted(self, now: datetime, most: int, in_flight: int, at: float) -> tuple[dict[str, int], Room | None]:

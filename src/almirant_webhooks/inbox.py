@@ -67,23 +67,23 @@ class Inbox:
 
     @property
     def to_read(self) -> int:
-        """The number of rows to read now: up to what two groups take, and 0 where that is in hand but for a small one.
+        """The number of rows to read now: as many as two groups take where less than one is in hand, and else 0.
 
         The more deliveries each came to, the fewer are enough.
         """
-        return 0 if self._has_enough(0.8) else self._most - len(self.rows)
+        return 0 if self._has_enough(1.0) else 2 * self._most - len(self.rows)
 
     @property
     def has_room_for_few(self) -> bool:
         """Tell whether rows that may go in front of a group can be read beside as many as are to be read."""
-        return not self._has_enough(1.4)
+        return not self._has_enough(3.0)
 
     @property
     def _most(self) -> int:
-        return 2 * max(FEWEST, int(ROWS / self._each))
+        return max(FEWEST, int(ROWS / self._each))
 
-    def _has_enough(self, part: float) -> bool:
-        return len(self.rows) > self._most * part or sum(map(_bytes, self.rows.values())) > MAX_BATCH_BYTES
+    def _has_enough(self, groups: float) -> bool:
+        return len(self.rows) > self._most * groups or sum(map(_bytes, self.rows.values())) > MAX_BATCH_BYTES
 
     @property
     def few(self) -> list[OutboxRow]:

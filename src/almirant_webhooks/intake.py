@@ -53,7 +53,8 @@ class Intake:
         self._stopping = False
         self._ended = asyncio.Event()
         self._version: int | None = None
-        self._read_at = 0.0  # monotonic
+        self._looked_at = 0.0  # monotonic seconds
+        self._newest = 0  # row that there was then
 
     async def look(self) -> None:
         """Wake up if another connection has committed since the last look."""
@@ -103,16 +104,24 @@ class Intake:
         self._ended.set()
 
     async def _read(self) -> bool:
-        """Read ahead of what is being fanned out, so that the next group need not wait for it; tell whether there was any.
+        """Read ahead of what is being fanned out, so that the next group need not wait for it; tell whether there was any."""
+        most = self._inbox.to_read
+        if not most:
+            return await self._read_few()
+        rows = await self._outbox.run(unread.read_unread, most, self._inbox.in_hand)
+        self._inbox.add(rows)
+        return bool(rows)
 
-        Where enough is in hand, only what may go in front of it is read, and not each time.
-        """
-        most, now = self._inbox.to_read, time.monotonic()
-        only_few = not most
-        if only_few and (now < self._read_at + PATIENCE or not self._inbox.has_room_for_few):
+    async def _read_few(self) -> bool:
+        """Where enough is in hand, read what may go in front of it, if there is anything new, and not each time."""
+        now = time.monotonic()
+        if now < self._looked_at + PATIENCE or not self._inbox.has_room_for_few:
             return False
-        self._read_at = now
-        rows = await self._outbox.run(unread.read_unread, most or unread.FEW, self._inbox.in_hand, only_few=only_few)
+        self._looked_at = now
+        before, self._newest = self._newest, await self._outbox.run(unread.newest)
+        if self._newest == before:
+            return False
+        rows = await self._outbox.run(unread.read_unread, unread.FEW, self._inbox.in_hand, only_few=True)
         self._inbox.add(rows)
         return bool(rows)
 

@@ -67,6 +67,11 @@ class OutboxRow(NamedTuple):
     is_of_few: bool = False
 
 
+def newest(conn: sqlite3.Connection) -> int:
+    """Return the number of the newest row, 0 when there is none."""
+    return int(patiently(lambda: conn.execute("SELECT coalesce(max(id), 0) FROM outbox").fetchone()[0]))
+
+
 def read_unread(
     conn: sqlite3.Connection, limit: int, apart_from: Collection[int] = (), *, only_few: bool = False
 ) -> list[OutboxRow]:
@@ -90,7 +95,7 @@ def read_unread(
                 raise
             rows = []
         if rows and all(row[-1] for row in rows):
-            return [OutboxRow(*row[:-1], is_of_few=chosen[row[0]]) for row in rows]
+            return [OutboxRow(*[*row[:-1], chosen[row[0]]]) for row in rows]
         # Something in it is no text, or far too long: constraint checks were off when it was inserted.
         return [OutboxRow(*row) for row in conn.execute(_ROWS_AS_BYTES, (json.dumps(list(chosen)),))]
 
