@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ from almirant_webhooks.db.fanout import FanOut
 from almirant_webhooks.db.outbox import Mark
 from almirant_webhooks.db.unread import FEW, OutboxRow
 from almirant_webhooks.fairness import Room, Shares
-from almirant_webhooks.grouping import CLAIM_MOST, HURRIED_MOST, Grouping
+from almirant_webhooks.grouping import CLAIM_MOST, HURRIED_MOST, HURRY, Grouping
 from almirant_webhooks.inbox import MOST_BYTES, PATIENCE, ROWS, WORTH, Inbox
 from almirant_webhooks.model import MAX_PAYLOAD_BYTES, Due, Outcome, Result
 from almirant_webhooks.outage import Outage
@@ -159,8 +160,9 @@ def test_no_more_is_read_than_enough_rows_or_bytes() -> None:
     many.add([_row(ROWS)])
     large.add([_row(32, size=MAX_PAYLOAD_BYTES)])
     assert (many.to_read, large.to_read) == (0, 0)
-    assert (many.has_room_for_few, large.has_room_for_few) == (True, False)
-    many.add([_row(number) for number in range(3 * ROWS + 1)])
+    many.add([_row(number, is_of_few=True) for number in range(1000, 1000 + FEW - 1)])
+    assert (many.has_room_for_few, large.has_room_for_few) == (True, True)
+    many.add([_row(2000, is_of_few=True)])
     assert not many.has_room_for_few
 
 
@@ -183,6 +185,45 @@ def test_rows_wait_a_little_for_enough_slots() -> None:
     assert box.next_look() == 10.0 + PATIENCE
     assert [row.id for row in box.ready(0, 10.0 + PATIENCE)] == [2]
     assert [row.id for row in box.ready(WORTH, 10.0)] == [2]
+
+
+def test_a_few_rows_again_and_again_are_in_nobodys_way() -> None:
+    """Many who have few, each of whose rows is in the next group, do not make those of whoever has many wait for ever."""
+    box = Inbox(one_file=True)
+    box.add([_row(1, "loud"), _row(2, "loud")])
+    box.take(FanOut(marks=[Mark(_row(1, "loud"), None)]), 10.0)
+    for number in range(100, 103):
+        box.add([_row(number, f"quiet-{number}", is_of_few=True)])
+        (row,) = box.ready(0, 10.0)
+        assert row.id == number
+        box.take(FanOut(marks=[Mark(row, None)]), 10.0 + PATIENCE)
+    assert [row.id for row in box.ready(0, 10.0 + PATIENCE)] == [2]
+
+
+def test_a_few_rows_go_in_front_whatever_those_of_others_come_to() -> None:
+    """And tell little of it: no more is read of events with many deliveries because one with few came between."""
+    box = Inbox(one_file=True)
+    box.add([_row(number, "wide") for number in range(1, 6)])
+    assert _take_first(box, 100) == 1
+    box.add([_row(100, "quiet", is_of_few=True)])
+    (row,) = box.few
+    box.take(FanOut(marks=[Mark(row, None)], deliveries=1), 0.0)
+    assert (len(box.rows), box.to_read) == (4, 4)
+
+
+def test_the_lock_is_left_to_producers_only_where_one_may_wait_for_it() -> None:
+    """Where few rows come, into our own file, and none of them is in hand."""
+    for one_file in (True, False):
+        box = Inbox(one_file=one_file)
+        grouping = _grouping(box, Outage())
+        assert not grouping.leaves_the_lock(time.monotonic())
+        box.add([_row(1, is_of_few=True)])
+        chosen, _ = grouping.choose([], START, in_flight=0, stopping=False)
+        assert not grouping.leaves_the_lock(time.monotonic()), "it is in hand"
+        box.take(FanOut(marks=[Mark(chosen.rows[0], None)]), 0.0)
+        now = time.monotonic()
+        assert grouping.leaves_the_lock(now) is one_file
+        assert not grouping.leaves_the_lock(now + HURRY)
 
 
 def _grouping(box: Inbox, outage: Outage) -> Grouping:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from almirant_webhooks.db import unread
-from almirant_webhooks.db.unread import FEW
+from almirant_webhooks.db.outbox import open_outbox
+from almirant_webhooks.db.unread import FEW, NEWEST
+from almirant_webhooks.db.worker import Worker
+from almirant_webhooks.inbox import ROWS, Inbox
+from almirant_webhooks.intake import Intake
+from almirant_webhooks.metrics import Metrics
+from almirant_webhooks.troubles import Troubles
 
 from .steps import Steps
 
@@ -58,6 +64,46 @@ def test_a_row_tells_whether_its_project_has_few_that_wait(steps: Steps) -> None
     read = unread.read_unread(steps.outbox, 100)
     assert {row.project_id for row in read if row.is_of_few} == {"quiet"}
     assert [row.project_id for row in unread.read_unread(steps.outbox, 8, only_few=True)] == ["quiet"]
+
+
+def test_whoever_fills_the_newest_rows_that_are_looked_at_does_not_count_as_having_few(steps: Steps) -> None:
+    """Its backlog may begin before them."""
+    for project, count in (("old", 200), ("middle", 100), ("new", NEWEST - 8), ("quiet", 1)):
+        _insert(steps, project, count)
+    read = unread.read_unread(steps.outbox, 100)
+    assert {row.project_id for row in read if row.is_of_few} == {"quiet"}
+    assert "middle" in {row.project_id for row in read}
+
+
+def test_a_row_that_is_no_text_takes_nothing_from_the_others_of_its_batch(steps: Steps) -> None:
+    """They are read as bytes with it, and go first all the same."""
+    _insert(steps, "loud", 100)
+    steps.outbox.execute("PRAGMA ignore_check_constraints=ON")
+    steps.outbox.execute(
+        "INSERT INTO outbox (project_id, event_type, payload) VALUES ('odd', 'lead.created', CAST(x'ff' AS TEXT))"
+    )
+    steps.outbox.execute("PRAGMA ignore_check_constraints=OFF")
+    assert [row.project_id for row in unread.read_unread(steps.outbox, 100) if row.is_of_few] == [b"odd"]
+
+
+async def test_what_a_few_insert_is_read_though_enough_of_others_is_in_hand(steps: Steps) -> None:
+    """Not looked for again until the newest row is another."""
+    _insert(steps, "loud", 300)
+    worker = await Worker(lambda: open_outbox(steps.path, None)).open()
+    box = Inbox(one_file=True)
+    metrics = Metrics()
+    intake = Intake(worker, box, metrics, Troubles(metrics), poll_interval=1, known_types=frozenset())
+    while await intake._read():
+        pass
+    assert len(box.rows) == 2 * ROWS
+    _insert(steps, "quiet", 1)
+    intake._looked_at = 0.0
+    assert await intake._read()
+    assert [row.project_id for row in box.few] == ["quiet"]
+    box.rows.popitem()
+    intake._looked_at = 0.0
+    assert not await intake._read()
+    await worker.close()
 
 
 def test_rows_in_hand_are_not_read_again(steps: Steps) -> None:

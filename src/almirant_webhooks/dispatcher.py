@@ -184,7 +184,7 @@ class Dispatcher:
             self._prepare(turn, written)
             if len(group.results) <= HURRIED_MOST:  # what comes meanwhile would wait for one more group
                 await asyncio.wait([committing])
-                if self._wake.is_set() and not self._inbox.few and self._grouping.others_write(time.monotonic()):
+                if self._wake.is_set() and self._grouping.leaves_the_lock(time.monotonic()):
                     await asyncio.sleep(GAP)
             await self.agenda.keep_up(written.revision, now)
 

@@ -32,9 +32,9 @@ class Grouping:
         self._hurried_at = 0.0
         self._few_came_at = -HURRY
 
-    def others_write(self, at: float) -> bool:
-        """Tell whether rows of projects that have few came within a second of a monotonic time: more may be about to."""
-        return at <= self._few_came_at + HURRY
+    def leaves_the_lock(self, at: float) -> bool:
+        """Tell whether a producer may be waiting for the file's lock at a monotonic time: one that has few was there lately."""
+        return self._inbox.one_file and not self._inbox.few and at <= self._few_came_at + HURRY
 
     def choose(
         self, ended: list[Result], now: datetime, *, in_flight: int, stopping: bool

@@ -13,7 +13,7 @@ from .db.unread import FEW, MAX_BATCH_BYTES, OutboxRow, in_turn
 WORTH = 32  # free slots for which rows are taken at once: for fewer a fan-out does not pay while there are more to come
 PATIENCE = 0.005  # seconds that rows wait for so many: no dead receiver keeps the slots that others' events wait for
 FEWEST = 4  # rows that are looked up for one group at least
-ROWS = 80  # that a group takes where each is one delivery
+ROWS = 80  # about what a group takes where each comes to one delivery
 MOST_BYTES = 1024 * 1024  # of payload in one group: larger ones would keep the others waiting
 
 
@@ -71,25 +71,20 @@ class Inbox:
 
         The more deliveries each came to, the fewer are enough.
         """
-        return 0 if self._has_enough(1.0) else 2 * self._most - len(self.rows)
+        most = max(FEWEST, int(ROWS / self._each))
+        enough = len(self.rows) > most or sum(map(_bytes, self.rows.values())) > MAX_BATCH_BYTES
+        return 0 if enough else 2 * most - len(self.rows)
 
     @property
     def has_room_for_few(self) -> bool:
-        """Tell whether rows that may go in front of a group can be read beside as many as are to be read."""
-        return not self._has_enough(3.0)
-
-    @property
-    def _most(self) -> int:
-        return max(FEWEST, int(ROWS / self._each))
-
-    def _has_enough(self, groups: float) -> bool:
-        return len(self.rows) > self._most * groups or sum(map(_bytes, self.rows.values())) > MAX_BATCH_BYTES
+        """Tell whether more rows that may go in front of a group can be read, however much is in hand."""
+        return sum(row.is_of_few for row in self.rows.values()) < FEW
 
     @property
     def few(self) -> list[OutboxRow]:
         """The rows that may go in front of a group: of projects that have few, where those are few altogether."""
         rows = [row for row in self.rows.values() if row.is_of_few]
-        return rows if len(rows) * self._each <= FEW else []
+        return rows if len(rows) <= FEW else []
 
     def next_look(self) -> float | None:
         """Return the monotonic time at which rows are taken whatever the slots are, or None when there are none."""
@@ -102,9 +97,14 @@ class Inbox:
 
     def take(self, done: FanOut, at: float) -> None:
         """Take rows out of what waits, for a group that is about to be committed."""
-        self._taken_at = at
+        each = max(1.0, done.deliveries / len(done.marks))
+        if all(
+            mark.row.is_of_few for mark in done.marks
+        ):  # they tell less of those who have many, and are in nobody's way
+            self._each = (self._each + each) / 2
+        else:
+            self._each, self._taken_at = each, at
         self._groups += 1
-        self._each = max(1.0, done.deliveries / len(done.marks))
         for mark in done.marks:
             self.rows.pop(mark.row.id, None)  # all may have been given back meanwhile
             self._taken.add(mark.row.id)

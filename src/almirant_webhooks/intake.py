@@ -114,14 +114,13 @@ class Intake:
 
     async def _read_few(self) -> bool:
         """Where enough is in hand, read what may go in front of it, if there is anything new, and not each time."""
-        now = time.monotonic()
-        if now < self._looked_at + PATIENCE or not self._inbox.has_room_for_few:
+        if time.monotonic() < self._looked_at + PATIENCE or not self._inbox.has_room_for_few:
             return False
-        self._looked_at = now
         before, self._newest = self._newest, await self._outbox.run(unread.newest)
-        if self._newest == before:
-            return False
-        rows = await self._outbox.run(unread.read_unread, unread.FEW, self._inbox.in_hand, only_few=True)
+        rows = []
+        if self._newest != before:
+            rows = await self._outbox.run(unread.read_unread, unread.FEW, self._inbox.in_hand, only_few=True)
+        self._looked_at = time.monotonic()
         self._inbox.add(rows)
         return bool(rows)
 

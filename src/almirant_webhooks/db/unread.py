@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from itertools import zip_longest
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ..model import MAX_PAYLOAD_BYTES
 from .bulk import read_rows
@@ -53,7 +53,7 @@ class OutboxRow(NamedTuple):
     """A row of the outbox, its fields as text or, where one in the batch is not plain text, all as bytes.
 
     `size` is that of the payload in bytes, which is None when it is larger than an event may be. `is_of_few` tells that its
-    project has a few rows at most that wait, all of them new.
+    project had few rows that waited, as far as was looked, and none among the oldest of many.
     """
 
     id: int
@@ -77,15 +77,13 @@ def read_unread(
 ) -> list[OutboxRow]:
     """Return rows that wait to be fanned out, at most `limit` and at most about 8 MiB of payload, and none that is in hand.
 
-    Where more wait, the oldest comes first, then those of projects that have few, up to half of the limit. The others take
-    turns among the oldest and the newest: one that has inserted very much at once is not in front of all others. With
-    `only_few` nothing but rows of projects that have few is returned.
+    Where more wait, the oldest comes first, then those of projects that have few, up to half of the limit, and then all
+    projects take turns among the oldest and the newest rows: one that has inserted very much at once is not in front of all
+    others. With `only_few` nothing but rows of projects that have few is returned.
     """
 
     def read() -> list[OutboxRow]:
-        chosen = _choose(conn, limit, apart_from)
-        if only_few:
-            chosen = {row_id: True for row_id, is_of_few in chosen.items() if is_of_few}
+        chosen = _choose(conn, limit, apart_from, only_few=only_few)
         if not chosen:
             return []
         try:
@@ -97,32 +95,39 @@ def read_unread(
         if rows and all(row[-1] for row in rows):
             return [OutboxRow(*[*row[:-1], chosen[row[0]]]) for row in rows]
         # Something in it is no text, or far too long: constraint checks were off when it was inserted.
-        return [OutboxRow(*row) for row in conn.execute(_ROWS_AS_BYTES, (json.dumps(list(chosen)),))]
+        rows = conn.execute(_ROWS_AS_BYTES, (json.dumps(list(chosen)),)).fetchall()
+        return [OutboxRow(*[*row, chosen[row[0]]]) for row in rows]
 
     return patiently(read)
 
 
-def _choose(conn: sqlite3.Connection, limit: int, apart_from: Collection[int]) -> dict[int, bool]:
+def _choose(conn: sqlite3.Connection, limit: int, apart_from: Collection[int], *, only_few: bool) -> dict[int, bool]:
     """Return the rows that are next, in their order, and of each whether its project has few."""
     most = max(limit, OLDEST) + len(apart_from)
     waiting = read_rows(conn, _WAITING.format(order="ASC"), most)
     have_many = set()
     if len(waiting) == most:
         have_many = {project for _, project, _ in waiting}
-        newest = read_rows(conn, _WAITING.format(order="DESC"), NEWEST)
-        waiting += sorted(row for row in newest if row[0] > waiting[-1][0])
+        page = sorted(read_rows(conn, _WAITING.format(order="DESC"), NEWEST))
+        if page[0][0] > waiting[-1][0]:  # it may have more before the page begins
+            have_many.add(page[0][1])
+        waiting += (row for row in page if row[0] > waiting[-1][0])
     have_many |= {project for project, count in Counter(row[1] for row in waiting).items() if count > FEW}
     waiting = [row for row in waiting if row[0] not in apart_from]
-    first = [row for row in waiting if row[1] not in have_many][: limit // 2]
+    few = [row for row in waiting if row[1] not in have_many]
     chosen: dict[int, bool] = {}
     room = MAX_BATCH_BYTES
-    for row_id, project, size in (*waiting[:1], *first, *in_turn(waiting, lambda row: str(row[1]))):
+    for row_id, project, size in few if only_few else (*waiting[:1], *few[: limit // 2], *in_turn(waiting, _project)):
         if len(chosen) == limit or room < 0:
             break
         if row_id not in chosen:
             chosen[row_id] = project not in have_many
             room -= size or 0
     return chosen
+
+
+def _project(row: Sequence[Any]) -> Hashable:
+    return str(row[1])
 
 
 def in_turn(rows: Iterable[T], project: Callable[[T], Hashable]) -> Iterator[T]:
