@@ -75,6 +75,19 @@ def test_whoever_fills_the_newest_rows_that_are_looked_at_does_not_count_as_havi
     assert "middle" in {row.project_id for row in read}
 
 
+def test_rows_may_go_while_they_are_chosen(steps: Steps) -> None:
+    """Somebody deletes them between the look at the oldest and the one at the newest."""
+    _insert(steps, "loud", 100)
+
+    def look(statement: str) -> None:
+        if "DESC" in statement:
+            steps.conn.execute("DELETE FROM outbox")
+
+    steps.outbox.set_trace_callback(look)
+    assert unread.read_unread(steps.outbox, 10) == []
+    assert steps.conn.execute("SELECT count(*) FROM outbox").fetchone()[0] == 0
+
+
 def test_a_row_that_is_no_text_takes_nothing_from_the_others_of_its_batch(steps: Steps) -> None:
     """They are read as bytes with it, and go first all the same."""
     _insert(steps, "loud", 100)

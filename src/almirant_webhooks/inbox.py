@@ -78,13 +78,16 @@ class Inbox:
     @property
     def has_room_for_few(self) -> bool:
         """Tell whether more rows that may go in front of a group can be read, however much is in hand."""
-        return sum(row.is_of_few for row in self.rows.values()) < FEW
+        return len(self._of_few()) < FEW
 
     @property
     def few(self) -> list[OutboxRow]:
         """The rows that may go in front of a group: of projects that have few, where those are few altogether."""
-        rows = [row for row in self.rows.values() if row.is_of_few]
+        rows = self._of_few()
         return rows if len(rows) <= FEW else []
+
+    def _of_few(self) -> list[OutboxRow]:
+        return [row for row in self.rows.values() if row.is_of_few]
 
     def next_look(self) -> float | None:
         """Return the monotonic time at which rows are taken whatever the slots are, or None when there are none."""
@@ -98,9 +101,8 @@ class Inbox:
     def take(self, done: FanOut, at: float) -> None:
         """Take rows out of what waits, for a group that is about to be committed."""
         each = max(1.0, done.deliveries / len(done.marks))
-        if all(
-            mark.row.is_of_few for mark in done.marks
-        ):  # they tell less of those who have many, and are in nobody's way
+        # Rows of few tell less of what the others come to, and are in nobody's way.
+        if all(mark.row.is_of_few for mark in done.marks):
             self._each = (self._each + each) / 2
         else:
             self._each, self._taken_at = each, at

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from itertools import zip_longest
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..model import MAX_PAYLOAD_BYTES
 from .bulk import read_rows
@@ -109,7 +109,7 @@ def _choose(conn: sqlite3.Connection, limit: int, apart_from: Collection[int], *
     if len(waiting) == most:
         have_many = {project for _, project, _ in waiting}
         page = sorted(read_rows(conn, _WAITING.format(order="DESC"), NEWEST))
-        if page[0][0] > waiting[-1][0]:  # it may have more before the page begins
+        if page and page[0][0] > waiting[-1][0]:  # it may have more before the page begins
             have_many.add(page[0][1])
         waiting += (row for row in page if row[0] > waiting[-1][0])
     have_many |= {project for project, count in Counter(row[1] for row in waiting).items() if count > FEW}
@@ -117,17 +117,14 @@ def _choose(conn: sqlite3.Connection, limit: int, apart_from: Collection[int], *
     few = [row for row in waiting if row[1] not in have_many]
     chosen: dict[int, bool] = {}
     room = MAX_BATCH_BYTES
-    for row_id, project, size in few if only_few else (*waiting[:1], *few[: limit // 2], *in_turn(waiting, _project)):
+    turns = few if only_few else [*waiting[:1], *few[: limit // 2], *in_turn(waiting, lambda row: str(row[1]))]
+    for row_id, project, size in turns:
         if len(chosen) == limit or room < 0:
             break
         if row_id not in chosen:
             chosen[row_id] = project not in have_many
             room -= size or 0
     return chosen
-
-
-def _project(row: Sequence[Any]) -> Hashable:
-    return str(row[1])
 
 
 def in_turn(rows: Iterable[T], project: Callable[[T], Hashable]) -> Iterator[T]:
