@@ -14,11 +14,11 @@ import pytest
 import trustme
 
 from almirant_webhooks import clock, signing
-from almirant_webhooks.answers import keep_headers, retry_after
-from almirant_webhooks.causes import NAME_NOT_FOUND, NO_FILES
 from almirant_webhooks.egress import BLOCKED, Policy
 from almirant_webhooks.model import Claim, Misconfigured, Outcome, Trigger
-from almirant_webhooks.sender import MOST_FRESH, Sender
+from almirant_webhooks.sending.answers import keep_headers, retry_after
+from almirant_webhooks.sending.causes import NAME_NOT_FOUND, NO_FILES
+from almirant_webhooks.sending.sender import MOST_FRESH, Sender
 
 from .hostile import OK, answering, read_request, server
 
@@ -228,8 +228,8 @@ async def test_tls_is_verified(tmp_path: Path) -> None:
 
 def test_what_is_kept_of_headers_is_bounded() -> None:
     """128 of them and 16 KiB, with a mark."""
-    assert len(keep_headers([("a", "b")] * 500)) == 129
-    assert sum(len(name) + len(value) for name, value in keep_headers([("a", "b" * 5000)] * 10)) < 17_000
+    assert len(keep_headers([(b"a", b"b")] * 500)) == 129
+    assert sum(len(name) + len(value) for name, value in keep_headers([(b"a", b"b" * 5000)] * 10)) < 17_000
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,8 @@ ROWS = (
         {
             "metrics",
             "heartbeat",
-            "answers",
+            "sending",
             "outage",
-            "causes",
-            "resolver",
-            "connections",
-            "sender",
             "troubles",
             "inbox",
             "intake",
@@ -96,18 +92,25 @@ def test_a_module_imports_from_its_own_row_and_those_above_alone(path: Path) -> 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_sql_requests_environment_and_printing_have_one_place_each(path: Path) -> None:
-    """SQL in `db` (the demo inserts as a producer does), connections in `connections`, environment in settings, printing in commands."""
+    """SQL in `db` (the demo inserts as a producer does), connections in `sending`, environment in settings, printing in commands."""
     part = part_of(path)
     used = names(path)
     if part not in ("db", "demo"):
         assert used.isdisjoint({"execute", "executemany", "executescript"})
-    assert "ClientSession" not in used
-    if part != "connections":
-        assert "TCPConnector" not in used
+    assert used.isdisjoint({"ClientSession", "TCPConnector"})
+    if part != "sending":
+        assert used.isdisjoint({"create_connection", "start_connection"})
     if part not in ("config", "logs", "systemd"):
         assert used.isdisjoint({"environ", "getenv"})
     if part not in ("cli", "demo"):
         assert "print" not in used
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "sending").glob("*.py")), ids=lambda path: path.name)
+def test_what_sends_knows_no_storage_and_nothing_of_the_web_server(path: Path) -> None:
+    """It turns one request into a result: of the project it imports values and rules alone."""
+    assert {part for part in imported(path) - {"sending"} if LEVEL[part] > 0} == set()
+    assert "aiohttp" not in path.read_text()
 
 
 def test_queries_take_their_time_from_their_caller() -> None:

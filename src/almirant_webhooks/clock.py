@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
 _UNITS = {
@@ -39,6 +40,15 @@ def parse(written: str) -> datetime:
     except ValueError:
         raise ValueError(f"{written!r} is not a time; write it as 2026-01-31 or 2026-01-31T09:30:00Z") from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def http_date(written: str) -> datetime | None:
+    """Read a date of HTTP in any of its three forms (RFC 9110, section 5.6.7), or return None for what is none."""
+    try:
+        moment = parsedate_to_datetime(written[:64])
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
 
 
 def duration(written: str) -> timedelta:

@@ -36,7 +36,7 @@ from .observer import Observer
 from .pruner import Pruner
 from .resender import Resender
 from .retry import Schedule
-from .sender import Sender
+from .sending.sender import Sender
 from .settings import Settings
 from .troubles import Troubles, has_room
 from .watcher import Watcher

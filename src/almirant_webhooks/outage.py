@@ -5,8 +5,8 @@ Times are monotonic seconds, passed in.
 
 from __future__ import annotations
 
-from .causes import NAME_NOT_FOUND, NO_DNS_ANSWER, NO_NAME_SERVER, NO_ROUTE
 from .model import Outcome, Result
+from .sending.causes import NAME_NOT_FOUND, NO_DNS_ANSWER, NO_NAME_SERVER, NO_ROUTE
 from .signing import host
 
 HOSTS = 3  # so many must be out of reach, with no answer from any in between

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import almirant_webhooks.daemon  # with all that it needs
-from almirant_webhooks import answers, cli, dispatcher, intake, reports, sender, signing
+from almirant_webhooks import cli, dispatcher, intake, reports, signing
 from almirant_webhooks.db import claiming, deliveries, fanout, outbox, results, unread, worker
+from almirant_webhooks.sending import exchange, sender
 
 COMMIT = "SQL: begin, commit and the rest"
 FUNCTIONS: tuple[tuple[Callable[..., Any], str], ...] = (
@@ -33,7 +34,7 @@ FUNCTIONS: tuple[tuple[Callable[..., Any], str], ...] = (
     (reports.report, "logs and metrics"),
 )
 METHODS: tuple[tuple[type, str, str], ...] = (
-    (answers.AnswerHandler, "data_received", "HTTP client"),
+    (exchange.Connection, "data_received", "HTTP client"),
     (sender.Sender, "send", "HTTP client"),
     (dispatcher.Dispatcher, "_attempt", "scheduling"),
     (dispatcher.Dispatcher, "run", "scheduling"),

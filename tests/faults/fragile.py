@@ -6,7 +6,7 @@ import os
 
 from almirant_webhooks import cli, daemon
 from almirant_webhooks.model import Claim, Result
-from almirant_webhooks.sender import Go, Sender, at_once
+from almirant_webhooks.sending.sender import Go, Sender, at_once
 
 
 class FragileSender(Sender):

@@ -12,9 +12,9 @@ import trustme
 from aiohttp import web
 
 from almirant_webhooks import clock
-from almirant_webhooks.causes import NAME_NOT_FOUND, NO_DNS_ANSWER, NO_NAME_SERVER, NO_ROUTE
 from almirant_webhooks.model import Claim, Outcome, Result, Trigger
 from almirant_webhooks.outage import HOLD, MEMORY, Outage
+from almirant_webhooks.sending.causes import NAME_NOT_FOUND, NO_DNS_ANSWER, NO_NAME_SERVER, NO_ROUTE
 
 from ..service import Service
 from ..steps import START, Steps

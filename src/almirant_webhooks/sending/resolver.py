@@ -5,27 +5,35 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from aiohttp.abc import AbstractResolver, ResolveResult
-
-from .egress import Blocked, Policy, is_allowed
+from .. import addresses
+from ..egress import Blocked, Policy, is_allowed
+from .causes import NoThread
 
 QUICK = 1.0  # seconds that a lookup takes at most whose name is a quick one
 QUICK_PLACES = 64
 OTHER_PLACES = 256
-REMEMBERED = 10_000  # quick names
+REMEMBERED = 10_000  # names: which are quick, and what was found
+KEPT = 10.0  # seconds for which what was found is used again
 MOST_ADDRESSES = 4  # of each family: an attempt dials one after the other, and has all of them open at once
 
+AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]  # as `getaddrinfo` returns them
 Found = list[tuple[Any, ...]]
 LookUp = Callable[[str, int], Found]
 
 
 def _look_up(host: str, family: int) -> Found:
-    return socket.getaddrinfo(host, None, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+    try:
+        return socket.getaddrinfo(host, None, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+    except socket.gaierror:
+        # Without a file to be had the C library tells of a name that is nowhere: a socket tells which it was.
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
+        raise
 
 
 def _in_thread(look_up: LookUp, host: str, family: int) -> asyncio.Future[Found]:
@@ -51,11 +59,14 @@ def _in_thread(look_up: LookUp, host: str, family: int) -> asyncio.Future[Found]
         with suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(settle, found, error)
 
-    threading.Thread(target=run, name="look up", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="look up", daemon=True).start()
+    except RuntimeError:
+        raise NoThread from None
     return future
 
 
-class Resolver(AbstractResolver):
+class Resolver:
     """Looks a name up once for all who wait for it, with room for names that never answer.
 
     A name that answered within a second the last time has places that only such names use. A new or slow one uses the
@@ -65,42 +76,37 @@ class Resolver(AbstractResolver):
     def __init__(self, policy: Policy, look_up: LookUp = _look_up) -> None:
         self._policy = policy
         self._look_up = look_up
+        self._pending: dict[str, asyncio.Task[Found]] = {}
+        self._known: dict[str, tuple[float, Found]] = {}  # name → until when, and what was found; oldest first
+        self._quick_names: dict[str, None] = {}  # oldest first
         self._quick = asyncio.Semaphore(QUICK_PLACES)
         self._others = asyncio.Semaphore(OTHER_PLACES)
-        self._pending: dict[tuple[str, int], asyncio.Task[Found]] = {}
-        self._quick_names: dict[str, None] = {}
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Return the addresses of a name that may be dialled; raises `Blocked` when it has others alone."""
-        key = (host, int(family))
-        if key not in self._pending:
-            self._pending[key] = task = asyncio.create_task(self._look_up_in_turn(host, int(family)), name="look up")
-            task.add_done_callback(lambda done: self._over(key, done))
-        found = await asyncio.shield(self._pending[key])
-        allowed: list[ResolveResult] = []
+    async def resolve(self, host: str, port: int) -> list[AddressInfo]:
+        """Return the addresses of a name, or a literal, that may be dialled; raises `Blocked` when it has others alone."""
+        literal = addresses.parse(host)
+        if literal is not None:
+            family = socket.AF_INET if literal.version == 4 else socket.AF_INET6
+            found: Found = [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(literal), port))]
+        else:
+            found = await self._find(host)
+        allowed: list[AddressInfo] = []
         kept: Counter[int] = Counter()
-        for kind, _, proto, _, where in found:
-            if kept[kind] < MOST_ADDRESSES and is_allowed(str(where[0]), port, self._policy):
-                kept[kind] += 1
-                allowed.append(
-                    ResolveResult(
-                        hostname=host,
-                        host=str(where[0]),
-                        port=port,
-                        family=kind,
-                        proto=proto,
-                        flags=socket.AI_NUMERICHOST,
-                    )
-                )
+        for family, kind, proto, _, where in found:
+            if kept[family] < MOST_ADDRESSES and is_allowed(str(where[0]), port, self._policy):
+                kept[family] += 1
+                allowed.append((family, kind, proto, "", (where[0], port, *where[2:])))
         if not allowed:
             raise Blocked
         return allowed
 
     def is_waiting_for(self, host: str) -> bool:
         """Tell whether a name is being looked up."""
-        return any(name == host for name, _ in self._pending)
+        return host in self._pending
+
+    def forget(self) -> None:
+        """Ask DNS again at the next connection."""
+        self._known.clear()
 
     async def close(self) -> None:
         """Let the threads go without waiting for names that never answer."""
@@ -109,11 +115,20 @@ class Resolver(AbstractResolver):
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
 
-    async def _look_up_in_turn(self, host: str, family: int) -> Found:
+    async def _find(self, host: str) -> Found:
+        until, found = self._known.get(host, (0.0, []))
+        if time.monotonic() < until:
+            return found
+        if host not in self._pending:
+            self._pending[host] = task = asyncio.create_task(self._look_up_in_turn(host), name="look up")
+            task.add_done_callback(lambda done: self._over(host, done))
+        return await asyncio.shield(self._pending[host])
+
+    async def _look_up_in_turn(self, host: str) -> Found:
         place = self._quick if host in self._quick_names else self._others
         await place.acquire()
         try:
-            lookup = _in_thread(self._look_up, host, family)
+            lookup = _in_thread(self._look_up, host, socket.AF_UNSPEC)
             await asyncio.wait({lookup}, timeout=QUICK)
             self._remember(host, quick=lookup.done())
             if place is self._quick and not lookup.done():
@@ -131,7 +146,11 @@ class Resolver(AbstractResolver):
             if len(self._quick_names) > REMEMBERED:
                 del self._quick_names[next(iter(self._quick_names))]
 
-    def _over(self, key: tuple[str, int], task: asyncio.Task[Found]) -> None:
-        self._pending.pop(key, None)
-        if not task.cancelled():
-            task.exception()  # those who waited may have given up meanwhile
+    def _over(self, host: str, task: asyncio.Task[Found]) -> None:
+        self._pending.pop(host, None)
+        if task.cancelled() or task.exception() is not None:  # those who waited may have given up meanwhile
+            return
+        self._known.pop(host, None)
+        self._known[host] = (time.monotonic() + KEPT, task.result())
+        if len(self._known) > REMEMBERED:
+            del self._known[next(iter(self._known))]

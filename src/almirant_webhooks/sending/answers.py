@@ -1,0 +1,89 @@
+"""What an answer says, and what the log keeps of it, bounded and with credentials masked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
+
+from .. import clock
+from ..model import Headers
+
+MAX_HEADERS = 128
+MAX_HEADER_BYTES = 16 * 1024
+MASK = "(masked)"
+MAX_SECONDS = 999_999_999
+_CREDENTIAL = re.compile(
+    rb"auth(?!or)|cookie|token|secret|api-?key|password|passwd|credential|session|signature", re.IGNORECASE
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CUT = ("", "(more headers were not kept)")
+
+Fields = list[tuple[bytes, bytes]]
+
+
+class Answer(NamedTuple):
+    """A receiver's answer: its final head, and its body as far as it is kept; `whole` says that nothing of it is missing.
+
+    `head_at` is the monotonic time at which the head was complete.
+    """
+
+    status: int
+    fields: Fields
+    body: bytes
+    whole: bool
+    head_at: float
+
+
+def keep_headers(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Return the headers worth keeping: at most 128 and 16 KiB of them, credentials masked, always UTF-8."""
+    kept: list[tuple[str, str]] = []
+    room = MAX_HEADER_BYTES
+    for name, value in fields:
+        shown = MASK if _is_credential(name or value) else _as_text(value)
+        room -= len(name) + len(shown)
+        if room < 0 or len(kept) >= MAX_HEADERS:
+            kept.append(_CUT)
+            break
+        kept.append((_name(name), shown))
+    return tuple(kept)
+
+
+def _is_credential(name: bytes) -> bool:
+    return _has_credential(name) if len(name) <= 64 else bool(_CREDENTIAL.search(name))
+
+
+@lru_cache(maxsize=1024)
+def _has_credential(name: bytes) -> bool:
+    return bool(_CREDENTIAL.search(name))
+
+
+def _name(name: bytes) -> str:
+    return _short_name(name) if len(name) <= 64 else _as_text(name)
+
+
+@lru_cache(maxsize=1024)
+def _short_name(name: bytes) -> str:
+    return _as_text(name)
+
+
+def _as_text(value: bytes) -> str:
+    """Show bytes that are no UTF-8, and control characters, as escapes."""
+    text = value.strip(b" \t").decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else _CONTROL.sub(lambda char: f"\\x{ord(char[0]):02x}", text)
+
+
+def field(fields: Fields, name: bytes) -> str | None:
+    """Return the value of the first header with a name (in lower case), or None."""
+    return next((_as_text(value) for one, value in fields if one.lower() == name), None)
+
+
+def retry_after(written: str | None, now: datetime) -> float | None:
+    """Return the seconds of a `Retry-After` header (RFC 9110, section 10.2.3), or None when there is none to follow."""
+    text = (written or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(min(int(text.lstrip("0")[:10] or "0"), MAX_SECONDS))
+    moment = clock.http_date(text)
+    return None if moment is None else max(0.0, (moment - now).total_seconds())

@@ -1,0 +1,266 @@
+"""One connection to a receiver, and the one request that is under way on it: bytes out, an answer or a failure back.
+
+`httptools` parses. Whatever it reads strictly may keep its connection; what it refuses is read by `sloppy`, and the
+connection is closed. Everything here runs in the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, NoReturn, cast
+
+import httptools
+
+from ..model import Outcome
+from . import causes, sloppy
+from .answers import Answer, Fields
+from .causes import Failure
+from .sloppy import MAX_FIELD, MAX_FIELDS, MAX_HEAD, MAX_INTERIM, SloppyReader, Unreadable
+
+# Seconds between a time limit that is over and giving up: uvloop runs timers before it reads, so that after a pause of
+# the process answers that lie in the sockets would come second.
+LAST_LOOK = 0.01
+_LENIENT = {
+    "lenient_optional_lf_after_cr": True,
+    "lenient_optional_cr_before_lf": True,
+    "lenient_optional_crlf_after_chunk": True,
+    "lenient_spaces_after_chunk_size": True,
+}
+
+End = Answer | Failure
+
+
+class Connection(asyncio.Protocol):
+    """An open connection; `key` says to whom. Bodies are read up to `most_body` bytes (one that goes on closes it)."""
+
+    def __init__(self, key: object, most_body: int, *, once: bool) -> None:
+        self.key = key
+        self.idle_since = 0.0
+        self.was_used = False
+        self._once = once
+        self._most_body = most_body
+        self._transport: asyncio.Transport | None = None
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._loop = asyncio.get_running_loop()
+        self._end: asyncio.Future[End] | None = None  # of the request that is under way
+        self._timer: asyncio.TimerHandle | None = None
+        self._may_keep = False
+        self._gone: asyncio.Future[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether a request can be made on it."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def may_keep(self) -> bool:
+        """Tell whether the answer ended where it said, with nothing unread and nothing unsent: another request may follow."""
+        return self._may_keep and self.is_open and self._end is None
+
+    def exchange(self, request: bytes, within: float) -> asyncio.Future[End]:
+        """Send a request; the future has its end within so many seconds. A head that is complete by then decides."""
+        self._end = end = self._loop.create_future()
+        self._reused, self.was_used = self.was_used, True
+        self._status: int | None = None  # of the final head, once it is complete
+        self._fields: Fields = []
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._seen: bytes | bytearray = b""  # all that came until the final head was complete
+        self._wrapping = 0  # bytes since then, those of the body too
+        self._head_size = 0
+        self._interim = 0
+        self._complete = False
+        self._whole = False
+        self._may_keep = not self._once
+        self._refused = ""
+        self._sloppy: SloppyReader | None = None
+        if self._transport is None or self._transport.is_closing():
+            self._finish(self._why_lost(None))
+        else:
+            self._timer = self._loop.call_later(within, self._look_once_more)
+            self._transport.write(request)
+        return end
+
+    def close(self) -> None:
+        """Drop the connection at once: a peer that does not read would hold what is still to be written for ever."""
+        self._may_keep = False
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def closed(self) -> None:
+        """Wait until a connection that is being closed has given its file back."""
+        if self._transport is not None:
+            self._gone = self._loop.create_future()
+            await self._gone
+        await asyncio.sleep(0)  # the loop closes the file right after it has told so
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport that is open."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; what nobody asked for closes the connection."""
+        if self._end is None or self._end.done():
+            self.close()
+            return
+        if self._status is not None:
+            self._wrapping += len(data)
+            self._feed(data)
+        elif self._sloppy is not None:
+            self._read_sloppily(self._sloppy, data)
+        else:
+            if not self._seen:
+                self._seen = data
+            else:
+                self._seen = self._seen if isinstance(self._seen, bytearray) else bytearray(self._seen)
+                self._seen += data
+            self._feed(data)
+        self._look()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End what is under way: with an answer if its head was complete."""
+        self._transport = None
+        if self._end is not None:
+            if self._status is None:
+                self._finish(self._why_lost(exc))
+            else:
+                self._whole = exc is None and sloppy.framing(self._fields) == b""
+                self._finish_answer()
+        self._parser = None  # it holds this object, too
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
+
+    def on_message_begin(self) -> None:
+        """Note that something follows the answer."""
+        if self._complete:
+            self._may_keep = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header within bounds; those that trail a body are dropped."""
+        if self._status is not None or self._sloppy is not None:
+            return
+        self._head_size += len(name) + len(value) + 4
+        if self._head_size > MAX_HEAD:
+            self._refuse(sloppy.HEAD_TOO_LARGE)
+        if len(name) + len(value) > MAX_FIELD:
+            self._refuse(sloppy.FIELD_TOO_LARGE)
+        if len(self._fields) >= MAX_FIELDS:
+            self._refuse(sloppy.TOO_MANY_FIELDS)
+        self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Take a head: the final one decides, interim ones are dropped."""
+        if self._status is not None:  # of a second answer
+            return
+        status = self._parser.get_status_code()
+        if 100 <= status <= 199 and status != 101:
+            self._interim += 1
+            self._fields = []
+            if self._interim > MAX_INTERIM:
+                self._refuse(sloppy.TOO_MANY_INTERIM)
+            return
+        if self._sloppy is None and self._seen.lstrip(b"\r\n")[:5] != b"HTTP/":  # the parser reads RTSP, too
+            self._refuse(causes.NOT_HTTP)
+        self._status = status
+        self._head_at = time.monotonic()
+        self._may_keep = self._may_keep and status != 101 and self._parser.should_keep_alive()
+
+    def on_body(self, data: bytes) -> None:
+        """Keep a piece of the body, and no more than is wanted."""
+        if self._complete:
+            return
+        self._body.append(data)
+        self._body_size += len(data)
+        self._complete = self._body_size > self._most_body
+
+    def on_message_complete(self) -> None:
+        """Note that the answer is whole, unless it was an interim one."""
+        if self._status is not None and not self._complete:
+            self._complete = self._whole = True
+
+    def _refuse(self, cause: str) -> NoReturn:
+        self._refused = cause
+        raise Unreadable  # out of the parser
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # the answer to a 101 is complete
+            self._may_keep = False
+        except httptools.HttpParserError:
+            self._may_keep = False
+            if self._status is not None:
+                self._complete = True  # the status decides, and its body is cut here
+            elif not self._refused:
+                self._sloppy = SloppyReader()
+                self._read_sloppily(self._sloppy, self._seen)
+
+    def _read_sloppily(self, reader: SloppyReader, data: bytes | bytearray) -> None:
+        try:
+            head = reader.read(data)
+        except Unreadable as error:
+            self._refused = str(error)
+            self._seen = reader.seen
+            return
+        if head is None:
+            return
+        self._fields = head.fields
+        end = sloppy.framing(head.fields)
+        body = bytes(reader.seen[head.end :])
+        self._parser = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(**_LENIENT)
+        self._feed(b"HTTP/1.1 %03d \r\n%bConnection: close\r\n\r\n" % (head.status, end or b""))
+        self._feed(body)
+        if end is None:  # nobody knows where the body ends: what came with the head is shown
+            self._complete = True
+
+    def _look(self) -> None:
+        """See what reading has come to."""
+        if self._refused:
+            self._finish(Failure(Outcome.CONNECTION_ERROR, self._refused, bytes(self._seen)))
+        elif self._complete:
+            self._finish_answer()
+        elif self._status is None:
+            if len(self._seen) > MAX_HEAD:
+                self._finish(Failure(Outcome.CONNECTION_ERROR, sloppy.HEAD_TOO_LARGE))
+        elif self._wrapping > 8 * self._body_size + MAX_HEAD:
+            # Chunks' sizes and trailers may be some times the body that they wrap, not more.
+            self._finish_answer()
+
+    def _why_lost(self, error: Exception | None) -> Failure:
+        if self._seen:
+            return Failure(Outcome.CONNECTION_ERROR, causes.CLOSED_WITHIN)
+        if self._reused and causes.is_usual_end(error):
+            return Failure(Outcome.INTERRUPTED, causes.STALE)
+        return causes.lost(error)
+
+    def _look_once_more(self) -> None:
+        self._timer = self._loop.call_later(LAST_LOOK, self._give_up)
+
+    def _give_up(self) -> None:
+        if self._status is None:
+            self._finish(Failure(Outcome.TIMEOUT, causes.NO_ANSWER))
+        else:
+            self._finish_answer()
+
+    def _finish_answer(self) -> None:
+        assert self._status is not None
+        transport = self._transport
+        # What is left of a request that was not read would stand before the next one.
+        self._may_keep = (
+            self._may_keep and self._whole and transport is not None and not transport.get_write_buffer_size()
+        )
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._finish(Answer(self._status, self._fields, body[: self._most_body], self._whole, self._head_at))
+
+    def _finish(self, end: End) -> None:
+        future, self._end = self._end, None
+        if self._timer is not None:
+            self._timer.cancel()
+        if future is not None and not future.done():
+            future.set_result(end)
+        if isinstance(end, Failure) or not self._may_keep:
+            self.close()

@@ -1,0 +1,203 @@
+"""Connections to receivers: opened within the policy, and kept for a while for the next request."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+import socket
+import ssl
+import time
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import aiohappyeyeballs
+
+from ..egress import Blocked, Policy, is_allowed
+from ..model import Headers
+from .causes import OUT_OF_FILES, NotSecure
+from .exchange import Connection
+from .resolver import Resolver
+from .tls import Tls
+
+KEEP_ALIVE = 4.0  # seconds; many servers close at 5
+SWEEP = 1.0  # seconds between looks for those that were idle for longer
+MOST_IDLE = 2048
+EVICTED = 8  # idle connections that make way for one that finds no file: as many as it may have open at once
+MOST_TARGETS = 4096
+NEXT_ADDRESS = 0.25  # seconds after which the next address is dialled beside one that does not answer
+_PATH = re.compile(r"[!-~]+")
+
+
+class Target(NamedTuple):
+    """What is the same for all requests to one URL."""
+
+    host: str
+    port: int
+    secure: bool
+    line: bytes
+
+    @property
+    def key(self) -> tuple[str, int, bool]:
+        """What connections have in common that may carry its requests."""
+        return self[:3]
+
+
+class Pool:
+    """Opens connections and keeps idle ones, `most_idle` at most, for `KEEP_ALIVE`. Bodies are read up to `most_body` bytes."""
+
+    def __init__(
+        self, policy: Policy, tls: Tls, resolver: Resolver, *, most_body: int, most_idle: int = MOST_IDLE
+    ) -> None:
+        self._policy = policy
+        self._tls = tls
+        self._resolver = resolver
+        self._most_body = most_body
+        self._most_idle = most_idle
+        self._loop = asyncio.get_running_loop()
+        self._idle: dict[Connection, None] = {}  # the one that has been idle for longest first
+        self._by_key: dict[object, dict[Connection, None]] = {}  # likewise
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.target = functools.lru_cache(MOST_TARGETS)(_target)
+
+    @property
+    def idle(self) -> int:
+        """The number of connections that are kept for a request to come."""
+        return len(self._idle)
+
+    async def close(self) -> None:
+        """Close every idle connection, and keep none any more."""
+        self._most_idle = 0
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        await self.evict(len(self._idle))
+
+    def take(self, target: Target) -> Connection | None:
+        """Return the connection that became idle last, or None when one has to be opened."""
+        while kept := self._by_key.get(target.key):
+            connection = next(reversed(kept))
+            self._forget(connection)
+            if connection.is_open and time.monotonic() - connection.idle_since <= KEEP_ALIVE:
+                return connection
+            connection.close()
+        return None
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection if its last answer allows that, else close it."""
+        if not connection.may_keep:
+            connection.close()
+            return
+        connection.idle_since = time.monotonic()
+        self._idle[connection] = None
+        self._by_key.setdefault(connection.key, {})[connection] = None
+        if len(self._idle) > self._most_idle:
+            self._close_oldest()
+        if self._idle and self._sweeper is None:
+            self._sweeper = self._loop.call_later(SWEEP, self._sweep)
+
+    async def open(self, target: Target, *, once: bool) -> Connection:
+        """Open a connection, which is not kept if it is for `once`; raises `OSError` (`Blocked`, of DNS, of TLS, …).
+
+        Without a file to be had the oldest idle connections make way.
+        """
+        try:
+            return await self._open(target, once)
+        except OSError as error:
+            if error.errno not in OUT_OF_FILES or not await self.evict(EVICTED):
+                raise
+        return await self._open(target, once)
+
+    async def evict(self, count: int) -> int:
+        """Close the oldest idle connections, so many at most; return how many files are free by that."""
+        evicted = [self._close_oldest() for _ in range(min(count, len(self._idle)))]
+        for connection in evicted:
+            await connection.closed()
+        return len(evicted)
+
+    def forget_names(self) -> None:
+        """Ask DNS again at the next connection."""
+        self._resolver.forget()
+
+    async def _open(self, target: Target, once: bool) -> Connection:
+        host, port, secure, _ = target
+        ours: list[OSError] = []  # what is not the network's: an address that is forbidden, no file to be had
+
+        def open_socket(info: Any) -> socket.socket:
+            """Check the very address that is about to be dialled; literals come here too."""
+            family, kind, proto, _, where = info
+            if not is_allowed(str(where[0]), int(where[1]), self._policy):
+                ours.append(Blocked())
+                raise Blocked
+            try:
+                return socket.socket(family, kind, proto)
+            except OSError as error:
+                ours.append(OSError(error.errno, error.strerror))
+                raise
+
+        found = await self._resolver.resolve(host, port)
+        try:
+            opened = await aiohappyeyeballs.start_connection(
+                found, happy_eyeballs_delay=NEXT_ADDRESS, socket_factory=open_socket
+            )
+        except (OSError, RuntimeError) as error:  # uvloop raises both
+            if ours:
+                raise ours[0] from None
+            raise (error if isinstance(error, OSError) else OSError(str(error))) from None
+        try:
+            transport, connection = await self._loop.create_connection(
+                lambda: Connection(target.key, self._most_body, once=once),
+                sock=opened,
+                ssl=self._tls.context(host) if secure else None,
+                server_hostname=host if secure else None,
+            )
+        except BaseException as error:
+            opened.close()
+            if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.errno is None:
+                raise NotSecure from None
+            raise
+        try:
+            if secure:
+                self._tls.check(host, transport.get_extra_info("peercert"))
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def _forget(self, connection: Connection) -> None:
+        del self._idle[connection]
+        kept = self._by_key[connection.key]
+        del kept[connection]
+        if not kept:
+            del self._by_key[connection.key]
+
+    def _close_oldest(self) -> Connection:
+        oldest = next(iter(self._idle))
+        self._forget(oldest)
+        oldest.close()
+        return oldest
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        before = time.monotonic() - KEEP_ALIVE
+        while self._idle and next(iter(self._idle)).idle_since < before:
+            self._close_oldest()
+        if self._idle:
+            self._sweeper = self._loop.call_later(SWEEP, self._sweep)
+
+
+def _target(url: str) -> Target:
+    """Take a URL apart; raises `ValueError` for one that cannot be asked."""
+    parts = urlsplit(url)
+    path = f"{parts.path or '/'}{'?' * bool(parts.query)}{parts.query}"
+    if not _PATH.fullmatch(path) or not parts.hostname:
+        raise ValueError(url)
+    secure = parts.scheme == "https"
+    return Target(parts.hostname, parts.port or (443 if secure else 80), secure, f"POST {path} HTTP/1.1\r\n".encode())
+
+
+def write(target: Target, headers: Headers, body: bytes) -> bytes:
+    """Write a request as it goes over the wire; raises `ValueError` for a header that would be two."""
+    head = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    if not head.count("\r") == head.count("\n") == len(headers):
+        raise ValueError("a header holds a line break")
+    return b"%b%b\r\n%b" % (target.line, head.encode(), body)

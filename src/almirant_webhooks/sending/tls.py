@@ -1,0 +1,57 @@
+"""TLS towards receivers: what is offered, what is trusted, and whom a certificate is for."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from .. import addresses
+from ..model import Misconfigured
+from .causes import wrong_name
+
+
+class Tls:
+    """The contexts for connections; `ca_file` adds a private CA. Raises `Misconfigured` for one that cannot be used."""
+
+    def __init__(self, ca_file: str = "") -> None:
+        self._strict = _context(ca_file)
+        self._names_checked_here = _context(ca_file)
+        self._names_checked_here.check_hostname = False
+
+    def context(self, host: str) -> ssl.SSLContext:
+        """Return the context for a host; after the handshake `check` has to be asked."""
+        return self._names_checked_here if _is_odd(host) else self._strict
+
+    def check(self, host: str, certificate: Mapping[str, Any] | None) -> None:
+        """Raise an error of verification unless a certificate, which is verified otherwise, is for this host.
+
+        OpenSSL 3.0 matches `*` with letters, digits and hyphens alone; curl, Node.js and browsers with `_` too, which
+        names in DNS may have.
+        """
+        if _is_odd(host) and not is_for(host, certificate or {}):
+            raise wrong_name()
+
+
+def is_for(host: str, certificate: Mapping[str, Any]) -> bool:
+    """Tell whether one of a certificate's DNS names is a host, or its `*.` and the host's domain (RFC 9525, section 6.3)."""
+    host = host.lower()
+    label, _, domain = host.partition(".")
+    names = {name.lower() for kind, name in certificate.get("subjectAltName", ()) if kind == "DNS"}
+    return host in names or (bool(label) and "." in domain and f"*.{domain}" in names)
+
+
+def _is_odd(host: str) -> bool:
+    return "_" in host and addresses.parse(host) is None
+
+
+def _context(ca_file: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])  # some receivers end a handshake that names no protocol
+    if ca_file:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise Misconfigured(f"egress.ca_file {ca_file} cannot be used: {error}.") from None
+    return context
