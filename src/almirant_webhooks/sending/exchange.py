@@ -82,6 +82,15 @@ class Connection(asyncio.Protocol):
             self._transport.write(request)
         return end
 
+    def give_up(self) -> None:
+        """End what is under way as at its time limit."""
+        if self._end is None:
+            return
+        if self._status is None:
+            self._finish(Failure(Outcome.TIMEOUT, causes.NO_ANSWER))
+        else:
+            self._finish_answer()
+
     def close(self) -> None:
         """Drop the connection at once: a peer that does not read would hold what is still to be written for ever."""
         self._may_keep = False
@@ -238,13 +247,7 @@ class Connection(asyncio.Protocol):
         return causes.lost(error)
 
     def _look_once_more(self) -> None:
-        self._timer = self._loop.call_later(LAST_LOOK, self._give_up)
-
-    def _give_up(self) -> None:
-        if self._status is None:
-            self._finish(Failure(Outcome.TIMEOUT, causes.NO_ANSWER))
-        else:
-            self._finish_answer()
+        self._timer = self._loop.call_later(LAST_LOOK, self.give_up)
 
     def _finish_answer(self) -> None:
         assert self._status is not None

@@ -23,6 +23,7 @@ _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})(?:[ \t][^\n]*)?\r?\n"
 _END_OF_HEAD = re.compile(rb"\n\r?\n")  # six to thirty times as fast as one that begins with "\r?"
 _LINE_END = re.compile(rb"\r?\n")
 _MAX_DIGITS = 18
+_NEEDED = {b"\0": 9, b"\x15": 2}  # bytes by which a frame of HTTP/2 and a record of TLS are known
 
 
 class Head(NamedTuple):
@@ -73,6 +74,8 @@ class SloppyReader:
         if _STATUS_LINE.match(self.seen, self._begin):
             return True
         begun = bytes(self.seen[self._begin : self._begin + 9])
+        if len(begun) < _NEEDED.get(begun[:1], 0):
+            return False
         line_is_over = self.seen.find(b"\n", self._begin) >= 0
         if line_is_over or not b"HTTP/".startswith(begun[:5].upper()):
             raise Unreadable(_what_else(begun))
