@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 
 from almirant_webhooks import clock, signing
 from almirant_webhooks.egress import BLOCKED, Policy
@@ -233,7 +235,31 @@ def test_what_is_kept_of_headers_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "seconds"), [("120", 120.0), ("-1", None), ("soon", None), (None, None), ("9" * 400, 999999999.0)]
+    ("written", "seconds"),
+    [
+        ("120", 120.0),
+        (" 120 ", 120.0),
+        ("0000000000120", 120.0),
+        ("0" * 400, 0.0),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        (None, None),
+        ("", None),
+        ("9" * 400, 999999999.0),
+        ("Mon, 23 Nov 2026 09:01:00 GMT", 60.0),  # the three forms of RFC 9110
+        ("Monday, 23-Nov-26 09:01:00 GMT", 60.0),
+        ("Mon Nov 23 09:01:00 2026", 60.0),
+        ("Wed Nov  4 09:01:00 2026", 0.0),
+        ("Mon, 23 Nov 2026 10:01:00 +0100", 60.0),
+        ("Mon, 23 Nov 2026 09:01:00 -0000", 60.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 251606876399.0),
+        ("Fri, 31 Dec 9999 23:59:59 -1200", None),
+        ("Mon, 01 Jan 0001 00:00:00 +1200", 0.0),
+        ("Mon, 32 Foo 99999 99:99:99 +9999", None),
+        ("Sun, 23 Nov 99999999999 09:01:00 GMT", None),
+        ("(" * 5000, None),
+    ],
 )
 def test_retry_after_is_seconds_or_a_date(written: str | None, seconds: float | None) -> None:
     """Anything else is no wish."""
@@ -241,6 +267,16 @@ def test_retry_after_is_seconds_or_a_date(written: str | None, seconds: float | 
     assert retry_after(written, now) == seconds
     assert retry_after("Mon, 23 Nov 2026 09:01:00 GMT", now) == 60.0
     assert retry_after("Mon, 23 Nov 2026 08:59:00 GMT", now) == 0.0
+
+
+@given(
+    st.text(max_size=80)
+    | st.from_regex(r"[A-Z][a-z]{2,8},? \d{1,9}[ -][A-Z][a-z]{2}[ -]\d{1,9} [\d:+]{1,12} ?[-+A-Z0-9]*")
+)
+def test_no_date_of_a_receiver_is_an_error_of_ours(written: str) -> None:
+    """However far it is, in either direction."""
+    found = retry_after(written, clock.now())
+    assert found is None or found >= 0
 
 
 async def test_an_answer_of_bytes_that_are_no_text_is_kept_as_it_came() -> None:
