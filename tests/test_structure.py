@@ -13,7 +13,19 @@ SOURCE = Path(__file__).parent.parent / "src" / "almirant_webhooks"
 ROWS = (
     (
         "pure",
-        {"model", "clock", "retry", "verify", "signing", "event_types", "addresses", "egress", "fairness", "access"},
+        {
+            "model",
+            "clock",
+            "retry",
+            "verify",
+            "signing",
+            "event_types",
+            "addresses",
+            "egress",
+            "fairness",
+            "access",
+            "decoding",
+        },
     ),
     ("settings", {"settings", "config", "logs", "systemd", "validation", "keys"}),
     ("storage", {"db"}),

@@ -83,9 +83,10 @@ def _print_attempt(attempt: dict[str, Any]) -> None:
     for name, value in attempt["response_headers"]:
         click.echo(f"  < {safe(name)}: {safe(value)}")
     if attempt["response_body"]:
-        kind = "" if attempt["response_body_is_text"] else " (not text)"
+        kinds = [attempt["response_body_note"], None if attempt["response_body_is_text"] else "not text"]
+        kind = f" ({'; '.join(filter(None, kinds))})" if any(kinds) else ""
         cut = "\n  (cut here)" if attempt["body_cut"] else ""
-        click.echo(f"  Answer{kind}:\n{safe_lines(attempt['response_body'])}{cut}")
+        click.echo(f"  Answer{safe(kind)}:\n{safe_lines(attempt['response_body'])}{cut}")
 
 
 @delivery.command()

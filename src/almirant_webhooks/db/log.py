@@ -7,7 +7,7 @@ import sqlite3
 from datetime import datetime
 from typing import Any
 
-from .. import clock
+from .. import clock, decoding
 from ..model import NotFound, Refused
 from ..signing import restored
 from . import verdicts
@@ -102,17 +102,14 @@ def delivery(conn: sqlite3.Connection, delivery_id: str) -> dict[str, Any]:
 
 
 def _attempt(row: sqlite3.Row, sent: dict[str, Any]) -> dict[str, Any]:
-    """Make an attempt readable; `response_body_is_text` tells whether the bytes were UTF-8."""
+    """Make an attempt readable; `response_body_note` says what was done with the body's bytes for that, if anything."""
     attempt = dict(row)
-    raw = attempt["response_body"] or b""
     own = {name: attempt[name] for name in ("url", "number", "started_at")}
     attempt["request_headers"] = restored(attempt["request_headers"], **own, **sent)
     attempt["response_headers"] = json.loads(attempt["response_headers"] or "[]")
     attempt["body_cut"] = bool(attempt["body_cut"])
-    try:
-        attempt["response_body"], attempt["response_body_is_text"] = raw.decode("utf-8"), b"\0" not in raw
-    except UnicodeDecodeError:
-        attempt["response_body"], attempt["response_body_is_text"] = raw.decode("utf-8", "backslashreplace"), False
+    body = decoding.show(attempt["response_body"] or b"", attempt["response_headers"], cut=attempt["body_cut"])
+    attempt["response_body"], attempt["response_body_is_text"], attempt["response_body_note"] = body
     return attempt
 
 
