@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import claiming, deliveries, fanout, log, outbox, results, unread, webhooks
+from almirant_webhooks.db import claiming, deliveries, fanout, log, outbox, results, unread, waits, webhooks
 from almirant_webhooks.db.connection import open_database, transaction
 from almirant_webhooks.db.migrate import migrate
 from almirant_webhooks.model import Claim, Outcome, Result, Webhook
@@ -62,6 +63,22 @@ class Steps:
     def resend(self, delivery_id: str, now: datetime) -> bool:
         with transaction(self.conn):
             return deliveries.request_resend(self.conn, delivery_id, now)
+
+    def bring_forward(self, by: timedelta, now: datetime) -> int:
+        return self._in_steps(lambda place: waits.bring_forward(self.conn, by, now, place))
+
+    def shorten_waits(self, now: datetime) -> int:
+        return self._in_steps(lambda place: waits.shorten(self.conn, SCHEDULE.waits, now, place))
+
+    def _in_steps(self, step: Callable[[waits.Place], waits.Moved]) -> int:
+        count, place = 0, waits.BEGIN
+        while True:
+            with transaction(self.conn):
+                moved = step(place)
+            count += moved.shorter
+            if moved.reached is None:
+                return count
+            place = moved.reached
 
     def only(self) -> dict[str, Any]:
         (row,) = log.deliveries(self.conn)

@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import claiming, deliveries, fanout, log, outbox, resends, results, unread, webhooks
+from almirant_webhooks.db import (
+    claiming,
+    deliveries,
+    fanout,
+    log,
+    outbox,
+    resend_steps,
+    resends,
+    results,
+    unread,
+    webhooks,
+)
 from almirant_webhooks.db.connection import open_database, transaction
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger, Webhook
 
@@ -57,7 +68,7 @@ def take(there: Steps, webhook: Webhook, count: int = 1000, now: datetime = LATE
 
 def advance(there: Steps) -> list[str]:
     with transaction(there.conn):
-        return resends.step(there.conn, LATER)[2]
+        return resend_steps.step(there.conn, LATER).finished
 
 
 def test_each_delivery_is_resent_once_a_few_at_a_time_over_restarts(steps: Steps) -> None:
@@ -69,7 +80,7 @@ def test_each_delivery_is_resent_once_a_few_at_a_time_over_restarts(steps: Steps
     while not advance(steps):
         advance(steps)
         claims = take(steps, webhook)
-        assert 0 < len(claims) <= resends.WAITING
+        assert 0 < len(claims) <= resend_steps.WAITING
         sent.update(claim.delivery_id for claim in claims)
         with transaction(steps.conn):
             results.record(steps.conn, [Result(one, Outcome.SUCCESS, LATER, 5, 200) for one in claims], SCHEDULE)
@@ -80,7 +91,7 @@ def test_each_delivery_is_resent_once_a_few_at_a_time_over_restarts(steps: Steps
     names = ("state", "matched", "requested", "waiting", "succeeded")
     assert [found[name] for name in names] == ["finished", 450, 450, 0, 450]
     assert len(sent) == 450
-    assert not resends.under_way(steps.conn)
+    assert not resend_steps.under_way(steps.conn)
 
 
 def test_fresh_events_and_single_resends_go_first(steps: Steps) -> None:
@@ -176,7 +187,7 @@ def test_a_deleted_webhook_ends_its_part_and_a_disabled_one_holds_it(steps: Step
                 break
     assert steps.conn.execute("SELECT count(*) FROM resend_webhooks").fetchone()[0] == 0
     with transaction(steps.conn):
-        assert resends.prune(steps.conn, LATER + timedelta(days=1)) == 1
+        assert resend_steps.prune(steps.conn, LATER + timedelta(days=1)) == (1, False)
 
 
 async def test_after_an_outage_one_command_brings_everything(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import audit, deliveries, log, outbox, retention, webhooks
+from almirant_webhooks.db import audit, held, log, outbox, retention, webhooks
 from almirant_webhooks.db.connection import transaction
 from almirant_webhooks.model import Outcome
 
@@ -51,7 +51,9 @@ def test_looking_for_what_was_held_too_long_reads_no_other_backlog(steps: Steps)
     hundreds: list[int] = []  # of SQLite's instructions
     steps.conn.set_progress_handler(lambda: hundreds.append(1), 100)
     with transaction(steps.conn):
-        assert deliveries.cancel_held(steps.conn, START + DAY, 500) == 1
+        walk = held.TooLong(START + DAY)
+        walk.step(steps.conn, 500)
+        assert walk.removed.total() == 1
     steps.conn.set_progress_handler(None, 0)
     assert count(steps, "deliveries") == 2001
     assert len(hundreds) < 20
@@ -106,7 +108,10 @@ def test_taken_rows_of_the_outbox_go_first_and_rejected_ones_with_what_failed(st
     def prune(now: datetime) -> int:
         before = clock.text(now - 7 * DAY), clock.text(now - 90 * DAY)
         counted = outbox.count_old(steps.outbox, *before)
-        assert outbox.prune(steps.outbox, *before, 100) == counted
+        rejected = outbox.RejectedSweep(before[1])
+        taken = outbox.prune(steps.outbox, before[0], 100)
+        rejected.step(steps.outbox, 100)
+        assert taken + rejected.removed.total() == counted
         return counted
 
     assert prune(START + 7 * DAY) == 0

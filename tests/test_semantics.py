@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import deliveries, log, results, webhooks
+from almirant_webhooks.db import deliveries, held, log, results, webhooks
 from almirant_webhooks.db.connection import transaction
 from almirant_webhooks.model import NotFound, Outcome, Refused, Result, Trigger
 
@@ -103,7 +103,8 @@ def test_a_disabled_webhook_holds_its_deliveries_and_changes_no_time(steps: Step
     ] * 2
     assert deliveries.first_due(steps.conn) == {}
     with transaction(steps.conn):
-        assert webhooks.enable(steps.conn, webhook.id, discard_held=False, now=START) == 2
+        assert held.count(steps.conn, webhook.id) == 2
+        webhooks.enable(steps.conn, webhook.id, discard_held=False, now=START)
     assert len(steps.claim(webhook, START)) == 2
 
 
@@ -113,20 +114,15 @@ def test_enabling_can_discard_what_is_held(steps: Steps) -> None:
     steps.event()
     with transaction(steps.conn):
         webhooks.disable(steps.conn, webhook.id, START)
-        assert webhooks.enable(steps.conn, webhook.id, discard_held=True, now=START) == 1
+        assert held.count(steps.conn, webhook.id) == 1
+        webhooks.enable(steps.conn, webhook.id, discard_held=True, now=START)
     assert steps.only()["state"] == "cancelled"
     assert "discarded" in log.delivery(steps.conn, steps.only()["delivery_id"])["cancelled_reason"]
     assert steps.claim(webhook, START) == []
 
 
-def test_all_that_is_held_is_discarded_in_statements_of_bounded_size(
-    steps: Steps, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What undoes a statement is kept in memory; what was in flight when the webhook was disabled is discarded with the rest.
-
-    No statement reads more of the log than it changes.
-    """
-    monkeypatch.setattr(webhooks, "AT_ONCE", 2)
+def test_all_that_is_held_is_discarded_in_steps_of_bounded_size(steps: Steps) -> None:
+    """It counts as cancelled at once; what was in flight when the webhook was disabled is discarded with the rest."""
     webhook = steps.webhook()
     steps.event()
     assert len(steps.claim(webhook, START)) == 1
@@ -134,10 +130,16 @@ def test_all_that_is_held_is_discarded_in_statements_of_bounded_size(
         steps.event()
     with transaction(steps.conn):
         webhooks.disable(steps.conn, webhook.id, START)
-        assert webhooks.enable(steps.conn, webhook.id, discard_held=True, now=START) == 6
+        assert held.count(steps.conn, webhook.id) == 6
+        webhooks.enable(steps.conn, webhook.id, discard_held=True, now=START)
     assert {row["state"] for row in log.deliveries(steps.conn)} == {"cancelled"}
-    plan = steps.conn.execute(f"EXPLAIN QUERY PLAN {webhooks._DISCARD_WAITING}", (webhook.id, 2)).fetchall()
-    assert not any("deliveries_of_a_webhook" in row["detail"] for row in plan)
+    taken: list[int] = []
+    while not taken or taken[-1]:
+        with transaction(steps.conn):
+            taken.append(held.discard(steps.conn, 2))
+    assert taken == [2, 2, 1, 0]
+    states = [row[0] for row in steps.conn.execute("SELECT state FROM deliveries")]
+    assert states == ["cancelled"] * 6
 
 
 def test_what_is_held_too_long_is_cancelled(steps: Steps) -> None:
@@ -148,7 +150,9 @@ def test_what_is_held_too_long_is_cancelled(steps: Steps) -> None:
         webhooks.disable(steps.conn, webhook.id, START)
     for held_since, cancelled in ((START - timedelta(milliseconds=1), 0), (START, 1)):
         with transaction(steps.conn):
-            assert deliveries.cancel_held(steps.conn, held_since, 10) == cancelled
+            walk = held.TooLong(held_since)
+            walk.step(steps.conn, 10)
+            assert walk.removed.total() == cancelled
 
 
 def test_a_deleted_webhook_is_gone_at_once_and_erased_in_steps(steps: Steps) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
 from . import clock
-from .db import deliveries, results, webhooks
+from .db import deliveries, results, waits, webhooks
 from .db.connection import data_version
 from .db.worker import Worker
 from .fairness import Shares
@@ -23,6 +24,17 @@ SET_BACK = timedelta(seconds=2)  # less than that is how clocks are kept right
 log = structlog.get_logger("almirant_webhooks")
 
 
+@dataclass
+class SetBack:
+    """A clock that was set back: by how much, when that was noticed, and how far waits were made right."""
+
+    by: timedelta
+    now: datetime
+    moment: float
+    place: waits.Place | None = waits.BEGIN
+    moved: int = 0
+
+
 class Agenda:
     """Keeps what the shares know to be due in step with the database; `changed` is called when it was not."""
 
@@ -33,17 +45,17 @@ class Agenda:
         self._changed = changed
         self._loaded = clock.now()
         self._clock = (self._loaded, time.monotonic())
+        self._set_back: SetBack | None = None
         self._version: int | None = None
         self._revision = -1
 
     async def recover(self, now: datetime) -> int:
         """Record what a crash left open as interrupted, and look up what is due; before the loop starts."""
-
-        def work(conn: sqlite3.Connection) -> tuple[int, int]:
-            interrupted = results.interrupt_open(conn, self._schedule, now)
-            return interrupted, deliveries.catch_up(conn, self._schedule.waits, now)
-
-        count, shortened = await self._database.write(work)
+        count = await self._database.write(results.interrupt_open, self._schedule, now)
+        shortened, place = 0, waits.BEGIN if await self._database.run(waits.knows_later, now) else None
+        while place is not None:
+            moved, place = await self._database.write(waits.shorten, self._schedule.waits, now, place)
+            shortened += moved
         if shortened:
             log.warning("the clock was set back while no daemon ran", brought_forward=shortened)
         await self.reload(now)
@@ -73,14 +85,23 @@ class Agenda:
         """Look everything up from time to time, and have nothing wait longer because the clock was set back."""
         (before, read_at), moment = self._clock, time.monotonic()
         set_back = before - now + timedelta(seconds=moment - read_at)
-        if set_back > SET_BACK:  # a write that fails is tried again in the next round
-            moved = await self._database.write(deliveries.bring_forward, set_back, now)
-            self._clock = (now, moment)
-            log.warning("the clock was set back", seconds=round(set_back.total_seconds(), 3), brought_forward=moved)
+        if self._set_back is None and set_back > SET_BACK:
+            self._set_back = SetBack(set_back, now, moment)
+        if self._set_back is not None:
+            await self._bring_forward(self._set_back)
             await self.reload(now)
-        elif now - self._loaded >= RELOAD_EVERY or now < self._loaded:
+            return
+        if now - self._loaded >= RELOAD_EVERY or now < self._loaded:
             await self.reload(now)
         self._clock = (now, moment)
+
+    async def _bring_forward(self, one: SetBack) -> None:
+        """Take the time off every wait; what fails goes on where it was in the next round."""
+        while one.place is not None:
+            moved, one.place = await self._database.write(waits.bring_forward, one.by, one.now, one.place)
+            one.moved += moved
+        self._clock, self._set_back = (one.now, one.moment), None
+        log.warning("the clock was set back", seconds=round(one.by.total_seconds(), 3), brought_forward=one.moved)
 
     async def reload(self, now: datetime) -> None:
         """Read what is due at all webhooks."""

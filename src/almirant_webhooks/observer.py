@@ -122,11 +122,14 @@ class Observer:
 
     async def _notice(self) -> None:
         """Say which webhooks have begun to fail everything, and which have recovered."""
-        begun, over = await self._database.write(health.notice, clock.now())
-        for one in begun:
-            log.warning("webhook failing", webhook_id=one.webhook_id, host=one.host, since=one.since)
-        for one in over:
-            log.info("webhook recovered", webhook_id=one.webhook_id, host=one.host, since=one.since)
+        more = True
+        while more:
+            begun, over = await self._database.write(health.notice, clock.now())
+            for one in begun:
+                log.warning("webhook failing", webhook_id=one.webhook_id, host=one.host, since=one.since)
+            for one in over:
+                log.info("webhook recovered", webhook_id=one.webhook_id, host=one.host, since=one.since)
+            more = health.AT_ONCE in (len(begun), len(over))
 
     async def _tell_own(self) -> None:
         """Have events for operators sent."""

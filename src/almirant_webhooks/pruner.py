@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import structlog
 
 from . import clock
-from .db import deliveries, outbox, retention, rotation
+from .db import deliveries, held, outbox, retention, rotation
 from .db.connection import shorten_wal
 from .db.worker import Worker
 from .settings import Retention
@@ -26,8 +28,17 @@ SWEEP_EVERY = timedelta(minutes=10)
 log = structlog.get_logger("almirant_webhooks")
 
 
+class Walk(Protocol):
+    """Goes once through what can be too old; `removed` counts."""
+
+    removed: Counter[str]
+
+    def step(self, conn: sqlite3.Connection, limit: int) -> bool:
+        """Look at no more than `limit` rows; tell whether there is another step."""
+
+
 class Pruner:
-    """Erases deleted webhooks, settles changes of secrets, cancels what was held too long, and removes what is old."""
+    """Erases deleted webhooks, cancels what was discarded or held too long, settles changes of secrets, removes what is old."""
 
     def __init__(
         self, database: Worker, outbox_worker: Worker, kept: Retention, *, failing: Callable[[], str | None]
@@ -36,7 +47,7 @@ class Pruner:
         self._outbox = outbox_worker
         self._kept = kept
         self._failing = failing
-        self._sweep: retention.Sweep | None = None
+        self._walks: list[tuple[Worker, Walk]] = []  # of the sweep that is under way
         self._swept: datetime | None = None
         self._stepped = 0.0  # monotonic seconds
 
@@ -54,19 +65,15 @@ class Pruner:
         """Do one small step of each kind; tell whether there may be more to do."""
         limit = self._limit()
         erased = await self._database.write(deliveries.erase_deleted, limit)
-        cancelled = await self._database.write(deliveries.cancel_held, now - self._kept.held, limit)
-        await self._database.write(rotation.settle, now)
-        pruned = await self._outbox.write(
-            outbox.prune, clock.text(now - self._kept.outbox), clock.text(now - self._kept.failed), limit
-        )
+        discarded = await self._database.write(held.discard, limit)
+        settled = await self._database.write(rotation.settle, now, limit)
+        pruned = await self._outbox.write(outbox.prune, clock.text(now - self._kept.outbox), limit)
         await self._database.run(shorten_wal)
         if await self._outbox.run(outbox.is_alone):
             await self._outbox.run(shorten_wal)
-        if cancelled:
-            log.info("held deliveries cancelled", deliveries=cancelled)
         sweeping = await self._sweep_on(now, limit)
         given_back = await self._database.write(retention.give_back, PAGES)
-        return bool(erased or cancelled or pruned or sweeping or given_back)
+        return bool(erased or discarded or settled or pruned or sweeping or given_back)
 
     def _limit(self) -> int:
         """Return how many rows a step may take: few while the database is free, so that nobody waits long for one."""
@@ -76,15 +83,23 @@ class Pruner:
 
     async def _sweep_on(self, now: datetime, limit: int) -> bool:
         """Take a step of the sweep, or begin one if the last was long ago or the clock was set."""
-        if self._sweep is None:
+        if not self._walks:
             if self._swept is not None and timedelta(0) <= now - self._swept < SWEEP_EVERY:
                 return False
             self._swept = now
-            self._sweep = retention.Sweep(succeeded=self._kept.succeeded, failed=self._kept.failed, now=now)
-        if await self._database.write(self._sweep.step, limit):
-            return True
-        removed = {what: count for what, count in self._sweep.removed.items() if count}
-        self._sweep = None
-        if removed:
-            log.info("pruned", **removed)
-        return False
+            self._walks = self._new_walks(now)
+        worker, walk = self._walks[0]
+        if not await worker.write(walk.step, limit):
+            del self._walks[0]
+            removed = {what: count for what, count in walk.removed.items() if count}
+            if removed:
+                log.info("pruned", **removed)
+        return bool(self._walks)
+
+    def _new_walks(self, now: datetime) -> list[tuple[Worker, Walk]]:
+        kept = self._kept
+        return [
+            (self._database, held.TooLong(now - kept.held)),
+            (self._outbox, outbox.RejectedSweep(clock.text(now - kept.failed))),
+            (self._database, retention.Sweep(succeeded=kept.succeeded, failed=kept.failed, now=now)),
+        ]

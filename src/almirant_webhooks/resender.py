@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from . import clock
-from .db import resends
+from .db import resend_steps
 from .db.worker import Worker
 from .model import Due
 
@@ -35,15 +35,17 @@ class Resender:
 
     async def run(self) -> None:
         """Take steps while there is something to do."""
+        reached = resend_steps.BEGIN
         while True:
             busy = False
             try:
-                if not self._failing() and await self._database.run(resends.under_way):
+                if not self._failing() and await self._database.run(resend_steps.under_way):
                     busy = True
-                    touched, due, finished = await self._database.write(resends.step, clock.now())
-                    if touched:
-                        self._due(touched, due)
-                    for resend_id in finished:
+                    step = await self._database.write(resend_steps.step, clock.now(), reached)
+                    reached = step.reached
+                    if step.touched:
+                        self._due(step.touched, step.due)
+                    for resend_id in step.finished:
                         log.info("resend finished", resend_id=resend_id)
             except sqlite3.Error as error:
                 log.warning("resending failed", error=str(error))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import resends, retention
+from almirant_webhooks.db import resend_steps, resends, retention
 from almirant_webhooks.db.connection import become_checkpointer, open_database, open_reader, patiently, transaction
 from almirant_webhooks.resender import REST
 
@@ -98,12 +98,13 @@ def _resending(bench: Bench) -> Iterator[Figure]:
     with transaction(conn):
         resend = resends.start(conn, {}, counts, actor="operator", now=clock.now())
     steps: list[float] = []
+    reached = resend_steps.BEGIN
     deadline = time.monotonic() + SPAN
     with _producing(bench.database) as waits:
-        while resends.under_way(conn) and time.monotonic() < deadline:
+        while resend_steps.under_way(conn) and time.monotonic() < deadline:
             begun = time.perf_counter()
             with transaction(conn, 60):
-                resends.step(conn, clock.now())
+                reached = resend_steps.step(conn, clock.now(), reached).reached
             steps.append((time.perf_counter() - begun) * 1000)
             with transaction(conn, 60):
                 conn.execute(

@@ -14,13 +14,12 @@ import pytest
 from aiohttp import web
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import deliveries
-from almirant_webhooks.db.connection import transaction
+from almirant_webhooks.db import waits
 from almirant_webhooks.model import Outcome
 
 from ..conftest import Receiver
 from ..service import Service
-from ..steps import SCHEDULE, START, Steps
+from ..steps import START, Steps
 from .process import DaemonProcess
 
 HOUR = timedelta(hours=1)
@@ -70,15 +69,14 @@ def test_a_clock_set_back_lets_no_delivery_wait_longer(
     steps: Steps, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Retries keep their wait, what was due is due, and what was made since is left as it is; in however many statements."""
-    monkeypatch.setattr(deliveries, "AT_ONCE", at_once)
+    monkeypatch.setattr(waits, "LOOKED_AT", at_once)
     webhook = steps.webhook()
     steps.event()
     steps.attempt(webhook, START, Outcome.TIMEOUT)  # again in a minute
     steps.event()  # due now
     hour = timedelta(hours=1)
     earlier = START - hour
-    with transaction(steps.conn):
-        assert deliveries.bring_forward(steps.conn, hour, earlier) == 2
+    assert steps.bring_forward(hour, earlier) == 2
     steps.event(earlier)
     assert len(steps.claim(webhook, earlier)) == 2
     assert steps.claim(webhook, earlier + timedelta(seconds=59)) == []
@@ -110,19 +108,17 @@ def test_a_clock_set_back_while_no_daemon_ran_lets_no_delivery_wait_longer(
     steps: Steps, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each wait that was written by that clock is counted from the start; what is made since is left as it is."""
-    monkeypatch.setattr(deliveries, "AT_ONCE", at_once)
+    monkeypatch.setattr(waits, "LOOKED_AT", at_once)
     webhook = steps.webhook()
     steps.event()
     steps.attempt(webhook, START, Outcome.TIMEOUT)  # again in a minute
     steps.event()  # due now
     earlier = START - HOUR
     assert steps.claim(webhook, earlier + timedelta(minutes=50)) == [], "there is nothing to mend"
-    assert deliveries.knows_later(steps.conn, earlier)
-    with transaction(steps.conn):
-        assert deliveries.shorten_waits(steps.conn, SCHEDULE.waits, earlier) == 2
+    assert waits.knows_later(steps.conn, earlier)
+    assert steps.shorten_waits(earlier) == 2
     steps.event(earlier)
-    with transaction(steps.conn):  # the next start, a moment later
-        assert deliveries.shorten_waits(steps.conn, SCHEDULE.waits, earlier + timedelta(seconds=1)) == 0
+    assert steps.shorten_waits(earlier + timedelta(seconds=1)) == 0  # the next start, a moment later
     assert len(steps.claim(webhook, earlier)) == 2
     assert steps.claim(webhook, earlier + timedelta(seconds=59)) == []
     assert len(steps.claim(webhook, earlier + timedelta(minutes=1))) == 1
@@ -133,10 +129,9 @@ def test_a_start_with_a_clock_that_is_right_changes_no_wait(steps: Steps) -> Non
     webhook = steps.webhook()
     steps.event()
     steps.attempt(webhook, START, Outcome.HTTP_ERROR, status_code=429, retry_after=7200)
-    assert not deliveries.knows_later(steps.conn, START)
-    assert not deliveries.knows_later(steps.conn, START + HOUR)
-    with transaction(steps.conn):
-        assert deliveries.shorten_waits(steps.conn, SCHEDULE.waits, START) == 0
+    assert not waits.knows_later(steps.conn, START)
+    assert not waits.knows_later(steps.conn, START + HOUR)
+    assert steps.shorten_waits(START) == 0
     assert steps.only()["next_attempt_at"] == clock.text(START + 2 * HOUR)
 
 

@@ -32,10 +32,10 @@ from hypothesis.stateful import (
 )
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import claiming, deliveries, fanout, outbox, results, unread, webhooks
+from almirant_webhooks.db import claiming, deliveries, fanout, held, outbox, results, unread, waits, webhooks
 from almirant_webhooks.db.connection import open_database, transaction
 from almirant_webhooks.db.migrate import migrate
-from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result
+from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger
 
 from ..steps import SCHEDULE, START
 
@@ -70,6 +70,7 @@ class Machine(RuleBasedStateMachine):
         self.in_flight: list[Claim] = []
         self.requests: list[tuple[str, int, bytes]] = []  # what has left: delivery, number, bytes
         self.reached: Counter[str] = Counter()
+        self.discarded: set[str] = set()
         self.unrecorded: list[Result] = []
         self.open()
 
@@ -136,6 +137,9 @@ class Machine(RuleBasedStateMachine):
         self.webhooks[webhook] = not self.webhooks[webhook]
         with transaction(self.conn):
             if self.webhooks[webhook]:
+                if discard:
+                    held_now = "SELECT delivery_id FROM delivery_log WHERE webhook_id = ? AND held = 1"
+                    self.discarded |= {row[0] for row in self.conn.execute(held_now, (webhook,))}
                 webhooks.enable(self.conn, webhook, discard_held=discard, now=self.now)
             else:
                 webhooks.disable(self.conn, webhook, self.now)
@@ -207,6 +211,8 @@ class Machine(RuleBasedStateMachine):
             assert one.webhook_id in self.webhooks, "claimed for a webhook that is deleted"
             assert self.webhooks[one.webhook_id], "claimed for a webhook that is disabled"
             assert one.delivery_id not in {other.delivery_id for other in self.in_flight}, "claimed twice at a time"
+            scheduled = one.trigger is Trigger.SCHEDULED
+            assert not scheduled or one.delivery_id not in self.discarded, "claimed though it was discarded"
         self.in_flight += claims
         self.requests += [(one.delivery_id, one.number, one.body) for one in claims]
 
@@ -244,9 +250,11 @@ class Machine(RuleBasedStateMachine):
     def prune(self) -> None:
         with transaction(self.conn):
             deliveries.erase_deleted(self.conn, 2)
+            held.discard(self.conn, 2)
         with transaction(self.outbox):
             before = clock.text(self.now - timedelta(days=7))
-            outbox.prune(self.outbox, before, before, 2)
+            outbox.prune(self.outbox, before, 2)
+            outbox.RejectedSweep(before).step(self.outbox, 2)
 
     @rule(back=st.sampled_from([timedelta(0), timedelta(minutes=1), timedelta(hours=1)]))
     def crash(self, back: timedelta) -> None:
@@ -264,7 +272,7 @@ class Machine(RuleBasedStateMachine):
             self.mind_the_clock()
 
     def mind_the_clock(self) -> None:
-        deliveries.shorten_waits(self.conn, SCHEDULE.waits, self.now)
+        waits.shorten(self.conn, SCHEDULE.waits, self.now)
 
     @rule(wait=st.sampled_from([timedelta(seconds=1), *SCHEDULE.waits, timedelta(days=8)]))
     def go_on(self, wait: timedelta) -> None:
@@ -274,7 +282,7 @@ class Machine(RuleBasedStateMachine):
     def set_clock_back(self, back: timedelta) -> None:
         self.now -= back
         with transaction(self.conn):
-            deliveries.bring_forward(self.conn, back, self.now)
+            waits.bring_forward(self.conn, back, self.now)
 
     # What must hold after every step
 

@@ -146,6 +146,7 @@ def show(settings: Settings, event_id: str, project: str | None, as_json: bool) 
             found = log.event(conn, event_id, project)
     except NotFound as error:
         raise NotFound(f"{error} {_not_taken(settings, event_id)}", "id") from None
+    del found["next_cursor"]  # every webhook is there
     if as_json:
         print_json(found)
         return

@@ -78,11 +78,11 @@ def _prune(settings: Settings, sweep: retention.Sweep) -> dict[str, int]:
 
 
 def _prune_outbox(conn: sqlite3.Connection, taken_before: str, rejected_before: str) -> int:
-    removed = 0
-    while True:
+    removed, rejected, more = 0, outbox.RejectedSweep(rejected_before), True
+    while more:
         with transaction(conn):
-            gone = outbox.prune(conn, taken_before, rejected_before, STEP)
-        if not gone:
-            return removed
+            gone = outbox.prune(conn, taken_before, STEP)
+            more = rejected.step(conn, STEP) or gone == STEP
         removed += gone
         time.sleep(REST)
+    return removed + rejected.removed.total()

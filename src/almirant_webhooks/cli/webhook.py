@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from .. import clock, validation
-from ..db import health, rotation, webhooks
+from ..db import health, held, rotation, webhooks
 from ..event_types import choose_sample, sample_payload
 from ..model import Refused, Webhook
 from ..settings import Settings
@@ -166,11 +166,13 @@ def _print_changed(one: Webhook, what: str, *, as_json: bool) -> None:
 @config
 def enable(settings: Settings, webhook_id: str, discard_held: bool, as_json: bool) -> None:
     """Enable a webhook; what is held is sent, or discarded."""
+    with reading(settings) as conn:
+        count = held.count(conn, webhook_id)
     with writing(settings) as conn:
-        held = webhooks.enable(conn, webhook_id, discard_held=discard_held, now=clock.now(), actor=actor())
+        webhooks.enable(conn, webhook_id, discard_held=discard_held, now=clock.now(), actor=actor(), count=count)
         changed = webhooks.get(conn, webhook_id)
     _print_changed(
-        changed, f"enabled; {held} held deliveries {'discarded' if discard_held else 'go on'}", as_json=as_json
+        changed, f"enabled; {count} held deliveries {'discarded' if discard_held else 'go on'}", as_json=as_json
     )
 
 

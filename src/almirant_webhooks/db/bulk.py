@@ -18,8 +18,6 @@ from ..model import Headers
 
 # Of few sizes, so that each statement is prepared once; SQLite takes 32,766 values in one.
 _SIZES = (1, 4, 16, 32, 48, 64, 96, 128, 192, 256)
-# Rows that a statement changes at most where there may be any number: what undoes it is kept in memory, 250 bytes a row.
-AT_ONCE = 50_000
 
 
 def write_rows(conn: sqlite3.Connection, statement: str, rows: Sequence[Sequence[object]]) -> None:

@@ -13,26 +13,30 @@ from ..model import Claim, Trigger
 from ..signing import kept, request_headers, secrets_at
 from .bulk import read_rows, write_rows
 
-# What a webhook may begin: resends and tests go before the schedule, resends of many at once after it.
+# What a webhook may begin: resends and tests go before the schedule, resends of many at once after it. What was discarded
+# (`held`), or is of a resend that was cancelled, is not.
 _DUE = """
-WITH asked (webhook, enabled) AS MATERIALIZED (
-    SELECT w.id, w.enabled FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL)
+WITH asked (webhook, enabled, generation) AS MATERIALIZED (
+    SELECT w.id, w.enabled, w.generation FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL)
 SELECT json_group_array(json_array(webhook, turn, at, row)) FROM (
 SELECT a.webhook, 0 AS turn, d.resend_requested_at AS at, d.rowid AS row
 FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.resend_requested_at IS NOT NULL
-    AND r.resend_id IS NULL AND r.in_flight = 0 AND (a.enabled OR r.test = 1) ORDER BY r.resend_requested_at LIMIT ?3)
+    AND r.resend_id IS NULL AND r.in_flight = 0 AND (a.enabled OR r.test = 1)
+    AND (r.state <> 'pending' OR r.generation = a.generation) ORDER BY r.resend_requested_at LIMIT ?3)
 UNION ALL
 SELECT a.webhook, 1, d.next_attempt_at, d.rowid
 FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
-    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.state = 'pending' AND r.in_flight = 0
+    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.generation = a.generation
+    AND r.state = 'pending' AND r.in_flight = 0
     AND r.next_attempt_at <= ?2 AND r.resend_requested_at IS NULL ORDER BY r.next_attempt_at LIMIT ?3)
 WHERE a.enabled
 UNION ALL
 SELECT a.webhook, 2, d.resend_requested_at, d.rowid
 FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.resend_requested_at IS NOT NULL
-    AND r.resend_id > '' AND r.in_flight = 0 LIMIT ?3)
+    AND r.resend_id > '' AND r.in_flight = 0 AND (r.state <> 'pending' OR r.generation = a.generation)
+    AND NOT EXISTS (SELECT 1 FROM resends x WHERE x.id = r.resend_id AND x.cancelled_at IS NOT NULL) LIMIT ?3)
 WHERE a.enabled)
 """
 _FIELDS = """

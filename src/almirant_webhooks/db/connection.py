@@ -13,7 +13,7 @@ from typing import TypeVar
 from ..model import Misconfigured, Refused
 
 APPLICATION_ID = 0x616C6D77  # "almw" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 WAIT = 5.0
 WAL_MOST = 64 * 1024 * 1024  # bytes that a WAL may keep on the disk
 

@@ -5,38 +5,40 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from .. import clock
 from ..model import OPERATOR, Due, NotFound, Refused
-from ..retry import MAX_RETRY_AFTER
-from . import audit
-from .bulk import AT_ONCE, read_rows
+from . import audit, held
+from .bulk import read_rows
 from .webhooks import changed
 
 _FIRST_DUE = """
 SELECT json_group_array(json_array(
     w.id,
     CASE WHEN w.enabled THEN (SELECT min(d.next_attempt_at) FROM deliveries d
-        WHERE d.webhook_id = w.id AND d.state = 'pending' AND d.in_flight = 0) END,
+        WHERE d.webhook_id = w.id AND d.generation = w.generation AND d.state = 'pending' AND d.in_flight = 0) END,
     EXISTS (SELECT 1 FROM deliveries d WHERE d.webhook_id = w.id AND d.resend_requested_at IS NOT NULL
-        AND d.in_flight = 0 AND (w.enabled OR d.test = 1)), w.project_id))
+        AND d.in_flight = 0 AND (w.enabled OR d.test = 1) AND (d.state <> 'pending' OR d.generation = w.generation)
+        AND NOT EXISTS (SELECT 1 FROM resends x WHERE x.id = d.resend_id AND x.cancelled_at IS NOT NULL)),
+    w.project_id))
 """
 _FIRST_DUE_OF_ALL = f"{_FIRST_DUE} FROM webhooks w WHERE w.deleted_at IS NULL"
 _FIRST_DUE_OF = f"{_FIRST_DUE} FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL"
-_SHORTEN = """
-UPDATE deliveries SET next_attempt_at = CASE WHEN last_status IN ('429', '503') THEN asked_for ELSE plain END
-FROM (SELECT value ->> 0 AS tries, value ->> 1 AS plain, value ->> 2 AS asked_for FROM json_each(?4)) AS latest
-WHERE deliveries.rowid BETWEEN ?1 AND ?2
-AND deliveries.state = 'pending' AND deliveries.next_attempt_at > ?3 AND latest.tries = min(deliveries.tries, ?5)
-AND deliveries.next_attempt_at > CASE WHEN last_status IN ('429', '503') THEN asked_for ELSE plain END
-"""
-_BRING_FORWARD = """
-UPDATE deliveries SET next_attempt_at = strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at, ?4)
-WHERE rowid BETWEEN ?1 AND ?2 AND state = 'pending' AND next_attempt_at > ?3
-"""
 _FIRST_DUE_AND_REVISION = f"SELECT ({_FIRST_DUE_OF}), (SELECT revision FROM database_meta)"
+MOST_ATTEMPTS = 10  # of a delivery on the average that are erased in one step; resends make any number of them
+_ERASE_ATTEMPTS = """
+DELETE FROM attempts WHERE rowid IN (
+    SELECT a.rowid FROM json_each(?) v CROSS JOIN attempts a ON a.delivery_id = v.value LIMIT ?)
+"""
+_ERASE_THE_REST = (
+    "DELETE FROM webhook_hours WHERE (webhook_id, hour) IN "
+    "(SELECT webhook_id, hour FROM webhook_hours WHERE webhook_id = ? LIMIT ?)",
+    # Those that have not ended are left to the step of their resend, which can finish by it.
+    "DELETE FROM resend_webhooks WHERE (resend_id, webhook_id) IN "
+    "(SELECT resend_id, webhook_id FROM resend_webhooks WHERE webhook_id = ? AND ended = 1 LIMIT ?)",
+)
 NOW = ""  # sorts before every time: due at once
 
 
@@ -62,49 +64,6 @@ def _due(rows: Iterable[Sequence[Any]]) -> dict[str, Due]:
     return {row[0]: Due(NOW if row[2] else row[1], row[3]) for row in rows if row[2] or row[1] is not None}
 
 
-def bring_forward(conn: sqlite3.Connection, by: timedelta, now: datetime) -> int:
-    """Take a time off every wait that has not ended, as the clock was set back by it; return how many there were.
-
-    What was made since then is due by the new clock and is left as it is.
-    """
-    shift = f"-{by.total_seconds():.3f} seconds"
-    return _update_all(conn, _BRING_FORWARD, clock.text(now), shift)
-
-
-def _update_all(conn: sqlite3.Connection, update: str, *values: object) -> int:
-    """Run an update of `rowid BETWEEN ?1 AND ?2` over all deliveries; return how many rows it changed."""
-    last = conn.execute("SELECT coalesce(max(rowid), 0) FROM deliveries").fetchone()[0]
-    return sum(
-        conn.execute(update, (begin, begin + AT_ONCE - 1, *values)).rowcount for begin in range(1, last + 1, AT_ONCE)
-    )
-
-
-def catch_up(conn: sqlite3.Connection, waits: Sequence[timedelta], now: datetime) -> int:
-    """Shorten waits at a start if the clock was set back while no daemon ran; return how many were."""
-    return shorten_waits(conn, waits, now) if knows_later(conn, now) else 0
-
-
-def knows_later(conn: sqlite3.Connection, now: datetime) -> bool:
-    """Tell whether the newest event or attempt is of a time that is still to come: the clock was set back since."""
-    newest = conn.execute(
-        "SELECT max(coalesce((SELECT created_at FROM events ORDER BY seq DESC LIMIT 1), ''), "
-        "coalesce((SELECT started_at FROM attempts ORDER BY rowid DESC LIMIT 1), ''))"
-    ).fetchone()[0]
-    return bool(newest > clock.text(now))
-
-
-def shorten_waits(conn: sqlite3.Connection, waits: Sequence[timedelta], now: datetime) -> int:
-    """Let no wait be longer, from now, than the schedule's own; return how many were.
-
-    Retry-After may have asked for two hours.
-    """
-    latest = [
-        (tries, clock.text(now + wait), clock.text(now + max(wait, MAX_RETRY_AFTER)))
-        for tries, wait in enumerate(waits)
-    ]
-    return _update_all(conn, _SHORTEN, clock.text(now), json.dumps(latest), len(waits) - 1)
-
-
 def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *, actor: str = OPERATOR) -> bool:
     """Ask for one manual attempt as soon as none is in flight; False when one waits already."""
     row = conn.execute(
@@ -116,6 +75,7 @@ def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *,
         raise NotFound(f"There is no delivery {delivery_id}.", "id")
     if not row[1]:
         raise Refused(f"Webhook {row[2]} is disabled; enable it first (`almirant-webhooks webhook enable {row[2]}`).")
+    held.settle(conn, delivery_id)
     if row[0] is not None and row[4] is None:
         return False
     conn.execute(
@@ -144,16 +104,14 @@ def resend_done(conn: sqlite3.Connection, delivery_id: str) -> dict[str, Any] | 
     return dict(row) if row else None
 
 
-def cancel_held(conn: sqlite3.Connection, held_since: datetime, limit: int) -> int:
-    """Cancel deliveries that have been held since before a time, at most `limit`; return how many."""
-    before = clock.text(held_since)
-    return conn.execute(
-        "UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL, resend_requested_at = NULL, "
-        "cancelled_reason = 'held longer than retention.held' WHERE id IN (SELECT d.id FROM webhooks w CROSS JOIN deliveries d "
-        "INDEXED BY deliveries_due_of_a_webhook ON d.webhook_id = w.id AND d.state = 'pending' AND d.in_flight = 0 "
-        "WHERE w.enabled = 0 AND w.disabled_at <= ?1 AND d.created_at <= ?1 LIMIT ?2)",
-        (before, limit),
-    ).rowcount
+def erase(conn: sqlite3.Connection, delivery_ids: Sequence[str]) -> bool:
+    """Erase deliveries with their attempts; False when there are so many attempts that it is to be called again."""
+    ids = json.dumps(list(delivery_ids))
+    most = MOST_ATTEMPTS * len(delivery_ids)
+    if conn.execute(_ERASE_ATTEMPTS, (ids, most)).rowcount == most:
+        return False
+    conn.execute("DELETE FROM deliveries WHERE id IN (SELECT value FROM json_each(?))", (ids,))
+    return True
 
 
 def erase_deleted(conn: sqlite3.Connection, limit: int) -> int:
@@ -161,12 +119,12 @@ def erase_deleted(conn: sqlite3.Connection, limit: int) -> int:
     row = conn.execute("SELECT id FROM webhooks WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT 1").fetchone()
     if row is None:
         return 0
-    ids = conn.execute("SELECT id FROM deliveries WHERE webhook_id = ? LIMIT ?", (row[0], limit)).fetchall()
-    if not ids:
-        conn.execute("DELETE FROM subscriptions WHERE webhook_id = ?", (row[0],))
-        conn.execute("DELETE FROM webhook_hours WHERE webhook_id = ?", (row[0],))
-        conn.execute("DELETE FROM resend_webhooks WHERE webhook_id = ?", (row[0],))
-        return conn.execute("DELETE FROM webhooks WHERE id = ?", (row[0],)).rowcount
-    conn.executemany("DELETE FROM attempts WHERE delivery_id = ?", [tuple(one) for one in ids])
-    conn.executemany("DELETE FROM deliveries WHERE id = ?", [tuple(one) for one in ids])
-    return len(ids)
+    found = conn.execute("SELECT id FROM deliveries WHERE webhook_id = ? LIMIT ?", (row[0], limit)).fetchall()
+    if found:
+        erase(conn, [one[0] for one in found])
+        return len(found)
+    for statement in _ERASE_THE_REST:
+        gone = conn.execute(statement, (row[0], limit)).rowcount
+        if gone == limit:
+            return gone
+    return conn.execute("DELETE FROM webhooks WHERE id = ?", (row[0],)).rowcount

@@ -24,7 +24,8 @@ from .unread import OutboxRow
 MAX_DELIVERIES = 512
 _USED = "event_id is already used in this project with other content"
 _SUBSCRIBED = """
-SELECT json_group_array(json_array(w.project_id, s.pattern, w.id, w.enabled, w.url, w.secret, w.next_secret, w.switch_at))
+SELECT json_group_array(json_array(w.project_id, s.pattern, w.id, w.generation, w.enabled, w.url, w.secret, w.next_secret,
+                                   w.switch_at))
 FROM json_each(?1) v CROSS JOIN webhooks w ON w.project_id = v.value ->> 0 AND w.deleted_at IS NULL
 CROSS JOIN subscriptions s ON s.webhook_id = w.id AND s.pattern = v.value ->> 1
 """
@@ -38,7 +39,8 @@ INSERT INTO events (seq, project_id, id, event_type, occurred_at, created_at, bo
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 """
 _INSERT_DELIVERIES = """
-INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, created_at, in_flight, begun)
+INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, created_at, in_flight, begun,
+                        generation)
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 """
 _COLUMNS = ("event_id", "project_id", "event_type", "occurred_at", "payload")
@@ -109,7 +111,7 @@ def fan_out(
     keys = json.dumps([(event.project_id, event.id) for event in events])
     seq, subscribed, known_rows = conn.execute(_LOOK_UP, (_patterns(kinds), keys)).fetchone()
     known: dict[tuple[str, str], Any] = {(project, event): rest for project, event, *rest in json.loads(known_rows)}
-    matching, enabled = _match(kinds, json.loads(subscribed))
+    matching, enabled, generations = _match(kinds, json.loads(subscribed))
     written, first = clock.text(now), clock.text(now + first_wait)
     new: list[tuple[object, ...]] = []
     deliveries: list[tuple[object, ...]] = []
@@ -134,7 +136,7 @@ def fan_out(
         for webhook in webhooks:
             delivery = next(ids)
             begun = int(webhook in enabled and take(webhook))
-            deliveries.append((delivery, seq, event.id, webhook, first, written, begun, begun))
+            deliveries.append((delivery, seq, event.id, webhook, first, written, begun, begun, generations[webhook]))
             if begun:
                 begin.append(New(delivery, webhook, event.id, event.event_type, body, enabled[webhook]))
         done.marks.append(Mark(row, None))
@@ -174,7 +176,7 @@ def insert_test_event(
 def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict[str, object]]], now: datetime) -> None:
     """Make events of the reserved project, type and payload each, with their deliveries; none that nobody wants."""
     kinds = {(RESERVED_PROJECT, kind) for kind, _ in events}
-    matching, _ = _match(kinds, read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if events else ())
+    matching, _, generations = _match(kinds, read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if events else ())
     seq = int(conn.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]) if any(matching.values()) else 0
     written, ids = clock.text(now), delivery_ids(now)
     new: list[tuple[object, ...]] = []
@@ -188,7 +190,9 @@ def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict
             f"evt_{secrets.token_hex(16)}", RESERVED_PROJECT, kind, written, json.dumps(payload, ensure_ascii=False)
         )
         new.append((seq, one.project_id, one.id, kind, written, written, one.body(written), 0))
-        deliveries += [(next(ids), seq, one.id, webhook, written, written, 0, 0) for webhook in webhooks]
+        deliveries += [
+            (next(ids), seq, one.id, webhook, written, written, 0, 0, generations[webhook]) for webhook in webhooks
+        ]
     write_rows(conn, _INSERT_EVENTS, new)
     write_rows(conn, _INSERT_DELIVERIES, deliveries)
 
@@ -200,11 +204,15 @@ def _patterns(kinds: Iterable[tuple[str, str]]) -> str:
 
 def _match(
     kinds: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]]
-) -> tuple[dict[tuple[str, str], tuple[str, ...]], dict[str, Sequence[Any]]]:
-    """Return the webhooks that match each pair of project and event type, every one once; and what the enabled ones send with."""
+) -> tuple[dict[tuple[str, str], tuple[str, ...]], dict[str, Sequence[Any]], dict[str, int]]:
+    """Return the webhooks that match each pair of project and event type, every one once, what the enabled ones send with, and
+    the generation of each.
+    """
     subscribed: dict[tuple[str, str], list[str]] = {}
     enabled: dict[str, Sequence[Any]] = {}
-    for project, pattern, webhook, is_enabled, *keys in rows:
+    generations: dict[str, int] = {}
+    for project, pattern, webhook, generation, is_enabled, *keys in rows:
+        generations[webhook] = generation
         subscribed.setdefault((project, pattern), []).append(webhook)
         if is_enabled:
             enabled[webhook] = keys
@@ -216,7 +224,7 @@ def _match(
         )
         for project, kind in kinds
     }
-    return matching, enabled
+    return matching, enabled, generations
 
 
 def _read(row: OutboxRow) -> _Event | str:

@@ -15,14 +15,18 @@ from .fanout import insert_own_events
 
 FAILING_AFTER = timedelta(hours=1)
 
+AT_ONCE = 100  # webhooks that one look notices of each kind
+
 _BEGUN = """
-UPDATE webhooks SET failing_noticed_at = ?1 WHERE failing_noticed_at IS NULL AND failing_since <= ?2
-AND failures_in_a_row >= 2 AND enabled = 1 AND deleted_at IS NULL
+UPDATE webhooks SET failing_noticed_at = ?1 WHERE id IN (
+    SELECT id FROM webhooks INDEXED BY webhooks_failing WHERE failing_noticed_at IS NULL AND enabled = 1
+    AND deleted_at IS NULL AND failures_in_a_row >= 2 AND failing_since <= ?2 LIMIT ?3)
 RETURNING id, project_id, url, failing_since, failures_in_a_row, last_success_at
 """
 _OVER = """
-UPDATE webhooks SET failing_noticed_at = NULL WHERE failing_noticed_at IS NOT NULL AND deleted_at IS NULL
-AND (failing_since IS NULL OR failing_since > failing_noticed_at)
+UPDATE webhooks SET failing_noticed_at = NULL WHERE id IN (
+    SELECT id FROM webhooks INDEXED BY webhooks_recovered WHERE failing_noticed_at IS NOT NULL AND deleted_at IS NULL
+    AND (failing_since IS NULL OR failing_since > failing_noticed_at) LIMIT ?)
 RETURNING id, project_id, url, last_success_at
 """
 _FAILED = """
@@ -42,13 +46,13 @@ class News(NamedTuple):
 
 
 def notice(conn: sqlite3.Connection, now: datetime) -> tuple[list[News], list[News]]:
-    """Notice which webhooks have failed everything for an hour, and which have recovered; transitions alone.
+    """Notice which webhooks have failed everything for an hour, and which have recovered; transitions alone, a hundred each.
 
     Each makes an event in this transaction, unless the webhook is one of operators themselves.
     """
     written = clock.text(now)
-    begun = conn.execute(_BEGUN, (written, clock.text(now - FAILING_AFTER))).fetchall()
-    over = conn.execute(_OVER).fetchall()
+    begun = conn.execute(_BEGUN, (written, clock.text(now - FAILING_AFTER), AT_ONCE)).fetchall()
+    over = conn.execute(_OVER, (AT_ONCE,)).fetchall()
     events = [
         (
             "webhook.failing",

@@ -10,7 +10,7 @@ from typing import Any
 from .. import clock, decoding
 from ..model import NotFound, Refused
 from ..signing import restored
-from . import verdicts
+from . import held, verdicts
 
 
 def id_at(moment: datetime) -> str:
@@ -82,7 +82,9 @@ def delivery(conn: sqlite3.Connection, delivery_id: str) -> dict[str, Any]:
     if row is None:
         raise NotFound(f"There is no delivery {delivery_id}.", "id")
     more = conn.execute(
-        "SELECT e.body, d.test, d.cancelled_reason, d.resend_requested_at FROM deliveries d JOIN events e ON e.seq = d.event_seq WHERE d.id = ?",
+        f"SELECT e.body, d.test, {held.REASON} AS cancelled_reason, "
+        f"CASE WHEN NOT {held.IS_DISCARDED} THEN d.resend_requested_at END AS resend_requested_at "
+        "FROM deliveries d JOIN events e ON e.seq = d.event_seq JOIN webhooks w ON w.id = d.webhook_id WHERE d.id = ?",
         (delivery_id,),
     ).fetchone()
     attempts = conn.execute(
@@ -113,10 +115,21 @@ def _attempt(row: sqlite3.Row, sent: dict[str, Any]) -> dict[str, Any]:
     return attempt
 
 
+EVERY_WEBHOOK = 1_000_000
+_LAST_WEBHOOK = "wh_~"  # sorts behind every id
+_WEBHOOKS = """
+SELECT id FROM webhooks INDEXED BY webhooks_of_a_project WHERE project_id = ? AND deleted_at IS NULL AND id > ?
+ORDER BY id LIMIT ?
+"""
+_OUTCOMES = """
+SELECT * FROM event_outcomes WHERE project_id = ? AND event_id = ? AND webhook_id > ? AND webhook_id <= ? ORDER BY webhook_id
+"""
+_NO_WEBHOOK = "SELECT * FROM event_outcomes WHERE project_id = ?1 AND event_id = ?2 AND webhook_id IS NULL"
 EVENTS = """
 SELECT e.seq, e.id AS event_id, e.project_id, e.event_type, e.occurred_at, e.created_at,
-       (SELECT count(*) FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id AND w.deleted_at IS NULL
-        WHERE d.event_seq = e.seq) AS deliveries,
+       (SELECT count(*) FROM deliveries d WHERE d.event_seq = e.seq)
+       - (SELECT count(*) FROM webhooks w INDEXED BY webhooks_to_erase CROSS JOIN deliveries d
+          ON d.event_seq = e.seq AND d.webhook_id = w.id WHERE w.deleted_at IS NOT NULL) AS deliveries,
        e.unmatched, e.test
 FROM events e
 """
@@ -149,10 +162,20 @@ def readable_event(row: sqlite3.Row) -> dict[str, Any]:
     return {**dict(row), "unmatched": bool(row["unmatched"]), "test": bool(row["test"])}
 
 
-def event(conn: sqlite3.Connection, event_id: str, project_id: str | None = None) -> dict[str, Any]:
-    """Return one event with its body and what became of it, webhook by webhook."""
+def event(
+    conn: sqlite3.Connection,
+    event_id: str,
+    project_id: str | None = None,
+    *,
+    after: str = "",
+    limit: int = EVERY_WEBHOOK,
+) -> dict[str, Any]:
+    """Return one event with its body and what became of it at `limit` webhooks, which come in the order of their ids.
+
+    `after` is the webhook to go on behind: the `next_cursor` of the page before, None on the last one.
+    """
     rows = conn.execute(
-        f"{EVENTS} WHERE e.id = ?1 AND (?2 IS NULL OR e.project_id = ?2)", (event_id, project_id)
+        f"{EVENTS} WHERE e.id = ?1 AND (?2 IS NULL OR e.project_id = ?2) LIMIT 10", (event_id, project_id)
     ).fetchall()
     if not rows:
         raise NotFound(f"There is no event {event_id}.", "id")
@@ -162,11 +185,15 @@ def event(conn: sqlite3.Connection, event_id: str, project_id: str | None = None
             f"The event id {event_id} is in several projects ({projects}); name one with --project.", "project"
         )
     found = rows[0]
-    key = (found["project_id"], event_id)
-    body = conn.execute("SELECT body FROM events WHERE project_id = ? AND id = ?", key).fetchone()[0]
-    outcomes = conn.execute("SELECT * FROM event_outcomes WHERE project_id = ? AND event_id = ?", key)
+    project_id = found["project_id"]
+    ids = [row[0] for row in conn.execute(_WEBHOOKS, (project_id, after, limit + 1))]
+    last = ids[limit - 1] if len(ids) > limit else None
+    span = (project_id, event_id, after, last or _LAST_WEBHOOK)
+    body = conn.execute("SELECT body FROM events WHERE seq = ?", (found["seq"],)).fetchone()[0]
+    outcomes = [dict(row) for row in conn.execute(_OUTCOMES if ids or after else _NO_WEBHOOK, span)]
     return {
         **readable_event(found),
         "body": body,
-        "outcomes": verdicts.add(conn, *key, [dict(row) for row in outcomes]),
+        "outcomes": verdicts.add(conn, found["seq"], after, span[-1], outcomes),
+        "next_cursor": last,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -222,13 +223,39 @@ SELECT id FROM outbox WHERE rejected_reason IS NOT NULL AND occurred_at < ?2 AND
 """
 
 
-def prune(conn: sqlite3.Connection, taken_before: str, rejected_before: str, limit: int) -> int:
-    """Delete rows that were taken before a time, and rejected ones of before another, at most `limit`; return how many went."""
+def prune(conn: sqlite3.Connection, taken_before: str, limit: int) -> int:
+    """Delete rows that were taken before a time, at most `limit`; return how many went."""
     return conn.execute(
-        f"DELETE FROM outbox WHERE id IN ({_OLD} LIMIT ?3)", (taken_before, rejected_before, limit)
+        "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE fanned_out_at < ? LIMIT ?)", (taken_before, limit)
     ).rowcount
 
 
+class RejectedSweep:
+    """One walk through the rejected rows, which deletes those of before a time; `removed` counts."""
+
+    def __init__(self, before: str) -> None:
+        self.removed: Counter[str] = Counter()
+        self._before = before
+        self._after = 0
+
+    def step(self, conn: sqlite3.Connection, limit: int) -> bool:
+        """Look at no more than `limit` rows; tell whether there is another step. Called inside a transaction."""
+        seen, last = conn.execute(
+            "SELECT count(*), max(id) FROM (SELECT id FROM outbox INDEXED BY outbox_rejected "
+            "WHERE rejected_reason IS NOT NULL AND id > ? ORDER BY id LIMIT ?)",
+            (self._after, limit),
+        ).fetchone()
+        if not seen:
+            return False
+        self.removed["rejected"] += conn.execute(
+            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox INDEXED BY outbox_rejected WHERE rejected_reason "
+            "IS NOT NULL AND id > ?1 AND id <= ?2 AND occurred_at < ?3 AND occurred_at GLOB '2*T*Z')",
+            (self._after, last, self._before),
+        ).rowcount
+        self._after = last
+        return bool(seen == limit)
+
+
 def count_old(conn: sqlite3.Connection, taken_before: str, rejected_before: str) -> int:
-    """Count the rows that `prune` would delete."""
+    """Count the rows that `prune` and a sweep of the rejected ones would delete."""
     return int(conn.execute(f"SELECT count(*) FROM ({_OLD})", (taken_before, rejected_before)).fetchone()[0])

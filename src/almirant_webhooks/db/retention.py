@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from .. import clock
-from . import resends
+from . import deliveries, resend_steps
 
 HOURS_KEPT = timedelta(days=90)
 AUDIT_KEPT = timedelta(days=400)
@@ -27,14 +28,19 @@ WHERE d.id > ?1 AND d.id < ?2 AND {_IS_OLD}
 """
 _NEXT = "SELECT count(*), max(id) FROM (SELECT id FROM deliveries WHERE id > ? AND id < ? ORDER BY id LIMIT ?)"
 _EVENTS_LEFT_ALONE = f"""
-SELECT count(*) FILTER (WHERE e.created_at < ?3 AND NOT EXISTS (
-           SELECT 1 FROM deliveries d LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number
-           WHERE d.event_seq = e.seq AND NOT ({_IS_OLD}))), max(e.created_at)
-FROM events e WHERE e.seq > ?1 AND e.seq <= ?2
+SELECT count(*) FROM events e WHERE e.created_at >= ?1 AND e.created_at < ?2 AND NOT EXISTS (
+    SELECT 1 FROM deliveries d LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number
+    WHERE d.event_seq = e.seq AND NOT ({_IS_OLD}))
 """
-_LONE_EVENTS = """
-FROM events e WHERE e.seq > ?1 AND e.created_at < ?2 AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_seq = e.seq)
+_DELETE_LONE_EVENTS = """
+DELETE FROM events WHERE seq IN (
+    SELECT v.value FROM json_each(?) v WHERE NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_seq = v.value))
 """
+_DELETE_HOURS = """
+DELETE FROM webhook_hours WHERE (webhook_id, hour) IN (
+    SELECT webhook_id, hour FROM webhook_hours INDEXED BY webhook_hours_by_time WHERE hour < ? LIMIT ?)
+"""
+_DELETE_AUDIT = "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit INDEXED BY audit_by_time WHERE at < ? LIMIT ?)"
 
 
 class Sweep:
@@ -51,63 +57,65 @@ class Sweep:
         self._failed = now - failed
         newest = max(self._succeeded, self._failed)
         self.end = f"dlv_{max(0, int(newest.timestamp() * 1000)):012x}"
-        self._delivery: str | None = ""
-        self._event: int | None = 0
+        self._delivery = ""
+        self._event = ("", 0)
+        self._walks = [
+            self._prune_deliveries,
+            self._prune_events,
+            self._prune_hours,
+            self._prune_audit,
+            self._prune_resends,
+        ]
 
     def step(self, conn: sqlite3.Connection, limit: int) -> bool:
         """Take one step; tell whether there is another. Called inside a transaction."""
-        if self._delivery is not None:
-            self._delivery = self._prune_deliveries(conn, self._delivery, limit)
-            return True
-        if self._event is not None:
-            self._event = self._prune_events(conn, self._event, limit)
-            return True
-        return self._prune_the_rest(conn, limit)
+        if not self._walks[0](conn, limit):
+            del self._walks[0]
+        return bool(self._walks)
 
-    def _cutoffs(self) -> tuple[str, str]:
-        return clock.text(self._succeeded), clock.text(self._failed)
-
-    def _prune_deliveries(self, conn: sqlite3.Connection, after: str, limit: int) -> str | None:
-        seen = conn.execute(_NEXT, (after, self.end, limit)).fetchone()
+    def _prune_deliveries(self, conn: sqlite3.Connection, limit: int) -> bool:
+        seen = conn.execute(_NEXT, (self._delivery, self.end, limit)).fetchone()
         if not seen[0]:
-            return None
+            return False
         # The last one that was seen is the first beyond the next step's begin.
-        old = conn.execute(f"SELECT d.id {_OLD}", (after, seen[1] + "~", *self._cutoffs())).fetchall()
-        conn.executemany("DELETE FROM attempts WHERE delivery_id = ?", [tuple(row) for row in old])
-        conn.executemany("DELETE FROM deliveries WHERE id = ?", [tuple(row) for row in old])
+        cutoffs = clock.text(self._succeeded), clock.text(self._failed)
+        old = conn.execute(f"SELECT d.id {_OLD}", (self._delivery, seen[1] + "~", *cutoffs)).fetchall()
+        if old and not deliveries.erase(conn, [row[0] for row in old]):
+            return True
         self.removed["deliveries"] += len(old)
-        return str(seen[1]) if seen[0] == limit else None
+        self._delivery = seen[1]
+        return bool(seen[0] == limit)
 
-    def _prune_events(self, conn: sqlite3.Connection, after: int, limit: int) -> int | None:
+    def _prune_events(self, conn: sqlite3.Connection, limit: int) -> bool:
         """An unmatched event is kept as long as a delivery that succeeded."""
-        cutoff = clock.text(self._succeeded)
-        seen = conn.execute(
-            "SELECT count(*), max(seq), max(created_at) FROM (SELECT seq, created_at FROM events WHERE seq > ? "
-            "ORDER BY seq LIMIT ?)",
-            (after, limit),
-        ).fetchone()
-        if not seen[0]:
-            return None
-        gone = conn.execute(
-            f"DELETE FROM events WHERE seq IN (SELECT e.seq {_LONE_EVENTS} AND e.seq <= ?3)", (after, cutoff, seen[1])
-        )
+        old = conn.execute(
+            "SELECT created_at, seq FROM events INDEXED BY events_by_time WHERE (created_at, seq) > (?, ?) "
+            "AND created_at < ? ORDER BY created_at, seq LIMIT ?",
+            (*self._event, clock.text(self._succeeded), limit),
+        ).fetchall()
+        if not old:
+            return False
+        gone = conn.execute(_DELETE_LONE_EVENTS, (json.dumps([row[1] for row in old]),))
         self.removed["events"] += gone.rowcount
-        return int(seen[1]) if seen[0] == limit and seen[2] < cutoff else None
+        self._event = tuple(old[-1])
+        return len(old) == limit
 
-    def _prune_the_rest(self, conn: sqlite3.Connection, limit: int) -> bool:
+    def _prune_hours(self, conn: sqlite3.Connection, limit: int) -> bool:
         hour = clock.text(self._now - HOURS_KEPT)[:13]
-        hours = conn.execute(
-            "DELETE FROM webhook_hours WHERE (webhook_id, hour) IN (SELECT h.webhook_id, h.hour FROM webhooks w "
-            "CROSS JOIN webhook_hours h ON h.webhook_id = w.id AND h.hour < ? LIMIT ?)",
-            (hour, limit),
-        ).rowcount
-        audit = conn.execute(
-            "DELETE FROM audit WHERE at < ? AND seq IN (SELECT seq FROM audit ORDER BY seq LIMIT ?)",
-            (clock.text(self._now - AUDIT_KEPT), limit),
-        ).rowcount
-        old = resends.prune(conn, self._failed, limit)
-        self.removed.update({"hours": hours, "audit": audit, "resends": old})
-        return max(hours, audit, old) == limit
+        return self._counted("hours", conn.execute(_DELETE_HOURS, (hour, limit)).rowcount, limit)
+
+    def _prune_audit(self, conn: sqlite3.Connection, limit: int) -> bool:
+        before = clock.text(self._now - AUDIT_KEPT)
+        return self._counted("audit", conn.execute(_DELETE_AUDIT, (before, limit)).rowcount, limit)
+
+    def _prune_resends(self, conn: sqlite3.Connection, limit: int) -> bool:
+        gone, more = resend_steps.prune(conn, self._failed, limit)
+        self._counted("resends", gone, limit)
+        return more
+
+    def _counted(self, what: str, gone: int, limit: int) -> bool:
+        self.removed[what] += gone
+        return gone == limit
 
 
 def count(
@@ -129,13 +137,16 @@ def count(
             ]
             yield found
         after = seen[1] if seen[0] == COUNTED else None
-    last = conn.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
-    for begin in range(0, last, COUNTED):
-        gone, newest = conn.execute(_EVENTS_LEFT_ALONE, (begin, begin + COUNTED, *cutoffs)).fetchone()
-        found["events"] += gone
+    begin, end = "", cutoffs[0]
+    while begin < end:
+        following = conn.execute(
+            "SELECT created_at FROM events WHERE created_at > ? AND created_at < ? ORDER BY created_at LIMIT 1 OFFSET ?",
+            (begin, end, COUNTED),
+        ).fetchone()
+        upto = following[0] if following else end
+        found["events"] += conn.execute(_EVENTS_LEFT_ALONE, (begin, upto, *cutoffs)).fetchone()[0]
         yield found
-        if newest is not None and newest >= cutoffs[0]:
-            break
+        begin = upto
     yield found
 
 

@@ -81,12 +81,12 @@ def reveal(conn: sqlite3.Connection, webhook_id: str, *, actor: str, now: dateti
     return secrets_at(*_columns(conn, webhook_id), now=now)
 
 
-def settle(conn: sqlite3.Connection, now: datetime) -> int:
-    """Forget the secrets before those switches that are a day old; return how many."""
+def settle(conn: sqlite3.Connection, now: datetime, limit: int = 100) -> int:
+    """Forget the secrets before those switches that are a day old, at most `limit`; return how many."""
     return conn.execute(
-        "UPDATE webhooks SET secret = next_secret, next_secret = NULL, switch_at = NULL "
-        "WHERE switch_at <= ? AND deleted_at IS NULL",
-        (clock.text(now - OVERLAP),),
+        "UPDATE webhooks SET secret = next_secret, next_secret = NULL, switch_at = NULL WHERE id IN (SELECT id FROM webhooks "
+        "INDEXED BY webhooks_switching WHERE switch_at IS NOT NULL AND switch_at <= ? AND deleted_at IS NULL LIMIT ?)",
+        (clock.text(now - OVERLAP), limit),
     ).rowcount
 
 

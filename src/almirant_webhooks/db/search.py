@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any
 
 from .. import clock
-from . import log
+from . import held, log
 
 LOOKED_AT = 10_000  # rows that one page looks at
 WINDOW = 2_000
@@ -41,16 +41,17 @@ CROSS JOIN delivery_log ON delivery_log.delivery_id = v.value {where} ORDER BY d
 UNWELL = "AND d.last_status IS NOT NULL AND d.last_status NOT GLOB '2*'"
 _GIVEN_UP = "AND d.state IN ('failed', 'cancelled')"
 _PENDING = """
-SELECT d.id FROM json_each(?1) v CROSS JOIN deliveries d ON d.webhook_id = v.value
+SELECT d.id FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value
+CROSS JOIN deliveries d ON d.webhook_id = w.id AND d.generation = w.generation
 WHERE d.state = 'pending' AND d.in_flight = 0 LIMIT ?2
 """
 _IN_FLIGHT = """
 SELECT id FROM deliveries WHERE in_flight = 1 AND state = 'pending'
 AND webhook_id IN (SELECT value FROM json_each(?))
 """
-_NARROW = """
-SELECT d.id FROM json_each(?1) v CROSS JOIN deliveries d ON d.id = v.value
-WHERE (?2 IS NULL OR d.state = ?2) AND (?3 IS NULL OR d.last_status = ?3 OR (?4 AND d.last_status GLOB ?3))
+_NARROW = f"""
+SELECT d.id FROM json_each(?1) v CROSS JOIN deliveries d ON d.id = v.value CROSS JOIN webhooks w ON w.id = d.webhook_id
+WHERE (?2 IS NULL OR {held.STATE} = ?2) AND (?3 IS NULL OR d.last_status = ?3 OR (?4 AND d.last_status GLOB ?3))
 """
 _WITH_TEXT = """
 SELECT d.id FROM json_each(?1) v CROSS JOIN deliveries d ON d.id = v.value
@@ -175,7 +176,7 @@ def _windows(
             ids += [row[0] for row in conn.execute(_IN_FLIGHT, (json.dumps(named),))]
             yield sorted((one for one in ids if since <= one < before), reverse=True), None
             return
-    more = small_index(asdict(filters))
+    more = small_index(conn, asdict(filters))
     if webhooks is None and more:
         webhooks = _all_webhooks(conn)
     newest = _all(conn, before, since, size) if webhooks is None else _merged(conn, webhooks, before, since, more)
@@ -209,12 +210,14 @@ def _of_webhook(conn: sqlite3.Connection, webhook: str, newest: str, since: str,
         newest, most = rows[-1][0], min(2 * most, WINDOW)
 
 
-def small_index(filters: Mapping[str, Any]) -> str:
+def small_index(conn: sqlite3.Connection, filters: Mapping[str, Any]) -> str:
     """Return the condition of the small index that holds all that can match, on `deliveries d`; else nothing."""
-    status = filters.get("status")
+    status, state = filters.get("status"), filters.get("state")
     if status is not None and not status.startswith("2"):
         return UNWELL
-    return _GIVEN_UP if filters.get("state") in ("failed", "cancelled") else ""
+    if state == "cancelled" and held.is_discarding(conn):  # not all of it is in the index yet
+        return ""
+    return _GIVEN_UP if state in ("failed", "cancelled") else ""
 
 
 def _webhooks(conn: sqlite3.Connection, filters: Filters) -> list[str] | None:

@@ -22,7 +22,7 @@ SELECT w.id, max(w.last_success_at, coalesce(w.last_failure_at, '')) AS both,
        coalesce(w.last_success_at, w.last_failure_at) AS either, w.last_success_at, w.last_failure_at,
        w.failures_in_a_row, CASE WHEN w.failing_noticed_at IS NOT NULL THEN w.failing_since END AS failing_since,
        CASE WHEN w.enabled = 0 THEN (SELECT count(*) FROM (SELECT 1 FROM deliveries d
-            WHERE d.webhook_id = w.id AND d.state = 'pending' AND d.in_flight = 0 LIMIT ?2)) ELSE 0 END AS held
+            WHERE d.webhook_id = w.id AND d.generation = w.generation AND d.state = 'pending' AND d.in_flight = 0 LIMIT ?2)) ELSE 0 END AS held
 FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value
 """
 _PROJECTS = """

@@ -6,20 +6,22 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
-_DELIVERIES = """
-SELECT d.id, d.state, d.attempts, d.next_attempt_at, d.cancelled_reason, d.resend_requested_at, d.in_flight,
+from . import held
+
+_DELIVERIES = f"""
+SELECT d.id, {held.STATE} AS state, d.attempts, d.next_attempt_at, {held.REASON} AS cancelled_reason, d.resend_requested_at, d.in_flight,
        coalesce(d.last_status, 'nothing yet') AS last_status, a.started_at, a.cause, w.enabled, w.disabled_at
-FROM events e JOIN deliveries d ON d.event_seq = e.seq JOIN webhooks w ON w.id = d.webhook_id
+FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
 LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number
-WHERE e.project_id = ? AND e.id = ?
+WHERE d.event_seq = ? AND d.webhook_id > ? AND d.webhook_id <= ?
 """
 
 
 def add(
-    conn: sqlite3.Connection, project_id: str, event_id: str, outcomes: Iterable[dict[str, Any]]
+    conn: sqlite3.Connection, event_seq: int, after: str, last: str, outcomes: Iterable[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return the outcomes of an event, each with its `verdict`."""
-    known = {row["id"]: row for row in conn.execute(_DELIVERIES, (project_id, event_id))}
+    """Return the outcomes of an event at the webhooks behind `after` up to `last`, each with its `verdict`."""
+    known = {row["id"]: row for row in conn.execute(_DELIVERIES, (event_seq, after, last))}
     return [{**one, "verdict": _verdict(one, known.get(one["delivery_id"]))} for one in outcomes]
 
 

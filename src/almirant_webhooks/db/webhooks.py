@@ -11,8 +11,7 @@ from typing import Any
 
 from .. import clock
 from ..model import OPERATOR, NotFound, Refused, Webhook
-from . import audit
-from .bulk import AT_ONCE
+from . import audit, held
 from .fanout import delivery_ids, insert_test_event
 
 _SELECT = """
@@ -22,19 +21,6 @@ SELECT w.id, w.project_id, w.url, w.description,
        w.enabled, w.created_at, w.updated_at
 FROM webhooks w WHERE w.deleted_at IS NULL
 """
-_DISCARD = """
-UPDATE deliveries {by} SET state = 'cancelled', next_attempt_at = NULL, resend_requested_at = NULL,
-    cancelled_reason = 'discarded when the webhook was enabled' WHERE {which}
-"""
-# By what waits alone: the webhook's whole log is not read for each statement.
-_WAITING = """
-rowid IN (SELECT rowid FROM deliveries INDEXED BY deliveries_due_of_a_webhook
-          WHERE webhook_id = ?1 AND state = 'pending' AND in_flight = 0 LIMIT ?2)
-"""
-_DISCARD_WAITING = _DISCARD.format(by="NOT INDEXED", which=_WAITING)
-_DISCARD_IN_FLIGHT = _DISCARD.format(
-    by="INDEXED BY deliveries_in_flight", which="in_flight = 1 AND webhook_id = ?1 AND state = 'pending'"
-)
 
 
 def _webhook(row: sqlite3.Row) -> Webhook:
@@ -151,49 +137,38 @@ def update(
     return get(conn, webhook_id)
 
 
-def held_count(conn: sqlite3.Connection, webhook_id: str) -> int:
-    """Return how many deliveries of a disabled webhook are held; 0 for an enabled one."""
-    if get(conn, webhook_id).enabled:
-        return 0
-    return int(
-        conn.execute(
-            "SELECT count(*) FROM deliveries WHERE webhook_id = ? AND state = 'pending'", (webhook_id,)
-        ).fetchone()[0]
-    )
-
-
 def enable(
-    conn: sqlite3.Connection, webhook_id: str, *, discard_held: bool, now: datetime, actor: str = OPERATOR
-) -> int:
-    """Enable a webhook; return how many held deliveries it has, all of them cancelled with `discard_held`.
+    conn: sqlite3.Connection,
+    webhook_id: str,
+    *,
+    discard_held: bool,
+    now: datetime,
+    actor: str = OPERATOR,
+    count: int | None = None,
+) -> None:
+    """Enable a webhook. What is held and past due is sent at the webhook's own limit, and the rest keeps its time.
 
-    Without it, what is past due is sent at the webhook's own limit and the rest keeps its time.
+    With `discard_held` none of it is ever sent: it counts as cancelled at once, and `held.discard` writes it so. `count` is
+    what `held.count` has found before, for the audit trail.
     """
-    held = held_count(conn, webhook_id)
-    written = clock.text(now)
-    if discard_held and held:
-        _discard(conn, webhook_id)
+    get(conn, webhook_id)
     # The hour of failures begins anew, as nothing was tried while it was disabled; one that was told of goes on.
     done = conn.execute(
         "UPDATE webhooks SET enabled = 1, disabled_at = NULL, updated_at = ?, "
         "failing_since = CASE WHEN failing_noticed_at IS NOT NULL THEN failing_since END, "
         "failures_in_a_row = CASE WHEN failing_noticed_at IS NOT NULL THEN failures_in_a_row ELSE 0 END "
         "WHERE id = ? AND enabled = 0 RETURNING project_id",
-        (written, webhook_id),
+        (clock.text(now), webhook_id),
     ).fetchone()
     if done:
-        detail = f"{held} held deliveries discarded" if discard_held else ""
+        detail = ""
+        if discard_held:
+            held.begin_discarding(conn, webhook_id, now)
+            detail = "held deliveries discarded" if count is None else f"{count} held deliveries discarded"
         audit.note(
             conn, "webhook.enabled", actor=actor, now=now, project_id=done[0], webhook_id=webhook_id, detail=detail
         )
     changed(conn)
-    return held
-
-
-def _discard(conn: sqlite3.Connection, webhook_id: str) -> None:
-    while conn.execute(_DISCARD_WAITING, (webhook_id, AT_ONCE)).rowcount == AT_ONCE:
-        pass
-    conn.execute(_DISCARD_IN_FLIGHT, (webhook_id,))
 
 
 def disable(conn: sqlite3.Connection, webhook_id: str, now: datetime, *, actor: str = OPERATOR) -> None:
@@ -247,9 +222,9 @@ def request_test(
     new = next(delivery_ids(now))
     written = clock.text(now)
     conn.execute(
-        "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, resend_requested_at, created_at, test) "
-        "VALUES (?, ?, ?, ?, ?, ?, 1)",
-        (new, seq, event_id, webhook_id, written, written),
+        "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, resend_requested_at, created_at, test, generation) "
+        "SELECT ?, ?, ?, id, ?, ?, 1, generation FROM webhooks WHERE id = ?",
+        (new, seq, event_id, written, written, webhook_id),
     )
     audit.note(
         conn,

@@ -91,9 +91,15 @@ def _public(row: dict[str, Any]) -> dict[str, Any]:
 
 
 async def show(request: web.Request) -> web.Response:
-    """With its body, and what became of it webhook by webhook."""
-    given = parsing.query(request, "project")
-    found = await context(request).read(log.event, request.match_info["id"], scope(request, given.get("project")))
+    """With its body, and what became of it webhook by webhook: of a thousand at a time, as the cursor tells."""
+    given = parsing.query(request, "project", "cursor")
+    found = await context(request).read(
+        log.event,
+        request.match_info["id"],
+        scope(request, given.get("project")),
+        after=parsing.cursor(given, r"wh_\w{1,64}") or "",
+        limit=_OUTCOMES,
+    )
     return parsing.answer(_public(found))
 
 
@@ -153,6 +159,7 @@ async def whoami(request: web.Request) -> web.Response:
     return parsing.answer({"role": who.role.value, "project_id": who.project_id})
 
 
+_OUTCOMES = 1000  # webhooks of which an answer tells what became of an event there
 _TRAIL = ("project", "webhook", "action", "since", "until", "limit", "cursor")
 _EVERYBODY = (Role.OPERATOR, Role.PROJECT_ADMIN, Role.PRODUCER)
 ROUTES = (
@@ -160,7 +167,8 @@ ROUTES = (
           roles=(Role.OPERATOR, Role.PRODUCER), body=Send),
     Route("GET", "/api/v1/events", list_, "List events, newest first", {200: "Page"},
           parameters=("project", "type", "unmatched", "since", "until", "limit", "cursor")),
-    Route("GET", "/api/v1/events/{id}", show, "Show an event and what became of it", {200: "Object"}, parameters=("project",)),
+    Route("GET", "/api/v1/events/{id}", show, "Show an event and what became of it", {200: "Object"},
+          parameters=("project", "cursor")),
     Route("GET", "/api/v1/audit", trail, "List who did what, newest first", {200: "Page"},
           parameters=_TRAIL),
     Route("GET", "/api/v1/event-types", types, "List the event types", {200: "Page"}, roles=_EVERYBODY),

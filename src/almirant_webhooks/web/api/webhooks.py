@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from ... import clock, validation
-from ...db import rotation
+from ...db import held, rotation
 from ...db import webhooks as db
 from ...event_types import choose_sample, sample_payload
 from ...model import Refused, Webhook
@@ -144,10 +144,10 @@ async def enable(request: web.Request) -> web.Response:
     given = await parsing.body(request, Enable)
     one = await reached(request)
     here = context(request)
-    held = await here.write(
-        db.enable, one.id, discard_held=given.discard_held, now=clock.now(), actor=principal(request).actor
-    )
-    return parsing.answer({**public(await here.read(db.get, one.id)), "held": held})
+    count = await here.read(held.count, one.id)
+    actor, discard = principal(request).actor, given.discard_held
+    await here.write(db.enable, one.id, discard_held=discard, now=clock.now(), actor=actor, count=count)
+    return parsing.answer({**public(await here.read(db.get, one.id)), "held": count})
 
 
 async def disable(request: web.Request) -> web.Response:

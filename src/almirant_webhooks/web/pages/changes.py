@@ -9,6 +9,7 @@ from aiohttp import web
 
 from ... import clock, validation
 from ...db import rotation, summaries, webhooks
+from ...db.held import count as count_held
 from ...event_types import check_event_type, sample_payload
 from ...model import Refused, Webhook
 from ..context import context, principal
@@ -57,9 +58,9 @@ async def enable(request: web.Request) -> web.Response:
     if held and choice not in ("deliver", "discard"):
         raise see(f"/webhooks/{webhook.id}/enable")
     discard = bool(held) and choice == "discard"
-    await context(request).write(
-        webhooks.enable, webhook.id, discard_held=discard, now=clock.now(), actor=principal(request).actor
-    )
+    here, actor = context(request), principal(request).actor
+    count = await here.read(count_held, webhook.id)
+    await here.write(webhooks.enable, webhook.id, discard_held=discard, now=clock.now(), actor=actor, count=count)
     raise see("/webhooks", done="enabled-discarded" if discard else "enabled-held" if held else "enabled")
 
 

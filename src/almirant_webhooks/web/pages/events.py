@@ -15,6 +15,7 @@ from .page import people, show
 from .webhooks import catalogue
 
 PAGE = 50
+_OUTCOMES = 200  # webhooks on a page of one event
 _WHY = {
     "succeeded": "It was delivered.",
     "pending": "It is tried until it succeeds or its attempts are used up.",
@@ -98,7 +99,8 @@ async def rejected(request: web.Request) -> web.Response:
 async def detail(request: web.Request) -> web.Response:
     """Show one event, and why it went where it went."""
     project = scope(request, request.query.get("project") or None)
-    event = await context(request).read(log.event, request.match_info["id"], project)
+    after = request.query.get("after", "")
+    event = await context(request).read(log.event, request.match_info["id"], project, after=after, limit=_OUTCOMES)
     return show(request, "event.html", section="/events", event=event, why=lambda outcome: _WHY.get(outcome, ""))
 
 
