@@ -20,6 +20,7 @@ from almirant_webhooks.retry import Schedule
 
 from .faults.test_outage import ended
 from .steps import SCHEDULE, START, Steps
+from .test_fairness import offer
 
 LATER = "9999"
 
@@ -98,7 +99,7 @@ def _take_first(box: Inbox, deliveries: int) -> int:
 def test_a_new_delivery_is_not_in_front_of_others_of_its_webhook() -> None:
     """One that waits for its retry is not in its way."""
     shares = Shares(256, 8)
-    shares.replace_due({"late": Due("2026", "p"), "retries": Due(LATER, "p")})
+    offer(shares, {"late": Due("2026", "p"), "retries": Due(LATER, "p")})
     room = Room(shares, 100)
     assert [room.take_new(webhook, "2027") for webhook in ("late", "retries", "fresh")] == [False, True, True]
 
@@ -274,7 +275,7 @@ def test_a_few_rows_do_not_wait_for_enough_slots() -> None:
 def test_fewer_attempts_begin_as_more_results_wait_to_be_recorded() -> None:
     """Groups that go first record none; results must not pile up behind them."""
     shares = Shares(256, 8)
-    shares.replace_due({str(webhook): Due("2020", "p") for webhook in range(500)})
+    offer(shares, {str(webhook): Due("2020", "p") for webhook in range(500)})
     grouping = Grouping(shares, Inbox(one_file=True), Outage(), SCHEDULE)
 
     def begin(waiting: int) -> int:

@@ -115,6 +115,29 @@ def test_a_delivery_that_fails_for_good_makes_an_event_in_the_same_transaction(s
     assert json.loads(own.body)["type"] == "delivery.failed"
 
 
+def test_a_webhook_that_was_deleted_meanwhile_makes_no_event(steps: Steps) -> None:
+    """Its last attempt ends after its deletion, or a crash ends it: there is nobody left to tell operators of."""
+    steps.webhook(project_id=RESERVED_PROJECT, events=["delivery.failed"])
+    for is_crash in (False, True):
+        webhook = steps.webhook()
+        steps.event()
+        at = START
+        for wait in SCHEDULE.waits[:-1]:
+            at += wait
+            steps.attempt(webhook, at, Outcome.HTTP_ERROR, status_code=503)
+        at += SCHEDULE.waits[-1]
+        (last,) = steps.claim(webhook, at)
+        steps.conn.execute("UPDATE deliveries SET interruptions = ? WHERE in_flight", (FREE_INTERRUPTIONS,))
+        with transaction(steps.conn):
+            webhooks.delete(steps.conn, webhook.id, at)
+        if is_crash:
+            with transaction(steps.conn):
+                assert results.interrupt_open(steps.conn, SCHEDULE, at) == 1
+        else:
+            steps.record(last, Outcome.HTTP_ERROR, at, status_code=503)
+        assert told(steps) == []
+
+
 def test_a_crash_that_uses_up_the_last_attempt_makes_an_event_too(steps: Steps) -> None:
     """The delivery has failed at the start after it, with nobody else to tell."""
     steps.webhook(project_id=RESERVED_PROJECT, events=["delivery.failed"])

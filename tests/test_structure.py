@@ -25,6 +25,7 @@ ROWS = (
             "fairness",
             "access",
             "decoding",
+            "lines",
         },
     ),
     ("settings", {"settings", "config", "logs", "systemd", "validation", "keys"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -49,6 +50,14 @@ def http_date(written: str) -> datetime | None:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
+
+
+def seconds_until(written: str, now: datetime) -> float:
+    """Return the seconds until a time that may have been written by hand; one that is none never comes."""
+    try:
+        return (parse(written) - now).total_seconds()
+    except (ValueError, OverflowError):
+        return math.inf
 
 
 def duration(written: str) -> timedelta:

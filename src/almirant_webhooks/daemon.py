@@ -201,7 +201,7 @@ class Daemon:
 
     async def _wake_dispatcher(self) -> None:
         if self._not_ready is None:
-            await self.dispatcher.agenda.reload(clock.now())
+            self.dispatcher.agenda.reload(clock.now())
 
     def not_ready(self) -> str | None:
         """Say why nothing is delivered at the moment, or None."""

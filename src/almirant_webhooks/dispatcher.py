@@ -186,7 +186,7 @@ class Dispatcher:
                 await asyncio.wait([committing])
                 if self._wake.is_set() and self._grouping.leaves_the_lock(time.monotonic()):
                     await asyncio.sleep(GAP)
-            await self.agenda.keep_up(written.revision, now)
+            self.agenda.keep_up(written.revision, now)
 
     def _prepare(self, turn: Turn, written: Written) -> None:
         self.shares.update_due(written.touched, written.due)
@@ -226,7 +226,7 @@ class Dispatcher:
         if not full:
             self._troubles.over(STEP)
         self._metrics.dropped.inc(written.dropped)
-        report(turn.group.results, self._metrics)
+        report(turn.group.results, self._metrics, gone=written.gone)
 
     def _undo(self, turn: Turn, error: Exception) -> None:
         """Take back what was prepared for a group that was not committed; its results go into a later one."""
@@ -283,7 +283,7 @@ class Dispatcher:
         elif next_due <= clock.text(now):  # due, but its half of the slots is full: a freed one wakes us
             seconds = PAUSE
         else:
-            seconds = min((clock.parse(next_due) - now).total_seconds() + 0.001, LOOK_AGAIN)
+            seconds = min(clock.seconds_until(next_due, now) + 0.001, LOOK_AGAIN)
         look = self._outage.next_look(time.monotonic())
         seconds = seconds if look is None else min(seconds, look)
         rows = None if self._stopping else self._inbox.next_look()

@@ -136,7 +136,7 @@ class Intake:
             if self._inbox.one_file:  # the others were marked with the copy
                 marks, batch = [answer for answer in marks if answer.is_slow], None
             if marks:
-                await self._outbox.write(outbox.mark, marks, batch, clock.text(clock.now()))
+                done.replace(await self._outbox.write(outbox.mark, marks, batch, clock.text(clock.now())))
             self._inbox.done.popleft()
             self._count(done)
             self._troubles.over(STEP)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import structlog
 
@@ -15,8 +15,10 @@ from .signing import host
 log = structlog.get_logger("almirant_webhooks")
 
 
-def report(group: Iterable[Result], metrics: Metrics) -> None:
-    """Count how attempts ended; one that succeeded is logged at `debug` alone."""
+def report(group: Iterable[Result], metrics: Metrics, gone: Sequence[str] = ()) -> None:
+    """Count how attempts ended; one that succeeded is logged at `debug` alone. Say which deliveries' events are `gone`."""
+    for delivery in gone:
+        log.warning("delivery cancelled: its event is gone from the database", delivery_id=delivery)
     for outcome, count in Counter(result.outcome.value for result in group).items():
         metrics.attempts.labels(outcome).inc(count)
     debug = log.is_enabled_for(logging.DEBUG)

@@ -60,13 +60,20 @@ def _begun(key: bytes) -> hmac.HMAC:
 
 @lru_cache(maxsize=4096)
 def host(url: str) -> str:
-    """Return the host of a URL as the header `Host` has it, with a port that is not the scheme's own."""
-    parts = urlsplit(url)
+    """Return the host of a URL as the header `Host` has it, with a port that is not the scheme's own.
+
+    A URL that was written into its row by hand, and is none, has none.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return ""
     name = parts.hostname or ""
     if ":" in name:
         name = f"[{name}]"
     default = {"https": 443, "http": 80}.get(parts.scheme)
-    return name if parts.port in (None, default) else f"{name}:{parts.port}"
+    return name if port in (None, default) else f"{name}:{port}"
 
 
 def signature(body: bytes, secret: str) -> str:

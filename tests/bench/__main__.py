@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import argparse
 
-from . import backlog, cost, growth, history, hostile, idle, isolation, latency, lists, pages, throughput, upkeep
+from . import (
+    backlog,
+    cost,
+    growth,
+    history,
+    hostile,
+    idle,
+    isolation,
+    latency,
+    lists,
+    pages,
+    throughput,
+    upkeep,
+    waiting,
+)
 from .table import Part, Sizes, show
 
 PARTS: dict[str, Part] = {
@@ -22,6 +36,7 @@ PARTS: dict[str, Part] = {
     "pages": pages.figures,
     "lists": lists.figures,
     "upkeep": upkeep.figures,
+    "waiting": waiting.figures,
 }
 
 

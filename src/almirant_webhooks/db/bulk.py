@@ -20,17 +20,20 @@ from ..model import Headers
 _SIZES = (1, 4, 16, 32, 48, 64, 96, 128, 192, 256)
 
 
-def write_rows(conn: sqlite3.Connection, statement: str, rows: Sequence[Sequence[object]]) -> None:
-    """Run a statement for all rows together; `{rows}` in it stands for their values, as `VALUES {rows}`.
+def write_rows(conn: sqlite3.Connection, statement: str, rows: Sequence[Sequence[object]]) -> int:
+    """Run a statement for all rows together; return how many rows it changed, which Python counts if it begins with UPDATE.
 
-    It is filled up to the next size with rows of NULL alone: an INSERT has to leave them out (`WHERE column1 IS NOT NULL`).
+    `{rows}` in it stands for their values, as `VALUES {rows}`. It is filled up to the next size with rows of NULL alone: an
+    INSERT has to leave them out (`WHERE column1 IS NOT NULL`).
     """
+    changed = 0
     for begin in range(0, len(rows), _SIZES[-1]):
         group = rows[begin : begin + _SIZES[-1]]
         width = len(group[0])
         size = _SIZES[bisect_left(_SIZES, len(group))]
         values = [*chain.from_iterable(group), *repeat(None, (size - len(group)) * width)]
-        conn.executemany(_prepared(statement, width, size), (values,))
+        changed += conn.executemany(_prepared(statement, width, size), (values,)).rowcount
+    return changed
 
 
 @lru_cache(maxsize=256)
@@ -40,7 +43,10 @@ def _prepared(statement: str, width: int, size: int) -> str:
 
 
 def read_rows(conn: sqlite3.Connection, select: str, *values: object) -> list[list[Any]]:
-    """Return the rows of `SELECT json_group_array(json_array(…)) …`; text and whole numbers come back as they are."""
+    """Return the rows of `SELECT json_group_array(json_array(…)) …`, in no order; text and whole numbers come back as they are.
+
+    SQLite promises an aggregate's order with `ORDER BY` in its own brackets alone (from 3.44 on): sort them here.
+    """
     found: list[list[Any]] = json.loads(conn.execute(select, values).fetchone()[0])
     return found
 

@@ -39,11 +39,20 @@ FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     AND NOT EXISTS (SELECT 1 FROM resends x WHERE x.id = r.resend_id AND x.cancelled_at IS NOT NULL) LIMIT ?3)
 WHERE a.enabled)
 """
+# An event's number alone does not name it: after a row was deleted by hand, another may have been given its number. The same
+# is true of attempts' numbers.
 _FIELDS = """
-SELECT json_group_array(json_array(d.webhook_id, d.id, d.event_id, e.event_type, e.body, d.begun, d.test,
-                                   w.url, w.secret, w.next_secret, w.switch_at))
-FROM json_each(?) v CROSS JOIN deliveries d ON d.rowid = v.value CROSS JOIN events e ON e.seq = d.event_seq
-CROSS JOIN webhooks w ON w.id = d.webhook_id
+SELECT json_group_array(json_array(d.rowid, d.webhook_id, d.id, d.event_id, e.event_type, e.body,
+    max(d.begun, coalesce((SELECT max(a.number) FROM attempts a WHERE a.delivery_id = d.id), 0)), d.test,
+    w.url, w.secret, w.next_secret, w.switch_at))
+FROM json_each(?) v CROSS JOIN deliveries d ON d.rowid = v.value
+CROSS JOIN events e ON e.seq = d.event_seq AND e.id = d.event_id CROSS JOIN webhooks w ON w.id = d.webhook_id
+"""
+_END_WITHOUT_EVENT = """
+UPDATE deliveries SET state = iif(state = 'pending', 'cancelled', state),
+    cancelled_reason = iif(state = 'pending', 'its event is gone from the database', cancelled_reason),
+    next_attempt_at = NULL, resend_requested_at = NULL
+WHERE rowid IN (SELECT value FROM json_each(?)) RETURNING id
 """
 _BEGIN_DELIVERIES = """
 WITH begun (number, id) AS (VALUES {rows})
@@ -68,12 +77,17 @@ class New(NamedTuple):
 
 
 def claim(
-    conn: sqlite3.Connection, wanted: Mapping[str, int], now: datetime, more: set[str] | None = None
+    conn: sqlite3.Connection,
+    wanted: Mapping[str, int],
+    now: datetime,
+    more: set[str] | None = None,
+    gone: list[str] | None = None,
 ) -> list[Claim]:
     """Take due deliveries, at most the wanted number for each webhook, and write an attempt row for each.
 
     They come in the order of the webhooks wanted; those that have more due are added to `more`. Enabled, URL and secret are
-    read in this transaction. Resends and tests go before the schedule, resends of many at once after it.
+    read in this transaction. Resends and tests go before the schedule, resends of many at once after it. A delivery whose
+    event was deleted by hand ends: it is cancelled, with that reason, and added to `gone`.
     """
     written = clock.text(now)
     due = read_rows(conn, _DUE, json.dumps(list(wanted)), written, max(wanted.values(), default=0) + 1)
@@ -88,8 +102,13 @@ def claim(
             more.add(webhook)
     if not chosen:
         return []
-    rows = read_rows(conn, _FIELDS, json.dumps([row for row, _ in chosen]))
-    claims = [_claim(row, trigger, now) for row, (_, trigger) in zip(rows, chosen, strict=True)]
+    fields = {row: rest for row, *rest in read_rows(conn, _FIELDS, json.dumps([row for row, _ in chosen]))}
+    claims = [_claim(fields[row], trigger, now) for row, trigger in chosen if row in fields]
+    if len(claims) < len(chosen):
+        without = json.dumps([row for row, _ in chosen if row not in fields])
+        ended = [str(one[0]) for one in conn.execute(_END_WITHOUT_EVENT, (without,)).fetchall()]
+        if gone is not None:
+            gone += ended
     write_rows(conn, _BEGIN_DELIVERIES, [(one.number, one.delivery_id) for one in claims])
     _begin_attempts(conn, claims, written)
     return claims

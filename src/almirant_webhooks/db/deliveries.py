@@ -24,8 +24,8 @@ SELECT json_group_array(json_array(
         AND NOT EXISTS (SELECT 1 FROM resends x WHERE x.id = d.resend_id AND x.cancelled_at IS NOT NULL)),
     w.project_id))
 """
-_FIRST_DUE_OF_ALL = f"{_FIRST_DUE} FROM webhooks w WHERE w.deleted_at IS NULL"
 _FIRST_DUE_OF = f"{_FIRST_DUE} FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL"
+_IDS_AFTER = "SELECT json_group_array(id) FROM (SELECT id FROM webhooks WHERE id > ? ORDER BY id LIMIT ?)"
 _FIRST_DUE_AND_REVISION = f"SELECT ({_FIRST_DUE_OF}), (SELECT revision FROM database_meta)"
 MOST_ATTEMPTS = 10  # of a delivery on the average that are erased in one step; resends make any number of them
 _ERASE_ATTEMPTS = """
@@ -42,16 +42,18 @@ _ERASE_THE_REST = (
 NOW = ""  # sorts before every time: due at once
 
 
-def first_due(conn: sqlite3.Connection, webhook_ids: Iterable[str] | None = None) -> dict[str, Due]:
-    """Return when each webhook (of those given, or of all) has its next attempt; one with none is left out.
+def first_due(conn: sqlite3.Connection, webhook_ids: Iterable[str]) -> dict[str, Due]:
+    """Return when each of the webhooks has its next attempt; one with none is left out.
 
     `NOW` stands for a resend or a test that waits.
     """
-    if webhook_ids is None:
-        rows = read_rows(conn, _FIRST_DUE_OF_ALL)
-    else:
-        rows = read_rows(conn, _FIRST_DUE_OF, json.dumps(list(webhook_ids)))
-    return _due(rows)
+    return _due(read_rows(conn, _FIRST_DUE_OF, json.dumps(list(webhook_ids))))
+
+
+def first_due_after(conn: sqlite3.Connection, webhook_id: str, limit: int) -> tuple[list[str], dict[str, Due]]:
+    """Return the webhooks whose ids come after one, at most so many, and when each of them has its next attempt."""
+    asked = sorted(json.loads(conn.execute(_IDS_AFTER, (webhook_id, limit)).fetchone()[0]))
+    return asked, first_due(conn, asked)
 
 
 def first_due_and_revision(conn: sqlite3.Connection, webhook_ids: Iterable[str]) -> tuple[dict[str, Due], int]:

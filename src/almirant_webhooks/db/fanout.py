@@ -22,6 +22,10 @@ from .unread import OutboxRow
 
 # More than that in one transaction would keep the others waiting.
 MAX_DELIVERIES = 512
+# Of deliveries too: where an event's row was deleted by hand, they must not get another event in its place.
+_LAST_SEQ = """
+SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(event_seq) FROM deliveries), 0))
+"""
 _USED = "event_id is already used in this project with other content"
 _SUBSCRIBED = """
 SELECT json_group_array(json_array(w.project_id, s.pattern, w.id, w.generation, w.enabled, w.url, w.secret, w.next_secret,
@@ -30,7 +34,7 @@ FROM json_each(?1) v CROSS JOIN webhooks w ON w.project_id = v.value ->> 0 AND w
 CROSS JOIN subscriptions s ON s.webhook_id = w.id AND s.pattern = v.value ->> 1
 """
 _LOOK_UP = f"""
-SELECT (SELECT coalesce(max(seq), 0) FROM events), ({_SUBSCRIBED}), (
+SELECT ({_LAST_SEQ}), ({_SUBSCRIBED}), (
 SELECT json_group_array(json_array(e.project_id, e.id, e.event_type, e.occurred_at, e.body))
 FROM json_each(?2) v CROSS JOIN events e ON e.project_id = v.value ->> 0 AND e.id = v.value ->> 1)
 """
@@ -66,6 +70,11 @@ class FanOut:
     def rejected(self) -> list[Mark]:
         """The rows that were refused, each with its reason."""
         return [answer for answer in self.marks if answer.rejected_reason]
+
+    def replace(self, marks: Sequence[Mark]) -> None:
+        """Take over other answers than those that were given before."""
+        others = {mark.row.id: mark for mark in marks}
+        self.marks = [others.get(mark.row.id, mark) for mark in self.marks]
 
 
 class _Event(NamedTuple):
@@ -166,18 +175,19 @@ def insert_test_event(
     """Insert the sample event of a `webhook test`; return its row and id."""
     written = clock.text(now)
     event = _Event(f"evt_test_{secrets.token_hex(12)}", project_id, event_type, written, payload)
-    row = conn.execute(
-        "INSERT INTO events (project_id, id, event_type, occurred_at, created_at, body, test) VALUES (?, ?, ?, ?, ?, ?, 1)",
-        (project_id, event.id, event_type, written, written, event.body(written)),
+    seq = _last_seq(conn) + 1
+    conn.execute(
+        "INSERT INTO events (seq, project_id, id, event_type, occurred_at, created_at, body, test) VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
+        (seq, project_id, event.id, event_type, written, written, event.body(written)),
     )
-    return int(row.lastrowid or 0), event.id
+    return seq, event.id
 
 
 def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict[str, object]]], now: datetime) -> None:
     """Make events of the reserved project, type and payload each, with their deliveries; none that nobody wants."""
     kinds = {(RESERVED_PROJECT, kind) for kind, _ in events}
     matching, _, generations = _match(kinds, read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if events else ())
-    seq = int(conn.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]) if any(matching.values()) else 0
+    seq = _last_seq(conn) if any(matching.values()) else 0
     written, ids = clock.text(now), delivery_ids(now)
     new: list[tuple[object, ...]] = []
     deliveries: list[tuple[object, ...]] = []
@@ -195,6 +205,10 @@ def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict
         ]
     write_rows(conn, _INSERT_EVENTS, new)
     write_rows(conn, _INSERT_DELIVERIES, deliveries)
+
+
+def _last_seq(conn: sqlite3.Connection) -> int:
+    return int(conn.execute(_LAST_SEQ).fetchone()[0])
 
 
 def _patterns(kinds: Iterable[tuple[str, str]]) -> str:

@@ -38,10 +38,14 @@ class Group(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What a transaction came to, and how the webhooks that it touched stand after it."""
+    """What a transaction came to, and how the webhooks that it touched stand after it.
+
+    `gone` are deliveries that ended as their events are gone from the database.
+    """
 
     dropped: int
     begun: list[Claim]
+    gone: list[str]
     fan_out: FanOut | None
     touched: set[str]
     due: dict[str, Due]
@@ -59,7 +63,8 @@ def write(
     touched = {result.claim.webhook_id for result in group.results} | set(group.wanted)
     dropped = record(conn, group.results, schedule) if group.results else 0
     more: set[str] = set()
-    begun = claim(conn, group.wanted, now, more) if group.wanted else []
+    gone: list[str] = []
+    begun = claim(conn, group.wanted, now, more, gone) if group.wanted else []
     served = group.wanted.keys() - more
     done = None
     if group.rows:
@@ -74,10 +79,10 @@ def write(
             numbered=not one_file,
         )
         if one_file:
-            mark(conn, [answer for answer in done.marks if not answer.is_slow], None, clock.text(now))
+            done.replace(mark(conn, [answer for answer in done.marks if not answer.is_slow], None, clock.text(now)))
         done.seconds = time.monotonic() - begin
         begun += done.claims
         touched |= done.due
-    if not (group.results or begun or done):
+    if not (group.results or begun or gone or done):
         prove_writable(conn)
-    return Written(dropped, begun, done, touched, *first_due_and_revision(conn, touched))
+    return Written(dropped, begun, gone, done, touched, *first_due_and_revision(conn, touched))

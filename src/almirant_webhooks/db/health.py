@@ -32,7 +32,7 @@ RETURNING id, project_id, url, last_success_at
 _FAILED = """
 SELECT d.id, d.event_id, e.event_type, d.attempts, a.outcome, a.status_code, a.cause, w.id, w.project_id, w.url
 FROM json_each(?) v JOIN deliveries d ON d.id = v.value JOIN events e ON e.seq = d.event_seq
-JOIN webhooks w ON w.id = d.webhook_id AND w.project_id <> ? LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number
+JOIN webhooks w ON w.id = d.webhook_id AND w.deleted_at IS NULL AND w.project_id <> ? LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number
 WHERE d.test = 0
 """
 
@@ -77,7 +77,7 @@ def notice(conn: sqlite3.Connection, now: datetime) -> tuple[list[News], list[Ne
 
 
 def tell_failed(conn: sqlite3.Connection, delivery_ids: Sequence[str], now: datetime) -> None:
-    """Make an event of each delivery that has just failed for good; not of tests, nor of operators' own webhooks."""
+    """Make an event of each delivery that has just failed for good; not of tests, operators' own webhooks and deleted ones."""
     rows = conn.execute(_FAILED, (json.dumps(list(delivery_ids)), RESERVED_PROJECT)).fetchall()
     events: list[tuple[str, dict[str, Any]]] = []
     for delivery_id, event_id, event_type, attempts, outcome, status, cause, *webhook in rows:

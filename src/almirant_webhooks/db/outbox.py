@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,14 +13,33 @@ from .bulk import write_rows
 from .connection import WAIT, connect, explain, is_there, transaction
 from .unread import MAX_TEXT, OutboxRow
 
-SCHEMA_VERSION = 1
-_MARK = f"""
-WITH answer (at, reason, id, event_id, payload) AS (VALUES {{rows}})
-UPDATE outbox SET fanned_out_at = answer.at, rejected_reason = answer.reason FROM answer
-WHERE outbox.id = answer.id AND outbox.fanned_out_at IS NULL
-AND substr(CAST(outbox.event_id AS BLOB), 1, {MAX_TEXT}) = CAST(answer.event_id AS BLOB)
-AND (answer.payload IS NULL OR CAST(outbox.payload AS BLOB) = CAST(answer.payload AS BLOB))
+SCHEMA_VERSION = 2
+_COLUMNS = ("event_id", "project_id", "event_type", "occurred_at")
+_SAME = {
+    column: f"substr(CAST(outbox.{column} AS BLOB), 1, {MAX_TEXT}) = CAST(answer.{column} AS BLOB)"
+    for column in _COLUMNS
+}
+# A payload that is too large was not read; it is known by its size.
+_SAME_PAYLOAD = """
+CASE WHEN answer.payload IS NULL THEN length(CAST(outbox.payload AS BLOB)) = answer.size
+     ELSE CAST(outbox.payload AS BLOB) = CAST(answer.payload AS BLOB) END
 """
+_UNREAD = "outbox.id = answer.id AND outbox.fanned_out_at IS NULL AND outbox.rejected_reason IS NULL"
+_READ = ("id", *_COLUMNS, "size", "payload")
+_MARK = f"""
+UPDATE outbox SET fanned_out_at = answer.at, rejected_reason = answer.reason FROM (
+    SELECT {", ".join(f"column{place} AS {name}" for place, name in enumerate(("at", "reason", *_READ), 1))}
+    FROM (VALUES {{rows}})) AS answer
+WHERE {" AND ".join([_UNREAD, *_SAME.values(), _SAME_PAYLOAD])}
+"""
+# Of an event that was taken already only another time is a change that the next read would not see: an event is known by
+# its id, and what else it holds.
+_REJECT_CHANGED = f"""
+WITH answer ({", ".join(_READ)}) AS (VALUES ({", ".join("?" * len(_READ))}))
+UPDATE outbox SET rejected_reason = ? FROM answer
+WHERE {" AND ".join([_UNREAD, *(_SAME[one] for one in _COLUMNS if one != "occurred_at"), _SAME_PAYLOAD])} RETURNING 1
+"""
+_CHANGED = "occurred_at was changed after the event had been taken"
 
 
 class Mark(NamedTuple):
@@ -49,7 +68,10 @@ def open_outbox(database_path: Path, outbox_path: Path | None) -> sqlite3.Connec
                 "the statements that `almirant-webhooks outbox-sql` prints."
             )
         if version != SCHEMA_VERSION:
-            raise Misconfigured(f"The outbox in {path} has schema {version}; this release reads {SCHEMA_VERSION}.")
+            way_out = "Run `almirant-webhooks migrate`." if version < SCHEMA_VERSION else "Install a newer release."
+            raise Misconfigured(
+                f"The outbox in {path} has schema {version}; this release reads {SCHEMA_VERSION}. {way_out}"
+            )
         if outbox_path is None:
             conn.execute("PRAGMA wal_autocheckpoint=0")
     except sqlite3.Error as error:
@@ -111,21 +133,26 @@ def bind(conn: sqlite3.Connection, database_id: str, batch: int) -> None:
         )
 
 
-def mark(conn: sqlite3.Connection, marks: Iterable[Mark], batch: int | None, now: str) -> None:
+def mark(conn: sqlite3.Connection, marks: Sequence[Mark], batch: int | None, now: str) -> list[Mark]:
     """Write the daemon's answers into the rows; a row that changed since it was read is left to be read again.
 
-    Call it inside a transaction. `batch` is left out in the transaction that copies them: then neither can be behind.
+    Where the event was taken and its `occurred_at` alone is another now, the row is rejected: read again, it would be taken
+    for a duplicate. Those are returned. Call it inside a transaction. `batch` is left out in the transaction that copies
+    them: then neither can be behind.
     """
-    write_rows(
+    written = write_rows(
         conn,
         _MARK,
-        [
-            (None if reason else now, reason, row.id, row.event_id, row.payload)
-            for row, reason in ((answer.row, answer.rejected_reason) for answer in marks)
-        ],
+        [(None if one.rejected_reason else now, one.rejected_reason, *_as_read(one.row)) for one in marks],
     )
+    changed = [Mark(one.row, _CHANGED) for one in marks if not one.rejected_reason] if written < len(marks) else []
     if batch is not None:
         conn.execute("UPDATE outbox_meta SET batch = ?", (batch,))
+    return [one for one in changed if conn.execute(_REJECT_CHANGED, (*_as_read(one.row), _CHANGED)).fetchall()]
+
+
+def _as_read(row: OutboxRow) -> tuple[object, ...]:
+    return (row.id, row.event_id, row.project_id, row.event_type, row.occurred_at, row.size, row.payload)
 
 
 def is_alone(conn: sqlite3.Connection) -> bool:

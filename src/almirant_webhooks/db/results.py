@@ -21,8 +21,9 @@ FROM json_each(?) v CROSS JOIN deliveries d ON d.id = v.value WHERE d.in_flight 
 """
 _LEFT_OPEN = """
 SELECT json_group_array(json_array(d.id, d.webhook_id, d.begun, d.state, d.next_attempt_at, d.resend_requested_at,
-                                   d.tries, d.interruptions, d.test, a.trigger))
-FROM deliveries d JOIN attempts a ON a.delivery_id = d.id AND a.number = d.begun WHERE d.in_flight = 1
+                                   d.tries, d.interruptions, d.test,
+    coalesce(a.trigger, iif(d.resend_requested_at IS NULL, 'scheduled', 'manual'))))
+FROM deliveries d LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.begun WHERE d.in_flight = 1
 """
 _END_ATTEMPTS = """
 WITH ended (outcome, duration_ms, status_code, cause, headers, body, cut, delivery_id, number) AS (VALUES {rows})
@@ -54,6 +55,25 @@ UPDATE webhooks SET last_success_at = coalesce(news.success_at, last_success_at)
     failures_in_a_row = news.failures + CASE WHEN news.success_at IS NULL THEN failures_in_a_row ELSE 0 END
 FROM news WHERE webhooks.id = news.id
 """
+
+
+# Of the newest attempts of all webhooks together: whoever is not among them has not had many lately.
+_LAST_ENDS = f"""
+SELECT json_group_array(json_array(place, webhook_id, outcome = '{Outcome.TIMEOUT.value}', duration_ms))
+FROM (SELECT a.rowid AS place, d.webhook_id, a.outcome, a.duration_ms
+      FROM (SELECT rowid, delivery_id, outcome, duration_ms FROM attempts ORDER BY rowid DESC LIMIT ?) a
+      CROSS JOIN deliveries d ON d.id = a.delivery_id
+      WHERE a.duration_ms IS NOT NULL AND a.outcome <> '{Outcome.INTERRUPTED.value}')
+"""
+NEWEST = 4096  # attempts that are looked at after a start, some 20 ms
+
+
+class LastEnd(NamedTuple):
+    """How a webhook's last attempt ended."""
+
+    webhook_id: str
+    timed_out: bool
+    duration_ms: int
 
 
 class _Delivery(NamedTuple):
@@ -131,6 +151,12 @@ def interrupt_open(conn: sqlite3.Connection, schedule: Schedule, now: datetime) 
     pending = {one.id for one, _ in left if one.state == State.PENDING}
     _tell(conn, settled, pending, now)
     return len(left)
+
+
+def last_ends(conn: sqlite3.Connection, newest: int = NEWEST) -> list[LastEnd]:
+    """Return how the last attempt of each webhook ended, in their order, of those that are among the newest of all."""
+    rows = sorted(read_rows(conn, _LAST_ENDS, newest))
+    return list({webhook: LastEnd(webhook, bool(timed_out), ms) for _, webhook, timed_out, ms in rows}.values())
 
 
 def _tell(conn: sqlite3.Connection, settled: Iterable[tuple[object, ...]], pending: set[str], at: datetime) -> None:

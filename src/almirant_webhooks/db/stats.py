@@ -37,8 +37,12 @@ def pending(conn: sqlite3.Connection, now: datetime) -> dict[str, Any]:
         scheduled += count - (due_here or 0)
         if first is not None and first <= written:
             oldest = min(oldest or first, first)
-    age = max(0.0, (now - clock.parse(oldest)).total_seconds()) if oldest else 0.0
-    return {"due": due, "scheduled": scheduled, "held": held, "oldest_due_seconds": round(age, 3)}
+    return {"due": due, "scheduled": scheduled, "held": held, "oldest_due_seconds": _age(oldest, now)}
+
+
+def _age(written: str | None, now: datetime) -> float:
+    """Return the seconds since a time, 0 where there is none."""
+    return round(max(0.0, -clock.seconds_until(written, now)), 3) if written else 0.0
 
 
 def outbox(conn: sqlite3.Connection, now: datetime) -> dict[str, Any]:
@@ -56,13 +60,8 @@ def outbox(conn: sqlite3.Connection, now: datetime) -> dict[str, Any]:
         "SELECT CAST(substr(occurred_at, 1, 40) AS BLOB) FROM outbox WHERE fanned_out_at IS NULL "
         "AND rejected_reason IS NULL ORDER BY id LIMIT 1"
     ).fetchone()
-    age = 0.0
-    if first is not None:
-        try:
-            age = max(0.0, (now - clock.parse(first[0].decode("utf-8", "replace"))).total_seconds())
-        except (ValueError, OverflowError):
-            age = 0.0
-    return {"unread": unread, "rejected": rejected, "oldest_unread_seconds": round(age, 3)}
+    age = _age(first and first[0].decode("utf-8", "replace"), now)
+    return {"unread": unread, "rejected": rejected, "oldest_unread_seconds": age}
 
 
 def unread_rows(conn: sqlite3.Connection) -> tuple[int | None, int]:

@@ -93,10 +93,11 @@ def read_unread(
                 raise
             rows = []
         if rows and all(row[-1] for row in rows):
-            return [OutboxRow(*[*row[:-1], chosen[row[0]]]) for row in rows]
-        # Something in it is no text, or far too long: constraint checks were off when it was inserted.
-        rows = conn.execute(_ROWS_AS_BYTES, (json.dumps(list(chosen)),)).fetchall()
-        return [OutboxRow(*[*row, chosen[row[0]]]) for row in rows]
+            rows = [row[:-1] for row in rows]
+        else:  # something in it is no text, or far too long: constraint checks were off when it was inserted
+            rows = [list(row) for row in conn.execute(_ROWS_AS_BYTES, (json.dumps(list(chosen)),))]
+        there = {row[0]: OutboxRow(*[*row, chosen[row[0]]]) for row in rows}
+        return [there[row_id] for row_id in chosen if row_id in there]
 
     return patiently(read)
 
@@ -104,7 +105,7 @@ def read_unread(
 def _choose(conn: sqlite3.Connection, limit: int, apart_from: Collection[int], *, only_few: bool) -> dict[int, bool]:
     """Return the rows that are next, in their order, and of each whether its project has few."""
     most = max(limit, OLDEST) + len(apart_from)
-    waiting = read_rows(conn, _WAITING.format(order="ASC"), most)
+    waiting = sorted(read_rows(conn, _WAITING.format(order="ASC"), most))
     have_many = set()
     if len(waiting) == most:
         have_many = {project for _, project, _ in waiting}

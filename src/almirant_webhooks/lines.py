@@ -1,0 +1,110 @@
+"""Who waits for what: times of which the earliest comes first, and lines in which whoever waited longest does."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+
+
+class DueTimes:
+    """When each webhook has something due, as text; what is earliest is found without looking at the others."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, str] = {}
+        self._heap: list[tuple[str, str]] = []  # outdated entries stay until they are met
+
+    def put(self, webhook: str, at: str) -> None:
+        """Set a webhook's time."""
+        if self._at.get(webhook) == at:
+            return
+        self._at[webhook] = at
+        heappush(self._heap, (at, webhook))
+        if len(self._heap) > 2 * len(self._at) + 64:
+            self._heap = [(at, webhook) for webhook, at in self._at.items()]
+            heapify(self._heap)
+
+    def drop(self, webhook: str) -> None:
+        """Forget a webhook's time, if it has one."""
+        self._at.pop(webhook, None)
+
+    def first(self) -> str | None:
+        """Return the earliest time, or None."""
+        while self._heap and self._at.get(self._heap[0][1]) != self._heap[0][0]:
+            heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def take(self, now: str) -> Iterator[str]:
+        """Yield the webhooks whose time has come, the earliest first, and forget these times."""
+        while (at := self.first()) is not None and at <= now:
+            _, webhook = heappop(self._heap)
+            del self._at[webhook]
+            yield webhook
+
+
+class Line:
+    """Names in the order of their places."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+        self._order: list[tuple[int, str]] = []
+
+    def put(self, name: str, place: int) -> None:
+        """Give a name a place; it leaves the one that it has."""
+        self.drop(name)
+        self._places[name] = place
+        insort(self._order, (place, name))
+
+    def drop(self, name: str) -> None:
+        """Take a name out, if it is there."""
+        place = self._places.pop(name, None)
+        if place is not None:
+            del self._order[bisect_left(self._order, (place, name))]
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether a name is there."""
+        return name in self._places
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        """Yield places and names, the first one first."""
+        return iter(self._order)
+
+    def __len__(self) -> int:
+        """Return the number of names."""
+        return len(self._order)
+
+
+_NOBODY = Line()
+
+
+class Half:
+    """The webhooks of one half that have something due now: a line of projects, and in each a line of its webhooks."""
+
+    def __init__(self) -> None:
+        self.projects = Line()
+        self._webhooks: dict[str, Line] = {}
+
+    def of(self, project: str) -> Line:
+        """Return the line of a project's webhooks, an empty one if it has none."""
+        return self._webhooks.get(project, _NOBODY)
+
+    def put(self, project: str, project_place: int, webhook: str, place: int) -> None:
+        """Let a webhook stand in its project's line."""
+        self.projects.put(project, project_place)
+        self._webhooks.setdefault(project, Line()).put(webhook, place)
+
+    def move(self, project: str, place: int) -> None:
+        """Give a project another place, if it is there."""
+        if project in self.projects:
+            self.projects.put(project, place)
+
+    def drop(self, project: str, webhook: str) -> bool:
+        """Take a webhook out; tell whether it was there."""
+        line = self.of(project)
+        if webhook not in line:
+            return False
+        line.drop(webhook)
+        if not line:
+            del self._webhooks[project]
+            self.projects.drop(project)
+        return True
