@@ -13,9 +13,11 @@ import pytest
 
 from almirant_webhooks import access, keys
 from almirant_webhooks.access import Principal, Role
+from almirant_webhooks.db import audit
 from almirant_webhooks.web import context as web_context
 from almirant_webhooks.web import limits as web_limits
-from almirant_webhooks.web.guard import COOKIE, host_is_ours
+from almirant_webhooks.web.address import host_is_ours
+from almirant_webhooks.web.guard import COOKIE
 from almirant_webhooks.web.limits import MOST_FROM_ALL, MOST_FROM_ONE, WINDOW, Failures
 
 from .service import Service
@@ -255,6 +257,24 @@ async def test_a_form_that_no_browser_sends_is_refused(pages: Service, kind: str
         ("127.0.0.1:8420", "https://hooks.example", "hooks.example", True),
         ("127.0.0.1:8420", "https://hooks.example", "Hooks.Example", True),
         ("127.0.0.1:8420", "https://hooks.example", "hooks.example.evil", False),
+        ("127.0.0.1:8420", "https://hooks.example", "hooks.example:443", True),
+        ("127.0.0.1:8420", "https://hooks.example:443", "hooks.example", True),
+        ("127.0.0.1:8420", "https://hooks.example", "hooks.example:80", False),
+        ("127.0.0.1:8420", "https://hooks.example", "hooks.example:8443", False),
+        ("127.0.0.1:8420", "http://hooks.example", "hooks.example:80", True),
+        ("127.0.0.1:8420", "https://hooks.example:8443", "hooks.example:8443", True),
+        ("127.0.0.1:8420", "https://hooks.example:8443", "hooks.example", False),
+        ("127.0.0.1:8420", "https://hooks.example/below", "hooks.example", True),
+        ("127.0.0.1:8420", "https://hooks.example", "evil@hooks.example", False),
+        ("127.0.0.1:8420", "https://hooks.example", "hooks.example:443/", False),
+        ("127.0.0.1:8420", "https://hooks.example", "hooks.example:443:443", False),
+        ("127.0.0.1:8420", "https://[2001:db8::1]", "[2001:db8::1]:443", True),
+        ("127.0.0.1:8420", "", "almirant:8420", True),
+        ("127.0.0.1:8420", "", "Almirant", True),
+        ("127.0.0.1:8420", "", "almirant:1", True),
+        ("127.0.0.1:8420", "", "[2001:db8::2]:8420", True),
+        ("127.0.0.1:8420", "", "almirant.evil", False),
+        ("127.0.0.1:8420", "", "evil@almirant:8420", False),
         ("0.0.0.0:8420", "", "10.0.0.1:8420", True),
         ("0.0.0.0:8420", "", "evil.example:8420", False),
         ("10.0.0.1:8420", "", "localhost:8420", False),
@@ -262,11 +282,12 @@ async def test_a_form_that_no_browser_sends_is_refused(pages: Service, kind: str
         ("127.0.0.1:8420", "", "[::1", False),
     ],
 )
-def test_a_host_is_ours_by_admin_listen_or_admin_public_url(
+def test_a_host_is_ours_by_admin_listen_admin_public_url_or_admin_hosts(
     service: Service, listen: str, public_url: str, host: str, ours: bool
 ) -> None:
     """And by nothing else; on a wildcard any address of the machine will do, since no name is rebound to it."""
-    service.options["admin"] = {"listen": listen, "public_url": public_url, "token": "t" * 20}
+    hosts = ["ALMIRANT", "[2001:db8::2]"]
+    service.options["admin"] = {"listen": listen, "public_url": public_url, "hosts": hosts, "token": "t" * 20}
     settings = service.settings()
 
     class Here:
@@ -277,3 +298,79 @@ def test_a_host_is_ours_by_admin_listen_or_admin_public_url(
             return settings.admin.listen
 
     assert host_is_ours(host, Here()) is ours  # type: ignore[arg-type]
+
+
+async def test_a_new_secret_is_shown_once_to_the_session_that_made_it(service: Service) -> None:
+    """Not to another admin who looks first; who has seen it is in the audit trail."""
+    service.options["admin"] = {"listen": "127.0.0.1:0", "token": "t" * 40}
+    daemon = await service.start()
+    assert daemon.address is not None
+    address = f"http://127.0.0.1:{daemon.address[1]}"
+    async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
+
+        async def sign_in() -> dict[str, str]:
+            async with client.post("/sign-in", data={"token": "t" * 40}, allow_redirects=False) as answer:
+                return {"Cookie": answer.headers["Set-Cookie"].partition(";")[0]}
+
+        async def see(path: str, who: dict[str, str], **headers: str) -> str:
+            async with client.get(path, headers=who | headers) as answer:
+                assert answer.status == 200
+                return await answer.text()
+
+        creator, other = await sign_in(), await sign_in()
+        assert creator != other  # within the same second
+        form = {"project_id": "proj_1", "url": "https://example.com/in", "events": "*"}
+        async with client.post("/webhooks", data=form, headers=creator, allow_redirects=False) as answer:
+            page = answer.headers["Location"]
+        webhook = page.rpartition("/")[2]
+        for rotated in (False, True):
+            if rotated:
+                async with client.post(f"{page}/rotate-secret", data={"switch_after": "24h"}, headers=creator, allow_redirects=False) as answer:  # fmt: skip
+                    assert answer.status == 303
+            before = len(service.read(audit.entries, action="secret.revealed"))
+            assert "whsec_" not in await see(page, other)
+            assert "whsec_" not in await see(page, creator, **{"X-Live": "1"})  # another tab of theirs
+            async with client.head(page, headers=creator) as answer:
+                assert answer.status == 200
+            assert len(service.read(audit.entries, action="secret.revealed")) == before
+            secret = service.read(lambda conn: conn.execute("SELECT coalesce(next_secret, secret) FROM webhooks").fetchone()[0])  # fmt: skip
+            assert secret in await see(page, creator)
+            assert "whsec_" not in await see(page, creator)
+            entries = service.read(audit.entries, action="secret.revealed")
+            assert (len(entries), entries[0]["webhook_id"], entries[0]["actor"]) == (before + 1, webhook, "operator")
+
+
+async def test_a_further_name_opens_the_pages_inside_a_network(service: Service) -> None:
+    """By plain HTTP and any port beside a public address by TLS: forms are taken, and the cookie is one that a browser keeps."""
+    service.options["admin"] = {
+        "listen": "127.0.0.1:0", "token": "t" * 40, "public_url": "https://hooks.example/below", "hosts": ["almirant"],
+    }  # fmt: skip
+    daemon = await service.start()
+    assert daemon.address is not None
+    port = daemon.address[1]
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", cookie_jar=aiohttp.DummyCookieJar()) as client:
+        for host, origin, status, secure, path in (
+            ("almirant:8420", "http://almirant:8420", 303, False, "/"),
+            ("almirant", "http://almirant:80", 303, False, "/"),
+            ("hooks.example", "https://hooks.example", 303, True, "/below"),
+            ("hooks.example:443", "https://hooks.example", 303, True, "/below"),
+            ("hooks.example", "https://hooks.example:443", 303, True, "/below"),
+            (f"127.0.0.1:{port}", f"http://127.0.0.1:{port}", 303, True, "/"),
+            ("hooks.example:443", "http://hooks.example", 403, None, ""),
+            ("hooks.example", "https://hooks.example:8443", 403, None, ""),
+            ("hooks.example", "https://evil.example", 403, None, ""),
+            ("hooks.example", "null", 403, None, ""),
+            ("almirant.evil", "http://almirant.evil", 421, None, ""),
+        ):
+            form = {"token": "t" * 40, "next": "/audit"}
+            about = (host, origin)
+            async with client.post(
+                "/sign-in", data=form, headers={"Host": host, "Origin": origin}, allow_redirects=False
+            ) as answer:
+                assert answer.status == status, about
+                if status != 303:
+                    continue
+                cookie = answer.headers["Set-Cookie"]
+                assert ("Secure" in cookie) is secure, about
+                assert f"Path={path};" in f"{cookie};", about
+                assert answer.headers["Location"] == f"{path}/audit".replace("//", "/"), about

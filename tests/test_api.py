@@ -21,6 +21,7 @@ from almirant_webhooks.web.guard import COOKIE
 
 from .conftest import Receiver
 from .service import Service
+from .shell import Shell
 
 FAR = 4_000_000_000  # Unix seconds
 
@@ -130,6 +131,34 @@ async def test_an_event_is_taken_as_its_producer_wrote_it(api: Api, receiver: Re
     await api.service.until(lambda: api.service.log(state="succeeded"))
     status, shown = await api.call("GET", "/api/v1/events/e-1")
     assert (status, [one["outcome"] for one in shown["outcomes"]]) == (200, ["succeeded"])
+
+
+async def test_an_event_has_the_time_at_which_it_happened(api: Api, receiver: Receiver) -> None:
+    """By the API and the command alike, in any zone; with another time the same id is other content."""
+    api.service.webhook(receiver.url)
+    event = {"project_id": "proj_1", "event_type": "lead.created", "payload": {}, "event_id": "e-1"}
+    for written in ("2026-01-31T10:30:00.5+01:00", "2026-01-31T09:30:00.500Z"):
+        assert (await api.call("POST", "/api/v1/events", None, {**event, "occurred_at": written}))[0] == 202
+    status, problem = await api.call("POST", "/api/v1/events", None, {**event, "occurred_at": "2026-01-31"})
+    assert (status, problem["field"]) == (409, "event_id")
+    assert (await api.call("POST", "/api/v1/events", None, event))[0] == 202
+    shell = Shell(api.service.database.parent, api.service.database)
+    send = ("event", "send", "--project", "proj_1", "--type", "lead.created", "--data", "{}")
+    await asyncio.to_thread(shell.ours, *send, "--occurred-at", "2026-01-31")
+    await api.service.until(lambda: len(receiver.requests) == 2)
+    times = {json.loads(request.body)["timestamp"] for request in receiver.requests}
+    assert times == {"2026-01-31T09:30:00.500Z", "2026-01-31T00:00:00.000Z"}
+
+
+async def test_a_list_takes_how_long_ago_as_the_command_does(api: Api) -> None:
+    """`since=2h`, at every list that has times, and in a resend of many."""
+    api.service.webhook("http://127.0.0.1:9/")
+    for path in ("deliveries", "events", "audit"):
+        for time in ("2h", "500ms", "7d"):
+            assert (await api.call("GET", f"/api/v1/{path}?since={time}&until=1ms"))[0] == 200
+    assert len((await api.call("GET", "/api/v1/audit?since=1h"))[1]["items"]) == 1
+    assert (await api.call("GET", "/api/v1/audit?until=1h"))[1]["items"] == []
+    assert (await api.call("POST", "/api/v1/resends", None, {"since": "2h", "dry_run": True}))[0] == 200
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
 import sqlite3
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import quote
 
+import aiohttp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import log, search
+from almirant_webhooks.db import log, search, text
 from almirant_webhooks.db.search import Filters
 
 from .service import Service
+from .shell import Shell
+from .test_pages import Pages
 
 START = clock.parse("2026-11-01T00:00:00Z")
 STATES = ("pending", "succeeded", "failed", "cancelled")
@@ -68,6 +75,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connect
     conn.execute("UPDATE webhooks SET deleted_at = '2026', secret = '' WHERE id = ?", (made[2].id,))
     conn.commit()
     conn.row_factory = sqlite3.Row
+    text.register(conn)
     yield conn
     conn.close()
 
@@ -134,6 +142,96 @@ def test_a_text_is_looked_for_in_the_payload_as_its_producer_meant_it(filled: sq
     assert numbers <= {"evt_59", *(f"evt_{number}" for number in range(590, 600))}
     assert numbers
     assert walk(filled, Filters(q='"'), 5) == []
+
+
+def _spelled(value: str, how: str, chance: random.Random) -> str:
+    """A string of JSON as one encoder or another writes it."""
+    if how == "every letter escaped":
+        units = value.encode("utf-16-be", "surrogatepass").hex()
+        return '"' + "".join(f"\\u{units[at : at + 4].upper()}" for at in range(0, len(units), 4)) + '"'
+    if how == "some escaped":
+        return '"' + "".join(chance.choice((json.dumps(one), _spelled(one, "every letter escaped", chance)))[1:-1] for one in value) + '"'  # fmt: skip
+    return json.dumps(value, ensure_ascii=how == "ASCII")
+
+
+@given(
+    value=st.text(max_size=40),
+    part=st.tuples(st.integers(0, 40), st.integers(1, 40)),
+    how=st.sampled_from(["ASCII", "UTF-8", "some escaped", "every letter escaped"]),
+    case=st.sampled_from([str, str.upper, str.lower, str.casefold]),
+    form=st.sampled_from(("NFC", "NFD")),
+    seed=st.integers(0, 5),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_text_is_found_however_it_is_spelled(
+    value: str, part: tuple[int, int], how: str, case: Callable[[str], str], form: Literal["NFC", "NFD"], seed: int
+) -> None:
+    """By any encoder of JSON, in any case, composed or not; and no text is found that goes beyond a string."""
+    value = value.replace("\0", "")
+    conn = sqlite3.connect(":memory:")
+    text.register(conn)
+    body = f'{{"a": {_spelled(value, how, random.Random(seed))}, "n": 1.50}}'
+
+    def has(asked: str) -> bool:
+        row = conn.execute("SELECT has_text(CAST(? AS BLOB), ?)", (body, text.folded(asked))).fetchone()
+        return bool(row[0])
+
+    asked = value[part[0] : part[0] + part[1]]
+    whole = text.folded(value)
+    if text.folded(asked) in whole:
+        assert has(asked)
+    if text.folded(case(asked)) in whole:
+        assert has(case(asked))
+    if text.folded(unicodedata.normalize(form, asked)) in whole:
+        assert has(unicodedata.normalize(form, asked))
+    assert has("1.50")
+    assert not has(f'{value}"')
+    assert not has(f'"{value}')
+    assert has(f"nowhere{value}") is (f"nowhere{text.folded(value)}" in whole)
+    conn.close()
+
+
+def test_a_text_is_looked_for_in_a_bounded_number_of_bytes(
+    filled: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page of large bodies ends sooner; going on from cursor to cursor gives each match once all the same."""
+    everything = [row["delivery_id"] for row in walk(filled, Filters(q="é 1"), 50)]
+    whole, complete = search.count(filled, Filters(q="é 1"))
+    assert (whole, complete) == (len(everything), True)
+    monkeypatch.setattr(text, "LOOKED_BYTES", 2_000)
+    seen: list[int] = []
+
+    def has_text(body: bytes, asked: str) -> bool:
+        seen.append(len(body))
+        return text._has_text(body, asked)
+
+    filled.create_function("has_text", 2, has_text)
+    first = search.deliveries(filled, Filters(q="nowhere"), limit=50)
+    assert (first.items, sum(seen) < 4_000) == ([], True)
+    assert first.next_cursor is not None
+    assert first.looked_back_to is not None
+    assert [row["delivery_id"] for row in walk(filled, Filters(q="é 1"), 50)] == everything
+    counted, complete = search.count(filled, Filters(q="é 1"))
+    assert (counted < whole, complete) == (True, False)
+    text.register(filled)
+
+
+async def test_the_same_text_is_found_by_command_api_and_page(service: Service) -> None:
+    """A name as Python's json.dumps escapes it; case does not count."""
+    address = await service.serve()
+    service.webhook("http://127.0.0.1:9/")
+    found, other = service.insert({"name": "Søren"}, {"name": "Sven"})
+    await service.until(lambda: len(service.log()) == 2)
+    shell = Shell(service.database.parent, service.database)
+    async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
+        pages = Pages(service, client)
+        for asked in ("Søren", "SØREN", "s\\u00f8ren", "øren"):
+            said = await asyncio.to_thread(shell.ours, "event", "list", "--text", asked)
+            assert (found in said, other in said) == (True, False), asked
+            async with client.get("/api/v1/deliveries", params={"q": asked}, headers=pages.cookie("proj_1")) as answer:
+                assert [one["event_id"] for one in (await answer.json())["items"]] == [found], asked
+            shown = await pages.get(f"/deliveries?text={quote(asked)}")
+            assert (shown.count("/deliveries/dlv_") > 0, "No deliveries match" in shown) == (True, False), asked
 
 
 def test_a_page_keeps_its_place_while_rows_arrive(filled: sqlite3.Connection) -> None:

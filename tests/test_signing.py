@@ -104,7 +104,7 @@ def test_the_official_libraries_accept_what_is_signed() -> None:
 
 
 def test_an_own_secret_of_another_shape_is_its_utf8_bytes_for_both() -> None:
-    """A whsec_ text that is not base64 of 24 to 64 bytes is an own secret like any other."""
+    """So is a whsec_ text that is not base64 of 24 to 64 bytes, which earlier releases took."""
     for secret in OWN_SECRETS:
         assert signing.keys(secret) == (secret.encode(), secret.encode())
 
@@ -128,6 +128,31 @@ def test_a_secret_that_cannot_be_used_is_refused(secret: str) -> None:
     with pytest.raises(Refused) as refusal:
         signing.check_secret(secret)
     assert refusal.value.field == "secret"
+
+
+@pytest.mark.parametrize(
+    ("secret", "why"),
+    [
+        ("whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo", "padding"),
+        ("whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo= ", "blank"),
+        (" whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=", "blank"),
+        ("whsec_" + "QUJDREVGR0hJSktM TU5PUFFSU1RVVldYWVo=", "a character that is not of base64"),
+        ("whsec_" + "_-JDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=", "another alphabet"),
+        ("whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVp=", "bits"),
+        ("whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=QUJD", "a character that is not of base64"),
+        ("whsec_" + "QUJDREVGR0hJSktM", "12 bytes"),
+        ("whsec_" + "QUJD" * 22, "66 bytes"),
+        ("whsec_" + "=" * 16, "padding"),
+        ("a plain own secret\u2003", "blank"),
+    ],
+)
+def test_a_secret_that_looks_like_standard_webhooks_has_to_be_one(secret: str, why: str) -> None:
+    """Their libraries would verify with another key; the sentence says what is wrong with it, and never repeats it."""
+    with pytest.raises(Refused, match=why) as refusal:
+        signing.check_secret(secret)
+    assert refusal.value.field == "secret"
+    assert secret.strip().removeprefix("whsec_") not in refusal.value.message
+    assert signing.check_usable(secret) == secret
 
 
 def test_the_headers_are_those_of_the_contract() -> None:

@@ -26,6 +26,7 @@ ROWS = (
             "access",
             "decoding",
             "lines",
+            "selection",
         },
     ),
     ("settings", {"settings", "config", "logs", "systemd", "validation", "keys"}),

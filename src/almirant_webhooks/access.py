@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -27,11 +28,15 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody who has shown who they are; `project_id` bounds what they reach, None is everything."""
+    """Somebody who has shown who they are; `project_id` bounds what they reach, None is everything.
+
+    `session` is the digest of the text by which a browser has shown it, and no other browser's.
+    """
 
     role: Role
     project_id: str | None = None
     expires_at: int | None = None
+    session: str | None = None
 
     @property
     def actor(self) -> str:
@@ -44,9 +49,17 @@ class Principal:
 
 
 def issue(key: bytes, purpose: str, principal: Principal) -> str:
-    """Sign a principal as text that URLs and cookies can carry; it must say when it expires (Unix seconds)."""
+    """Sign a principal as text that URLs and cookies can carry; it must say when it expires (Unix seconds).
+
+    Two of them are never the same: two people who sign in within a second have a session each.
+    """
     assert principal.expires_at is not None
-    fields = {"role": principal.role.value, "project": principal.project_id, "expires": principal.expires_at}
+    fields = {
+        "role": principal.role.value,
+        "project": principal.project_id,
+        "expires": principal.expires_at,
+        "nonce": secrets.token_urlsafe(9),
+    }
     content = _encode(json.dumps(fields, separators=(",", ":")).encode())
     return f"{content}.{_mac(key, purpose, content)}"
 
@@ -71,7 +84,7 @@ def read(key: bytes, purpose: str, text: str, now: float) -> Principal | None:
 
 
 def digest(token: str) -> str:
-    """Return what is stored of a producer's token, which is random and long: SHA-256 in hex."""
+    """Return what is kept of a token or a session's text, which are random and long: SHA-256 in hex."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 

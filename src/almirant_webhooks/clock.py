@@ -37,10 +37,25 @@ def text(moment: datetime) -> str:
 def parse(written: str) -> datetime:
     """Read an ISO 8601 date or time; one without a zone is UTC. Raises ValueError with a sentence."""
     try:
-        moment = datetime.fromisoformat(written.strip())
+        read = datetime.fromisoformat(written.strip())
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
     except ValueError:
         raise ValueError(f"{written!r} is not a time; write it as 2026-01-31 or 2026-01-31T09:30:00Z") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{written!r} is out of range") from None
+
+
+def moment(written: str, now: datetime) -> datetime:
+    """Read a time, or how long before `now` it was (`2h`). Raises ValueError with a sentence."""
+    if _DURATION.fullmatch(written.strip()):
+        try:
+            return now - duration(written)
+        except OverflowError:
+            raise ValueError(f"{written!r} is too long ago") from None
+    try:
+        return parse(written)
+    except ValueError as error:
+        raise ValueError(f"{error}, or as how long ago: 2h") from None
 
 
 def http_date(written: str) -> datetime | None:

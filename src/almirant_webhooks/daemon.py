@@ -64,6 +64,7 @@ class Daemon:
         self._forced = asyncio.Event()
         self._not_ready: str | None = "starting"
         self._fault: BaseException | None = None
+        self._outbox_reader: Worker | None = None
         every = systemd.watchdog_interval()
         self._heartbeat = Heartbeat(lambda: systemd.notify("WATCHDOG=1"), every / 3) if every else Heartbeat()
 
@@ -88,6 +89,9 @@ class Daemon:
         opener = functools.partial(outbox.open_outbox, database_path, outbox_path)
         outbox_worker = await self._open(Worker(opener, self.metrics.transaction, None if outbox_path else file_lock))
         await outbox_worker.run(outbox.bind, *await database.run(outbox.identity))
+        if outbox_path:
+            opener = functools.partial(opener, read_only=True)
+            self._outbox_reader = await self._open(Worker(opener))
         await self._serve_web(database, outbox_worker)
         sender = Sender(
             Policy(
@@ -144,10 +148,11 @@ class Daemon:
         """Begin what goes on beside the delivering: pruning, looking at how it stands, and resends of many."""
         settings, dispatcher = self.settings, self.dispatcher
 
+        reader = await self._open(Worker(lambda: open_reader(settings.database.path)))
         observer = Observer(
             database,
-            await self._open(Worker(lambda: open_reader(settings.database.path))),
-            outbox_worker,
+            reader,
+            self._outbox_reader or reader,
             settings.database.path,
             self.metrics,
             self._heartbeat,
@@ -180,6 +185,7 @@ class Daemon:
             database=database,
             outbox=outbox_worker,
             readers=readers,
+            outbox_reader=self._outbox_reader,
             wake=self._wake_dispatcher,
             address=lambda: self.address,
         )

@@ -141,6 +141,15 @@ def check_project_id(text: str) -> str:
     return text
 
 
+def check_producers_project(text: str) -> str:
+    """Return the project that a producer's event may belong to, or raise `Refused`."""
+    if check_project_id(text) == RESERVED_PROJECT:
+        raise Refused(
+            f"The project {text} is reserved for events about webhooks themselves, which are made here.", "project_id"
+        )
+    return text
+
+
 def check_event_id(text: str) -> str:
     """Return an event id of 1 to 128 letters, digits, `_`, `-` or `:`, or raise `Refused`."""
     if not EVENT_ID_PATTERN.fullmatch(text):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -15,7 +17,11 @@ from . import clock
 from .event_types import is_well_formed
 
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB)?")
-_ORIGIN = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
+_ADDRESS = re.compile(
+    r"(?P<origin>https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?)(?P<path>(/(?!\.{1,2}(/|$))[\w.~-]+)*)",
+    re.ASCII | re.IGNORECASE,
+)
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+):([0-9]{1,5})")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -80,12 +86,37 @@ def _network(value: object) -> object:
     return value
 
 
-def _origin(written: str) -> str:
-    """Take the address of the pages: scheme and host alone, as browsers write an origin."""
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is too large, an IPv6 address that is none
+        return False
+
+
+def _public_url(written: str) -> str:
+    """Take the address of the pages: scheme and host, and a path where a server in front passes on what is below it."""
     text = written.strip().rstrip("/")
-    if text and _ORIGIN.fullmatch(text) is None:
-        raise ValueError(f"{written!r} is not an address; write https://HOST or https://HOST:PORT, without a path")
-    return text.lower()
+    match = _ADDRESS.fullmatch(text)
+    if text and (match is None or not _is_url(text)):
+        raise ValueError(
+            f"{written!r} is not an address; write https://HOST or https://HOST:PORT, or https://HOST/PATH for pages below "
+            "a path of letters, digits, -, . and _"
+        )
+    return text if match is None else match["origin"].lower() + match["path"]
+
+
+def _host(written: str) -> str:
+    """Take the name of a host alone, as the header `Host` has it."""
+    text = written.strip().lower()
+    with suppress(ValueError):
+        return str(ipaddress.ip_address(text.strip("[]")))
+    if _HOST.fullmatch(text) is None or len(text) > 253:
+        raise ValueError(
+            f"{written!r} is not the name of a host; write the name or the address alone, as in almirant or 10.0.0.5, "
+            "without scheme, port, path or *, and an international name as browsers send it (xn--…)"
+        )
+    return text
 
 
 def _token(written: str) -> str:
@@ -165,7 +196,8 @@ class Admin(_Section):
 
     listen: Annotated[tuple[str, int] | None, BeforeValidator(_listen)] = ("127.0.0.1", 8420)
     token: Annotated[str, AfterValidator(_token), Field(repr=False)] = ""
-    public_url: Annotated[str, AfterValidator(_origin)] = ""
+    public_url: Annotated[str, AfterValidator(_public_url)] = ""
+    hosts: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_list)] = ()
 
 
 class Retention(_Section):

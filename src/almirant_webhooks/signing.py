@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from datetime import datetime, timedelta
 from functools import lru_cache
 from secrets import token_bytes
@@ -20,6 +21,7 @@ OVERLAP = timedelta(hours=24)
 # The headers as `_headers` writes them. A release that sends other ones, or the same ones in another way, takes the next
 # number, and goes on to restore those of this one as they were sent.
 LAYOUT = 1
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 _SIGNED = ("webhook-signature", "X-Almirant-Signature", "X-Almirant-Signature-Next")
 
 
@@ -28,8 +30,8 @@ def generate_secret() -> str:
     return verify.PREFIX + base64.b64encode(token_bytes(32)).decode()
 
 
-def check_secret(text: str) -> str:
-    """Return an own secret that can be used, or raise `Refused`: 16 to 256 bytes of UTF-8, no control characters."""
+def check_usable(text: str) -> str:
+    """Return a secret that can sign, or raise `Refused`: 16 to 256 bytes of UTF-8, no control characters."""
     try:
         size = len(text.encode("utf-8"))
     except UnicodeEncodeError:
@@ -39,6 +41,39 @@ def check_secret(text: str) -> str:
     if not 16 <= size <= 256:
         raise Refused(f"A secret must have 16 to 256 bytes; this one has {size}.", "secret")
     return text
+
+
+def check_secret(text: str) -> str:
+    """Return an own secret that a webhook may be given, or raise `Refused`, which never repeats it.
+
+    One that begins as a secret of Standard Webhooks has to be one: their libraries would verify with another key.
+    """
+    check_usable(text)
+    if text != text.strip():
+        raise Refused("A secret must not begin or end with a blank: whoever copies it loses that easily.", "secret")
+    why = _why_not_standard(text.removeprefix(verify.PREFIX)) if text.startswith(verify.PREFIX) else None
+    if why is not None:
+        raise Refused(
+            f"A secret that begins with {verify.PREFIX} is one of Standard Webhooks, which goes on with the base64 of 24 to "
+            f"64 bytes: {why}. Copy all of it, or choose a secret that does not begin with {verify.PREFIX}.",
+            "secret",
+        )
+    return text
+
+
+def _why_not_standard(encoded: str) -> str | None:
+    """Say why a text is not what every library of Standard Webhooks decodes to the same 24 to 64 bytes; None if it is."""
+    odd = _NOT_BASE64.search(encoded.rstrip("="))
+    if odd is not None:
+        alphabet = " (- and _ are of another alphabet)" if odd[0] in "-_" else ""
+        return f"what follows has a character that is not of base64{alphabet}"
+    try:
+        decoded = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return "what follows is not whole, or lacks the padding (=) at its end"
+    if base64.b64encode(decoded).decode() != encoded:
+        return "what follows was cut, or ends in bits that belong to no byte"
+    return None if 24 <= len(decoded) <= 64 else f"what follows is that of {len(decoded)} bytes"
 
 
 def secrets_at(secret: str, next_secret: str | None, switch_at: str | None, *, now: datetime) -> Secrets:

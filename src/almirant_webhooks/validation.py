@@ -66,6 +66,14 @@ def link_lives(text: str) -> timedelta:
     return span
 
 
+def occurred_at(text: str) -> str:
+    """Return the time of an event as the outbox has it, or raise `Refused`."""
+    try:
+        return clock.text(clock.parse(text))
+    except ValueError as error:
+        raise Refused(f"occurred_at: {error}.", "occurred_at") from None
+
+
 def project_id(text: str) -> str:
     """Return the project's id, or raise `Refused`."""
     return check_project_id(text)

@@ -12,7 +12,7 @@ import click
 from .. import access, clock, keys, validation
 from ..access import Principal, Role
 from ..db import audit, producers
-from ..model import Refused, check_project_id
+from ..model import Refused, check_producers_project, check_project_id
 from ..settings import Settings
 from .options import actor, as_json, check_rights, config, reading, writing
 from .output import print_json, print_table, say
@@ -74,7 +74,7 @@ def _keys(settings: Settings) -> keys.Keys:
 
 def _new_producer(settings: Settings, project: str | None) -> dict[str, str | None]:
     if project is not None:
-        check_project_id(project)
+        check_producers_project(project)
     made = f"awp_{secrets.token_urlsafe(32)}"
     with writing(settings) as conn:
         named = producers.add(conn, digest=access.digest(made), project_id=project, actor=actor(), now=clock.now())

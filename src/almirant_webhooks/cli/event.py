@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
+from .. import validation
 from ..db import log, outbox
 from ..event_types import CATALOGUE, is_well_formed, near
-from ..model import RESERVED_PROJECT, NotFound, Refused, check_event_id, check_project_id
+from ..model import NotFound, Refused, check_event_id, check_producers_project
 from ..settings import Settings
 from .options import Time, as_json, config, reading, reading_outbox
 from .output import print_fields, print_json, print_table, safe, say
@@ -27,29 +28,44 @@ def event() -> None:
 @click.option("--type", "event_type", required=True, help="Its type, such as work_item.created.")
 @click.option("--data", required=True, metavar="JSON|@FILE|-", help="The payload: JSON, a file's, or standard input's.")
 @click.option("--id", "event_id", help="An own id; the same id with the same content is sent once.")
+@click.option("--occurred-at", metavar="TIME", help="When it happened: 2026-01-31T09:30:00Z [default: now].")
 @as_json
 @config
-def send(settings: Settings, project: str, event_type: str, data: str, event_id: str | None, as_json: bool) -> None:
+def send(
+    settings: Settings,
+    project: str,
+    event_type: str,
+    data: str,
+    event_id: str | None,
+    occurred_at: str | None,
+    as_json: bool,
+) -> None:
     """Insert an event into the outbox, as a producer does.
 
     \b
     Example:
       almirant-webhooks event send --project proj_1 --type work_item.created --data '{"workItem": {"id": "wi_1"}}'
     """
-    check_project_id(project)
-    if project == RESERVED_PROJECT:
-        raise Refused(f"The project {project} is reserved for events about webhooks themselves.", "project_id")
+    check_producers_project(project)
     if event_id is not None:
         check_event_id(event_id)
     if not is_well_formed(event_type):
         raise Refused("An event type is dotted lower-case words such as work_item.created, at most 128 characters.")
+    moment = None if occurred_at is None else validation.occurred_at(occurred_at)
     payload = _payload(data)
     known = (*CATALOGUE, *settings.events.extra_types)
     if event_type not in known:
         say(f"note: {event_type} is not in the catalogue.{near(event_type, known)} It is sent to whoever matches it.")
     conn = outbox.open_outbox(settings.database.path, settings.outbox.path)
     try:
-        inserted = outbox.insert(conn, project_id=project, event_type=event_type, payload=payload, event_id=event_id)
+        inserted = outbox.insert(
+            conn,
+            project_id=project,
+            event_type=event_type,
+            payload=payload,
+            event_id=event_id,
+            occurred_at=moment,
+        )
     finally:
         conn.close()
     if as_json:
@@ -89,7 +105,7 @@ def _payload(data: str) -> str:
 @click.option("--type", "event_type", help="Of this type alone.")
 @click.option("--since", type=Time(), help="Taken at this time or later (2h: two hours ago).")
 @click.option("--until", type=Time(), help="Taken before this time.")
-@click.option("--text", help="With this text in it: an order's number, say.")
+@click.option("--text", help="With this text in it, in any case and spelling: an order's number, say.")
 @click.option("--rejected", is_flag=True, help="Outbox rows that cannot be sent, with their reasons, instead.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
 @as_json
@@ -106,9 +122,11 @@ def list_(
     as_json: bool,
 ) -> None:
     """List events, newest first."""
+    if rejected and any(value is not None for value in (event_type, since, until, text)):
+        raise click.UsageError("--rejected goes with --project and --limit alone.")
     if rejected:
         with reading_outbox(settings) as conn:
-            rows = outbox.rejected(conn, limit)
+            rows, _ = outbox.rejected(conn, limit, project, looked_at=-1)
         columns = {
             "id": "ROW",
             "event_id": "EVENT",

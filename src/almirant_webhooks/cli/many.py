@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .. import clock
+from .. import clock, selection
 from ..db import resends
 from ..model import Refused
 from ..settings import Settings
@@ -28,6 +28,7 @@ _COLUMNS = {
 
 def resend(settings: Settings, filters: dict[str, Any], *, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Count what the filters match, ask, and begin; raises `Refused` when nothing does."""
+    selection.check_is_narrowed(filters)
     with reading(settings) as conn:
         counts = resends.count(conn, filters)
     total = sum(counts.values())

@@ -14,12 +14,12 @@ from typing import Any
 
 import click
 
-from .. import clock
+from .. import clock, selection
 from ..config import load
 from ..db import idle
-from ..db.connection import open_database, open_reader, transaction
+from ..db.connection import begin_reading, open_database, open_reader, transaction
 from ..db.outbox import open_outbox
-from ..model import Misconfigured, State
+from ..model import Misconfigured, Refused
 from ..settings import Settings
 
 _NO_LOGIN = 2**32 - 1  # of a service, or where logins are not tracked (proc(5), loginuid)
@@ -53,21 +53,16 @@ class Time(click.ParamType[datetime]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """Read the time; how long ago is counted from now."""
         try:
-            return clock.now() - clock.duration(value)
-        except OverflowError:
-            self.fail(f"{value!r} is too long ago", param, ctx)
-        except ValueError:
-            pass
-        try:
-            return clock.parse(value)
-        except OverflowError:
-            self.fail(f"{value!r} is out of range", param, ctx)
+            return clock.moment(value, clock.now())
         except ValueError as error:
-            self.fail(f"{error}, or as how long ago: 2h", param, ctx)
+            self.fail(str(error), param, ctx)
 
 
 def _status(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    return value and value.replace("_", " ")
+    try:
+        return value and selection.status(value)
+    except Refused as refused:
+        raise click.BadParameter(refused.message) from None
 
 
 def filters(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,9 +74,7 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--event", "event_id", help="Of this event alone."),
         click.option("--type", "event_type", help="Of this event type alone."),
         click.option("--status", callback=_status, help="A code (500), a class (5xx) or a word (timeout)."),
-        click.option(
-            "--state", type=click.Choice([*(state.value for state in State), "held"]), help="In this state alone."
-        ),
+        click.option("--state", type=click.Choice(selection.STATES), help="In this state alone."),
         click.option("--webhook", "webhook_id", help="Of this webhook alone."),
         click.option("--project", "project_id", help="Of this project alone."),
     ):
@@ -152,7 +145,7 @@ def writing(settings: Settings) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def reading(settings: Settings) -> Iterator[sqlite3.Connection]:
-    """Open the database for reading alone."""
+    """Open the database for reading alone: all that the block reads is of one state."""
     path = settings.database.path
     check_rights(path, os.R_OK, "read")
     if idle.needed(path):
@@ -160,6 +153,7 @@ def reading(settings: Settings) -> Iterator[sqlite3.Connection]:
             yield conn
     else:
         with closing(open_reader(path)) as conn:
+            begin_reading(conn)
             yield conn
 
 

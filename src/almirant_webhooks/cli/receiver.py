@@ -24,7 +24,17 @@ _SECRET = click.option("--secret", envvar="WEBHOOK_SECRET", help="The webhook's 
 def _secret(text: str | None) -> str:
     if text is None:
         raise click.UsageError("Give --secret, or set WEBHOOK_SECRET.")
-    return signing.check_secret(text)
+    return _known(text)
+
+
+def _known(text: str) -> str:
+    """Take the secret that a webhook has, which may be older than a rule, and say what a new one would be refused for."""
+    signing.check_usable(text)
+    try:
+        signing.check_secret(text)
+    except Refused as refused:
+        say(f"note: {refused.message}")
+    return text
 
 
 @click.command()
@@ -39,7 +49,7 @@ def listen(port: int, secret: str | None, as_json: bool) -> None:
       almirant-webhooks listen --port 8421 --secret "$WEBHOOK_SECRET"
     """
     if secret is not None:
-        signing.check_secret(secret)
+        _known(secret)
     asyncio.run(_listen(port, secret, as_json=as_json))
 
 

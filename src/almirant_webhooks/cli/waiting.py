@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from ..db.deliveries import resend_done
 from ..model import Outcome, Refused
@@ -13,14 +14,18 @@ from .output import print_fields, print_json
 LOOK_EVERY = 0.05
 
 
+def _look(settings: Settings, delivery_id: str) -> dict[str, Any] | None:
+    with reading(settings) as conn:
+        return resend_done(conn, delivery_id)
+
+
 def wait_for_attempt(settings: Settings, delivery_id: str, *, as_json: bool) -> None:
     """Wait until no resend of the delivery waits, print its last attempt; raises `Refused` unless that succeeded."""
     deadline = time.monotonic() + settings.delivery.timeout.total_seconds() + 20
-    with reading(settings) as conn:
-        while (attempt := resend_done(conn, delivery_id)) is None:
-            if time.monotonic() > deadline:
-                raise Refused(f"{delivery_id} was not attempted yet. Does the daemon run? It is sent when it does.")
-            time.sleep(LOOK_EVERY)
+    while (attempt := _look(settings, delivery_id)) is None:
+        if time.monotonic() > deadline:
+            raise Refused(f"{delivery_id} was not attempted yet. Does the daemon run? It is sent when it does.")
+        time.sleep(LOOK_EVERY)
     names = ("delivery_id", "number", "outcome", "status_code", "cause", "duration_ms")
     fields = {name: attempt[name] for name in names}
     if as_json:

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ..model import Misconfigured, Refused
-from .connection import connect, explain
+from .connection import begin_reading, connect, end_reading, explain
 
 PAGES = 1000  # in one step
 
@@ -39,7 +39,7 @@ def copy(conn: sqlite3.Connection, target: Path, progress: Callable[[int, int], 
 
 
 def _copy_pages(conn: sqlite3.Connection, part: Path, progress: Callable[[int, int], None]) -> None:
-    conn.execute("BEGIN")  # held to the end: a backup starts anew whenever its source has changed between two steps
+    begin_reading(conn)  # held to the end: a backup starts anew whenever its source has changed between two steps
     try:
         conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         with closing(sqlite3.connect(part)) as made:
@@ -47,7 +47,7 @@ def _copy_pages(conn: sqlite3.Connection, part: Path, progress: Callable[[int, i
     except sqlite3.Error as error:
         raise explain(error, part) from None
     finally:
-        conn.execute("ROLLBACK")
+        end_reading(conn)
 
 
 def _check(part: Path) -> None:

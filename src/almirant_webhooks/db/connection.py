@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..model import Misconfigured, Refused
+from . import text
 
 APPLICATION_ID = 0x616C6D77  # "almw" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
 SCHEMA_VERSION = 5
@@ -99,6 +100,18 @@ def transaction(
         raise
 
 
+def begin_reading(conn: sqlite3.Connection) -> None:
+    """Let all that is read from now on be of one state of the file, that of the first read, until `end_reading`."""
+    end_reading(conn)  # whoever borrowed the connection before may have been cancelled
+    conn.execute("BEGIN")
+
+
+def end_reading(conn: sqlite3.Connection) -> None:
+    """Let the next read be of what is committed then."""
+    if conn.in_transaction:
+        conn.rollback()
+
+
 def _begin(conn: sqlite3.Connection) -> None:
     """Begin a transaction. `executescript` gives Python's lock away once, as `commit` does; `execute` three times."""
     if conn.in_transaction:  # it would be committed
@@ -136,6 +149,7 @@ def connect(path: Path, *, read_only: bool = False, immutable: bool = False) -> 
             conn.execute("PRAGMA query_only=ON")
             # A page of the log that looks for a text reads 10,000 bodies; 16 MiB hold most of them for the next.
             conn.execute("PRAGMA cache_size=-16384")
+            text.register(conn)
     except sqlite3.Error as error:
         conn.close()
         raise explain(error, path) from None

@@ -11,6 +11,7 @@ from .. import clock, decoding
 from ..model import NotFound, Refused
 from ..signing import restored
 from . import held, verdicts
+from .text import folded
 
 
 def id_at(moment: datetime) -> str:
@@ -146,13 +147,12 @@ def events(
     limit: int = 50,
 ) -> list[dict[str, Any]]:
     """Return events, newest first, each with the number of its deliveries; `text` is one in the body."""
-    # The body is JSON: what stands in a string there has its escapes.
-    escaped = None if text is None else json.dumps(text, ensure_ascii=False)[1:-1]
+    wanted = None if text is None else folded(text)
     rows = conn.execute(
         f"{EVENTS} WHERE (?1 IS NULL OR e.project_id = ?1) AND (?2 IS NULL OR e.event_type = ?2) "
         "AND (?3 IS NULL OR e.created_at >= ?3) AND (?4 IS NULL OR e.created_at < ?4) "
-        "AND (?5 IS NULL OR instr(e.body, ?5) > 0) ORDER BY e.seq DESC LIMIT ?6",
-        (project_id, event_type, since and clock.text(since), until and clock.text(until), escaped, limit),
+        "AND (?5 IS NULL OR has_text(CAST(e.body AS BLOB), ?5)) ORDER BY e.seq DESC LIMIT ?6",
+        (project_id, event_type, since and clock.text(since), until and clock.text(until), wanted, limit),
     )
     return [readable_event(row) for row in rows]
 

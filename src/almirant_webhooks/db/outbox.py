@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +43,21 @@ WHERE {" AND ".join([_UNREAD, *(_SAME[one] for one in _COLUMNS if one != "occurr
 _CHANGED = "occurred_at was changed after the event had been taken"
 
 
+_END = 2**63 - 1
+LOOKED_AT = 10_000  # rejected rows that a page of one project looks at
+_REJECTED = """
+SELECT id FROM outbox WHERE rejected_reason IS NOT NULL AND id < ?1 ORDER BY id DESC LIMIT ?2
+"""
+_OF_PROJECT = """
+SELECT outbox.id FROM json_each(?1) v CROSS JOIN outbox ON outbox.id = v.value WHERE outbox.project_id = ?2
+"""
+_SHOWN = f"""
+SELECT outbox.id, {
+    ", ".join(f"substr(CAST({name} AS BLOB), 1, 200)" for name in ("event_id", "project_id", "event_type"))
+}, rejected_reason FROM json_each(?1) v CROSS JOIN outbox ON outbox.id = v.value
+"""
+
+
 class Mark(NamedTuple):
     """The daemon's answer to one row: taken, or rejected with a reason."""
 
@@ -54,12 +70,12 @@ class Mark(NamedTuple):
         return self.row.payload is None
 
 
-def open_outbox(database_path: Path, outbox_path: Path | None) -> sqlite3.Connection:
-    """Open the outbox for inserting and marking; raises `Misconfigured` when it is missing or of another version."""
+def open_outbox(database_path: Path, outbox_path: Path | None, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open the outbox, for inserting and marking or to read it alone; raises `Misconfigured` when it is missing or of another version."""
     path = outbox_path or database_path
     if not is_there(path):
         raise Misconfigured(f"There is no outbox at {path}. Make it with `almirant-webhooks migrate`.")
-    conn = connect(path)
+    conn = connect(path, read_only=read_only)
     try:
         version = schema_version(conn)
         if version == 0:
@@ -72,7 +88,7 @@ def open_outbox(database_path: Path, outbox_path: Path | None) -> sqlite3.Connec
             raise Misconfigured(
                 f"The outbox in {path} has schema {version}; this release reads {SCHEMA_VERSION}. {way_out}"
             )
-        if outbox_path is None:
+        if outbox_path is None and not read_only:
             conn.execute("PRAGMA wal_autocheckpoint=0")
     except sqlite3.Error as error:
         conn.close()
@@ -168,21 +184,21 @@ def insert(
     event_type: str,
     payload: str,
     event_id: str | None,
+    occurred_at: str | None = None,
     wait: float = WAIT,
 ) -> str:
     """Insert one event as a producer would; return its id. Raises `Refused` in the rule's own words.
 
-    The same id with the same content is a duplicate and changes nothing.
+    The same id with the same content is a duplicate and changes nothing; a time that is given belongs to the content.
     """
-    columns, values = ["project_id", "event_type", "payload"], [project_id, event_type, payload]
-    if event_id is not None:
-        columns.append("event_id")
-        values.append(event_id)
-    marks = ", ".join("?" * len(values))
+    content = {"event_type": event_type, "payload": payload}
+    content |= {"occurred_at": occurred_at} if occurred_at is not None else {}
+    columns = {"project_id": project_id, **content} | ({"event_id": event_id} if event_id is not None else {})
+    marks = ", ".join("?" * len(columns))
     try:
         with transaction(conn, wait):
             row = conn.execute(
-                f"INSERT INTO outbox ({', '.join(columns)}) VALUES ({marks}) RETURNING event_id", values
+                f"INSERT INTO outbox ({', '.join(columns)}) VALUES ({marks}) RETURNING event_id", list(columns.values())
             ).fetchone()
         return str(row[0])
     except UnicodeEncodeError:
@@ -190,7 +206,7 @@ def insert(
     except sqlite3.IntegrityError as error:
         rule = str(error).removeprefix("CHECK constraint failed: ")
         if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_UNIQUE:
-            return _same_or_refused(conn, project_id, event_type, payload, event_id or "")
+            return _same_or_refused(conn, project_id, event_id or "", content)
         raise Refused(f"The event was refused: {rule}.", rule.split()[0]) from None
 
 
@@ -207,32 +223,48 @@ def try_insert(conn: sqlite3.Connection) -> str | None:
     return None
 
 
-def _same_or_refused(conn: sqlite3.Connection, project_id: str, event_type: str, payload: str, event_id: str) -> str:
+def _same_or_refused(conn: sqlite3.Connection, project_id: str, event_id: str, content: Mapping[str, str]) -> str:
     row = conn.execute(
-        "SELECT event_type, payload FROM outbox WHERE project_id = ? AND event_id = ?", (project_id, event_id)
+        f"SELECT {', '.join(content)} FROM outbox WHERE project_id = ? AND event_id = ?", (project_id, event_id)
     ).fetchone()
-    if row is not None and tuple(row) == (event_type, payload):
+    if row is not None and dict(row) == content:
         return event_id
     raise Conflict(f"The event id {event_id} is already used in {project_id} with other content.", "event_id")
 
 
-def rejected(conn: sqlite3.Connection, limit: int, project_id: str | None = None) -> list[dict[str, object]]:
-    """Return the newest rejected rows, of one project or all; what is not UTF-8 has replacement characters."""
-    rows = conn.execute(
-        "SELECT id, CAST(event_id AS BLOB), CAST(project_id AS BLOB), CAST(event_type AS BLOB), rejected_reason FROM "
-        "(SELECT * FROM outbox WHERE rejected_reason IS NOT NULL ORDER BY id DESC LIMIT 10000) "
-        "WHERE ?2 IS NULL OR project_id = ?2 LIMIT ?1",
-        (limit, project_id),
-    ).fetchall()
+def rejected(
+    conn: sqlite3.Connection,
+    limit: int,
+    project_id: str | None = None,
+    *,
+    before: int | None = None,
+    looked_at: int = LOOKED_AT,
+) -> tuple[list[dict[str, object]], int | None]:
+    """Return the newest rejected rows, of one project or all, and the row to go on before, None at the end.
+
+    What is not UTF-8 has replacement characters. With a project at most `looked_at` rows are looked at (-1: all). Payloads
+    are not read: columns behind them, the reason alone, are looked at in the rows that are shown.
+    """
+    most = looked_at if project_id is not None else limit + 1
+    ids = [row[0] for row in conn.execute(_REJECTED, (_END if before is None else before, most))]
+    wanted = ids
+    if project_id is not None:
+        there = {row[0] for row in conn.execute(_OF_PROJECT, (json.dumps(ids), project_id))}
+        wanted = [one for one in ids if one in there]
+    shown = wanted[:limit]
+    rows = {row[0]: row[1:] for row in conn.execute(_SHOWN, (json.dumps(shown),))}
     names = ("event_id", "project_id", "event_type")
-    return [
+    items = [
         {
-            "id": row[0],
-            **{name: value[:200].decode("utf-8", "replace") for name, value in zip(names, row[1:4], strict=True)},
-            "rejected_reason": row[4],
+            "id": one,
+            **{name: value.decode("utf-8", "replace") for name, value in zip(names, rows[one][:3], strict=True)},
+            "rejected_reason": rows[one][3],
         }
-        for row in rows
+        for one in shown
     ]
+    if len(wanted) > limit:
+        return items, int(shown[-1])
+    return items, int(ids[-1]) if project_id is not None and len(ids) == looked_at else None
 
 
 def waiting(conn: sqlite3.Connection, event_id: str) -> dict[str, object] | None:

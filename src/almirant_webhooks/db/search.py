@@ -1,6 +1,6 @@
 """Pages of the log for people who wait: newest first, in bounded time whatever the size of the log.
 
-A page looks at a bounded number of rows. One that found less than it was asked for, and has not come to the end, has a
+A page looks at a bounded number of rows, and for a text into a bounded number of bytes. One that found less than it was asked for, and has not come to the end, has a
 cursor all the same: the search goes on from there. Cursors are ids, so rows that arrive meanwhile move nothing.
 """
 
@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any
 
 from .. import clock
-from . import held, log
+from . import held, log, text
 
 LOOKED_AT = 10_000  # rows that one page looks at
 WINDOW = 2_000
@@ -53,10 +53,6 @@ _NARROW = f"""
 SELECT d.id FROM json_each(?1) v CROSS JOIN deliveries d ON d.id = v.value CROSS JOIN webhooks w ON w.id = d.webhook_id
 WHERE (?2 IS NULL OR {held.STATE} = ?2) AND (?3 IS NULL OR d.last_status = ?3 OR (?4 AND d.last_status GLOB ?3))
 """
-_WITH_TEXT = """
-SELECT d.id FROM json_each(?1) v CROSS JOIN deliveries d ON d.id = v.value
-CROSS JOIN events e ON e.seq = d.event_seq WHERE instr(e.body, ?2) > 0
-"""
 _LAST = "dlv_~"  # sorts behind every id
 
 
@@ -91,10 +87,13 @@ def deliveries(conn: sqlite3.Connection, filters: Filters, *, limit: int = 50, c
     size = limit + 1 if _is_plain(filters) else WINDOW
     before = min(cursor or _LAST, log.id_at(filters.until) if filters.until else _LAST)
     found: list[dict[str, Any]] = []
-    looked_at = 0
+    looked_at, room = 0, text.LOOKED_BYTES
     for ids, floor in _windows(conn, filters, before, size=size):
         looked_at += len(ids)
         ids = _narrow(conn, filters, ids)
+        if filters.q:
+            ids, looked_bytes, stopped = text.look(conn, ids, filters.q, room)
+            room, floor = room - looked_bytes, stopped or floor
         wanted = limit + 1 - len(found)
         rows = conn.execute(_ROWS.format(where=where), (json.dumps(ids), *values, wanted)).fetchall()
         found += [dict(row) for row in rows]
@@ -102,7 +101,7 @@ def deliveries(conn: sqlite3.Connection, filters: Filters, *, limit: int = 50, c
             return Page(found[:limit], found[limit - 1]["id"])
         if floor is None:
             return Page(found)
-        if looked_at >= LOOKED_AT:
+        if looked_at >= LOOKED_AT or room < 0:
             return Page(found, floor, _time_of(floor))
     return Page(found)
 
@@ -114,9 +113,13 @@ def count(conn: sqlite3.Connection, filters: Filters) -> tuple[int, bool]:
     plain = _is_plain(replace(filters, state=None if filters.state != "held" else "held", status=None))
     size = COUNTED + 1 if _is_plain(filters) else WINDOW
     total = looked_at = 0
+    room = text.LOOKED_BYTES
     for ids, floor in _windows(conn, filters, before, size=size):
         looked_at += len(ids)
         ids = _narrow(conn, filters, ids)
+        if filters.q:
+            ids, looked_bytes, stopped = text.look(conn, ids, filters.q, room)
+            room, floor = room - looked_bytes, stopped or floor
         if plain:
             total += len(ids)
         else:
@@ -126,23 +129,19 @@ def count(conn: sqlite3.Connection, filters: Filters) -> tuple[int, bool]:
             return COUNTED, False
         if floor is None:
             return total, True
-        if looked_at >= LOOKED_AT:
+        if looked_at >= LOOKED_AT or room < 0:
             return total, False
     return total, True
 
 
 def _narrow(conn: sqlite3.Connection, filters: Filters, ids: list[str]) -> list[str]:
-    """Leave out what the delivery's own row, or its event's body, shows not to match, before anything is joined."""
+    """Leave out what the delivery's own row shows not to match, before anything is joined."""
     state = None if filters.state == "held" else filters.state
     status = filters.status
     if state is not None or status is not None:
         is_class = status is not None and len(status) == 3 and status.endswith("xx")
         pattern = f"{status[0]}[0-9][0-9]" if status and is_class else status
         ids = [row[0] for row in conn.execute(_NARROW, (json.dumps(ids), state, pattern, is_class))]
-    if filters.q:
-        # The body is JSON: what stands in a string there has its escapes.
-        text = json.dumps(filters.q, ensure_ascii=False)[1:-1]
-        ids = [row[0] for row in conn.execute(_WITH_TEXT, (json.dumps(ids), text))]
     return ids
 
 

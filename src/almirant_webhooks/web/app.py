@@ -1,7 +1,7 @@
 """The application on `admin.listen`: health and metrics, the JSON API, and the pages.
 
 A route is added by a function `add(app)` of its module and says who may use it with `guard.allow(Role.…)`. Its handler
-takes what it needs from `context`: `context(request).read(function_of_db, …)`, `.write(…)` (one transaction, then the
+takes what it needs from `context`: `context(request).read(function_of_db, …)`, all on one snapshot, `.write(…)` (one transaction, then the
 dispatcher looks), `.insert(…)` for events, `principal(request)` for who is asking (`.actor` for the audit trail) and
 `scope(request)` or `check_reach(request, project_id, "webhook wh_…")` to stay within their project. It raises `Refused`
 and `NotFound` as the functions of `db` do; `problems` turns them into answers.
@@ -12,8 +12,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from . import api, guard, health, pages, problems
-from .context import CONTEXT, Context
+from .context import CONTEXT, Context, one_snapshot
 from .limits import Failures
+from .values import check_url
 
 MAX_BODY = 1024 * 1024  # bytes of a request
 
@@ -23,7 +24,14 @@ def make_app(here: Context) -> web.Application:
     failures = Failures()
     app = web.Application(
         client_max_size=MAX_BODY,
-        middlewares=[guard.add_headers, problems.explain, guard.check_host, guard.identify(failures)],
+        middlewares=[
+            guard.add_headers,
+            problems.explain,
+            one_snapshot,
+            check_url,
+            guard.check_host,
+            guard.identify(failures),
+        ],
     )
     app[CONTEXT] = here
     health.add(app)

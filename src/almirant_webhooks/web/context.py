@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
+import copy
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
 from aiohttp import web
@@ -18,6 +18,7 @@ from ..keys import Keys
 from ..metrics import Metrics
 from ..model import NotFound
 from ..settings import Settings
+from .snapshots import Readers, Snapshot
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,7 +29,10 @@ ErrorPage = Callable[[web.Request, int, str], Awaitable[web.StreamResponse]]
 
 @dataclass
 class Context:
-    """What the application is made of; `readers` are read-only connections, each on a thread of its own."""
+    """What the application is made of; `readers` are read-only connections, each on a thread of its own.
+
+    `outbox_reader` is one of the outbox, where that is in a file of its own.
+    """
 
     settings: Settings
     keys: Keys
@@ -39,44 +43,93 @@ class Context:
     readers: Sequence[Worker]
     wake: Callable[[], Awaitable[None]]
     address: Callable[[], tuple[str, int] | None]
+    outbox_reader: Worker | None = None
     error_page: ErrorPage | None = None
-    _turn: itertools.count[int] = field(default_factory=itertools.count)
+    _snapshot: Snapshot | None = None
+
+    def __post_init__(self) -> None:
+        """Make the readers ready to be lent."""
+        self._lent = Readers(self.readers)
+
+    def of_request(self) -> Context:
+        """Return the context of one request, which has a snapshot of its own."""
+        own = copy.copy(self)
+        own._snapshot = Snapshot(self._lent)
+        return own
 
     async def read(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call a function of `db` on a read-only connection; a slow one keeps half of the readers free."""
-        return await self.readers[next(self._turn) % len(self.readers)].run(function, *args, **kwargs)
+        """Call a function of `db` on the request's snapshot: all its reads see one state, until it writes."""
+        assert self._snapshot is not None
+        return await self._snapshot.read(function, *args, **kwargs)
+
+    async def end_reading(self) -> None:
+        """Let go of the snapshot, before anything is waited for that others decide on; the next read begins another."""
+        if self._snapshot is not None:
+            await self._snapshot.end()
+
+    async def read_outbox(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a function that reads the outbox, on a read-only connection as well."""
+        if self.outbox_reader is None:
+            return await self.read(function, *args, **kwargs)
+        return await self.outbox_reader.run(function, *args, **kwargs)
 
     async def write(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Call a function of `db` in one write transaction of the daemon's, and let the dispatcher look at once."""
+        await self.end_reading()
         result = await self.database.write_by(time.monotonic() + PATIENCE, function, *args, **kwargs)
         await self.wake()
         return result
 
-    async def insert(self, *, project_id: str, event_type: str, payload: str, event_id: str | None) -> str:
+    async def insert(
+        self, *, project_id: str, event_type: str, payload: str, event_id: str | None, occurred_at: str | None
+    ) -> str:
         """Insert an event into the outbox as a producer does; return its id once it is committed."""
+        await self.end_reading()
         deadline = time.monotonic() + PATIENCE
 
         def insert(conn: sqlite3.Connection) -> str:
             wait = max(0.0, deadline - time.monotonic())
             return outbox.insert(
-                conn, project_id=project_id, event_type=event_type, payload=payload, event_id=event_id, wait=wait
+                conn,
+                project_id=project_id,
+                event_type=event_type,
+                payload=payload,
+                event_id=event_id,
+                occurred_at=occurred_at,
+                wait=wait,
             )
 
         return await self.outbox.run_in_turn(insert)
 
 
 CONTEXT = web.AppKey("context", Context)
+_OWN = web.RequestKey("context", Context)
 # None: nobody has said yet who they are.
 PRINCIPAL: web.RequestKey[Principal | None] = web.RequestKey("principal", object)  # type: ignore[arg-type]
 
 
 def context(request: web.Request) -> Context:
-    """Return the application's context."""
-    return request.config_dict[CONTEXT]
+    """Return the request's context; the application's, which reads nothing, before it has one."""
+    return request.get(_OWN) or request.config_dict[CONTEXT]
+
+
+@web.middleware
+async def one_snapshot(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Give the request a context of its own, and take its snapshot back in the end, whatever came of it."""
+    own = request.config_dict[CONTEXT].of_request()
+    request[_OWN] = own
+    try:
+        return await handler(request)
+    finally:
+        await own.end_reading()
 
 
 def principal(request: web.Request) -> Principal:

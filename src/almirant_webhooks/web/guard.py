@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
@@ -14,6 +15,7 @@ from aiohttp.typedefs import Middleware
 from .. import access
 from ..access import Principal, Role
 from ..db import producers
+from .address import base, host_is_ours, is_address, is_same_origin, is_secure, put_below
 from .context import PRINCIPAL, Context, context
 from .limits import Failures
 
@@ -25,7 +27,6 @@ SIGN_IN = "/sign-in"
 OPERATOR_SESSION = 12 * 3600  # seconds
 OPEN: frozenset[Role] = frozenset()
 _SAFE = {hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS}
-_LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -70,16 +71,16 @@ def start_session(request: web.Request, response: web.StreamResponse, who: Princ
         COOKIE,
         access.issue(here.keys.signing_key, access.SESSION, session),
         max_age=max(0, expires_at - int(time.time())),
-        path="/",
+        path=base(request) or "/",
         httponly=True,
         samesite="Lax",
-        secure=here.settings.admin.public_url.startswith("https:"),
+        secure=is_secure(request),
     )
 
 
-def end_session(response: web.StreamResponse) -> None:
+def end_session(request: web.Request, response: web.StreamResponse) -> None:
     """Sign somebody out in this browser."""
-    response.del_cookie(COOKIE, path="/")
+    response.del_cookie(COOKIE, path=base(request) or "/")
 
 
 @web.middleware
@@ -88,13 +89,14 @@ async def add_headers(request: web.Request, handler: Handler) -> web.StreamRespo
     try:
         response = await handler(request)
     except web.HTTPException as redirect:
-        _add_headers(redirect)
+        _add_headers(request, redirect)
         raise
-    _add_headers(response)
+    _add_headers(request, response)
     return response
 
 
-def _add_headers(response: web.StreamResponse) -> None:
+def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    put_below(request, response)
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers.setdefault("Cache-Control", "no-store")
@@ -106,42 +108,9 @@ async def check_host(request: web.Request, handler: Handler) -> web.StreamRespon
     open_to_all = allowed_by(request.match_info.handler) == OPEN and request.path in ("/healthz", "/readyz", "/metrics")
     if not open_to_all and not host_is_ours(request.host, context(request)):
         raise web.HTTPMisdirectedRequest(
-            text="This address is not known here. Use that of admin.listen, or set admin.public_url."
+            text="This address is not known here. Use that of admin.listen, set admin.public_url, or add its name to admin.hosts."
         )
     return await handler(request)
-
-
-def host_is_ours(host: str, here: Context) -> bool:
-    """Tell whether a `Host` header names `admin.listen` or `admin.public_url`."""
-    public = here.settings.admin.public_url
-    if public and host.lower() == urlsplit(public).netloc.lower():
-        return True
-    bound = here.address()
-    if bound is None:
-        return False
-    try:
-        parts = urlsplit(f"//{host}")
-        name, port = parts.hostname or "", parts.port or 80
-    except ValueError:
-        return False
-    if port != bound[1]:
-        return False
-    listen = (here.settings.admin.listen or bound)[0].lower()
-    if name == listen or (name in _LOOPBACK_NAMES and (listen in _LOOPBACK_NAMES or _is_wildcard(listen))):
-        return True
-    return _is_wildcard(listen) and _is_address(name)
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_wildcard(name: str) -> bool:
-    return _is_address(name) and int(ip_address(name)) == 0
 
 
 def identify(failures: Failures) -> Middleware:
@@ -154,7 +123,7 @@ def identify(failures: Failures) -> Middleware:
         who = await who_has(request, token, failures) if token is not None else _of_session(request)
         request[PRINCIPAL] = who
         changes = request.method not in _SAFE or getattr(request.match_info.handler, "writes", False)
-        if token is None and changes and not _is_same_origin(request):
+        if token is None and changes and not is_same_origin(request):
             raise web.HTTPForbidden(text="This request comes from another site and was refused.")
         if roles and who is None:
             if request.path.startswith("/api/"):
@@ -196,15 +165,16 @@ async def who_has(request: web.Request, token: str, failures: Failures) -> Princ
 def _caller(request: web.Request) -> str:
     """Return the address that wrong tokens are counted by: behind a proxy on this machine, the one that the proxy saw."""
     remote = request.remote or ""
-    behind_proxy = context(request).settings.admin.public_url and _is_address(remote) and ip_address(remote).is_loopback
+    behind_proxy = context(request).settings.admin.public_url and is_address(remote) and ip_address(remote).is_loopback
     seen = request.headers.getall("X-Forwarded-For", [""])[-1].rpartition(",")[2].strip()
-    return seen if behind_proxy and _is_address(seen) else remote
+    return seen if behind_proxy and is_address(seen) else remote
 
 
 async def _holder(here: Context, token: str) -> Principal | None:
     if access.same(token, here.keys.token):
         return Principal(Role.OPERATOR)
     found = await here.read(producers.find, access.digest(token))
+    await here.end_reading()
     return None if found is None else Principal(Role.PRODUCER, found.project_id)
 
 
@@ -217,15 +187,5 @@ def _of_session(request: web.Request) -> Principal | None:
     cookie = request.cookies.get(COOKIE)
     if not cookie:
         return None
-    return access.read(context(request).keys.signing_key, access.SESSION, cookie, time.time())
-
-
-def _is_same_origin(request: web.Request) -> bool:
-    """Follow `Sec-Fetch-Site` where a browser sends it, else `Origin` against `Host`; programs send neither."""
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site in ("same-origin", "none")
-    origin = request.headers.get("Origin")
-    if origin is None:
-        return True
-    return origin.partition("://")[2].lower() == request.host.lower()
+    who = access.read(context(request).keys.signing_key, access.SESSION, cookie, time.time())
+    return who and replace(who, session=access.digest(cookie))

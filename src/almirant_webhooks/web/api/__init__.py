@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+
 from aiohttp import web
 
-from ..guard import allow
-from . import deliveries, events, openapi, webhooks
+from ..address import base
+from ..guard import Handler, allow
+from . import deliveries, events, openapi, parsing, webhooks
 from .routes import Route
 
 ROUTES: tuple[Route, ...] = (*webhooks.ROUTES, *deliveries.ROUTES, *events.ROUTES)
+
+
+def _checked(route: Route) -> Handler:
+    """Return the route's handler, which is called with no parameter that the route does not have."""
+
+    @functools.wraps(route.handler)
+    async def handler(request: web.Request) -> web.StreamResponse:
+        parsing.check_query(request, route.parameters)
+        return await route.handler(request)
+
+    return handler
 
 
 def add(app: web.Application) -> None:
@@ -16,9 +30,9 @@ def add(app: web.Application) -> None:
     document = openapi.describe(ROUTES)
 
     @allow()
-    async def described(_: web.Request) -> web.Response:
-        return web.json_response(document)
+    async def described(request: web.Request) -> web.Response:
+        return web.json_response({**document, "servers": [{"url": base(request) or "/"}]})
 
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, allow(*route.roles, writes=route.writes)(route.handler))
+        app.router.add_route(route.method, route.path, allow(*route.roles, writes=route.writes)(_checked(route)))
     app.router.add_get("/openapi.json", described)

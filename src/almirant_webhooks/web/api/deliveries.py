@@ -6,13 +6,12 @@ from typing import Any
 
 from aiohttp import web
 
-from ... import clock
+from ... import clock, selection
 from ...db import deliveries as db
 from ...db import log, resends, search
-from ...model import Refused
 from ..context import check_reach, context, principal, scope
 from . import parsing
-from .parsing import FILTERS, STATES, Body
+from .parsing import FILTERS, Body
 from .routes import Route
 
 
@@ -39,7 +38,7 @@ def public(row: dict[str, Any]) -> dict[str, Any]:
 
 async def list_(request: web.Request) -> web.Response:
     """Newest first; a page that stopped early says down to which time it has looked, and has a cursor."""
-    given = parsing.query(request, *FILTERS, "limit", "cursor", "count")
+    given = parsing.query(request)
     asked = parsing.filters(request, given)
     here = context(request)
     cursor = parsing.cursor(given, r"dlv_\w{1,64}")
@@ -77,14 +76,9 @@ async def resend(request: web.Request) -> web.Response:
 async def resend_many(request: web.Request) -> web.Response:
     """Counts first with `dry_run`; then a piece of work that can be followed and cancelled."""
     given = await parsing.body(request, Resend)
-    if given.state is not None and given.state not in STATES:
-        raise Refused(f"state must be one of {', '.join(STATES)}.", "state")
-    asked: dict[str, Any] = given.model_dump(exclude={"dry_run"}, exclude_none=True)
-    asked |= {name: parsing.time(asked, name) for name in ("since", "until") if name in asked}
-    if (project := scope(request, given.project_id)) is not None:
-        asked["project_id"] = project
-    if "status" in asked:
-        asked["status"] = asked["status"].replace("_", " ")
+    written = {**given.model_dump(exclude={"dry_run"}), "project_id": scope(request, given.project_id)}
+    asked = selection.read(written, clock.now())
+    selection.check_is_narrowed(asked)
     here = context(request)
     counts = await here.read(resends.count, asked)
     if given.dry_run:
@@ -95,7 +89,7 @@ async def resend_many(request: web.Request) -> web.Response:
 
 async def list_resends(request: web.Request) -> web.Response:
     """Newest first."""
-    given = parsing.query(request, "project", "limit", "cursor")
+    given = parsing.query(request)
     most = parsing.limit(given)
     found = await context(request).read(
         resends.find,

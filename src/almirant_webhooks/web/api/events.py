@@ -13,10 +13,10 @@ from ... import access, clock, validation
 from ...access import Principal, Role
 from ...db import audit, log, search
 from ...event_types import CATALOGUE, sample_payload
-from ...model import Refused, check_event_id, check_project_id
+from ...model import Refused, check_event_id, check_producers_project, check_project_id
 from ..context import context, principal, scope
 from . import parsing
-from .parsing import Body
+from .parsing import Body, checked
 from .routes import Route
 
 
@@ -27,6 +27,7 @@ class Send(Body):
     event_type: str
     payload: dict[str, Any]
     event_id: str | None = None
+    occurred_at: str | None = None
 
 
 class Link(Body):
@@ -38,15 +39,16 @@ class Link(Body):
 
 async def send(request: web.Request) -> web.Response:
     """202 once it is committed; the same id with the same content is taken once, with other content it is a conflict."""
-    given = await parsing.body(request, Send)
+    given = await parsing.body(request, Send, as_spelled="payload")
     project = scope(request, given.project_id)
     if project is None:
         raise Refused("Name the project that the event belongs to.", "project_id")
     inserted = await context(request).insert(
-        project_id=check_project_id(project),
+        project_id=check_producers_project(project),
         event_type=given.event_type,
         payload=as_written((await request.read()).decode(), "payload"),
-        event_id=None if given.event_id is None else check_event_id(given.event_id),
+        event_id=checked(check_event_id, given.event_id),
+        occurred_at=checked(validation.occurred_at, given.occurred_at),
     )
     return parsing.answer({"event_id": inserted}, 202)
 
@@ -72,7 +74,8 @@ def as_written(document: str, name: str) -> str:
 
 async def list_(request: web.Request) -> web.Response:
     """Newest first, each with the number of its deliveries."""
-    given = parsing.query(request, "project", "type", "unmatched", "since", "until", "limit", "cursor")
+    given = parsing.query(request)
+    at = parsing.row_cursor(given)
     found = await context(request).read(
         search.events,
         project_id=scope(request, given.get("project")),
@@ -81,7 +84,7 @@ async def list_(request: web.Request) -> web.Response:
         since=parsing.time(given, "since"),
         until=parsing.time(given, "until"),
         limit=parsing.limit(given),
-        cursor=parsing.cursor(given, r"\d{1,18}"),
+        cursor=None if at is None else str(at),
     )
     return parsing.page([_public(row) for row in found.items], found.next_cursor, looked_back_to=found.looked_back_to)
 
@@ -92,7 +95,7 @@ def _public(row: dict[str, Any]) -> dict[str, Any]:
 
 async def show(request: web.Request) -> web.Response:
     """With its body, and what became of it webhook by webhook: of a thousand at a time, as the cursor tells."""
-    given = parsing.query(request, "project", "cursor")
+    given = parsing.query(request)
     found = await context(request).read(
         log.event,
         request.match_info["id"],
@@ -111,7 +114,7 @@ async def types(request: web.Request) -> web.Response:
 
 async def trail(request: web.Request) -> web.Response:
     """Who did what, newest first; the cursor is an entry's `seq`."""
-    given = parsing.query(request, *_TRAIL)
+    given = parsing.query(request)
     most = parsing.limit(given)
     found = await context(request).read(
         audit.entries,
@@ -120,17 +123,10 @@ async def trail(request: web.Request) -> web.Response:
         action=given.get("action"),
         since=parsing.time(given, "since"),
         until=parsing.time(given, "until"),
-        before=_seq(given),
+        before=parsing.row_cursor(given),
         limit=most + 1,
     )
     return parsing.page(found[:most], str(found[most - 1]["seq"]) if len(found) > most else None)
-
-
-def _seq(given: dict[str, str]) -> int | None:
-    cursor = given.get("cursor")
-    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-        raise Refused("cursor must be one that a page had as next_cursor.", "cursor")
-    return None if cursor is None else int(cursor)
 
 
 async def portal_link(request: web.Request) -> web.Response:

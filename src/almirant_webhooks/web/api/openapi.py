@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-from .parsing import MAX_LIMIT, STATES
+from ...selection import STATES
+from .parsing import MAX_LIMIT
 from .routes import Route
 
 _TEXT: dict[str, Any] = {"type": "string"}

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ... import clock
+from ... import clock, selection
 from ...db.search import Filters
-from ...model import Refused, State
-from ..context import scope
+from ...model import Refused
+from .. import values
+from ..context import context, scope
 from ..limits import in_time
+from ..values import check_text, whole
 
 MAX_LIMIT = 200
-STATES = (*(state.value for state in State), "held")
 
 T = TypeVar("T")
 M = TypeVar("M", bound="Body")
@@ -30,8 +30,12 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
-async def body(request: web.Request, model: type[M]) -> M:
-    """Read the body as JSON of a model (none is an empty object); raises `Refused` with the field."""
+async def body(request: web.Request, model: type[M], as_spelled: str = "") -> M:
+    """Read the body as JSON of a model (none is an empty object); raises `Refused` with the field.
+
+    What is in the field `as_spelled` is passed on in its author's spelling, and looked at there.
+    """
+    await context(request).end_reading()
     raw = await in_time(request.read())
     try:
         given = json.loads(raw.decode("utf-8")) if raw.strip() else {}
@@ -44,35 +48,37 @@ async def body(request: web.Request, model: type[M]) -> M:
         field = ".".join(str(part) for part in first["loc"]) or "body"
         raise Refused(f"{field}: {first['msg']}.", field) from None
     for name, value in found:
-        if isinstance(value, str) and not value.isascii() and any("\ud800" <= one <= "\udfff" for one in value):
-            raise Refused(f"{name} holds half of a surrogate pair, which is not Unicode text.", name)
+        if name != as_spelled:
+            check_text(value, name)
     return found
 
 
-def query(request: web.Request, *known: str) -> dict[str, str]:
-    """Return the parameters of the URL; raises `Refused` for one that is not known, empty ones are left out."""
+def check_query(request: web.Request, known: Sequence[str]) -> None:
+    """Raise `Refused` for a parameter of the URL that the route does not have: whoever wrote it relies on it."""
     for name in request.query:
         if name not in known:
-            raise Refused(f"There is no parameter {name!r}; known are {', '.join(known)}.", name)
-        if len(request.query.getall(name)) > 1:
-            raise Refused(f"{name} is given more than once.", name)
+            there = f"known are {', '.join(known)}" if known else "this route has none"
+            raise Refused(f"There is no parameter {name!r}; {there}.", name)
+
+
+def query(request: web.Request) -> dict[str, str]:
+    """Return the parameters of the URL, each once and known to the route; empty ones are left out."""
     return {name: value for name, value in request.query.items() if value != ""}
 
 
 def limit(given: dict[str, str]) -> int:
     """Return how many items a page has: 50, or what was asked for, 200 at most."""
-    written = given.get("limit", "50")
-    if not (written.isascii() and written.isdigit() and 1 <= int(written[:6]) <= MAX_LIMIT):
-        raise Refused(f"limit must be a whole number from 1 to {MAX_LIMIT}.", "limit")
-    return int(written)
+    return whole(given.get("limit", "50"), "limit", 1, MAX_LIMIT)
 
 
 def cursor(given: dict[str, str], form: str) -> str | None:
     """Return where to go on, which has the form of those that pages give."""
-    written = given.get("cursor")
-    if written is not None and not re.fullmatch(form, written, re.ASCII):
-        raise Refused("cursor must be one that a page had as next_cursor.", "cursor")
-    return written
+    return values.cursor(given["cursor"], form) if "cursor" in given else None
+
+
+def row_cursor(given: dict[str, str]) -> int | None:
+    """Return the number of the row to go on after."""
+    return values.row_cursor(given["cursor"]) if "cursor" in given else None
 
 
 def flag(given: dict[str, str], name: str) -> bool | None:
@@ -83,34 +89,23 @@ def flag(given: dict[str, str], name: str) -> bool | None:
 
 
 def time(given: dict[str, str], name: str) -> datetime | None:
-    """Return a parameter that is a time."""
-    if name not in given:
-        return None
-    try:
-        return clock.parse(given[name])
-    except (ValueError, OverflowError) as error:
-        raise Refused(f"{name}: {error}.", name) from None
+    """Return a parameter that is a time, or how long ago it was."""
+    return selection.moment(given[name], name, clock.now()) if name in given else None
 
 
 def filters(request: web.Request, given: dict[str, str]) -> Filters:
     """Return what deliveries to look for, within what is the caller's to see."""
-    state = given.get("state")
-    if state is not None and state not in STATES:
-        raise Refused(f"state must be one of {', '.join(STATES)}.", "state")
-    return Filters(
-        project_id=scope(request, given.get("project")),
-        webhook_id=given.get("webhook"),
-        state=state,
-        status=given["status"].replace("_", " ") if "status" in given else None,
-        event_type=given.get("type"),
-        event_id=given.get("event"),
-        cause=given.get("cause"),
-        since=time(given, "since"),
-        until=time(given, "until"),
-        q=given.get("q"),
-    )
+    wanted = {column: given[name] for name, column in _COLUMNS.items() if name in given}
+    project = scope(request, given.get("project"))
+    return Filters(project_id=project, **selection.read(wanted, clock.now()))
 
 
+_COLUMNS = {
+    "webhook": "webhook_id",
+    "type": "event_type",
+    "event": "event_id",
+    **{name: name for name in ("state", "status", "cause", "since", "until", "q")},
+}
 FILTERS = ("project", "webhook", "state", "status", "type", "event", "cause", "since", "until", "q")
 
 

@@ -76,7 +76,7 @@ async def reached(request: web.Request) -> Webhook:
 
 async def list_(request: web.Request) -> web.Response:
     """Oldest first; the cursor is where the page ends in time."""
-    given = parsing.query(request, "project", "enabled", "limit", "cursor")
+    given = parsing.query(request)
     most = parsing.limit(given)
     project, enabled = scope(request, given.get("project")), parsing.flag(given, "enabled")
     found = await context(request).read(db.find, project_id=project, enabled=enabled)
@@ -118,6 +118,8 @@ async def update(request: web.Request) -> web.Response:
     """The next attempt uses what was changed."""
     given = await parsing.body(request, Update)
     one = await reached(request)
+    if not given.model_dump(exclude_none=True):
+        raise Refused("Nothing to change: give url, events, secret or description.", "body")
     here = context(request)
     changed = await here.write(
         db.update,
@@ -177,6 +179,8 @@ async def rotate_secret(request: web.Request) -> web.Response:
     here = context(request)
     now, actor = clock.now(), principal(request).actor
     if given.cancel:
+        if given.now or given.secret is not None or given.switch_after is not None:
+            raise Refused("cancel takes the new secret back and goes with nothing else.", "cancel")
         await here.write(rotation.cancel, one.id, actor=actor, now=now)
         return parsing.answer({"webhook_id": one.id, "cancelled": True})
     if given.now and given.switch_after is not None:

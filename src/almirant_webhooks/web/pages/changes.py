@@ -15,7 +15,7 @@ from ...model import Refused, Webhook
 from ..context import context, principal
 from .page import people, see, sent_form, show, webhook_of
 from .shown import number
-from .webhooks import put_fresh
+from .webhooks import note_fresh
 
 
 def _ask(
@@ -125,6 +125,7 @@ def _ask_rotate(request: web.Request, webhook: Webhook, typed: str = "", problem
         "rotate-secret",
         "Replace the secret",
         lines,
+        status=422 if problem else 200,
         answers=answers,
         own_secret=True,
         typed=typed,
@@ -147,8 +148,8 @@ async def rotate(request: web.Request) -> web.Response:
     except Refused as refused:
         return _ask_rotate(request, webhook, typed, refused.message)
     switch_at = now + validation.switch_after(str(form.get("switch_after", "24h")))
-    begun = await here.write(rotation.start, webhook.id, secret=secret, switch_at=switch_at, actor=actor, now=now)
-    put_fresh(request, webhook.id, begun["secret"])
+    await here.write(rotation.start, webhook.id, secret=secret, switch_at=switch_at, actor=actor, now=now)
+    note_fresh(request, webhook.id)
     raise see(f"/webhooks/{webhook.id}", done="rotated")
 
 

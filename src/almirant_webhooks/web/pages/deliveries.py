@@ -15,7 +15,7 @@ from ...db.search import Filters
 from ...model import NotFound, Refused, Webhook
 from ..context import check_reach, context, principal, scope
 from . import filters
-from .page import local, people, see, sent_form, show, webhook_of
+from .page import before, local, people, see, sent_form, show, webhook_of
 from .shown import day_and_time, number
 from .webhooks import catalogue
 
@@ -39,7 +39,7 @@ async def of_webhook(request: web.Request) -> web.Response:
 async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
     here, now = context(request), clock.now()
     typed = filters.typed(request.query, _NAMES, _FOLDED)
-    cursor = request.query.get("before", "")
+    cursor = before(request, r"dlv_\w{1,64}") or ""
     path = f"/webhooks/{webhook.id}/deliveries" if webhook else "/deliveries"
     project = webhook.project_id if webhook else scope(request, typed.values["project"] or None)
     rows: list[dict[str, Any]] = []

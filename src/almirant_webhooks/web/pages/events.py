@@ -11,7 +11,7 @@ from ...db import log, outbox, search
 from ...model import Refused
 from ..context import context, scope
 from . import filters
-from .page import people, show
+from .page import before_row, people, show
 from .webhooks import catalogue
 
 PAGE = 50
@@ -34,7 +34,7 @@ async def list_(request: web.Request) -> web.Response:
     """Show the events, newest first."""
     now = clock.now()
     typed = filters.typed(request.query, ("project", "event_type", "since", "until"))
-    cursor = request.query.get("before", "")
+    cursor = before_row(request)
     project = scope(request, typed.values["project"] or None)
     rows: list[dict[str, Any]] = []
     following, problem = None, ""
@@ -63,13 +63,15 @@ async def list_(request: web.Request) -> web.Response:
         rejected=None,
         catalogue=catalogue(request),
         older=typed.url("/events", before=following) if following else None,
-        newest=typed.url("/events") if cursor else None,
+        newest=typed.url("/events") if cursor is not None else None,
     )
 
 
-async def _read(request: web.Request, wanted: dict[str, Any], cursor: str) -> tuple[list[dict[str, Any]], str | None]:
+async def _read(
+    request: web.Request, wanted: dict[str, Any], cursor: int | None
+) -> tuple[list[dict[str, Any]], str | None]:
     page = await context(request).read(
-        search.events, **wanted, limit=PAGE, cursor=cursor if cursor.isdecimal() and len(cursor) < 19 else None
+        search.events, **wanted, limit=PAGE, cursor=None if cursor is None else str(cursor)
     )
     return page.items, page.next_cursor
 
@@ -79,7 +81,8 @@ async def rejected(request: web.Request) -> web.Response:
     """Show rejected rows of the outbox with their reasons, a project's own or all."""
     typed = filters.typed(request.query, ("project",))
     project = scope(request, typed.values["project"] or None)
-    rows = await context(request).outbox.run(outbox.rejected, PAGE, project)
+    at = before_row(request)
+    rows, following = await context(request).read_outbox(outbox.rejected, PAGE, project, before=at)
     return show(
         request,
         "events.html",
@@ -90,8 +93,8 @@ async def rejected(request: web.Request) -> web.Response:
         rows=[],
         rejected=rows,
         catalogue=(),
-        older=None,
-        newest=None,
+        older=typed.url("/rejected", before=str(following)) if following is not None else None,
+        newest=typed.url("/rejected") if at is not None else None,
     )
 
 

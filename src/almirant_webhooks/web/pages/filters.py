@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from ... import clock
-from ...model import Refused
+from ... import selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +47,10 @@ def typed(query: Mapping[str, str], names: Sequence[str], hidden: Sequence[str] 
 
 def moment(text: str, now: datetime) -> datetime | None:
     """Read a time, or how long ago it was; raises `Refused` with a sentence."""
-    if not text:
-        return None
-    try:
-        return now - clock.duration(text)
-    except OverflowError:
-        raise Refused(f"{text!r} is too long ago.", "since") from None
-    except ValueError:
-        pass
-    try:
-        return clock.parse(text)
-    except (ValueError, OverflowError) as error:
-        raise Refused(f"{error}, or as how long ago: 2h.", "since") from None
+    return selection.moment(text, "since", now) if text else None
 
 
 def chosen(filters: Typed, now: datetime) -> dict[str, Any]:
-    """Return the filters of deliveries as `db` takes them; raises `Refused` for a time that is none."""
-    return {
-        **{name: filters.values[name] or None for name in ("state", "event_type", "event_id", "cause")},
-        "status": filters.values["status"].lower().replace("_", " ") or None,
-        "since": moment(filters.values["since"], now),
-        "until": moment(filters.values["until"], now),
-        "q": filters.values.get("text") or None,
-    }
+    """Return the filters of deliveries that are set, as `db` takes them; raises `Refused` for one that means nothing."""
+    names = ("state", "status", "event_type", "event_id", "cause", "since", "until")
+    return selection.read({**{name: filters.values[name] for name in names}, "q": filters.values.get("text")}, now)

@@ -11,7 +11,7 @@ from ..context import context, principal, scope
 from . import fields
 from .fields import WebhookForm
 from .page import people, see, sent_form, show, webhook_of
-from .webhooks import catalogue, put_fresh
+from .webhooks import catalogue, note_fresh
 
 
 @people
@@ -40,7 +40,7 @@ async def create(request: web.Request) -> web.Response:
     except Refused as refused:
         form.errors[refused.field or ""] = refused.message
         return _show(request, form, None)
-    put_fresh(request, made.id, made.secret)
+    note_fresh(request, made.id)
     raise see(f"/webhooks/{made.id}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -12,10 +13,12 @@ from multidict import MultiDictProxy
 from ... import clock
 from ...access import Role
 from ...db import webhooks
-from ...model import Webhook
+from ...model import Refused, Webhook
+from ..address import base, below
 from ..context import PRINCIPAL, check_reach, context
 from ..guard import allow
 from ..limits import in_time
+from ..values import cursor, is_text, row_cursor
 from .render import render
 
 people = allow(Role.OPERATOR, Role.PROJECT_ADMIN)
@@ -49,15 +52,34 @@ _TITLES = {
 }
 
 
+_MANY = frozenset({"id", "events"})  # fields that a form has once for each thing that is chosen
+
+
 async def sent_form(request: web.Request) -> MultiDictProxy[str | bytes | bytearray | web.FileField]:
     """Return the fields of a form; 400 for what no browser sends."""
+    await context(request).end_reading()
     try:
         form = await in_time(request.post())
-        for value in form.values():  # halves of surrogate pairs come by charsets of Python's own
-            str(value).encode()
-        return form
     except (ValueError, LookupError):
         raise web.HTTPBadRequest(text="This form cannot be read.") from None
+    for name, value in form.items():  # halves of surrogate pairs come by charsets of Python's own
+        if not isinstance(value, str) or not is_text(value) or (len(form.getall(name)) > 1 and name not in _MANY):
+            raise web.HTTPBadRequest(text="This form cannot be read.")
+    return form
+
+
+def before(request: web.Request, form: str) -> str | None:
+    """Return where a list goes on; what its own links do not lead to is its beginning."""
+    with suppress(Refused):
+        return cursor(request.query.get("before", ""), form)
+    return None
+
+
+def before_row(request: web.Request) -> int | None:
+    """Return the row before which a list goes on; what its own links do not lead to is its beginning."""
+    with suppress(Refused):
+        return row_cursor(request.query.get("before", ""))
+    return None
 
 
 def show(request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
@@ -72,7 +94,7 @@ def show(request: web.Request, template: str, *, status: int = 200, **values: An
         "notice": _DONE.get(request.query.get("done", ""), ""),
     }
     text = render(template, {**common, **values})
-    return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
+    return web.Response(text=below(base(request), text), status=status, content_type="text/html", charset="utf-8")
 
 
 def see(path: str, **query: str) -> web.HTTPSeeOther:

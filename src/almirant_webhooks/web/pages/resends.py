@@ -7,12 +7,12 @@ from typing import Any
 
 from aiohttp import web
 
-from ... import clock
+from ... import clock, selection
 from ...db import resends, summaries
 from ...model import Refused
 from ..context import check_reach, context, principal, scope
 from . import filters
-from .page import people, see, sent_form, show
+from .page import before, people, see, sent_form, show
 from .webhooks import catalogue
 
 PAGE = 50
@@ -24,9 +24,9 @@ _FOLDED = ("until", "cause", "event_id", "project", "webhook")
 @people
 async def list_(request: web.Request) -> web.Response:
     """Show the resends of a project, or of all to the operator, newest first."""
-    cursor = request.query.get("before", "")
+    cursor = before(request, r"rsd_\w{1,64}")
     project = scope(request, request.query.get("project", "").strip() or None)
-    rows = await context(request).read(resends.find, project_id=project, before=cursor or None, limit=PAGE + 1)
+    rows = await context(request).read(resends.find, project_id=project, before=cursor, limit=PAGE + 1)
     kept = filters.typed(request.query, ("project",))
     return show(
         request,
@@ -50,12 +50,13 @@ async def _ask(request: web.Request, given: Mapping[str, Any], problem: str = ""
     project = scope(request, typed.values["project"] or None)
     counts: dict[str, int] = {}
     fixed: dict[str, str] = {}
+    narrowed = bool(project) or any(value for name, value in typed.values.items() if name != "until")
     try:
         asked = _wanted(typed, project)
         # Times are fixed here, so that what is sent is what the button counted.
         fixed = {name: clock.text(asked[name]) for name in ("since", "until") if name in asked}
         fixed.setdefault("until", clock.text(clock.now()))
-        counts = await here.read(resends.count, asked)
+        counts = await here.read(resends.count, asked) if narrowed else {}
     except Refused as refused:
         problem = problem or refused.message
     most = sorted(counts, key=lambda one: -counts[one])
@@ -67,6 +68,7 @@ async def _ask(request: web.Request, given: Mapping[str, Any], problem: str = ""
         filters=typed,
         fixed={**typed.values, **fixed},
         problem=problem,
+        narrowed=narrowed,
         total=sum(counts.values()),
         counts={one: counts[one] for one in most[:_SHOWN]},
         webhooks=len(most),
@@ -77,12 +79,8 @@ async def _ask(request: web.Request, given: Mapping[str, Any], problem: str = ""
 
 def _wanted(typed: filters.Typed, project: str | None) -> dict[str, Any]:
     """Return the filters as `resends` takes them."""
-    asked = {
-        **filters.chosen(typed, clock.now()),
-        "webhook_id": typed.values["webhook"] or None,
-        "project_id": project,
-    }
-    return {name: value for name, value in asked.items() if value is not None}
+    more = {"webhook_id": typed.values["webhook"], "project_id": project}
+    return filters.chosen(typed, clock.now()) | {name: value for name, value in more.items() if value}
 
 
 @people
@@ -94,6 +92,7 @@ async def start(request: web.Request) -> web.Response:
     project = scope(request, given["project"] or None)
     try:
         asked = _wanted(filters.typed(given, _NAMES), project)
+        selection.check_is_narrowed(asked)
         counts = await here.read(resends.count, asked)
         begun = await here.write(resends.start, asked, counts, actor=principal(request).actor, now=clock.now())
     except Refused as refused:

@@ -41,10 +41,10 @@ async def portal(request: web.Request) -> web.Response:
 
 
 @allow()
-async def sign_out(_: web.Request) -> web.Response:
+async def sign_out(request: web.Request) -> web.Response:
     """End the session of this browser."""
     answer = web.Response(status=303, headers={hdrs.LOCATION: SIGN_IN})
-    end_session(answer)
+    end_session(request, answer)
     return answer
 
 

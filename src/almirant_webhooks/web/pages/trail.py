@@ -11,7 +11,7 @@ from ...db import audit, summaries
 from ...model import Refused
 from ..context import context, scope
 from . import filters
-from .page import people, show
+from .page import before_row, people, show
 
 PAGE = 50
 _NAMES = ("action", "webhook", "since", "until", "project")
@@ -22,7 +22,7 @@ async def list_(request: web.Request) -> web.Response:
     """Show the entries, newest first: a project's own, or all to the operator."""
     here, now = context(request), clock.now()
     typed = filters.typed(request.query, _NAMES)
-    cursor = request.query.get("before", "")
+    cursor = before_row(request)
     project = scope(request, typed.values["project"] or None)
     rows: list[dict[str, Any]] = []
     problem = ""
@@ -34,7 +34,7 @@ async def list_(request: web.Request) -> web.Response:
             action=typed.values["action"] or None,
             since=filters.moment(typed.values["since"], now),
             until=filters.moment(typed.values["until"], now),
-            before=int(cursor) if cursor.isascii() and cursor.isdigit() and len(cursor) < 19 else None,
+            before=cursor,
             limit=PAGE + 1,
         )
     except Refused as refused:
@@ -51,7 +51,7 @@ async def list_(request: web.Request) -> web.Response:
         names=await here.read(summaries.names, list({row["webhook_id"] for row in shown if row["webhook_id"]})),
         actions=audit.ACTIONS,
         older=typed.url("/audit", before=str(shown[-1]["seq"])) if len(rows) > PAGE else None,
-        newest=typed.url("/audit") if cursor else None,
+        newest=typed.url("/audit") if cursor is not None else None,
     )
 
 

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from ... import clock
 from ...db import rotation, summaries
 from ...event_types import catalogue_of, patterns_for
-from ...model import Secrets
+from ...model import Refused, Secrets
 from ..context import context, principal, scope
+from ..values import whole
 from . import plots
 from .page import people, show, webhook_of
 
 PAGE = 100
+MOST_PAGES = 10**9
 _SPANS = {"24h": 24, "7d": 168}
-_FRESH = web.AppKey("fresh secrets", dict[str, tuple[str, float]])
+_FRESH = web.AppKey("fresh secrets", dict[tuple[str | None, str], float])
 _FRESH_FOR = 60.0  # seconds
 
 
-def put_fresh(request: web.Request, webhook_id: str, secret: str) -> None:
-    """Keep a new secret for the page that follows, which shows it once."""
+def note_fresh(request: web.Request, webhook_id: str) -> None:
+    """Let the page that follows in this session, and in no other, show the new secret once."""
     fresh = request.config_dict[_FRESH]
     limit = time.monotonic() - _FRESH_FOR
-    for old in [one for one, (_, made) in fresh.items() if made < limit]:
+    for old in [one for one, made in fresh.items() if made < limit]:
         del fresh[old]
-    fresh[webhook_id] = (secret, time.monotonic())
+    fresh[principal(request).session, webhook_id] = time.monotonic()
 
 
 @people
@@ -36,8 +38,9 @@ async def list_(request: web.Request) -> web.Response:
     """Show the webhooks of a project, or of all to the operator."""
     here, now = context(request), clock.now()
     project = scope(request, request.query.get("project", "").strip() or None)
-    written = request.query.get("page", "")
-    at = max(1, int(written)) if written.isdecimal() and len(written) < 10 else 1
+    at = 1
+    with suppress(Refused):
+        at = whole(request.query.get("page", ""), "page", 1, MOST_PAGES)
     rows, more = await here.read(summaries.page, project, now - timedelta(hours=23), limit=PAGE, offset=(at - 1) * PAGE)
     operator = principal(request).project_id is None
     return show(
@@ -53,20 +56,34 @@ async def list_(request: web.Request) -> web.Response:
 
 @people
 async def overview(request: web.Request) -> web.Response:
-    """Show one webhook; right after its secret was made, the secret too."""
+    """Show one webhook; right after its secret was made, to whoever made it, the secret too, which is written down."""
     webhook = await webhook_of(request)
-    secret, made = request.config_dict[_FRESH].pop(webhook.id, ("", 0.0))
-    fresh = bool(secret) and time.monotonic() - made < _FRESH_FOR
-    return await _show(request, webhook.id, Secrets(secret) if fresh else None, fresh=fresh)
+    fresh, key = request.config_dict[_FRESH], (principal(request).session, webhook.id)
+    made = fresh.get(key)
+    # Other tabs look again and again, and HEAD shows nothing.
+    if made is None or request.method != hdrs.METH_GET or "X-Live" in request.headers:
+        return await _show(request, webhook.id, None, fresh=False)
+    del fresh[key]
+    if time.monotonic() - made >= _FRESH_FOR:
+        return await _show(request, webhook.id, None, fresh=False)
+    try:
+        secrets = await _reveal(request, webhook.id)
+    except BaseException:
+        fresh[key] = made
+        raise
+    return await _show(request, webhook.id, Secrets(secrets.next or secrets.current), fresh=True)
 
 
 @people
 async def reveal(request: web.Request) -> web.Response:
     """Show the secret; who looked is written down."""
     webhook = await webhook_of(request)
+    return await _show(request, webhook.id, await _reveal(request, webhook.id), fresh=False)
+
+
+async def _reveal(request: web.Request, webhook_id: str) -> Secrets:
     actor = principal(request).actor
-    secrets = await context(request).write(rotation.reveal, webhook.id, actor=actor, now=clock.now())
-    return await _show(request, webhook.id, secrets, fresh=False)
+    return await context(request).write(rotation.reveal, webhook_id, actor=actor, now=clock.now())
 
 
 async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, *, fresh: bool) -> web.Response:
@@ -99,8 +116,7 @@ def catalogue(request: web.Request, project_id: str = "") -> tuple[str, ...]:
 
 def add(app: web.Application) -> None:
     """Add the routes."""
-    fresh: dict[str, Any] = {}
-    app[_FRESH] = fresh
+    app[_FRESH] = {}
     app.add_routes(
         [
             web.get("/webhooks", list_),
