@@ -51,8 +51,9 @@ class Service:
     def migrate(self) -> None:
         migrate(self.database, self.outbox)
 
-    async def start(self) -> Daemon:
-        self.migrate()
+    async def start(self, *, migrating: bool = True) -> Daemon:
+        if migrating:
+            self.migrate()
         self.daemon = Daemon(self.settings())
         await self.daemon.start()
         return self.daemon

@@ -40,6 +40,7 @@ ROWS = (
             "outage",
             "troubles",
             "inbox",
+            "unmarked",
             "intake",
             "grouping",
             "reports",

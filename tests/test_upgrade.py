@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from almirant_webhooks.db import migrate as migrations
 from almirant_webhooks.db import outbox
 from almirant_webhooks.db.connection import SCHEMA_VERSION
 from almirant_webhooks.db.migrate import migrate
@@ -126,3 +127,27 @@ def test_a_migration_that_is_killed_has_changed_nothing(version: int, tmp_path: 
         path.unlink()
         at += 7
     assert at > 7
+
+
+def test_an_application_s_outbox_gets_the_rules_of_a_new_one_and_keeps_its_triggers(tmp_path: Path) -> None:
+    """While the application has the file open, which sees the new rules with its next statement."""
+    path = tmp_path / "shop.db"
+    time = "INSERT INTO outbox (project_id, event_type, payload, occurred_at) VALUES ('p', 'a.b', '{}', ?)"
+    with closing(sqlite3.connect(path, isolation_level=None)) as conn:
+        conn.execute("PRAGMA journal_mode=WAL")
+        conn.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
+        conn.executescript(migrations._script("outbox_migrations", 1))
+        conn.execute("CREATE TRIGGER orders_too AFTER INSERT ON outbox BEGIN INSERT INTO orders VALUES (NULL); END")
+        conn.execute(time, ("2026-11-23T09:00:00.000Z",))
+        assert migrate(tmp_path / "hooks.db", path)
+        conn.execute(time, ("2026-11-23T09:00:00.001Z",))
+        with pytest.raises(sqlite3.IntegrityError, match="occurred_at must be a UTC time"):
+            conn.execute(time, ("2026-02-30T09:00:00.000Z",))
+        assert conn.execute("SELECT (SELECT count(*) FROM outbox), count(*) FROM orders").fetchone() == (2, 2)
+        assert conn.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        tables = "SELECT name, sql FROM sqlite_schema WHERE name LIKE 'outbox%' ORDER BY name"
+        upgraded = conn.execute(tables).fetchall()
+    with closing(sqlite3.connect(":memory:")) as conn:
+        conn.executescript(migrations.outbox_sql())
+        assert conn.execute(tables).fetchall() == upgraded
+    assert migrate(tmp_path / "hooks.db", path) == []

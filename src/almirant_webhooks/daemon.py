@@ -19,7 +19,8 @@ from aiohttp import web
 
 from . import clock, keys, logs, systemd
 from .db import lock, outbox
-from .db.connection import open_for_service, open_reader
+from .db.connection import open_reader
+from .db.journal import open_for_service
 from .db.migrate import migrate
 from .db.worker import FairLock, Worker
 from .dispatcher import Dispatcher
@@ -86,9 +87,11 @@ class Daemon:
         database = await self._open(
             Worker(lambda: open_for_service(database_path), self.metrics.transaction, file_lock)
         )
-        opener = functools.partial(outbox.open_outbox, database_path, outbox_path)
+        opener = functools.partial(outbox.open_for_service, database_path, outbox_path)
         outbox_worker = await self._open(Worker(opener, self.metrics.transaction, None if outbox_path else file_lock))
         await outbox_worker.run(outbox.bind, *await database.run(outbox.identity))
+        if words := await outbox_worker.run(outbox.caution):
+            log.warning("outbox in rollback-journal mode", what=words)
         if outbox_path:
             opener = functools.partial(opener, read_only=True)
             self._outbox_reader = await self._open(Worker(opener))

@@ -11,13 +11,14 @@ from contextlib import suppress
 import structlog
 
 from . import clock
-from .db import outbox, unread
+from .db import marking, outbox, unread
 from .db.connection import data_version
 from .db.fanout import FanOut
 from .db.worker import Worker
 from .inbox import PATIENCE, Inbox
 from .metrics import Metrics
 from .troubles import Troubles
+from .unmarked import Unmarked
 
 STEP = "fan out"
 MARK_WITHIN = 0.75  # seconds that a stop waits for the last marks
@@ -47,6 +48,7 @@ class Intake:
         self._metrics = metrics
         self._troubles = troubles
         self._inbox = inbox
+        self._unmarked = Unmarked()
         self._poll_interval = poll_interval
         self._known_types = known_types
         self._has_room = has_room
@@ -108,7 +110,8 @@ class Intake:
         most = self._inbox.to_read
         if not most:
             return await self._read_few()
-        rows = await self._outbox.run(unread.read_unread, most, self._inbox.in_hand)
+        apart = self._inbox.in_hand | self._unmarked.rows()
+        rows = await self._outbox.run(unread.read_unread, most, apart)
         self._inbox.add(rows)
         return bool(rows)
 
@@ -119,7 +122,8 @@ class Intake:
         before, self._newest = self._newest, await self._outbox.run(unread.newest)
         rows = []
         if self._newest != before:
-            rows = await self._outbox.run(unread.read_unread, unread.FEW, self._inbox.in_hand, only_few=True)
+            apart = self._inbox.in_hand | self._unmarked.rows()
+            rows = await self._outbox.run(unread.read_unread, unread.FEW, apart, only_few=True)
         self._looked_at = time.monotonic()
         self._inbox.add(rows)
         return bool(rows)
@@ -136,9 +140,10 @@ class Intake:
             if self._inbox.one_file:  # the others were marked with the copy
                 marks, batch = [answer for answer in marks if answer.is_slow], None
             if marks:
-                done.replace(await self._outbox.write(outbox.mark, marks, batch, clock.text(clock.now())))
+                await self._outbox.write(marking.mark, done, marks, batch, clock.text(clock.now()))
             self._inbox.done.popleft()
             self._count(done)
+            self._unmarked.add(done)
             self._troubles.over(STEP)
 
     def _count(self, done: FanOut) -> None:

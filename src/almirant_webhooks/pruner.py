@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from . import clock
-from .db import deliveries, held, outbox, retention, rotation
+from .db import deliveries, held, outbox, retention, rotation, triggers
 from .db.connection import shorten_wal
 from .db.worker import Worker
 from .settings import Retention
@@ -67,13 +67,22 @@ class Pruner:
         erased = await self._database.write(deliveries.erase_deleted, limit)
         discarded = await self._database.write(held.discard, limit)
         settled = await self._database.write(rotation.settle, now, limit)
-        pruned = await self._outbox.write(outbox.prune, clock.text(now - self._kept.outbox), limit)
+        before = clock.text(now - self._kept.outbox)
+        pruned = await self._prune_outbox(lambda conn, most: outbox.prune(conn, before, most), limit)
         await self._database.run(shorten_wal)
         if await self._outbox.run(outbox.is_alone):
             await self._outbox.run(shorten_wal)
         sweeping = await self._sweep_on(now, limit)
         given_back = await self._database.write(retention.give_back, PAGES)
         return bool(erased or discarded or settled or pruned or sweeping or given_back)
+
+    async def _prune_outbox(self, step: Callable[[sqlite3.Connection, int], int], limit: int) -> int:
+        """Remove what is old there; what fails there, for an application's trigger, say, keeps nothing else from going."""
+        try:
+            return await self._outbox.write(step, limit)
+        except sqlite3.Error as error:
+            log.warning("pruning the outbox failed", error=str(await self._outbox.run(triggers.blamed, error) or error))
+            return 0
 
     def _limit(self) -> int:
         """Return how many rows a step may take: few while the database is free, so that nobody waits long for one."""
@@ -89,7 +98,12 @@ class Pruner:
             self._swept = now
             self._walks = self._new_walks(now)
         worker, walk = self._walks[0]
-        if not await worker.write(walk.step, limit):
+        goes_on = (
+            await self._prune_outbox(walk.step, limit)
+            if worker is self._outbox
+            else await worker.write(walk.step, limit)
+        )
+        if not goes_on:
             del self._walks[0]
             removed = {what: count for what, count in walk.removed.items() if count}
             if removed:

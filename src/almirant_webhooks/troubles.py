@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from .db.connection import explain, is_beyond_repair, is_busy, primary_code
+from .db.triggers import TriggerFails
 from .metrics import Metrics
 
 PAUSE = 0.5  # seconds after a failed transaction
@@ -74,4 +75,6 @@ def _words(error: sqlite3.Error) -> str:
         return FULL
     if is_busy(error):
         return "the database is locked by another program"
+    if isinstance(error, TriggerFails):
+        return str(error)
     return "the database cannot be written"

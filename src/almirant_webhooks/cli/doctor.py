@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import click
 
 from .. import clock
-from ..db import audit, health, lock, outbox
+from ..db import audit, health, journal, library, lock, outbox, sharing, trial
 from ..db import stats as numbers
 from ..db.connection import open_database
 from ..model import Misconfigured, Refused
@@ -92,6 +92,8 @@ def _files(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"{name} file", "warning", words)
         elif name == "outbox" and folder.st_mode & stat.S_ISGID and not mode & 0o020:
             yield Finding(f"{name} file", "wrong", f"Producers of its group cannot write to {path}: chmod 0660 {path}")
+        elif name == "outbox" and (why := sharing.kept_out(path)):
+            yield Finding(f"{name} file", "wrong", why)
         elif there.st_uid != folder.st_uid and name == "database":
             yield Finding(f"{name} file", "wrong", f"{path} belongs to another user than its directory; chown it.")
         else:
@@ -102,18 +104,22 @@ def _sqlite(settings: Settings) -> Iterator[Finding]:
     """The library's version, and the journal mode."""
     version = sqlite3.sqlite_version_info
     fixed = version >= (3, 51, 3) or version[2] >= _FIXED.get(version[:2], 10**6) or version < (3, 7, 0)
-    words = f"SQLite {sqlite3.sqlite_version}"
+    words = f"SQLite {sqlite3.sqlite_version} ({library.OLDEST_WORDS} or newer is needed, in producers too)"
     if fixed:
         yield _ok("SQLite", f"{words}.")
     else:
         more = "has a rare race between two checkpointers, which one daemon for each file avoids; 3.51.3 is free of it."
         yield Finding("SQLite", "warning", f"{words} {more}")
     with reading(settings) as conn:
-        mode = numbers.journal_mode(conn)
+        mode = journal.mode(conn)
     if mode == "wal":
         yield _ok("journal", "The database is in WAL mode.")
     else:
-        yield Finding("journal", "wrong", f"The database is in {mode} mode; stop all and set PRAGMA journal_mode=WAL.")
+        words = f"The database is in {mode} mode: a reader stops all deliveries. Start the daemon anew, which mends it."
+        yield Finding("journal", "wrong", words)
+    with reading_outbox(settings) as conn:
+        if settings.outbox.path is not None and (why := outbox.caution(conn)):
+            yield Finding("outbox journal", "warning", why)
 
 
 def _daemon(settings: Settings) -> Iterator[Finding]:
@@ -135,8 +141,10 @@ def _locks(settings: Settings) -> Iterator[Finding]:
     with closing(outbox.open_outbox(settings.database.path, settings.outbox.path)) as conn:
         free = numbers.lock_wait(conn, LOCK_WAIT)
         yield _lock("outbox lock", outbox_path, free)
-        if free and (why := outbox.try_insert(conn)) is not None:
+        if free and (why := trial.insert(conn)) is not None:
             yield Finding("producers", "wrong", f"An INSERT into the outbox fails: {why}.")
+        elif free and (why := trial.mark(conn)) is not None:
+            yield Finding("producers", "wrong", f"The daemon cannot mark a row of the outbox: {why}.")
         elif free:
             yield _ok("producers", "An INSERT into the outbox works (it was rolled back).")
     for path in dict.fromkeys((database, outbox_path)):

@@ -6,6 +6,8 @@ import importlib
 
 import click
 
+from ..db import library
+
 COMMANDS = {
     "serve": ("service:serve", "Run the daemon."),
     "demo": ("service:demo", "See the whole job on this machine, with no configuration."),
@@ -60,3 +62,4 @@ def root() -> None:
     Begin with:
       almirant-webhooks demo --once
     """
+    library.check()  # before a command makes or reads any file

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..model import Misconfigured, Refused
-from . import text
+from . import sharing, text
 
 APPLICATION_ID = 0x616C6D77  # "almw" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
 SCHEMA_VERSION = 5
@@ -150,6 +150,8 @@ def connect(path: Path, *, read_only: bool = False, immutable: bool = False) -> 
             # A page of the log that looks for a text reads 10,000 bodies; 16 MiB hold most of them for the next.
             conn.execute("PRAGMA cache_size=-16384")
             text.register(conn)
+        if not immutable:
+            sharing.give_group(path)
     except sqlite3.Error as error:
         conn.close()
         raise explain(error, path) from None
@@ -206,19 +208,6 @@ def open_database(path: Path) -> sqlite3.Connection:
     return _open(path, read_only=False)
 
 
-def open_for_service(path: Path) -> sqlite3.Connection:
-    """Open the daemon's database as its one checkpointer; raises also when nothing can be written to it at the moment."""
-    conn = open_database(path)
-    try:
-        become_checkpointer(conn)
-        with transaction(conn):  # a read-only file lets a transaction begin, and end
-            prove_writable(conn)
-    except sqlite3.Error as error:
-        conn.close()
-        raise explain(error, path) from None
-    return conn
-
-
 def open_reader(path: Path) -> sqlite3.Connection:
     """Open the daemon's database for reading alone."""
     return _open(path, read_only=True)
@@ -244,6 +233,11 @@ def _open(path: Path, *, read_only: bool) -> sqlite3.Connection:
 
 def _pragma(conn: sqlite3.Connection, name: str) -> int:
     return int(conn.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def encoding(conn: sqlite3.Connection) -> str:
+    """Return how text is stored in the file: what a CAST to BLOB gives (https://www.sqlite.org/pragma.html#pragma_encoding)."""
+    return str(conn.execute("PRAGMA encoding").fetchone()[0])
 
 
 def data_version(conn: sqlite3.Connection) -> int:

@@ -18,6 +18,7 @@ from ..model import EVENT_ID_PATTERN, MAX_PAYLOAD_BYTES, PROJECT_ID_PATTERN, RES
 from .bulk import read_rows, write_rows
 from .claiming import New, begin_new
 from .outbox import Mark
+from .triggers import TriggerFails
 from .unread import OutboxRow
 
 # More than that in one transaction would keep the others waiting.
@@ -30,13 +31,13 @@ _USED = "event_id is already used in this project with other content"
 _SUBSCRIBED = """
 SELECT json_group_array(json_array(w.project_id, s.pattern, w.id, w.generation, w.enabled, w.url, w.secret, w.next_secret,
                                    w.switch_at))
-FROM json_each(?1) v CROSS JOIN webhooks w ON w.project_id = v.value ->> 0 AND w.deleted_at IS NULL
-CROSS JOIN subscriptions s ON s.webhook_id = w.id AND s.pattern = v.value ->> 1
+FROM json_each(?1) v CROSS JOIN webhooks w ON w.project_id = json_extract(v.value, '$[0]') AND w.deleted_at IS NULL
+CROSS JOIN subscriptions s ON s.webhook_id = w.id AND s.pattern = json_extract(v.value, '$[1]')
 """
 _LOOK_UP = f"""
 SELECT ({_LAST_SEQ}), ({_SUBSCRIBED}), (
 SELECT json_group_array(json_array(e.project_id, e.id, e.event_type, e.occurred_at, e.body))
-FROM json_each(?2) v CROSS JOIN events e ON e.project_id = v.value ->> 0 AND e.id = v.value ->> 1)
+FROM json_each(?2) v CROSS JOIN events e ON e.project_id = json_extract(v.value, '$[0]') AND e.id = json_extract(v.value, '$[1]'))
 """
 _INSERT_EVENTS = """
 INSERT INTO events (seq, project_id, id, event_type, occurred_at, created_at, body, unmatched)
@@ -65,6 +66,8 @@ class FanOut:
     types: list[str] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     seconds: float = 0.0
+    refused: set[int] = field(default_factory=set)  # rows that an application's trigger keeps from being marked
+    why: TriggerFails | None = None
 
     @property
     def rejected(self) -> list[Mark]:
@@ -244,17 +247,19 @@ def _match(
 def _read(row: OutboxRow) -> _Event | str:
     """Return the event of a row, or the reason why it cannot be sent; the INSERT's own checks may have been off."""
     if row.payload is None:
-        return f"payload is larger than {MAX_PAYLOAD_BYTES // 1024} KiB ({row.size} bytes)"
+        return _too_large(row.size)
     texts = []
     for column, value in zip(_COLUMNS, (*row[1:5], row.payload), strict=True):
         try:
-            text = value if isinstance(value, str) else value.decode("utf-8")
+            text = value if isinstance(value, str) else value.decode(row.encoding)
         except UnicodeDecodeError as error:
-            return f"{column} is not UTF-8 (byte {error.start})"
+            return f"{column} is not {row.encoding} (byte {error.start})"
         if "\0" in text:
             return f"{column} contains a NUL character"
         texts.append(text)
     event = _Event(*texts)
+    if len(event.payload) * 4 > MAX_PAYLOAD_BYTES and (size := len(event.payload.encode())) > MAX_PAYLOAD_BYTES:
+        return _too_large(size)
     why = _why_not(event.project_id, event.event_type)
     if why is not None:
         return why
@@ -265,6 +270,10 @@ def _read(row: OutboxRow) -> _Event | str:
     if not row.is_object:
         return "payload is not a JSON object"
     return event
+
+
+def _too_large(size: int) -> str:
+    return f"payload is larger than {MAX_PAYLOAD_BYTES // 1024} KiB ({size} bytes)"
 
 
 @lru_cache(maxsize=4096)

@@ -15,7 +15,7 @@ from .claiming import claim
 from .connection import prove_writable
 from .deliveries import first_due_and_revision
 from .fanout import MAX_DELIVERIES, FanOut, fan_out
-from .outbox import mark
+from .marking import mark
 from .results import record
 from .unread import OutboxRow
 
@@ -79,7 +79,7 @@ def write(
             numbered=not one_file,
         )
         if one_file:
-            done.replace(mark(conn, [answer for answer in done.marks if not answer.is_slow], None, clock.text(now)))
+            mark(conn, done, [answer for answer in done.marks if not answer.is_slow], None, clock.text(now))
         done.seconds = time.monotonic() - begin
         begun += done.claims
         touched |= done.due

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
 from .. import clock
 from ..model import Misconfigured
-from . import outbox
-from .connection import APPLICATION_ID, SCHEMA_VERSION, connect, explain, is_there, patiently, transaction
+from . import journal, outbox
+from .connection import APPLICATION_ID, SCHEMA_VERSION, connect, explain, is_there, transaction
 
 
 def migrate(database_path: Path, outbox_path: Path | None) -> list[str]:
@@ -20,21 +21,26 @@ def migrate(database_path: Path, outbox_path: Path | None) -> list[str]:
     A new file is made with 0640 (a database) or 0660 (an outbox). In a file that has tables of others only `outbox`
     and `outbox_meta` are made.
     """
-    done = []
     try:
-        made = _make_file(database_path, 0o640)
-        conn = connect(database_path)
-        try:
-            done += _migrate_database(conn, database_path, new=made)
-        finally:
-            conn.close()
+        new = _make_file(database_path, 0o640)
+        with closing(connect(database_path)) as conn:
+            _prepare(conn, database_path, new=new)
+            with transaction(conn):
+                done = _migrate_database(conn, database_path)
+                if outbox_path is None:
+                    done += _migrate_outbox(conn, database_path)
     except sqlite3.Error as error:
         raise explain(error, database_path) from None
-    path = outbox_path or database_path
-    try:
-        done += _migrate_outbox(path, own_file=outbox_path is not None)
-    except sqlite3.Error as error:
-        raise explain(error, path) from None
+    if outbox_path is not None:
+        try:
+            new = _make_file(outbox_path, 0o660)
+            with closing(connect(outbox_path)) as conn:
+                if new or outbox.is_alone(conn):
+                    journal.bring_to_wal(conn, outbox_path)
+                with transaction(conn):
+                    done += _migrate_outbox(conn, outbox_path)
+        except sqlite3.Error as error:
+            raise explain(error, outbox_path) from None
     return done
 
 
@@ -53,7 +59,8 @@ def _make_file(path: Path, mode: int) -> bool:
     return True
 
 
-def _migrate_database(conn: sqlite3.Connection, path: Path, *, new: bool) -> list[str]:
+def _prepare(conn: sqlite3.Connection, path: Path, *, new: bool) -> None:
+    """Set what has to be set outside of a transaction, in a file that is ours or empty."""
     if not new and conn.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         if conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             raise Misconfigured(
@@ -63,40 +70,32 @@ def _migrate_database(conn: sqlite3.Connection, path: Path, *, new: bool) -> lis
         new = True
     if new:
         conn.execute("PRAGMA auto_vacuum=INCREMENTAL")
-    # A copy that other tools made (VACUUM INTO, say) comes without it, and readers would be in writers' way.
-    patiently(lambda: conn.execute("PRAGMA journal_mode=WAL"))
+    journal.bring_to_wal(conn, path)
+
+
+def _migrate_database(conn: sqlite3.Connection, path: Path) -> list[str]:
+    """Call it inside a transaction."""
+    version = int(conn.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA_VERSION:
+        raise Misconfigured(f"{path} was written by a newer release (schema {version}); install that release again.")
     done = []
-    with transaction(conn):
-        version = int(conn.execute("PRAGMA user_version").fetchone()[0])
-        if version > SCHEMA_VERSION:
-            raise Misconfigured(
-                f"{path} was written by a newer release (schema {version}); install that release again."
-            )
-        for number in range(version + 1, SCHEMA_VERSION + 1):
-            numbers = f"PRAGMA user_version={number};\nPRAGMA application_id={APPLICATION_ID};\n"
-            _run(conn, _script("migrations", number) + numbers)
-            done.append(f"{path}: database brought to schema {number}")
+    for number in _numbers("migrations", version):
+        numbers = f"PRAGMA user_version={number};\nPRAGMA application_id={APPLICATION_ID};\n"
+        _run(conn, _script("migrations", number) + numbers)
+        done.append(f"{path}: database brought to schema {number}")
     return done
 
 
-def _migrate_outbox(path: Path, *, own_file: bool) -> list[str]:
-    if own_file and _make_file(path, 0o660):
-        conn = connect(path)
-        conn.execute("PRAGMA journal_mode=WAL")
-    else:
-        conn = connect(path)
-    try:
-        with transaction(conn):
-            version = outbox.schema_version(conn)
-            if version > outbox.SCHEMA_VERSION:
-                raise Misconfigured(f"The outbox in {path} was made by a newer release (schema {version}).")
-            for number in range(version + 1, outbox.SCHEMA_VERSION + 1):
-                _run(conn, _script("outbox_migrations", number))
-        if version < outbox.SCHEMA_VERSION:
-            return [f"{path}: outbox brought to schema {outbox.SCHEMA_VERSION}"]
-        return []
-    finally:
-        conn.close()
+def _migrate_outbox(conn: sqlite3.Connection, path: Path) -> list[str]:
+    """Call it inside a transaction."""
+    version = outbox.schema_version(conn)
+    if version > outbox.SCHEMA_VERSION:
+        raise Misconfigured(f"The outbox in {path} was made by a newer release (schema {version}).")
+    for number in _numbers("outbox_migrations", version):
+        _run(conn, _script("outbox_migrations", number))
+    if version < outbox.SCHEMA_VERSION:
+        return [f"{path}: outbox brought to schema {outbox.SCHEMA_VERSION}"]
+    return []
 
 
 def adopt_outbox(database_path: Path, outbox_path: Path | None, since: datetime | None) -> int:
@@ -130,8 +129,20 @@ def adopt_outbox(database_path: Path, outbox_path: Path | None, since: datetime 
 
 
 def outbox_sql() -> str:
-    """Return the SQL that makes the outbox, for applications with migrations of their own."""
-    return "\n".join(_script("outbox_migrations", number) for number in range(1, outbox.SCHEMA_VERSION + 1))
+    """Return the SQL that makes the outbox as it is now, for applications with migrations of their own."""
+    with closing(sqlite3.connect(":memory:")) as conn:
+        for number in _numbers("outbox_migrations", 0):
+            _run(conn, _script("outbox_migrations", number))
+        made = conn.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")
+        statements = [f"{row[0]};\n" for row in made]
+    first = f"INSERT INTO outbox_meta (id, schema_version) VALUES (1, {outbox.SCHEMA_VERSION});\n"
+    return "\n".join([*statements, first])
+
+
+def _numbers(folder: str, version: int) -> list[int]:
+    """Return the numbers of the migrations that follow a version, in their order."""
+    names = [entry.name for entry in files(__package__).joinpath(folder).iterdir()]
+    return sorted(int(name[:4]) for name in names if name.endswith(".sql") and int(name[:4]) > version)
 
 
 def _script(folder: str, number: int) -> str:

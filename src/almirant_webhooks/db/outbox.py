@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..model import Conflict, Misconfigured, Refused
+from . import journal, sharing, triggers
 from .bulk import write_rows
-from .connection import WAIT, connect, explain, is_there, transaction
+from .connection import WAIT, connect, encoding, explain, is_there, transaction
 from .unread import MAX_TEXT, OutboxRow
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _COLUMNS = ("event_id", "project_id", "event_type", "occurred_at")
 _SAME = {
     column: f"substr(CAST(outbox.{column} AS BLOB), 1, {MAX_TEXT}) = CAST(answer.{column} AS BLOB)"
@@ -90,6 +91,8 @@ def open_outbox(database_path: Path, outbox_path: Path | None, *, read_only: boo
             )
         if outbox_path is None and not read_only:
             conn.execute("PRAGMA wal_autocheckpoint=0")
+        elif outbox_path is not None and (words := sharing.kept_out(outbox_path)):
+            raise Misconfigured(words)
     except sqlite3.Error as error:
         conn.close()
         raise explain(error, path) from None
@@ -97,6 +100,34 @@ def open_outbox(database_path: Path, outbox_path: Path | None, *, read_only: boo
         conn.close()
         raise
     return conn
+
+
+def open_for_service(database_path: Path, outbox_path: Path | None) -> sqlite3.Connection:
+    """Open the outbox for the daemon, in WAL mode where it is ours; raises `Misconfigured` where it would keep others out."""
+    conn = open_outbox(database_path, outbox_path)
+    try:
+        if outbox_path is not None and is_alone(conn):
+            journal.bring_to_wal(conn, outbox_path)
+    except sqlite3.Error as error:
+        conn.close()
+        raise explain(error, outbox_path) from None
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def caution(conn: sqlite3.Connection) -> str | None:
+    """Say what an application's journal mode costs, and what to do; None in WAL mode."""
+    mode = journal.mode(conn)
+    if mode == "wal":
+        return None
+    if is_alone(conn):
+        return f"The outbox is in {mode} mode, where whoever reads it stops producers. Start the daemon anew, which mends it."
+    return (
+        f"The outbox is in an application's database in {mode} mode: whoever reads that file for long stops producers' "
+        "INSERTs and the taking of events. In the application set PRAGMA journal_mode=WAL, once, if it allows that."
+    )
 
 
 def schema_version(conn: sqlite3.Connection) -> int:
@@ -208,19 +239,10 @@ def insert(
         if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_UNIQUE:
             return _same_or_refused(conn, project_id, event_id or "", content)
         raise Refused(f"The event was refused: {rule}.", rule.split()[0]) from None
-
-
-def try_insert(conn: sqlite3.Connection) -> str | None:
-    """Insert an event as a producer does and roll it back; return SQLite's words where that fails."""
-    try:
-        conn.execute("BEGIN IMMEDIATE")
-        conn.execute("INSERT INTO outbox (project_id, event_type, payload) VALUES ('doctor', 'doctor.looks', '{}')")
-    except sqlite3.Error as error:
-        return str(error)
-    finally:
-        if conn.in_transaction:
-            conn.execute("ROLLBACK")
-    return None
+    except sqlite3.OperationalError as error:
+        if (why := triggers.blamed(conn, error)) is None:
+            raise
+        raise Refused(f"The event was refused: {why}.") from None
 
 
 def _same_or_refused(conn: sqlite3.Connection, project_id: str, event_id: str, content: Mapping[str, str]) -> str:
@@ -253,11 +275,11 @@ def rejected(
         wanted = [one for one in ids if one in there]
     shown = wanted[:limit]
     rows = {row[0]: row[1:] for row in conn.execute(_SHOWN, (json.dumps(shown),))}
-    names = ("event_id", "project_id", "event_type")
+    names, stored = ("event_id", "project_id", "event_type"), encoding(conn)
     items = [
         {
             "id": one,
-            **{name: value.decode("utf-8", "replace") for name, value in zip(names, rows[one][:3], strict=True)},
+            **{name: value.decode(stored, "replace") for name, value in zip(names, rows[one][:3], strict=True)},
             "rejected_reason": rows[one][3],
         }
         for one in shown

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from contextlib import suppress
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from .. import clock
-from .connection import patiently
+from .connection import encoding, patiently
 
 # Walks through the index of pending deliveries alone.
 _PENDING = """
@@ -60,7 +58,7 @@ def outbox(conn: sqlite3.Connection, now: datetime) -> dict[str, Any]:
         "SELECT CAST(substr(occurred_at, 1, 40) AS BLOB) FROM outbox WHERE fanned_out_at IS NULL "
         "AND rejected_reason IS NULL ORDER BY id LIMIT 1"
     ).fetchone()
-    age = _age(first and first[0].decode("utf-8", "replace"), now)
+    age = _age(first and first[0].decode(encoding(conn), "replace"), now)
     return {"unread": unread, "rejected": rejected, "oldest_unread_seconds": age}
 
 
@@ -123,9 +121,8 @@ def clock_offset(conn: sqlite3.Connection, since: datetime) -> float | None:
     offsets = []
     for started_at, headers in rows:
         for name, value in json.loads(headers):
-            if name.lower() == "date":
-                with suppress(ValueError, TypeError):
-                    offsets.append((clock.parse(started_at) - parsedate_to_datetime(value)).total_seconds())
+            if name.lower() == "date" and (date := clock.http_date(value)) is not None:
+                offsets.append((clock.parse(started_at) - date).total_seconds())
     return sorted(offsets)[len(offsets) // 2] if offsets else None
 
 
@@ -151,8 +148,3 @@ def integrity(conn: sqlite3.Connection, *, deep: bool) -> str:
         return str(conn.execute(f"PRAGMA {'integrity' if deep else 'quick'}_check(1)").fetchone()[0])
     except sqlite3.DatabaseError as error:
         return str(error)
-
-
-def journal_mode(conn: sqlite3.Connection) -> str:
-    """Return the file's journal mode."""
-    return str(conn.execute("PRAGMA journal_mode").fetchone()[0])

@@ -7,11 +7,11 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from itertools import zip_longest
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ..model import MAX_PAYLOAD_BYTES
 from .bulk import read_rows
-from .connection import is_busy, patiently
+from .connection import encoding, is_busy, patiently
 
 T = TypeVar("T")
 MAX_BATCH_BYTES = 8 * 1024 * 1024
@@ -20,8 +20,11 @@ OLDEST = 80  # rows that are looked at at least
 FEW = 16  # rows of a project, and deliveries of them, that may go in front of others
 NEWEST = 64  # rows that are looked at from the other end: about what comes between two reads from a fast producer
 _UNREAD = "fanned_out_at IS NULL AND rejected_reason IS NULL"
+# In UTF-16 text has up to twice the bytes of UTF-8, and its characters may be up to three: what is near is counted when
+# it is fanned out.
+_IS_READ = f"length(CAST(payload AS BLOB)) <= {2 * MAX_PAYLOAD_BYTES} AND length(payload) <= {MAX_PAYLOAD_BYTES}"
 _IS_OBJECT = f"""
-CASE WHEN length(CAST(payload AS BLOB)) > {MAX_PAYLOAD_BYTES} THEN 0
+CASE WHEN NOT ({_IS_READ}) THEN 0
      WHEN json_valid(payload) THEN json_type(payload) = 'object' ELSE 0 END
 """
 _WAITING = f"""
@@ -32,7 +35,7 @@ FROM (SELECT id, project_id, payload FROM outbox WHERE {_UNREAD} ORDER BY id {{o
 _ROWS = f"""
 SELECT json_group_array(json_array(
     outbox.id, event_id, project_id, event_type, occurred_at, length(CAST(payload AS BLOB)),
-    CASE WHEN length(CAST(payload AS BLOB)) <= {MAX_PAYLOAD_BYTES} THEN payload END, {_IS_OBJECT},
+    CASE WHEN {_IS_READ} THEN payload END, {_IS_OBJECT},
     max(length(event_id), length(project_id), length(event_type), length(occurred_at)) <= {MAX_TEXT // 4}))
 FROM json_each(?) v CROSS JOIN outbox ON outbox.id = v.value WHERE {_UNREAD}
 """
@@ -44,7 +47,7 @@ SELECT outbox.id, {
     )
 },
        length(CAST(payload AS BLOB)),
-       CASE WHEN length(CAST(payload AS BLOB)) <= {MAX_PAYLOAD_BYTES} THEN CAST(payload AS BLOB) END, {_IS_OBJECT}
+       CASE WHEN {_IS_READ} THEN CAST(payload AS BLOB) END, {_IS_OBJECT}
 FROM json_each(?) v CROSS JOIN outbox ON outbox.id = v.value WHERE {_UNREAD}
 """
 
@@ -53,7 +56,7 @@ class OutboxRow(NamedTuple):
     """A row of the outbox, its fields as text or, where one in the batch is not plain text, all as bytes.
 
     `size` is that of the payload in bytes, which is None when it is larger than an event may be. `is_of_few` tells that its
-    project had few rows that waited, as far as was looked, and none among the oldest of many.
+    project had few rows that waited, as far as was looked, and none among the oldest of many. Bytes are of the `encoding`.
     """
 
     id: int
@@ -65,6 +68,7 @@ class OutboxRow(NamedTuple):
     payload: str | bytes | None
     is_object: bool
     is_of_few: bool = False
+    encoding: str = "UTF-8"
 
 
 def newest(conn: sqlite3.Connection) -> int:
@@ -86,17 +90,19 @@ def read_unread(
         chosen = _choose(conn, limit, apart_from, only_few=only_few)
         if not chosen:
             return []
-        try:
-            rows = read_rows(conn, _ROWS, json.dumps(list(chosen)))
-        except (sqlite3.Error, ValueError) as error:
-            if isinstance(error, sqlite3.Error) and is_busy(error):
-                raise
-            rows = []
+        stored = encoding(conn)
+        rows: list[Any] = []
+        if stored == "UTF-8":  # from UTF-16 SQLite makes other text of what is none, which no mark would find again
+            try:
+                rows = read_rows(conn, _ROWS, json.dumps(list(chosen)))
+            except (sqlite3.Error, ValueError) as error:
+                if isinstance(error, sqlite3.Error) and is_busy(error):
+                    raise
         if rows and all(row[-1] for row in rows):
             rows = [row[:-1] for row in rows]
         else:  # something in it is no text, or far too long: constraint checks were off when it was inserted
             rows = [list(row) for row in conn.execute(_ROWS_AS_BYTES, (json.dumps(list(chosen)),))]
-        there = {row[0]: OutboxRow(*[*row, chosen[row[0]]]) for row in rows}
+        there = {row[0]: OutboxRow(*[*row, chosen[row[0]], stored]) for row in rows}
         return [there[row_id] for row_id in chosen if row_id in there]
 
     return patiently(read)
