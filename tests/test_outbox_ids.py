@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from almirant_webhooks.db import migrate, outbox
+from almirant_webhooks.db import migrate, outbox, trial
 
 INSERT = "INSERT INTO outbox (id, project_id, event_type, payload) VALUES (?, 'p', 'a.b', '{}') RETURNING id"
 LAST = 2**62 - 1
@@ -86,7 +86,7 @@ def test_an_outbox_of_the_first_release_takes_rows_again(place: str, tmp_path: P
     assert any("outbox brought to schema" in line for line in migrate.migrate(path, outbox_path))
     with closing(outbox.open_outbox(path, outbox_path)) as conn:
         assert [tuple(row) for row in conn.execute(rows)] == before
-        assert outbox.try_insert(conn) is None
+        assert trial.insert(conn) is None
         with pytest.raises(sqlite3.IntegrityError, match="id must be below"):
             _insert(conn, LAST)
         assert [_insert(conn), _insert(conn)] == [2**61, 2**61 + 1]

@@ -1,11 +1,14 @@
-"""`python -m tests.bench FIGURE … | all [--quick]`: measure, and print a table."""
+"""`python -m tests.bench FIGURE … | all [--quick] [--beside FOLDER]`: measure, and print a table."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
 from . import (
     backlog,
+    call,
     cost,
     growth,
     history,
@@ -14,7 +17,9 @@ from . import (
     isolation,
     latency,
     lists,
+    live,
     pages,
+    release,
     throughput,
     upkeep,
     waiting,
@@ -25,7 +30,9 @@ PARTS: dict[str, Part] = {
     "throughput": throughput.figures,
     "tls": throughput.tls,
     "fan-out": throughput.fan_out,
+    "live": live.figures,
     "latency": latency.figures,
+    "call": call.figures,
     "idle": idle.figures,
     "isolation": isolation.figures,
     "hostile": hostile.figures,
@@ -38,20 +45,37 @@ PARTS: dict[str, Part] = {
     "upkeep": upkeep.figures,
     "waiting": waiting.figures,
 }
+BY_TURNS = ("throughput", "tls", "fan-out", "live", "latency", "call", "isolation", "hostile", "growth", "cost")
 
 
 def main() -> None:
-    """Measure what was named, or all."""
-    options = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure, and print a table.")
+    """Measure what was named, or all; or make a release to measure by turns with."""
+    if sys.argv[1:2] == ["release"]:
+        release.make(sys.argv[2:])
+        return
+    options = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description="Measure, and print a table.",
+        epilog="`release COMMIT FOLDER` makes a checkout of another release for --beside.",
+    )
     options.add_argument("parts", nargs="+", metavar="FIGURE", help=f"all, or {', '.join(PARTS)}")
     options.add_argument("--quick", action="store_true", help="see that it works, not how fast")
     options.add_argument("--rows", type=int, default=10_000_000, help="attempts in the log of history [%(default)s]")
+    options.add_argument(
+        "--beside",
+        type=Path,
+        metavar="FOLDER",
+        help=f"a checkout with a .venv, measured by turns with this one: {', '.join(BY_TURNS)}",
+    )
     given = options.parse_args()
     if unknown := set(given.parts) - {*PARTS, "all"}:
         options.error(f"no figure is named {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    sizes = Sizes(given.quick, given.rows)
-    chosen = PARTS if "all" in given.parts else given.parts
-    show(one for part in chosen for one in PARTS[part](sizes))
+    if given.beside and (alone := set(given.parts) - {*BY_TURNS, "all"}):
+        options.error(f"{', '.join(sorted(alone))} cannot be measured by turns: leave --beside out for it")
+    with release.opened(given.beside) as beside:
+        sizes = Sizes(given.quick, given.rows, beside)
+        chosen = PARTS if "all" in given.parts else given.parts
+        show((one for part in chosen for one in PARTS[part](sizes)), beside)
 
 
 if __name__ == "__main__":

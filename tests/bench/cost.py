@@ -7,10 +7,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .daemon import check_rows, scratch
+from .daemon import check_rows, cpu_seconds, scratch
 from .nginx import Nginx, nginx
+from .release import Release
 from .table import Figure, Sizes, median
 from .throughput import WEBHOOKS, bare
+from .turns import Turns
 
 ON_LOOP = ("HTTP client", "scheduling", "logs and metrics")
 SOCKETS = "event loop and sockets (uvloop)"
@@ -33,16 +35,33 @@ def _spent(server: Nginx, events: int) -> dict[str, float]:
     return {name: nanoseconds / 1000 / events for name, nanoseconds in parts.items()}
 
 
+def _whole(server: Nginx, events: int, release: Release | None) -> float:
+    """Return the microseconds of a delivery that the process has used since it was ready, its parts not counted."""
+    with scratch(release=release) as bench:
+        bench.add_webhooks(server.http, WEBHOOKS)
+        with bench.running() as process:
+            before = cpu_seconds(process.pid)
+            bench.insert(events, projects=WEBHOOKS)
+            bench.wait_for(events)
+            used = cpu_seconds(process.pid) - before
+        check_rows(bench, events)
+    return used / events * 1e6
+
+
 def figures(sizes: Sizes) -> Iterator[Figure]:
-    """Yield the whole cost beside that of a bare request, and then the parts, the dearest first."""
+    """Yield the whole cost beside that of a bare request and of another release, and then the parts, the dearest first."""
     events = sizes.of(50_000, 2_000)
     floors, runs = [], []
+    turns: Turns[float] = Turns(sizes.beside)
     with tempfile.TemporaryDirectory() as folder, nginx(Path(folder)) as server:
         for _ in sizes.rounds:
             floors.append(bare(server, tls=False, count=events).cpu)
             runs.append(_spent(server, events))
+            if sizes.beside is not None:
+                turns.take(lambda release: _whole(server, events, release))
     whole = median(sum(run.values()) for run in runs)
     yield Figure("cost of a delivery", f"{whole:.0f} µs of CPU", f"a bare loop {median(floors):.0f} µs")
+    yield from turns.compared("cost of a delivery, its parts not counted", lambda used: used, "{:.0f} µs", most=0.55)
     parts = {name: median(run.get(name, 0.0) for run in runs) for name in runs[0]}
     for name, own in sorted(parts.items(), key=lambda one: -one[1]):
         yield Figure(f"cost: {name}", f"{own:.0f} µs", f"{own / whole * 100:.0f} % of it")

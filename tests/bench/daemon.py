@@ -21,6 +21,7 @@ from almirant_webhooks.db.connection import open_database, transaction
 from almirant_webhooks.db.migrate import migrate
 
 from .nginx import free_port
+from .release import Release, in_its_release
 
 SECRET = "s" * 20
 LOOKED_AT = 500  # attempts whose headers are put together as the log shows them
@@ -29,16 +30,35 @@ PAYLOAD = '{"workItem": {"id": "wi_1", "title": "' + "x" * 930 + '"}}'
 
 @dataclass
 class Bench:
-    """A folder with a database, and the daemon on it."""
+    """A folder with a database, its outbox in that file or one of its own, and the daemon of a release on it (None: this tree's)."""
 
     folder: Path
     options: str = ""
+    release: Release | None = None
+    own_outbox: bool = False
 
     def __post_init__(self) -> None:
         self.database = self.folder / "hooks.db"
+        self.outbox = self.folder / "outbox.db" if self.own_outbox else self.database
         self.port = free_port()
-        migrate(self.database, None)
+        if self.release is None:
+            migrate(self.database, self.outbox if self.own_outbox else None)
+        else:
+            migrating: list[str | Path] = [self.release.program, "migrate", "--config", self._configure()]
+            made = subprocess.run(migrating, stderr=subprocess.PIPE, text=True)
+            if made.returncode:
+                raise SystemExit(f"{self.release.name} could not make its database: {made.stderr}")
 
+    def _configure(self) -> Path:
+        config = self.folder / "config.toml"
+        own_outbox = f'outbox.path = "{self.outbox}"\n' if self.own_outbox else ""
+        config.write_text(
+            f'database.path = "{self.database}"\nadmin.listen = "127.0.0.1:{self.port}"\n'
+            f"egress.allow_localhost = true\n{own_outbox}{self.options}\n"
+        )
+        return config
+
+    @in_its_release
     def add_webhooks(self, url: str, count: int, *, projects: int | None = None, project: str = "proj") -> list[str]:
         """Create webhooks, each in a project of its own unless `projects` says how many there are."""
         conn = open_database(self.database)
@@ -61,7 +81,7 @@ class Bench:
 
     def insert(self, count: int, *, projects: int, project: str = "proj") -> None:
         """Insert events of 1 KB, in turn over the projects, as a producer does."""
-        conn = sqlite3.connect(self.database, timeout=30)
+        conn = sqlite3.connect(self.outbox, timeout=30)
         with conn:
             conn.executemany(
                 "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'work_item.created', ?)",
@@ -72,12 +92,8 @@ class Bench:
     @contextmanager
     def running(self, *, bracketed: bool = False) -> Iterator[subprocess.Popen[bytes]]:
         """Run `almirant-webhooks serve`, perhaps with its parts counted to `spent.json`; yields once it is ready."""
-        config = self.folder / "config.toml"
-        config.write_text(
-            f'database.path = "{self.database}"\nadmin.listen = "127.0.0.1:{self.port}"\n'
-            f"egress.allow_localhost = true\n{self.options}\n"
-        )
-        program = [str(Path(sys.executable).with_name("almirant-webhooks"))]
+        config = self._configure()
+        program = [self.release.program if self.release else Path(sys.executable).with_name("almirant-webhooks")]
         command = [sys.executable, "-m", "tests.bench.bracketed"] if bracketed else program
         environment = {"BENCH_SPENT": str(self.folder / "spent.json")} | {
             name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
@@ -133,10 +149,10 @@ class Bench:
 
 
 @contextmanager
-def scratch(options: str = "") -> Iterator[Bench]:
+def scratch(options: str = "", *, release: Release | None = None, own_outbox: bool = False) -> Iterator[Bench]:
     """Make a bench in a folder of its own, and remove it afterwards; TMPDIR says on which disk."""
     with tempfile.TemporaryDirectory() as folder:
-        yield Bench(Path(folder), options)
+        yield Bench(Path(folder), options, release, own_outbox)
 
 
 # The ids of deliveries that are made later are greater.
@@ -149,6 +165,7 @@ FROM attempts WHERE delivery_id > ?
 """
 
 
+@in_its_release
 def check_rows(bench: Bench, least: int, after: str = "") -> float:
     """Return the attempts per second; refuse a run whose log is not whole: headers, body, status, duration of each."""
     count, whole, seconds = bench.read(_WHOLE, b"thanks\n", after)

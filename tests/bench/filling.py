@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from almirant_webhooks import clock
 
 from .daemon import PAYLOAD, Bench
+from .release import in_its_release
 
 CHUNK = 100_000
 _MADE = """
@@ -87,6 +88,7 @@ def fill(
     conn.close()
 
 
+@in_its_release
 def fill_due(bench: Bench, webhooks: Sequence[str], count: int, *, within: float = 0) -> None:
     """Write deliveries that are due, all of them at the same moment, in so many seconds."""
     now = clock.now()

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from .daemon import Bench, check_rows, scratch
 from .nginx import nginx
+from .release import Release
 from .table import Figure, Sizes, median
 from .throughput import WEBHOOKS
+from .turns import Turns
 
 _SIZES = """
 SELECT json_group_object(name, size) FROM (
@@ -31,8 +33,13 @@ def _written(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes"))
 
 
-def _measure(bench: Bench, url: str, events: int) -> dict[str, float]:
+def _measure(url: str, events: int, release: Release | None) -> dict[str, float]:
     """Return bytes and counts of a delivery."""
+    with scratch(release=release) as bench:
+        return _measure_on(bench, url, events)
+
+
+def _measure_on(bench: Bench, url: str, events: int) -> dict[str, float]:
     bench.add_webhooks(url, WEBHOOKS)
     with bench.running() as process:
         before = _written(process.pid)
@@ -57,11 +64,11 @@ def _measure(bench: Bench, url: str, events: int) -> dict[str, float]:
 def figures(sizes: Sizes) -> Iterator[Figure]:
     """Yield the growth beside the length of what is stored, what is written, and where the bytes are."""
     events = sizes.of(50_000, 2_000)
-    runs = []
+    turns: Turns[dict[str, float]] = Turns(sizes.beside)
     with tempfile.TemporaryDirectory() as folder, nginx(Path(folder)) as server:
         for _ in sizes.rounds:
-            with scratch() as bench:
-                runs.append(_measure(bench, server.http, events))
+            turns.take(lambda release: _measure(server.http, events, release))
+    runs = turns.this
     middle = {name: median(run[name] for run in runs) for name in runs[0]}
     whole, written = middle.pop(""), middle.pop("written")
     yield Figure(
@@ -74,6 +81,8 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
         f"{written:,.0f} bytes, {middle.pop('commits'):.3f} commits with a sync each",
         f"{written / whole:.1f} × the growth",
     )
+    yield from turns.compared("growth of the database", lambda run: run[""], "{:,.0f} bytes", most=1)
+    yield from turns.compared("written for a delivery", lambda run: run["written"], "{:,.0f} bytes", most=1)
     for name, size in sorted(middle.items(), key=lambda one: -one[1]):
         if size >= SMALL:
             yield Figure(f"growth: {name}", f"{size:,.0f} bytes", f"{size / whole * 100:.0f} % of it")

@@ -11,8 +11,9 @@ from subprocess import Popen
 
 from ..hostile import KINDS, all_of_them
 from .daemon import PAYLOAD, Bench, memory_mb
-from .steady import measure, within_twice
-from .table import Figure, Sizes, median
+from .steady import Run, measure, within_twice
+from .table import Figure, Sizes, median, quantile
+from .turns import Turns
 
 HOSTILE = 50
 BACKLOG = 100  # events for each hostile webhook: it has something due all the time
@@ -21,7 +22,7 @@ INTERVAL = 0.02
 
 def steadily(bench: Bench, seconds: float) -> None:
     """Insert an event a second for each hostile webhook, one after the other."""
-    conn = sqlite3.connect(bench.database, timeout=30, isolation_level=None)
+    conn = sqlite3.connect(bench.outbox, timeout=30, isolation_level=None)
     begin = time.monotonic()
     for number in range(int(seconds * HOSTILE)):
         time.sleep(max(0.0, begin + number / HOSTILE - time.monotonic()))
@@ -35,7 +36,9 @@ def steadily(bench: Bench, seconds: float) -> None:
 def figures(sizes: Sizes) -> Iterator[Figure]:
     """Yield both latencies side by side, and the memory."""
     count = sizes.of(1500, 100)
-    alone, beside, steady = [], [], []
+    alone: list[Run] = []
+    beside: Turns[Run] = Turns(sizes.beside)
+    steady: Turns[Run] = Turns(sizes.beside)
     before: list[float] = []
     after: list[float] = []
 
@@ -54,12 +57,16 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
             return threading.Thread(target=steadily, args=(bench, count * INTERVAL)).start
 
         for _ in sizes.rounds:
-            alone.append(measure(count, INTERVAL).delays)
-            beside.append(measure(count, INTERVAL, prepare, note).delays)
-            steady.append(measure(count, INTERVAL, prepare_steady).delays)
+            alone.append(measure(count, INTERVAL))
+            beside.take(lambda release: measure(count, INTERVAL, prepare, None if release else note, release=release))
+            steady.take(lambda release: measure(count, INTERVAL, prepare_steady, release=release))
+    lone = [run.delays for run in alone]
     first = f"a good webhook at 50 events/s beside {HOSTILE} hostile ones that get an event a second each"
-    yield within_twice(first, steady, alone)
-    yield within_twice(f"the same, where each begins with a backlog of {BACKLOG}", beside, alone)
+    second = f"the same, where each begins with a backlog of {BACKLOG}"
+    for name, turns, least in ((first, steady, None), (second, beside, 1.0)):
+        yield within_twice(name, [run.delays for run in turns.this], lone)
+        yield from turns.compared(f"{name}: p99", lambda run: quantile(run.delays, 0.99), "{:.1f} ms")
+        yield from turns.compared(f"{name}: requests to the others", lambda run: run.others, "{:,.0f}/s", least=least)
     yield Figure(
         f"memory beside {HOSTILE} hostile webhooks",
         f"{median(after):.0f} MB after {count * INTERVAL:.0f} s",

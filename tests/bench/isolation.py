@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from .daemon import Bench
 from .filling import fill_due
 from .steady import Prepare, Run, measure, middle, within_twice
-from .table import Figure, Sizes, median
+from .table import Figure, Sizes, median, quantile
+from .turns import Turns
 
 INTERVAL = 0.02  # seconds between two events of the good one
 HANGING = 50
@@ -54,16 +55,21 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
         f"a project that inserts {long:,} events at once": _burst(long),
     }
     count = sizes.of(int(SECONDS / INTERVAL), 200)
-    alone: list[Run] = []
-    beside: dict[str, list[Run]] = {name: [] for name in cases}
+    alone: Turns[Run] = Turns(sizes.beside)
+    beside: dict[str, Turns[Run]] = {name: Turns(sizes.beside) for name in cases}
     for _ in sizes.rounds:
-        alone.append(measure(count, INTERVAL))
+        alone.take(lambda release: measure(count, INTERVAL, release=release))
         for name, prepare in cases.items():
-            beside[name].append(measure(count, INTERVAL, prepare))
-    lone = [run.delays for run in alone]
-    for name, runs in beside.items():
+            beside[name].take(lambda release, prepare=prepare: measure(count, INTERVAL, prepare, release=release))  # type: ignore[misc]
+    lone = [run.delays for run in alone.this]
+    for name, turns in beside.items():
+        runs = turns.this
         others = (
             f"; {median(run.others for run in runs):,.0f} requests/s to the others, "
             f"the INSERTs p99 {middle([run.inserts for run in runs], 0.99):.1f} ms"
         )
-        yield within_twice(f"a good webhook at 50 events/s beside {name}", [run.delays for run in runs], lone, others)
+        title = f"a good webhook at 50 events/s beside {name}"
+        yield within_twice(title, [run.delays for run in runs], lone, others)
+        yield from turns.compared(f"{title}: p99", lambda run: quantile(run.delays, 0.99), "{:.1f} ms")
+        least = None if cases[name] is _hanging else 1.0  # the time limit says how many those get
+        yield from turns.compared(f"{title}: requests to the others", lambda run: run.others, "{:,.0f}/s", least=least)

@@ -16,8 +16,9 @@ from .daemon import PAYLOAD
 
 @dataclass
 class Produced:
-    """Each event's commit in monotonic seconds, and how many milliseconds its INSERT took."""
+    """When each event's INSERT began and was committed, in monotonic seconds, and how many milliseconds that took."""
 
+    begun: dict[str, float] = field(default_factory=dict)
     committed: dict[str, float] = field(default_factory=dict)
     inserts: list[float] = field(default_factory=list)
 
@@ -47,6 +48,7 @@ def producing(outbox: Path, project: str, *, count: int, interval: float) -> Ite
     finally:
         for line in process.communicate()[0].splitlines():
             event, before, after = line.split()
+            produced.begun[event] = float(before)
             produced.committed[event] = float(after)
             produced.inserts.append((float(after) - float(before)) * 1000)
 

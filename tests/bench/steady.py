@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from subprocess import Popen
 
-from almirant_webhooks.db.connection import open_database
-
 from .daemon import Bench, scratch
 from .producer import producing
 from .receiver import Receiver, receiver
+from .release import Release
 from .table import Figure, median, quantile
 
 GOOD = "good_0"  # its project
@@ -20,13 +20,13 @@ _SUCCEEDED = f"""
 SELECT count(*) >= ? FROM deliveries
 WHERE webhook_id = (SELECT id FROM webhooks WHERE project_id = '{GOOD}') AND state = 'succeeded'
 """
-# From the first request to another webhook until the last one had ended.
+# From the first request to another webhook until the last one had ended. The view shows every release's attempts, also
+# those that had no end when the daemon was stopped; they were under way until then.
 _WINDOW = f"""
-SELECT min(a.started_at), count(*),
-       strftime('%Y-%m-%dT%H:%M:%fZ', max(julianday(a.started_at) + coalesce(a.duration_ms, 0) / 86400000.0)),
-       (julianday(max(a.started_at)) - julianday(min(a.started_at))) * 86400
-FROM deliveries d JOIN attempts a ON a.delivery_id = d.id
-WHERE d.webhook_id <> (SELECT id FROM webhooks WHERE project_id = '{GOOD}')
+SELECT min(started_at), count(*),
+       strftime('%Y-%m-%dT%H:%M:%fZ', max(coalesce(julianday(started_at) + duration_ms / 86400000.0, julianday('now')))),
+       (julianday(max(started_at)) - julianday(min(started_at))) * 86400
+FROM attempt_log WHERE project_id <> '{GOOD}'
 """
 _INSIDE = f"SELECT json_group_array(id) FROM events WHERE project_id = '{GOOD}' AND occurred_at BETWEEN ? AND ?"
 
@@ -37,9 +37,10 @@ Watch = Callable[[Popen[bytes]], None]
 
 @dataclass(frozen=True)
 class Run:
-    """The milliseconds from commit to arrival, in order; those of the INSERTs; and the requests a second to others."""
+    """The milliseconds from commit to arrival and from the INSERT's begin, in order; those of the INSERTs; requests a second to others."""
 
     delays: list[float]
+    calls: list[float]
     inserts: list[float]
     others: float = 0.0
 
@@ -50,13 +51,16 @@ def measure(
     prepare: Prepare | None = None,
     watch: Watch | None = None,
     bench: Bench | None = None,
+    release: Release | None = None,
 ) -> Run:
     """Give a webhook events at a steady rate, after a first one that opens its connection; on a bench of its own or a given one.
+
+    A bench of its own is one of a release, or of this tree.
 
     `prepare` is called before the daemon starts, with the address of a receiver; with it only those events count that
     were inserted while requests to others were under way. `watch` is called with the daemon at the begin and at the end.
     """
-    with nullcontext(bench) if bench else scratch() as bench:
+    with nullcontext(bench) if bench else scratch(release=release) as bench:
         with receiver(bench.folder) as there:
             before = _aim(bench, f"{there.url}/ok")
             meanwhile = prepare(bench, there.url) if prepare is not None else None
@@ -65,7 +69,7 @@ def measure(
                     watch(process)
                 bench.insert(1, projects=1, project="good")
                 bench.wait_until(_SUCCEEDED, before + 1)
-                with producing(bench.database, GOOD, count=count, interval=interval) as produced:
+                with producing(bench.outbox, GOOD, count=count, interval=interval) as produced:
                     if meanwhile is not None:
                         meanwhile()
                 bench.wait_until(_SUCCEEDED, before + count + 1)
@@ -76,26 +80,29 @@ def measure(
             begin, requests, end, seconds = bench.read(_WINDOW)
             inside &= set(json.loads(bench.read(_INSIDE, begin, end)[0]))
             others = requests / max(seconds, 0.001)
-        committed = {event: produced.committed[event] for event in inside}
-        return Run(_delays(committed, there), sorted(produced.inserts), others)
+        committed, begun = (
+            {event: moments[event] for event in inside} for moments in (produced.committed, produced.begun)
+        )
+        return Run(_delays(committed, there), _delays(begun, there), sorted(produced.inserts), others)
 
 
 def _aim(bench: Bench, url: str) -> int:
     """Make the good webhook, or point the one that is there at a new address; return how many deliveries it has had."""
-    conn = open_database(bench.database)
-    there = conn.execute(f"UPDATE webhooks SET url = ? WHERE project_id = '{GOOD}'", (url,)).rowcount
+    conn = sqlite3.connect(bench.database, timeout=30)
+    with conn:
+        there = conn.execute(f"UPDATE webhooks SET url = ? WHERE project_id = '{GOOD}'", (url,)).rowcount
     conn.close()
     if not there:
         bench.add_webhooks(url, 1, project=GOOD.removesuffix("_0"))
     return int(bench.read(_SUCCEEDED.replace(">= ?", ""))[0])
 
 
-def _delays(committed: dict[str, float], there: Receiver) -> list[float]:
-    """Return the milliseconds of each event, in order; one that did not arrive ends the run."""
-    missing = committed.keys() - there.arrivals.keys()
-    if missing or not committed:
-        raise SystemExit(f"{len(missing)} of {len(committed)} events did not arrive: this run does not count.")
-    return sorted(max(0.0, there.arrivals[event] - moment) * 1000 for event, moment in committed.items())
+def _delays(moments: dict[str, float], there: Receiver) -> list[float]:
+    """Return the milliseconds from each event's moment to its arrival, in order; one that did not arrive ends the run."""
+    missing = moments.keys() - there.arrivals.keys()
+    if missing or not moments:
+        raise SystemExit(f"{len(missing)} of {len(moments)} events did not arrive: this run does not count.")
+    return sorted(max(0.0, there.arrivals[event] - moment) * 1000 for event, moment in moments.items())
 
 
 def middle(runs: Sequence[Sequence[float]], part: float) -> float:

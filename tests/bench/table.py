@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from .release import Release
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -20,6 +22,7 @@ class Sizes:
 
     quick: bool
     rows: int = 10_000_000  # attempts in the log of `history`
+    beside: Release | None = None  # what is measured by turns with this tree
 
     def of(self, full: int, quick: int) -> int:
         """Return the size for this run."""
@@ -70,10 +73,11 @@ def machine() -> str:
     )
 
 
-def show(figures: Iterable[Figure]) -> None:
+def show(figures: Iterable[Figure], beside: Release | None = None) -> None:
     """Print the table as Markdown, each line as soon as it is known."""
     begin = time.monotonic()
-    print(f"{machine()}\n\n| figure | measured | beside it | reach | |\n|---|---|---|---|---|", flush=True)
+    print(machine() + (f"\nbeside it {beside.name}, {beside.libraries}" if beside else ""))
+    print("\n| figure | measured | beside it | reach | |\n|---|---|---|---|---|", flush=True)
     for one in figures:
         mark = "" if one.reached is None else "reached" if one.reached else "short"
         print(f"| {one.name} | {one.value} | {one.beside} | {one.reach} | {mark} |", flush=True)

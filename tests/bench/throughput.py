@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from .daemon import check_rows, cpu_seconds, scratch
 from .nginx import Nginx, nginx
+from .release import Release
 from .table import Figure, Sizes, median
+from .turns import Turns
 
 WEBHOOKS = 20
 PER_WEBHOOK = 8
@@ -32,9 +34,18 @@ def bare(server: Nginx, *, tls: bool, count: int) -> Speed:
     return Speed(*map(float, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()))
 
 
-def daemon(server: Nginx, *, tls: bool, events: int, wide: bool = False) -> Speed:
+def daemon(
+    server: Nginx,
+    *,
+    tls: bool = False,
+    events: int,
+    wide: bool = False,
+    release: Release | None = None,
+    own_outbox: bool = False,
+) -> Speed:
     """Measure a daemon that is started on a full outbox."""
-    with scratch(f'egress.ca_file = "{server.ca_file}"' if tls else "") as bench:
+    trust = f'egress.ca_file = "{server.ca_file}"' if tls else ""
+    with scratch(trust, release=release, own_outbox=own_outbox) as bench:
         url = server.tls if tls else server.http
         if wide:
             bench.add_webhooks(url, 100 * 100, projects=100)
@@ -50,14 +61,18 @@ def daemon(server: Nginx, *, tls: bool, events: int, wide: bool = False) -> Spee
         return Speed(check_rows(bench, expected), cpu / expected * 1e6)
 
 
-def _compare(sizes: Sizes, name: str, reach: float, *, tls: bool = False, wide: bool = False) -> Iterator[Figure]:
-    """Run both by turns and yield the median ratio."""
+def _compare(
+    sizes: Sizes, name: str, reach: float, times: float, *, tls: bool = False, wide: bool = False
+) -> Iterator[Figure]:
+    """Run all by turns and yield the median ratio to a bare loop, and that to another release."""
     events = sizes.of(50_000, 2_000)
-    floors, own = [], []
+    floors: list[Speed] = []
+    turns: Turns[Speed] = Turns(sizes.beside)
     with tempfile.TemporaryDirectory() as folder, nginx(Path(folder)) as server:
         for _ in sizes.rounds:
             floors.append(bare(server, tls=tls, count=events))
-            own.append(daemon(server, tls=tls, events=events, wide=wide))
+            turns.take(lambda release: daemon(server, tls=tls, events=events, wide=wide, release=release))
+    own = turns.this
     ratios = [one.rate / floor.rate for one, floor in zip(own, floors, strict=True)]
     yield Figure(
         name,
@@ -67,18 +82,20 @@ def _compare(sizes: Sizes, name: str, reach: float, *, tls: bool = False, wide: 
         f"≥ {reach:.2f}",
         median(ratios) >= reach,
     )
+    yield from turns.compared(name, lambda one: one.rate, "{:,.0f}/s", least=times)
+    yield from turns.compared(f"{name}: processor time", lambda one: one.cpu, "{:.0f} µs")
 
 
 def figures(sizes: Sizes) -> Iterator[Figure]:
     """Yield the figure over HTTP."""
-    return _compare(sizes, "throughput, HTTP", 0.6)
+    return _compare(sizes, "throughput, HTTP", 0.75, 1.7)
 
 
 def tls(sizes: Sizes) -> Iterator[Figure]:
     """Yield the figure over TLS."""
-    return _compare(sizes, "throughput, TLS", 0.7, tls=True)
+    return _compare(sizes, "throughput, TLS", 1.0, 1.7, tls=True)
 
 
 def fan_out(sizes: Sizes) -> Iterator[Figure]:
     """Yield the figure of events that go to 100 webhooks each."""
-    return _compare(sizes, "fan-out, 100 webhooks × 100 projects", 0.6, wide=True)
+    return _compare(sizes, "fan-out, 100 webhooks × 100 projects", 0.9, 2.2, wide=True)
