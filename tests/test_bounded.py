@@ -27,6 +27,7 @@ from almirant_webhooks.db import (
     held,
     outbox,
     producers,
+    rejected_rows,
     resend_steps,
     resends,
     results,
@@ -182,8 +183,8 @@ KINDS: dict[str, Kind] = {
         on_outbox=True,
     ),
     "outbox.prune": Kind(lambda conn: outbox.prune(conn, clock.text(NOW), LIMIT), on_outbox=True),
-    "outbox.RejectedSweep": Kind(
-        lambda conn: _steps_of(outbox.RejectedSweep(clock.text(NOW - 30 * DAY)), conn), on_outbox=True
+    "rejected_rows.Sweep": Kind(
+        lambda conn: _steps_of(rejected_rows.Sweep(clock.text(NOW - 30 * DAY)), conn), on_outbox=True
     ),
     "outbox.insert": Kind(_insert, on_outbox=True),
     "outbox.is_alone": Kind(outbox.is_alone, on_outbox=True),
@@ -243,7 +244,7 @@ def test_a_transaction_costs_the_same_whatever_customers_have(sizes: list[Steps]
 APART = {
     "connection.transaction": "begins one",
     "outbox.open_outbox": "opens a file",
-    "outbox.rejected": "looks at 10,000 rejected rows at most, however many there are",
+    "rejected_rows.newest": "looks at 10,000 rejected rows at most, however many there are",
 }
 
 

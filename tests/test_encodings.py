@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from almirant_webhooks.db import outbox, stats
+from almirant_webhooks.db import outbox, rejected_rows, stats
 from almirant_webhooks.db.migrate import outbox_sql
 
 from .conftest import Receiver
@@ -86,5 +86,5 @@ async def test_good_rows_beside_a_broken_one_arrive_as_they_were_written(
     assert sorted(request.body.decode().partition('"data": ')[2][:-1] for request in receiver.requests) == sorted(good)
     assert len({json.loads(request.body)["id"] for request in receiver.requests}) == len(good)
     with closing(outbox.open_outbox(service.database, service.outbox)) as ours:
-        assert [(row["project_id"], row["event_type"]) for row in outbox.rejected(ours, 10)[0]] == [("proj_1", "lead.created")] * 2  # fmt: skip
+        assert [(row["project_id"], row["event_type"]) for row in rejected_rows.newest(ours, 10)[0]] == [("proj_1", "lead.created")] * 2  # fmt: skip
     conn.close()

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from almirant_webhooks import clock, validation
-from almirant_webhooks.db import claiming, health, log, outbox, results, webhooks
+from almirant_webhooks.db import claiming, health, log, outbox, rejected_rows, results, webhooks
 from almirant_webhooks.db.connection import transaction
 from almirant_webhooks.model import RESERVED_PROJECT, Outcome, Refused, Webhook
 from almirant_webhooks.observer import Waiting
@@ -213,7 +213,7 @@ def test_producers_cannot_insert_into_the_reserved_project(steps: Steps, shell: 
     """The row is rejected with its reason, `event send` refuses, and only the own types can be subscribed to there."""
     outbox.insert(steps.outbox, project_id=RESERVED_PROJECT, event_type="webhook.failing", payload="{}", event_id="e")
     steps.event()
-    (row,), _ = outbox.rejected(steps.outbox, 10)
+    (row,), _ = rejected_rows.newest(steps.outbox, 10)
     assert "is reserved" in str(row["rejected_reason"])
     send = ("event", "send", "--project", RESERVED_PROJECT, "--type", "webhook.failing", "--data", "{}")
     assert "reserved" in shell.ours(*send, code=1)

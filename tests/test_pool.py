@@ -13,7 +13,7 @@ import pytest
 from almirant_webhooks.egress import Policy
 from almirant_webhooks.model import Outcome
 from almirant_webhooks.sending import resolver as resolving
-from almirant_webhooks.sending.causes import NO_FILES, NO_THREADS, NoThread, explain
+from almirant_webhooks.sending.causes import NO_FILES, explain
 from almirant_webhooks.sending.pool import EVICTED
 from almirant_webhooks.sending.resolver import Resolver
 
@@ -147,7 +147,6 @@ async def test_a_lookup_without_a_file_or_a_thread_is_no_fault_of_the_receiver()
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     assert explain(without_file.value)[:2] == (Outcome.INTERRUPTED, NO_FILES)
     await resolver.close()
-    assert explain(NoThread())[:2] == (Outcome.INTERRUPTED, NO_THREADS)
 
 
 async def test_a_handshake_that_never_ends_leaves_no_file_behind() -> None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import audit, held, log, outbox, retention, webhooks
+from almirant_webhooks.db import audit, held, log, outbox, rejected_rows, retention, webhooks
 from almirant_webhooks.db.connection import transaction
 from almirant_webhooks.model import Outcome
 
@@ -108,7 +108,7 @@ def test_taken_rows_of_the_outbox_go_first_and_rejected_ones_with_what_failed(st
     def prune(now: datetime) -> int:
         before = clock.text(now - 7 * DAY), clock.text(now - 90 * DAY)
         counted = outbox.count_old(steps.outbox, *before)
-        rejected = outbox.RejectedSweep(before[1])
+        rejected = rejected_rows.Sweep(before[1])
         taken = outbox.prune(steps.outbox, before[0], 100)
         rejected.step(steps.outbox, 100)
         assert taken + rejected.removed.total() == counted

@@ -15,7 +15,7 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from almirant_webhooks import clock, signing
+from almirant_webhooks import clock, limits, signing
 from almirant_webhooks.egress import BLOCKED, Policy
 from almirant_webhooks.model import Claim, Misconfigured, Outcome, Trigger
 from almirant_webhooks.sending.answers import keep_headers, retry_after
@@ -341,6 +341,7 @@ async def test_files_that_run_out_are_no_fault_of_the_receivers() -> None:
     async with server(answering(OK + b"Content-Length: 0\r\n\r\n", hang=True), host="0.0.0.0") as port:
         resource.setrlimit(resource.RLIMIT_NOFILE, (there + 50, most))
         try:
+            assert limits.take_all_files() == most
             async with sender() as sending:
                 assert await attempts(sending, port) == {("success", None)}
             async with sender() as sending:

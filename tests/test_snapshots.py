@@ -16,7 +16,7 @@ import pytest
 
 from almirant_webhooks import clock, daemon
 from almirant_webhooks.cli import options
-from almirant_webhooks.db import outbox, resends, rotation
+from almirant_webhooks.db import outbox, rejected_rows, resends, rotation
 from almirant_webhooks.db.connection import open_reader
 
 from .conftest import Receiver
@@ -104,9 +104,7 @@ async def test_nothing_that_is_pruned_between_two_reads_breaks_a_page(
     pages, pruner, named = things
     # The daemon's own looks would be counted as the page's.
     assert pages.service.daemon is not None
-    for task in pages.service.daemon._tasks:
-        task.cancel()
-    await asyncio.gather(*pages.service.daemon._tasks, return_exceptions=True)
+    await pages.service.daemon._tasks.cancel()
     pruner.keep()
     between = 0
     for path in _paths(named):
@@ -246,7 +244,7 @@ def test_the_list_of_rejected_rows_reads_no_payloads(tmp_path: Path, project: st
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         conn.close()
         reader = outbox.open_outbox(service.database, service.outbox, read_only=True)
-        read[count] = _read_by(lambda reader=reader: outbox.rejected(reader, 50, project))  # type: ignore[misc]
+        read[count] = _read_by(lambda reader=reader: rejected_rows.newest(reader, 50, project))  # type: ignore[misc]
         reader.close()
     # Of one project, a page of the file is read for each few rows that are looked at: never their payloads.
     assert read[4_000] < (3_000_000 if project is None else 4_400 * 4_096 + 3_000_000)
@@ -255,7 +253,7 @@ def test_the_list_of_rejected_rows_reads_no_payloads(tmp_path: Path, project: st
     seen: list[object] = []
     before: int | None = None
     while True:
-        rows, before = outbox.rejected(reader, 50, project, before=before, looked_at=130)
+        rows, before = rejected_rows.newest(reader, 50, project, before=before, looked_at=130)
         seen += [row["id"] for row in rows]
         if before is None:
             break

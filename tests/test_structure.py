@@ -29,7 +29,7 @@ ROWS = (
             "selection",
         },
     ),
-    ("settings", {"settings", "config", "logs", "systemd", "validation", "keys"}),
+    ("settings", {"settings", "config", "logs", "systemd", "validation", "keys", "threads"}),
     ("storage", {"db"}),
     (
         "work",
@@ -37,6 +37,9 @@ ROWS = (
             "metrics",
             "heartbeat",
             "sending",
+            "limits",
+            "tasks",
+            "shortage",
             "outage",
             "troubles",
             "inbox",
@@ -48,13 +51,14 @@ ROWS = (
             "turn",
             "dispatcher",
             "watcher",
+            "guard",
             "pruner",
             "resender",
             "observer",
         },
     ),
     ("face", {"web", "receiver"}),
-    ("roots", {"daemon", "demo", "cli"}),
+    ("roots", {"daemon", "process", "demo", "cli"}),
 )
 LEVEL = {module: level for level, (_, modules) in enumerate(ROWS) for module in modules}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path.relative_to(SOURCE) != Path("__init__.py"))

@@ -5,19 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import gc
-import logging
-import os
-import signal
-from collections.abc import Coroutine
-from pathlib import Path
-from typing import Any
 
 import structlog
-import uvloop
-from aiohttp import web
 
-from . import clock, keys, logs, systemd
+from . import clock, keys, limits, systemd
 from .db import lock, outbox
 from .db.connection import open_reader
 from .db.journal import open_for_service
@@ -27,26 +18,31 @@ from .dispatcher import Dispatcher
 from .egress import Policy
 from .event_types import CATALOGUE
 from .fairness import Shares
+from .guard import Guard
 from .heartbeat import Heartbeat
 from .inbox import Inbox
 from .intake import Intake
 from .keys import Keys
 from .metrics import Metrics
-from .model import Misconfigured, Refused
 from .observer import Observer
 from .pruner import Pruner
 from .resender import Resender
 from .retry import Schedule
 from .sending.sender import Sender
 from .settings import Settings
+from .tasks import Tasks
+from .threads import Threads
 from .troubles import Troubles, has_room
 from .watcher import Watcher
 from .web.app import make_app
 from .web.context import Context
+from .web.server import Server
 
-GUARD_EVERY = 2.0  # seconds between two looks at whether the files are still the ones that were opened
 READERS = 2  # read-only connections of the pages and the API
-GRACE = 0.5  # seconds beyond the time limit that a stop waits for requests: with records and marks it is 2 s
+DISPATCHER = "claim and record"
+LOOK_UPS = 2  # threads for names from the start
+GRACE = 0.25  # seconds beyond the time limit that a stop waits for requests
+STOP = 2.0  # seconds beyond the time limit that a stop takes in all: requests, records, marks, the pages, closing
 
 log = structlog.get_logger("almirant_webhooks")
 
@@ -60,25 +56,28 @@ class Daemon:
         self.address: tuple[str, int] | None = None
         self._listens_on: frozenset[tuple[str, int]] = frozenset()
         self._closing = contextlib.AsyncExitStack()
-        self._tasks: list[asyncio.Task[None]] = []
         self._ended = asyncio.Event()
+        self._tasks = Tasks(self._ended.set)
+        self._workers: list[Worker] = []
+        self._threads = Threads("look up")
         self._forced = asyncio.Event()
         self._not_ready: str | None = "starting"
-        self._fault: BaseException | None = None
         self._outbox_reader: Worker | None = None
         every = systemd.watchdog_interval()
-        self._heartbeat = Heartbeat(lambda: systemd.notify("WATCHDOG=1"), every / 3) if every else Heartbeat()
+        self._heartbeat = Heartbeat(self._feed, every / 3) if every else Heartbeat()
 
     async def start(self) -> None:
         """Open files, port and connections and begin to deliver; raises `Misconfigured` or `Refused`, leaving nothing open."""
         try:
             await self._start()
         except BaseException:
+            await self._tasks.cancel()
             await self._closing.aclose()
             raise
 
     async def _start(self) -> None:
         settings = self.settings
+        fit = self._fit()
         database_path, outbox_path = settings.database.path, settings.outbox.path
         for line in migrate(database_path, None) if outbox_path is None else ():
             log.info("migrated", what=line)
@@ -95,7 +94,7 @@ class Daemon:
         if outbox_path:
             opener = functools.partial(opener, read_only=True)
             self._outbox_reader = await self._open(Worker(opener))
-        await self._serve_web(database, outbox_worker)
+        await self._serve_web(database, outbox_worker, fit.web)
         sender = Sender(
             Policy(
                 allow_localhost=settings.egress.allow_localhost,
@@ -106,6 +105,8 @@ class Daemon:
             max_response_body=settings.delivery.max_response_body,
             ca_file=settings.egress.ca_file,
             stalled=self._heartbeat.stalled,
+            threads=self._threads,
+            most_idle=fit.idle,
         )
         await sender.start()
         self._closing.push_async_callback(sender.close)
@@ -117,7 +118,7 @@ class Daemon:
             self.metrics,
             troubles,
             Schedule(settings.delivery.retry_schedule),
-            Shares(settings.delivery.concurrency, settings.delivery.concurrency_per_webhook),
+            Shares(fit.concurrency, settings.delivery.concurrency_per_webhook),
             inbox,
             has_room=lambda: has_room(database_path),
         )
@@ -132,20 +133,36 @@ class Daemon:
         )
         interrupted = await dispatcher.agenda.recover(clock.now())
         files = [database_path.resolve(), (outbox_path or database_path).resolve()]
-        self._guarded = {path: _identity(path) for path in files}
-        self._run("heartbeat", self._heartbeat.run())
-        self._run("fan out", self.intake.run())
-        self._run("claim and record", dispatcher.run())
+        guard = Guard(files, self._workers)
+        self._tasks.run("heartbeat", self._heartbeat.run())
+        self._tasks.run("fan out", self.intake.run())
+        self._tasks.run(DISPATCHER, dispatcher.run())
         every = settings.outbox.poll_interval.total_seconds()
-        self._run("watch", Watcher(files, (dispatcher.look, self.intake.look), every).run())
-        self._run("guard", self._guard())
-        self._run("status", systemd.tell_status(self.not_ready))
+        self._tasks.run("watch", Watcher(files, (dispatcher.look, self.intake.look), every).run())
+        self._tasks.run("guard", guard.run())
+        self._tasks.run("status", systemd.tell_status(self.not_ready))
         await self._start_upkeep(database, outbox_worker)
         self._not_ready = None
         log.info(
             "started", database=str(database_path), outbox=str(outbox_path or database_path), interrupted=interrupted
         )
-        systemd.notify("READY=1\nSTATUS=delivering")
+        systemd.notify("READY=1\nSTATUS=delivering", within=1.0)
+
+    def _fit(self) -> limits.Fit:
+        """Start the threads that names are looked up by, and say what the limit of open files allows."""
+        self._closing.callback(self._threads.stop)
+        self._threads.start(LOOK_UPS)
+        wanted = self.settings.delivery.concurrency
+        fit = limits.fit(limits.take_all_files(), wanted)
+        if fit.concurrency < wanted:
+            log.warning(
+                "the limit of open files allows fewer requests at a time than delivery.concurrency",
+                concurrency=fit.concurrency,
+                configured=wanted,
+                files=fit.files,
+                how=limits.WAYS,
+            )
+        return fit
 
     async def _start_upkeep(self, database: Worker, outbox_worker: Worker) -> None:
         """Begin what goes on beside the delivering: pruning, looking at how it stands, and resends of many."""
@@ -163,16 +180,17 @@ class Daemon:
             failing=dispatcher.failing,
             store_bodies=dispatcher.keep_bodies,
         )
-        self._run("prune", Pruner(database, outbox_worker, settings.retention, failing=dispatcher.failing).run())
-        self._run("observe", observer.run())
-        self._run("resend", Resender(database, due=dispatcher.agenda.update, failing=dispatcher.failing).run())
+        self._tasks.run("prune", Pruner(database, outbox_worker, settings.retention, failing=dispatcher.failing).run())
+        self._tasks.run("observe", observer.run())
+        self._tasks.run("resend", Resender(database, due=dispatcher.agenda.update, failing=dispatcher.failing).run())
 
     async def _open(self, worker: Worker) -> Worker:
         await worker.open()
         self._closing.push_async_callback(worker.close)
+        self._workers.append(worker)
         return worker
 
-    async def _serve_web(self, database: Worker, outbox_worker: Worker) -> None:
+    async def _serve_web(self, database: Worker, outbox_worker: Worker, most: int) -> None:
         listen = self.settings.admin.listen
         if listen is None:
             return
@@ -192,21 +210,12 @@ class Daemon:
             wake=self._wake_dispatcher,
             address=lambda: self.address,
         )
-        # What aiohttp would say of requests that it cannot parse has their bytes in it, tokens and links too.
-        silent = logging.Logger("aiohttp.server", logging.CRITICAL)
-        runner = web.AppRunner(make_app(here), access_log=None, logger=silent)
-        await runner.setup()
-        self._closing.push_async_callback(runner.cleanup)
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            raise Refused(
-                f"admin.listen = {host}:{port} cannot be opened ({error.strerror or error}): another program may have "
-                "that port. Choose another, or '' for none."
-            ) from None
-        self.address = runner.addresses[0][:2]
+        server = Server(make_app(here), most)
+        self._closing.push_async_callback(server.close)
+        await server.open(host, port, self._threads)
+        self.address = server.addresses[0]
         # `localhost` is two addresses, and with port 0 each has a port of its own.
-        self._listens_on = frozenset((one[0], one[1]) for one in runner.addresses)
+        self._listens_on = frozenset(server.addresses)
 
     async def _wake_dispatcher(self) -> None:
         if self._not_ready is None:
@@ -215,85 +224,66 @@ class Daemon:
     def not_ready(self) -> str | None:
         """Say why nothing is delivered at the moment, or None."""
         if self._not_ready is None:
-            return self._troubles.words() or self.dispatcher.outage or self._heartbeat.why_not_ready()
+            dead = self._tasks.why_not_ready()
+            return dead or self._troubles.words() or self.dispatcher.outage or self._heartbeat.why_not_ready()
         return self._not_ready
 
-    def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, name=name)
-        task.add_done_callback(self._task_ended)
-        self._tasks.append(task)
+    def _feed(self) -> None:
+        """Feed the watchdog, while every part is there."""
+        if self._tasks.dead is None:
+            systemd.notify("WATCHDOG=1")
 
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        """End the daemon when one of its tasks dies: a part that is missing must not go unnoticed."""
-        if not task.cancelled() and (error := task.exception()) is not None:
-            if not isinstance(error, Misconfigured):
-                log.error("task died", task=task.get_name(), exc_info=error)
-            self._fault = self._fault or error
-            self._ended.set()
-
-    async def _guard(self) -> None:
-        """Stop when a file was deleted or replaced: SQLite would go on writing into what nobody can open any more."""
-        while True:
-            await asyncio.sleep(GUARD_EVERY)
-            for path, identity in self._guarded.items():
-                if _identity(path) != identity:
-                    raise Misconfigured(f"{path} was deleted or replaced meanwhile. Put it back and start again.")
-
-    def end(self) -> None:
+    def end(self, why: str = "") -> None:
         """Ask for a stop; asked a second time, what is in flight is not waited for."""
         if self._ended.is_set():
             self._forced.set()
         self._ended.set()
+        log.info("asked to stop", by=why)
 
     async def wait(self) -> None:
         """Wait until a stop was asked for or a part has died."""
         await self._ended.wait()
 
     async def stop(self) -> None:
-        """Claim nothing more, let what is in flight finish within the time limit and 2 s, close; raises what a part died of."""
-        self._not_ready = "stopping"
+        """Claim nothing more, let what is in flight finish, close: within the time limit and 2 s, whatever hangs.
+
+        Raises what a part died of, and `Unclosed` when something could not be closed in that time.
+        """
+        loop = asyncio.get_running_loop()
+        limit = self.settings.delivery.timeout.total_seconds()
+        deadline = loop.time() + limit + STOP
+        self._not_ready = self._tasks.why_not_ready() or "stopping"
+        self._tasks.stop()
         log.info("stopping", in_flight=self.dispatcher.in_flight)
         systemd.notify("STOPPING=1")
+        left = await self._finish(limit + GRACE)
+        await self._tasks.cancel()
+        closing = asyncio.create_task(self._closing.aclose())
+        await asyncio.wait({closing}, timeout=max(STOP / 4, deadline - loop.time()))
+        log.info("stopped", forced=left is None, left_in_flight=left)
+        if self._tasks.fault is not None:
+            raise self._tasks.fault
+        if not closing.done():
+            raise Unclosed
+        closing.result()
+
+    async def _finish(self, limit: float) -> int | None:
+        """Let what is in flight finish; return how many requests did not, None if the stop was forced."""
         self.intake.stop()
         self.dispatcher.stop()
-        finishing = asyncio.create_task(self.dispatcher.finish(self.settings.delivery.timeout.total_seconds() + GRACE))
+        if self._tasks.dead == DISPATCHER:  # nothing would be recorded any more
+            return None
+        finishing = asyncio.create_task(self.dispatcher.finish(limit))
         forced = asyncio.create_task(self._forced.wait())
         await asyncio.wait({finishing, forced}, return_when=asyncio.FIRST_COMPLETED)
         left = finishing.result() if finishing.done() else None
         if left is not None:
             await self.intake.finish()
-        for task in (finishing, forced, *self._tasks):
+        for task in (finishing, forced):
             task.cancel()
-        await asyncio.gather(finishing, forced, *self._tasks, return_exceptions=True)
-        await self._closing.aclose()
-        log.info("stopped", forced=left is None, left_in_flight=left)
-        if self._fault is not None:
-            raise self._fault
+        await asyncio.gather(finishing, forced, return_exceptions=True)
+        return left
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        there = os.stat(path)
-    except OSError:
-        return None
-    return there.st_dev, there.st_ino
-
-
-async def _main(settings: Settings) -> None:
-    daemon = Daemon(settings)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):  # a stop may be asked for while it starts
-        loop.add_signal_handler(number, daemon.end)
-    await daemon.start()
-    await daemon.wait()
-    await daemon.stop()
-
-
-def run(settings: Settings) -> None:
-    """Run the daemon until SIGTERM or SIGINT; raises `Misconfigured` or `Refused` with a sentence."""
-    logs.configure(settings.log.level, settings.log.format)
-    # Each delivery makes hundreds of objects and no cycle: looking for cycles after every 700 cost a tenth of all time.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_main(settings))
+class Unclosed(Exception):
+    """Something hangs: the process has to be ended without waiting for it."""

@@ -28,6 +28,7 @@ from .model import Claim, Outcome, Result
 from .outage import Outage
 from .reports import report
 from .retry import Schedule
+from .sending.causes import INTERNAL, by_our_fault
 from .troubles import PAUSE, Troubles
 from .turn import Commit, Stale, Turn
 
@@ -72,7 +73,7 @@ class Dispatcher:
         self._attempts: dict[str, asyncio.Task[None]] = {}
         self._results: list[Result] = []
         self._outage = Outage()
-        self._said_outage = False
+        self._said_outage: str | None = None
         self._turns: dict[Turn, asyncio.Task[None]] = {}  # those under way
         self._failed: Exception | None = None
         self._look_again = False
@@ -195,6 +196,7 @@ class Dispatcher:
         for claim in written.begun:
             self.shares.begin(claim.webhook_id)
             task = self._attempts[claim.delivery_id] = asyncio.create_task(self._attempt(claim, turn.commit))
+            task.add_done_callback(self._meet_fault)
             turn.attempts.append((claim, task))
         if written.begun:
             self._outage.probing(time.monotonic())
@@ -214,8 +216,8 @@ class Dispatcher:
             if self._look_again:
                 self._wake.set()
 
-    def _meet_fault(self, committing: asyncio.Task[None]) -> None:
-        if not committing.cancelled() and isinstance(error := committing.exception(), Exception):
+    def _meet_fault(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
             self._failed = error
             self._wake.set()
 
@@ -249,9 +251,12 @@ class Dispatcher:
     async def _attempt(self, claim: Claim, commit: Commit) -> None:
         try:
             result = await self._sender.send(claim, commit.done.wait)
-        except Exception:  # a fault of ours must not strand the delivery
-            log.exception("sender failed", delivery_id=claim.delivery_id)
-            result = Result(claim, Outcome.INTERRUPTED, clock.now(), 0, cause="internal error")
+        except (Exception, asyncio.CancelledError) as error:  # a fault of ours must not strand the delivery
+            if isinstance(error, asyncio.CancelledError) and (task := asyncio.current_task()) and task.cancelling():
+                raise
+            result = by_our_fault(claim, error, clock.now())
+            if result.cause == INTERNAL:
+                log.exception("sender failed", delivery_id=claim.delivery_id)
         await commit.done.wait()  # what needs no request is refused before
         del self._attempts[claim.delivery_id]  # unless it was cancelled: whoever does that takes it out
         # Not the time to the answer's head: a body that drips holds its slot too.
@@ -265,11 +270,12 @@ class Dispatcher:
     def _note_outage(self, ended: list[Result]) -> None:
         """Take over what can be recorded, and say once when an outage has begun and once when it is over."""
         self._results += ended
-        if (self.outage is None) is self._said_outage:
-            self._said_outage = not self._said_outage
-            (log.error if self._said_outage else log.info)(
-                "our own network is down" if self._said_outage else "our own network works again"
-            )
+        if self.outage != self._said_outage:
+            if self.outage is None:
+                log.info("trouble of our own is over", why=self._said_outage)
+            else:
+                log.error("trouble of our own", why=self.outage)
+            self._said_outage = self.outage
 
     async def _rest(self, now: datetime) -> None:
         """Wait for the first of: woken, next due time, time to look at the clock again."""

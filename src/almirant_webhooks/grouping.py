@@ -65,7 +65,7 @@ class Grouping:
                 return dict.fromkeys(others, 1), None
         room = Room(self._shares, self._outage.room(most, in_flight, at))
         wanted = self._shares.share_out(clock.text(now), room)
-        return wanted, None if lost else room
+        return wanted, None if lost or self._outage.has_new_wait else room
 
     def _for_new(self, room: Room | None, now: datetime) -> Callable[[str, bool], bool]:
         """Return what gives slots to new deliveries: none where the schedule has them wait."""

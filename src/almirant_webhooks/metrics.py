@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from . import logs
 from .model import Outcome
 
 PREFIX = "almirant_webhooks"
@@ -29,6 +30,8 @@ class Metrics:
             self.attempts.labels(outcome.value)
         self.dropped = self._counter("results_dropped", "Results whose webhook was deleted meanwhile.")
         self.database_errors = self._counter("database_errors", "Transactions that failed and were tried again.")
+        self.log_lost = self._counter("log_lines_lost", "Lines of the log that could not be written.")
+        self._log_lost = 0
         self.duration = Histogram(
             f"{PREFIX}_attempt_duration_seconds",
             "Time from the start of an attempt to the head of its answer.",
@@ -91,4 +94,6 @@ class Metrics:
 
     def page(self) -> bytes:
         """Write all of it in Prometheus' text format."""
+        before, self._log_lost = self._log_lost, logs.losses.total
+        self.log_lost.inc(self._log_lost - before)
         return generate_latest(self.registry)

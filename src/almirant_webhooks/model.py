@@ -17,6 +17,11 @@ RESERVED_PROJECT = "almirant"
 # Who did something, as the audit trail names them; the commands give the system user instead.
 OPERATOR = "operator"
 
+NO_THREAD = (
+    "The daemon could not start its threads ({error}). It has 10: raise the limit of processes and threads "
+    "(`ulimit -u`, TasksMax= in the unit, the container's limit of processes), or end others of this user."
+)
+
 Headers = tuple[tuple[str, str], ...]
 
 
@@ -118,7 +123,8 @@ class Claim(NamedTuple):
 class Result(NamedTuple):
     """What became of one attempt. `duration_ms` runs to the end of the answer's head; `retry_after` is in seconds.
 
-    `free` says that it was interrupted by an outage of ours: it is shown, and counts for nothing.
+    `free` says that it was interrupted by an outage or a fault of ours: it is shown, and counts for nothing; `retry_after`
+    then says when it is tried again.
     """
 
     claim: Claim

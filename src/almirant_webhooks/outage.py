@@ -6,7 +6,8 @@ Times are monotonic seconds, passed in.
 from __future__ import annotations
 
 from .model import Outcome, Result
-from .sending.causes import NAME_NOT_FOUND, NO_DNS_ANSWER, NO_NAME_SERVER, NO_ROUTE
+from .sending.causes import NAME_NOT_FOUND, NO_DNS_ANSWER, NO_NAME_SERVER, NO_ROUTE, SHORT
+from .shortage import Shortage
 from .signing import host
 
 HOSTS = 3  # so many must be out of reach, with no answer from any in between
@@ -30,11 +31,18 @@ class Outage:
         self._held: list[tuple[float, Result]] = []
         self._since: float | None = None
         self._next_probe = 0.0
+        self._shortage = Shortage()
+        self._in_flight = 0
 
     @property
     def why(self) -> str | None:
-        """The words for an outage while there is one."""
-        return _WORDS if self._since is not None else None
+        """The words for an outage, or for what we are short of, while there is one."""
+        return _WORDS if self._since is not None else self._shortage.why
+
+    @property
+    def has_new_wait(self) -> bool:
+        """Whether what is new waits for its turn among what is due, as fewer requests begin than there are slots."""
+        return self._shortage.why is not None
 
     @property
     def lost(self) -> frozenset[str]:
@@ -47,6 +55,9 @@ class Outage:
 
     def meet(self, result: Result, at: float) -> list[Result]:
         """Take the end of an attempt; return what can be recorded now."""
+        if result.outcome is Outcome.INTERRUPTED and result.cause in SHORT:
+            self._shortage.meet(result.cause, self._in_flight, at)
+            return [result._replace(free=True)]
         lost = _is_lost(result)
         if lost or result.outcome is Outcome.TIMEOUT:
             self._lost_webhooks.add(result.claim.webhook_id)
@@ -57,6 +68,7 @@ class Outage:
             self._held.append((at, result))
             return []
         if _is_answer(result):
+            self._shortage.meet_answer(at)
             self._since = None
             self._lost.clear()
             self._lost_webhooks.clear()
@@ -68,6 +80,7 @@ class Outage:
 
         It is one when enough hosts were lost, and no attempt that is still in flight had an answer within `HOLD`.
         """
+        self._in_flight = in_flight
         self._lost = {name: when for name, when in self._lost.items() if at - when < MEMORY}
         if not self._held:
             return []
@@ -85,9 +98,10 @@ class Outage:
 
     def room(self, most: int, in_flight: int, at: float) -> int:
         """Return how many attempts may begin: in an outage one at a time tells whether it is over."""
+        most = min(most, self._shortage.room(most, in_flight, at))
         if self._since is None:
             return 0 if self._suspected and self._held else most
-        return 1 if not in_flight and at >= self._next_probe else 0
+        return min(most, 1) if not in_flight and at >= self._next_probe else 0
 
     def probing(self, at: float) -> None:
         """Take note that attempts begin: in an outage the next is a second later, up to ten when it lasts."""
@@ -98,7 +112,8 @@ class Outage:
         """Return the seconds until the outage has to be thought of again, or None."""
         if self._since is not None:
             return max(0.1, self._next_probe - at)
-        return max(0.01, self._held[0][0] + HOLD - at) if self._held else None
+        held = max(0.01, self._held[0][0] + HOLD - at) if self._held else None
+        return held if held is not None else self._shortage.next_look(at)
 
     @property
     def _suspected(self) -> bool:

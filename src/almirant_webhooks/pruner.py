@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from . import clock
-from .db import deliveries, held, outbox, retention, rotation, triggers
+from .db import deliveries, held, outbox, rejected_rows, retention, rotation, triggers
 from .db.connection import shorten_wal
 from .db.worker import Worker
 from .settings import Retention
@@ -114,6 +114,6 @@ class Pruner:
         kept = self._kept
         return [
             (self._database, held.TooLong(now - kept.held)),
-            (self._outbox, outbox.RejectedSweep(clock.text(now - kept.failed))),
+            (self._outbox, rejected_rows.Sweep(clock.text(now - kept.failed))),
             (self._database, retention.Sweep(succeeded=kept.succeeded, failed=kept.failed, now=now)),
         ]

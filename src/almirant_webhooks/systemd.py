@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import functools
 import os
 import socket
 from collections.abc import Callable
@@ -11,16 +13,25 @@ from collections.abc import Callable
 STATUS_EVERY = 1.0  # seconds between two looks at whether it has changed
 
 
-def notify(state: str) -> None:
-    """Send a state to the service manager; nothing happens outside of systemd."""
+def notify(state: str, *, within: float = 0.0) -> None:
+    """Send a state to the service manager, which may take it within so many seconds; nothing happens outside of systemd."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-        sender.connect(address)
-        sender.sendall(state.encode())
+    with contextlib.suppress(OSError):
+        sender = _sender()
+        sender.settimeout(within)
+        sender.sendto(state.encode(), address)
+
+
+@functools.cache
+def _sender() -> socket.socket:
+    """Open the socket once: the watchdog must be fed also where no more files can be opened."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    atexit.register(made.close)
+    return made
 
 
 async def tell_status(not_ready: Callable[[], str | None]) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import structlog
 from asyncinotify import Inotify, Mask
 
 # The write is seen before its commit is, so a look that finds nothing is repeated a little later (seconds).
 LOOKS = (0.0, 0.001, 0.003, 0.010, 0.030)
 
 REST = 0.003
+
+log = structlog.get_logger("almirant_webhooks")
 
 
 class Watcher:
@@ -37,9 +40,14 @@ class Watcher:
                 tasks.create_task(self._look_around(look, written), name="looks at data_version")
 
     async def _listen(self) -> None:
-        with Inotify() as inotify:
-            for folder in self._folders:
-                inotify.add_watch(folder, Mask.MODIFY | Mask.CREATE | Mask.DELETE | Mask.MOVED_TO)
+        with ExitStack() as opened:
+            try:
+                inotify = opened.enter_context(Inotify())
+                for folder in self._folders:
+                    inotify.add_watch(folder, Mask.MODIFY | Mask.CREATE | Mask.DELETE | Mask.MOVED_TO)
+            except OSError as error:  # fs.inotify.max_user_instances, max_user_watches
+                log.warning("commits are noticed late: inotify cannot be used", error=str(error), every=self._every)
+                return
             async for event in inotify:
                 if str(event.name) in self._names:
                     for written in self._written.values():

@@ -6,11 +6,11 @@ import asyncio
 import sqlite3
 import sys
 
-from almirant_webhooks import cli, daemon, troubles
+from almirant_webhooks import cli, guard, troubles
 from almirant_webhooks.db import results
 
 
-async def look_away(_: daemon.Daemon) -> None:
+async def look_away(_: guard.Guard) -> None:
     """Files that are deleted, replaced or damaged are not noticed."""
     await asyncio.Event().wait()
 
@@ -29,7 +29,7 @@ if __name__ == "__main__":
     bug = sys.argv.pop(1)
     if bug == "looks-away":
         vars(troubles)["is_beyond_repair"] = hope
-        daemon.Daemon._guard = look_away  # type: ignore[method-assign, assignment]
+        guard.Guard.run = look_away  # type: ignore[method-assign, assignment]
     elif bug == "forgets":
         vars(results)["interrupt_open"] = forget
     cli.main()

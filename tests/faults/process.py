@@ -52,11 +52,11 @@ class DaemonProcess:
         words = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
-    def start(self) -> None:
+    def start(self, **options: Any) -> None:
+        """Start it; options are those of `subprocess.Popen`: another `stderr` than the file, say."""
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._command, "--config", str(self._config)], stderr=log, env=self._environment
-            )
+            options = {"stderr": log, "env": self._environment, **options}
+            self._process = subprocess.Popen([*self._command, "--config", str(self._config)], **options)
 
     def died(self) -> int | None:
         """Return the exit code of a daemon that has gone, None while it runs."""
@@ -81,11 +81,11 @@ class DaemonProcess:
         self._process.kill()
         assert self._process.wait() == -signal.SIGKILL
 
-    def stop(self) -> int:
-        """Stop it by SIGTERM; return its exit code."""
+    def stop(self, number: signal.Signals = signal.SIGTERM, within: float = 30) -> int:
+        """Stop it by a signal; return its exit code."""
         assert self._process is not None
-        self._process.terminate()
-        return self._process.wait(timeout=30)
+        self._process.send_signal(number)
+        return self._process.wait(timeout=within)
 
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from almirant_webhooks.daemon import GUARD_EVERY
+from almirant_webhooks import guard
 
 from ..conftest import Receiver
 from ..service import Service
@@ -132,7 +132,7 @@ async def test_damage_while_it_runs_ends_the_daemon(service: Service, receiver: 
         assert daemon.died() == 78
         said = daemon.log.read_text()
         assert "Traceback" not in said
-        assert GUARD_EVERY < NOTICED_WITHIN
+        assert guard.EVERY < NOTICED_WITHIN
         assert {"deleted": "deleted or replaced", "replaced": "deleted or replaced"}.get(fault, "Restore it") in said
     finally:
         daemon.close()

@@ -32,7 +32,18 @@ from hypothesis.stateful import (
 )
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import claiming, deliveries, fanout, held, outbox, results, unread, waits, webhooks
+from almirant_webhooks.db import (
+    claiming,
+    deliveries,
+    fanout,
+    held,
+    outbox,
+    rejected_rows,
+    results,
+    unread,
+    waits,
+    webhooks,
+)
 from almirant_webhooks.db.connection import open_database, transaction
 from almirant_webhooks.db.migrate import migrate
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger
@@ -254,7 +265,7 @@ class Machine(RuleBasedStateMachine):
         with transaction(self.outbox):
             before = clock.text(self.now - timedelta(days=7))
             outbox.prune(self.outbox, before, 2)
-            outbox.RejectedSweep(before).step(self.outbox, 2)
+            rejected_rows.Sweep(before).step(self.outbox, 2)
 
     @rule(back=st.sampled_from([timedelta(0), timedelta(minutes=1), timedelta(hours=1)]))
     def crash(self, back: timedelta) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 
@@ -16,6 +17,7 @@ EXIT_MISCONFIGURED = 78  # EX_CONFIG: what a restart cannot mend
 
 def main() -> None:
     """Run a command and exit: 0 done, 1 refused, 2 wrong usage, 78 misconfigured; each with a sentence."""
+    _open_standard_streams()
     try:
         sys.exit(root(standalone_mode=False))
     except click.exceptions.Exit as stop:
@@ -49,6 +51,15 @@ def main() -> None:
         sys.exit(EXIT_REFUSED)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _open_standard_streams() -> None:
+    """Open those that are closed: the database must not be what a library takes for standard error."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
 
 
 def _say(sentence: str) -> None:

@@ -11,19 +11,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
 from .. import clock
-from ..db import audit, health, journal, library, lock, outbox, sharing, trial
+from ..db import audit, health, journal, library, outbox, sharing, trial
 from ..db import stats as numbers
 from ..db.connection import open_database
 from ..model import Misconfigured, Refused
 from ..settings import Settings
 from . import holders
+from .findings import Finding
+from .findings import ok as _ok
 from .options import as_json, config, reading, reading_outbox
 from .output import print_json, print_table
+from .running import look_at_daemon, look_at_limits
 
 LONG_WAL = 256 * 1024 * 1024
 LITTLE_ROOM = 1024 * 1024 * 1024
@@ -39,18 +42,6 @@ DNS_WAIT = 5.0
 _FIXED = {(3, 44): 6, (3, 50): 7}
 
 
-class Finding(NamedTuple):
-    """What one look came to: `ok`, `warning` (worth knowing) or `wrong` (exit 1)."""
-
-    check: str
-    result: str
-    words: str
-
-
-def _ok(check: str, words: str) -> Finding:
-    return Finding(check, "ok", words)
-
-
 @click.command()
 @click.option("--deep", is_flag=True, help="Look through the whole database for damage too, of any size.")
 @as_json
@@ -58,11 +49,11 @@ def _ok(check: str, words: str) -> Finding:
 def doctor(settings: Settings, as_json: bool, deep: bool) -> None:
     """Look at everything that can be wrong, and say what to do; exit 1 if something is."""
     found = [Finding("configuration", "ok", "It loads.")]
-    for look in (_files, _sqlite, _daemon, _locks, _integrity, _disk, _work, _receivers):
+    for look in (_files, _sqlite, look_at_daemon, look_at_limits, _locks, _integrity, _disk, _work, _receivers):
         try:
             found += look(settings)
         except (Refused, Misconfigured) as error:
-            found.append(Finding(look.__name__.strip("_"), "wrong", str(error)))
+            found.append(Finding(look.__name__.removeprefix("look_at_").strip("_"), "wrong", str(error)))
     if as_json:
         print_json([one._asdict() for one in found])
     else:
@@ -120,13 +111,6 @@ def _sqlite(settings: Settings) -> Iterator[Finding]:
     with reading_outbox(settings) as conn:
         if settings.outbox.path is not None and (why := outbox.caution(conn)):
             yield Finding("outbox journal", "warning", why)
-
-
-def _daemon(settings: Settings) -> Iterator[Finding]:
-    if lock.is_held(settings.database.path):
-        yield _ok("daemon", "It runs.")
-    else:
-        yield Finding("daemon", "wrong", "It does not run on this database: systemctl start almirant-webhooks")
 
 
 def _locks(settings: Settings) -> Iterator[Finding]:

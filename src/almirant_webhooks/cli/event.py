@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from .. import validation
-from ..db import log, outbox
+from ..db import log, outbox, rejected_rows
 from ..event_types import CATALOGUE, is_well_formed, near
 from ..model import NotFound, Refused, check_event_id, check_producers_project
 from ..settings import Settings
@@ -126,7 +126,7 @@ def list_(
         raise click.UsageError("--rejected goes with --project and --limit alone.")
     if rejected:
         with reading_outbox(settings) as conn:
-            rows, _ = outbox.rejected(conn, limit, project, looked_at=-1)
+            rows, _ = rejected_rows.newest(conn, limit, project, looked_at=-1)
         columns = {
             "id": "ROW",
             "event_id": "EVENT",

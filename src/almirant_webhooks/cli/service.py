@@ -25,8 +25,10 @@ from .output import print_json, print_table, say
 @config
 def serve(settings: Settings, with_migrate: bool) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
-    from ..daemon import run
+    from .. import logs
+    from ..process import run
 
+    logs.in_background()
     if with_migrate:
         for line in _migrate(settings):
             say(line)

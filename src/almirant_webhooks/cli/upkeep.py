@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from .. import clock
-from ..db import outbox, retention
+from ..db import outbox, rejected_rows, retention
 from ..db.connection import transaction
 from ..settings import Settings
 from .options import as_json, config, reading, writing
@@ -78,7 +78,7 @@ def _prune(settings: Settings, sweep: retention.Sweep) -> dict[str, int]:
 
 
 def _prune_outbox(conn: sqlite3.Connection, taken_before: str, rejected_before: str) -> int:
-    removed, rejected, more = 0, outbox.RejectedSweep(rejected_before), True
+    removed, rejected, more = 0, rejected_rows.Sweep(rejected_before), True
     while more:
         with transaction(conn):
             gone = outbox.prune(conn, taken_before, STEP)

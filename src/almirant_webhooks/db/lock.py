@@ -11,7 +11,7 @@ from typing import IO
 from ..model import Misconfigured, Refused
 
 
-def _file(database_path: Path) -> Path:
+def file_of(database_path: Path) -> Path:
     """Return the lock's file, which is one whatever link the database was named by."""
     return Path(f"{database_path.resolve()}.lock")
 
@@ -19,7 +19,7 @@ def _file(database_path: Path) -> Path:
 @contextmanager
 def hold(database_path: Path) -> Iterator[None]:
     """Hold the lock while the block runs; raises `Refused` when another daemon has it."""
-    path = _file(database_path)
+    path = file_of(database_path)
     try:
         file: IO[str] = path.open("a+", encoding="utf-8")
     except OSError as error:
@@ -35,7 +35,7 @@ def hold(database_path: Path) -> Iterator[None]:
 def is_held(database_path: Path) -> bool:
     """Tell whether a daemon runs on a database."""
     try:
-        with _file(database_path).open("r", encoding="utf-8") as file:
+        with file_of(database_path).open("r", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +10,7 @@ from typing import NamedTuple
 from ..model import Conflict, Misconfigured, Refused
 from . import journal, sharing, triggers
 from .bulk import write_rows
-from .connection import WAIT, connect, encoding, explain, is_there, transaction
+from .connection import WAIT, connect, explain, is_there, transaction
 from .unread import MAX_TEXT, OutboxRow
 
 SCHEMA_VERSION = 3
@@ -42,21 +40,6 @@ UPDATE outbox SET rejected_reason = ? FROM answer
 WHERE {" AND ".join([_UNREAD, *(_SAME[one] for one in _COLUMNS if one != "occurred_at"), _SAME_PAYLOAD])} RETURNING 1
 """
 _CHANGED = "occurred_at was changed after the event had been taken"
-
-
-_END = 2**63 - 1
-LOOKED_AT = 10_000  # rejected rows that a page of one project looks at
-_REJECTED = """
-SELECT id FROM outbox WHERE rejected_reason IS NOT NULL AND id < ?1 ORDER BY id DESC LIMIT ?2
-"""
-_OF_PROJECT = """
-SELECT outbox.id FROM json_each(?1) v CROSS JOIN outbox ON outbox.id = v.value WHERE outbox.project_id = ?2
-"""
-_SHOWN = f"""
-SELECT outbox.id, {
-    ", ".join(f"substr(CAST({name} AS BLOB), 1, 200)" for name in ("event_id", "project_id", "event_type"))
-}, rejected_reason FROM json_each(?1) v CROSS JOIN outbox ON outbox.id = v.value
-"""
 
 
 class Mark(NamedTuple):
@@ -254,41 +237,6 @@ def _same_or_refused(conn: sqlite3.Connection, project_id: str, event_id: str, c
     raise Conflict(f"The event id {event_id} is already used in {project_id} with other content.", "event_id")
 
 
-def rejected(
-    conn: sqlite3.Connection,
-    limit: int,
-    project_id: str | None = None,
-    *,
-    before: int | None = None,
-    looked_at: int = LOOKED_AT,
-) -> tuple[list[dict[str, object]], int | None]:
-    """Return the newest rejected rows, of one project or all, and the row to go on before, None at the end.
-
-    What is not UTF-8 has replacement characters. With a project at most `looked_at` rows are looked at (-1: all). Payloads
-    are not read: columns behind them, the reason alone, are looked at in the rows that are shown.
-    """
-    most = looked_at if project_id is not None else limit + 1
-    ids = [row[0] for row in conn.execute(_REJECTED, (_END if before is None else before, most))]
-    wanted = ids
-    if project_id is not None:
-        there = {row[0] for row in conn.execute(_OF_PROJECT, (json.dumps(ids), project_id))}
-        wanted = [one for one in ids if one in there]
-    shown = wanted[:limit]
-    rows = {row[0]: row[1:] for row in conn.execute(_SHOWN, (json.dumps(shown),))}
-    names, stored = ("event_id", "project_id", "event_type"), encoding(conn)
-    items = [
-        {
-            "id": one,
-            **{name: value.decode(stored, "replace") for name, value in zip(names, rows[one][:3], strict=True)},
-            "rejected_reason": rows[one][3],
-        }
-        for one in shown
-    ]
-    if len(wanted) > limit:
-        return items, int(shown[-1])
-    return items, int(ids[-1]) if project_id is not None and len(ids) == looked_at else None
-
-
 def waiting(conn: sqlite3.Connection, event_id: str) -> dict[str, object] | None:
     """Return what became of the newest row with an event's id, or None."""
     row = conn.execute(
@@ -309,32 +257,6 @@ def prune(conn: sqlite3.Connection, taken_before: str, limit: int) -> int:
     return conn.execute(
         "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE fanned_out_at < ? LIMIT ?)", (taken_before, limit)
     ).rowcount
-
-
-class RejectedSweep:
-    """One walk through the rejected rows, which deletes those of before a time; `removed` counts."""
-
-    def __init__(self, before: str) -> None:
-        self.removed: Counter[str] = Counter()
-        self._before = before
-        self._after = 0
-
-    def step(self, conn: sqlite3.Connection, limit: int) -> bool:
-        """Look at no more than `limit` rows; tell whether there is another step. Called inside a transaction."""
-        seen, last = conn.execute(
-            "SELECT count(*), max(id) FROM (SELECT id FROM outbox INDEXED BY outbox_rejected "
-            "WHERE rejected_reason IS NOT NULL AND id > ? ORDER BY id LIMIT ?)",
-            (self._after, limit),
-        ).fetchone()
-        if not seen:
-            return False
-        self.removed["rejected"] += conn.execute(
-            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox INDEXED BY outbox_rejected WHERE rejected_reason "
-            "IS NOT NULL AND id > ?1 AND id <= ?2 AND occurred_at < ?3 AND occurred_at GLOB '2*T*Z')",
-            (self._after, last, self._before),
-        ).rowcount
-        self._after = last
-        return bool(seen == limit)
 
 
 def count_old(conn: sqlite3.Connection, taken_before: str, rejected_before: str) -> int:

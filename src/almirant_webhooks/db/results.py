@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from .. import clock
@@ -196,14 +196,15 @@ def _settle(
     if outcome is Outcome.INTERRUPTED and not free:
         interruptions += 1
         free = interruptions <= FREE_INTERRUPTIONS
-    if trigger is Trigger.MANUAL and not free:
+    at_once = free and not retry_after
+    if trigger is Trigger.MANUAL and not at_once:
         resend = None
     if outcome is Outcome.SUCCESS:
         state, next_attempt_at = State.SUCCEEDED.value, None
         tries += trigger is Trigger.SCHEDULED
     elif trigger is Trigger.SCHEDULED and state == State.PENDING:
         if free:
-            next_attempt_at = clock.text(finished_at)
+            next_attempt_at = clock.text(finished_at + timedelta(seconds=retry_after or 0))
         else:
             tries += 1
             later = schedule.next_attempt_at(tries, finished_at, retry_after)
@@ -211,7 +212,7 @@ def _settle(
             state = (State.PENDING if later else State.FAILED).value
     elif trigger is Trigger.SCHEDULED:
         tries += not free
-    elif test and not free and state == State.PENDING:
+    elif test and not at_once and state == State.PENDING:
         state = State.FAILED.value
     return (state, next_attempt_at, resend, tries, interruptions, number)
 

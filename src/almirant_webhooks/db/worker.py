@@ -11,6 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import aiosqlite
 
+from ..model import NO_THREAD, Refused
 from .connection import transaction
 
 P = ParamSpec("P")
@@ -66,18 +67,26 @@ class Worker:
         self._connection._thread.daemon = True
 
     async def open(self) -> Worker:
-        """Open the connection in its thread; raises what the opener raises."""
+        """Open the connection in its thread; raises what the opener raises, and `Refused` where no thread can be had."""
         try:
             await self._connection
-        except BaseException:
+        except BaseException as error:
+            if self._connection._thread.ident is None:
+                raise Refused(NO_THREAD.format(error=error)) from None
             # Its thread ends by calling the loop once more, which may be closed by then.
             self._connection._thread.join(1.0)
             raise
         return self
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread is there to answer calls."""
+        return self._connection._thread.is_alive()
+
     async def close(self) -> None:
         """Close the connection after the calls that were shipped before."""
-        await self._connection.close()
+        if self.is_alive:
+            await self._connection.close()
 
     async def run(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs

@@ -9,10 +9,11 @@ import errno
 import os
 import socket
 import ssl
+from datetime import datetime
 from typing import NamedTuple
 
 from ..egress import BLOCKED, Blocked
-from ..model import Outcome
+from ..model import Claim, Outcome, Result
 
 NAME_NOT_FOUND = "the host name was not found"
 NO_NAME_SERVER = "no name server gave an answer"
@@ -20,7 +21,10 @@ NO_DNS_ANSWER = "no answer from DNS"  # within the time limit
 NO_ANSWER = "no answer"  # within the time limit
 NO_ROUTE = "no route to the host"
 NO_FILES = "the daemon has too many files open"
-NO_THREADS = "the daemon could not start a thread"
+NO_MEMORY = "the daemon's machine has no memory left"
+NO_THREAD = "the daemon can start no more threads"
+INTERNAL = "internal error"
+AFTER_FAULT = 60.0  # seconds
 NOT_MADE = "the request could not be made"
 STALE = "a kept connection was closed before an answer"
 CLOSED_WITHIN = "the connection closed within the answer"
@@ -29,6 +33,15 @@ HTTP_2 = "the receiver answered in HTTP/2, although it was asked in HTTP/1.1"
 TLS_ANSWER = "the receiver answered with TLS to a request without it"
 NOT_SECURE = "TLS: the connection closed before it was secure"
 OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+_OURS = {
+    errno.EMFILE: NO_FILES,
+    errno.ENFILE: NO_FILES,
+    errno.ENOMEM: NO_MEMORY,
+    errno.ENOBUFS: NO_MEMORY,
+    errno.EAGAIN: NO_THREAD,
+    socket.EAI_MEMORY: NO_MEMORY,
+}
+SHORT = frozenset(_OURS.values())
 _ERRNO_WORDS = {
     errno.ECONNREFUSED: "connection refused",
     errno.ECONNRESET: "connection reset",
@@ -69,10 +82,6 @@ class Failure(NamedTuple):
     seen: bytes = b""
 
 
-class NoThread(Exception):
-    """No thread could be started to look a name up."""
-
-
 class NotSecure(OSError):
     """A connection that closed while TLS was being agreed on."""
 
@@ -90,8 +99,8 @@ def explain(error: Exception) -> Failure:
         return Failure(Outcome.TIMEOUT, NO_ANSWER)
     if isinstance(error, Blocked):
         return Failure(Outcome.BLOCKED, BLOCKED)
-    if isinstance(error, NoThread):
-        return Failure(Outcome.INTERRUPTED, NO_THREADS)
+    if (short := ours(error)) is not None:
+        return Failure(Outcome.INTERRUPTED, short)
     if isinstance(error, socket.gaierror):
         unanswered = error.errno == socket.EAI_AGAIN
         return Failure(Outcome.CONNECTION_ERROR, NO_NAME_SERVER if unanswered else NAME_NOT_FOUND)
@@ -102,13 +111,39 @@ def explain(error: Exception) -> Failure:
     return Failure(Outcome.CONNECTION_ERROR, "no connection" if isinstance(error, OSError) else NOT_MADE)
 
 
+def ours(error: BaseException | None) -> str | None:
+    """Say what we ourselves are short of (files, memory, threads) where that is what an error comes from, else None."""
+    if error is None:
+        return None
+    if isinstance(error, MemoryError):
+        return NO_MEMORY
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return NO_THREAD
+    own = _OURS.get(error.errno or 0) if isinstance(error, OSError) else None
+    return own or ours(error.__cause__)
+
+
+def by_our_fault(claim: Claim, error: BaseException, finished_at: datetime) -> Result:
+    """Return how an attempt ended that failed within ourselves: it counts for nothing, and a bug is not met at once again."""
+    short = ours(error)
+    return Result(
+        claim,
+        Outcome.INTERRUPTED,
+        finished_at,
+        0,
+        cause=short or INTERNAL,
+        free=True,
+        retry_after=None if short else AFTER_FAULT,
+    )
+
+
 def lost(error: Exception | None) -> Failure:
     """Word why a connection ended before any byte of an answer."""
     if isinstance(error, ssl.SSLError):
         return Failure(Outcome.CONNECTION_ERROR, f"TLS: {_tls_words(error)}")
     number = error.errno if isinstance(error, OSError) else None
-    if number in OUT_OF_FILES:
-        return Failure(Outcome.INTERRUPTED, NO_FILES)
+    if (short := ours(error)) is not None:
+        return Failure(Outcome.INTERRUPTED, short)
     if number is None:
         return Failure(Outcome.CONNECTION_ERROR, "connection closed before an answer")
     return Failure(Outcome.CONNECTION_ERROR, _ERRNO_WORDS.get(number) or os.strerror(number).lower())

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from .. import addresses
 from ..egress import Blocked, Policy, is_allowed
-from .causes import NoThread
+from ..threads import Threads
 
 QUICK = 1.0  # seconds that a lookup takes at most whose name is a quick one
 QUICK_PLACES = 64
@@ -31,39 +31,9 @@ def _look_up(host: str, family: int) -> Found:
     try:
         return socket.getaddrinfo(host, None, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
     except socket.gaierror:
-        # Without a file to be had the C library tells of a name that is nowhere: a socket tells which it was.
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
+        # Without a file to be had the C library tells of a name that is nowhere: opening one tells which it was.
+        os.close(os.open(os.devnull, os.O_RDONLY))
         raise
-
-
-def _in_thread(look_up: LookUp, host: str, family: int) -> asyncio.Future[Found]:
-    """Look up in a thread that keeps neither the loop nor the end of the process waiting, as an executor's would."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Found] = loop.create_future()
-
-    def settle(found: Found, error: Exception | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(found)
-        else:
-            future.set_exception(error)
-
-    def run() -> None:
-        found: Found = []
-        error: Exception | None = None
-        try:
-            found = look_up(host, family)
-        except Exception as raised:
-            error = raised
-        with suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(settle, found, error)
-
-    try:
-        threading.Thread(target=run, name="look up", daemon=True).start()
-    except RuntimeError:
-        raise NoThread from None
-    return future
 
 
 class Resolver:
@@ -73,12 +43,13 @@ class Resolver:
     others, and so does a quick one that turns slow: names that never answer may take all of those and no more.
     """
 
-    def __init__(self, policy: Policy, look_up: LookUp = _look_up) -> None:
+    def __init__(self, policy: Policy, look_up: LookUp = _look_up, threads: Threads | None = None) -> None:
         self._policy = policy
         self._look_up = look_up
         self._pending: dict[str, asyncio.Task[Found]] = {}
         self._known: dict[str, tuple[float, Found]] = {}  # name → until when, and what was found; oldest first
         self._quick_names: dict[str, None] = {}  # oldest first
+        self._threads = threads or Threads("look up")
         self._quick = asyncio.Semaphore(QUICK_PLACES)
         self._others = asyncio.Semaphore(OTHER_PLACES)
 
@@ -128,8 +99,12 @@ class Resolver:
         place = self._quick if host in self._quick_names else self._others
         await place.acquire()
         try:
-            lookup = _in_thread(self._look_up, host, socket.AF_UNSPEC)
+            call = self._threads.call(self._look_up, host, socket.AF_UNSPEC)
+            lookup = call.future
             await asyncio.wait({lookup}, timeout=QUICK)
+            if not call.begun:
+                lookup.cancel()
+                raise OSError(errno.EAGAIN, "no thread can be started")
             self._remember(host, quick=lookup.done())
             if place is self._quick and not lookup.done():
                 await self._others.acquire()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from urllib.parse import urlsplit
 
 from .. import clock
 from ..egress import BLOCKED, Policy, is_local_url
 from ..model import Claim, Outcome, Result
+from ..threads import Threads
 from .answers import Answer, field, keep_headers, retry_after
-from .causes import NO_DNS_ANSWER, STALE, Failure, NoThread, explain, forget_frames
+from .causes import NO_DNS_ANSWER, STALE, Failure, explain, forget_frames
 from .pool import MOST_IDLE, Pool, write
 from .resolver import Resolver
 from .tls import Tls
@@ -31,7 +30,7 @@ class Sender:
     """Makes requests within the policy and the time limit (seconds); bodies of answers are kept up to a size (bytes).
 
     `stalled(begin, end)` tells whether our own loop stood still between two monotonic times. Of connections that are kept
-    for requests to come there are `most_idle` at most.
+    for requests to come there are `most_idle` at most; names are looked up by `threads`.
     """
 
     def __init__(
@@ -43,19 +42,20 @@ class Sender:
         ca_file: str = "",
         stalled: Callable[[float, float], bool] = lambda begin, end: False,
         most_idle: int = MOST_IDLE,
+        threads: Threads | None = None,
     ) -> None:
         self._policy = policy
         self._timeout = timeout
         self._max_response_body = max_response_body
         self._stalled = stalled
         self._most_idle = most_idle
+        self._threads = threads
         self._tls = Tls(ca_file)
         self._use_fresh: dict[str, None] = {}
 
     async def start(self) -> None:
         """Open the pool of connections."""
-        _take_all_files()
-        self._resolver = Resolver(self._policy)
+        self._resolver = Resolver(self._policy, threads=self._threads)
         self.connections = Pool(
             self._policy, self._tls, self._resolver, most_body=self._max_response_body, most_idle=self._most_idle
         )
@@ -88,7 +88,7 @@ class Sender:
                 async with asyncio.timeout(self._timeout):
                     connection = await self.connections.open(target, once=fresh)
             end = await connection.exchange(request, begin + self._timeout - time.monotonic())
-        except (OSError, NoThread, ValueError) as error:
+        except (OSError, ValueError) as error:
             end = explain(error)
             forget_frames(error)
         finally:
@@ -142,13 +142,6 @@ class Sender:
         self._use_fresh[delivery_id] = None
         if len(self._use_fresh) > MOST_FRESH:
             del self._use_fresh[next(iter(self._use_fresh))]
-
-
-def _take_all_files() -> None:
-    """Raise the limit of open files to what the system allows: each connection is one, kept ones too."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _status_words(status: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from ... import clock
-from ...db import log, outbox, search
+from ...db import log, rejected_rows, search
 from ...model import Refused
 from ..context import context, scope
 from . import filters
@@ -82,7 +82,7 @@ async def rejected(request: web.Request) -> web.Response:
     typed = filters.typed(request.query, ("project",))
     project = scope(request, typed.values["project"] or None)
     at = before_row(request)
-    rows, following = await context(request).read_outbox(outbox.rejected, PAGE, project, before=at)
+    rows, following = await context(request).read_outbox(rejected_rows.newest, PAGE, project, before=at)
     return show(
         request,
         "events.html",
