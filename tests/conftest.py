@@ -16,6 +16,9 @@ from .service import Service
 from .shell import Shell
 from .steps import Steps
 
+_HERE = Path(__file__).parent
+_LONG = {"faults", "browser", "system"}
+
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,6 +28,14 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what the fast tier has."""
+    for item in items:
+        folders = item.path.relative_to(_HERE).parts
+        if not {"slow", "long"} & {mark.name for mark in item.iter_markers()} and not _LONG & set(folders):
+            item.add_marker("fast")
+
+
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     """In CI a part that is missing is a failure, not a skip."""
     if (
@@ -32,7 +43,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         and call.excinfo is not None
         and call.excinfo.errisinstance(pytest.skip.Exception)
     ):
-        call.excinfo = pytest.ExceptionInfo.from_exception(AssertionError(f"skipped in CI: {call.excinfo.value}"))
+        error = AssertionError(f"skipped in CI: {call.excinfo.value}").with_traceback(call.excinfo.tb)
+        call.excinfo = pytest.ExceptionInfo.from_exception(error)
 
 
 @dataclass

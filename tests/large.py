@@ -55,6 +55,9 @@ _OF_SIZE = (
     "SELECT printf('dlv_%012x', i) || 'g', i, 'evt_' || i, 'wh_gone', :yesterday, :yesterday FROM n",
     "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, created_at, next_attempt_at) "
     "SELECT printf('dlv_%012x', i) || 'o', i, 'evt_' || i, iif(i % 2, 'wh_o', 'wh_d') || i, :yesterday, :later FROM n",
+    # Due, and asked for one by one as well, by somebody in a hurry.
+    "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, created_at, next_attempt_at, resend_requested_at) "
+    "SELECT printf('dlv_%012x', i) || 'r', i, 'evt_' || i, 'wh_hurried', :yesterday, :yesterday, :yesterday FROM n",
     # The tail of a large resend: all was asked for, and most of it has arrived.
     "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, state, created_at, resend_id, resend_requested_at, "
     "last_number, begun, attempts, tries, last_status) SELECT printf('dlv_%012x', i) || 't', i, 'evt_' || i, 'wh_resent', "
@@ -84,6 +87,7 @@ INSERT INTO webhooks (id, project_id, url, secret, created_at, updated_at, enabl
     ('wh_off', 'p', 'https://example.com/', 'secret', :ago, :ago, 0, :ago, NULL),
     ('wh_resent', 'p', 'https://example.com/', 'secret', :ago, :ago, 1, NULL, NULL),
     ('wh_discarding', 'p', 'https://example.com/', 'secret', :ago, :ago, 1, NULL, NULL),
+    ('wh_hurried', 'p', 'https://example.com/', 'secret', :ago, :ago, 1, NULL, NULL),
     ('wh_gone', 'p', '', '', :ago, :ago, 1, NULL, :ago)
 """
 _RESENDS = (

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import needs
+
 ADDRESSES = ("93.184.216.34/32", "10.0.0.1/32", "169.254.169.254/32", "2606:4700::1111/128", "fd00::1/128")
 PUBLIC, PUBLIC_V6 = "93.184.216.34", "2606:4700::1111"
 A, CNAME, AAAA = 1, 5, 28
@@ -86,6 +88,7 @@ exec "$@"
 
 def in_a_network_of_its_own(where: str) -> Any:
     """Run `module:function` in there and return what it returned."""
+    needs.namespaces()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:1\n")
         (Path(folder) / "nsswitch.conf").write_text("hosts: files dns\n")

@@ -108,6 +108,14 @@ class Service:
         """Open the outbox as any program would."""
         return sqlite3.connect(self.outbox_file, timeout=10)
 
+    def ask(self, question: str) -> Any:
+        """Return the first row that a SELECT on the outbox's file gives."""
+        conn = self.producer()
+        try:
+            return conn.execute(question).fetchone()
+        finally:
+            conn.close()
+
     def insert(self, *payloads: object, project: str = "proj_1", kind: str = "work_item.created") -> list[str]:
         """Insert events as a producer does; return their ids."""
         conn = self.producer()

@@ -177,6 +177,7 @@ async def test_behind_a_proxy_on_this_machine_wrong_tokens_are_counted_by_the_ad
         await service.stop()
 
 
+@pytest.mark.long
 async def test_writes_that_wait_for_a_lock_answer_together(pages: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each waits from when it came, its place in the line included: the thread that records deliveries is soon free."""
     monkeypatch.setattr(web_context, "PATIENCE", 0.5)

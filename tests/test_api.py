@@ -14,10 +14,12 @@ import pytest
 
 from almirant_webhooks import access, clock, keys
 from almirant_webhooks.access import Principal, Role
-from almirant_webhooks.db import producers
+from almirant_webhooks.db import held, producers
 from almirant_webhooks.web.api import ROUTES
+from almirant_webhooks.web.api import events as api_events
 from almirant_webhooks.web.api.events import as_written
 from almirant_webhooks.web.guard import COOKIE
+from almirant_webhooks.web.pages import events as page_events
 
 from .conftest import Receiver
 from .service import Service
@@ -116,6 +118,7 @@ async def test_a_test_and_a_resend_go_out_at_once(api: Api, receiver: Receiver) 
     assert [attempt["number"] for attempt in shown["attempt_list"]] == [1, 2]
 
 
+@pytest.mark.long
 async def test_an_event_is_taken_as_its_producer_wrote_it(api: Api, receiver: Receiver) -> None:
     """202 once it is committed; again with the same content likewise; with other content 409."""
     api.service.webhook(receiver.url)
@@ -259,6 +262,49 @@ async def test_lists_go_on_from_their_cursor(api: Api) -> None:
         if cursor is None:
             break
     assert sorted(seen) == sorted(made)
+
+
+async def test_what_became_of_an_event_comes_in_pages_of_webhooks(
+    api: Api, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each webhook once, by the cursor, and on the page behind a link: one request costs others no more for a large project."""
+    monkeypatch.setattr(api_events, "_OUTCOMES", 2)
+    monkeypatch.setattr(page_events, "_OUTCOMES", 2)
+    made = sorted(api.service.webhook(receiver.url).id for _ in range(3))
+    (event,) = api.service.insert()
+    await api.service.until(lambda: len(api.service.log(state="succeeded")) == 3)
+    status, first = await api.call("GET", f"/api/v1/events/{event}")
+    assert (status, [one["webhook_id"] for one in first["outcomes"]]) == (200, made[:2])
+    status, last = await api.call("GET", f"/api/v1/events/{event}?cursor={first['next_cursor']}")
+    assert (status, [one["webhook_id"] for one in last["outcomes"]], last["next_cursor"]) == (200, made[2:], None)
+    status, refused = await api.call("GET", f"/api/v1/events/{event}?cursor=x")
+    assert (status, refused["field"]) == (422, "cursor")
+    async with api.client.get(f"/events/{event}", headers=api.admin("proj_1")) as answer:
+        page = await answer.text()
+    link = f"/events/{event}?project=proj_1&amp;after={made[1]}"
+    assert (made[1] in page, made[2] in page, f'href="{link}"' in page) == (True, False, True)
+    async with api.client.get(link.replace("&amp;", "&"), headers=api.admin("proj_1")) as answer:
+        page = await answer.text()
+    assert (made[1] in page, made[2] in page, "More webhooks" in page) == (False, True, False)
+
+
+async def test_enabling_discards_all_that_is_held_and_says_how_much(api: Api, receiver: Receiver) -> None:
+    """At once: none of it is pending, held or sent; the trail has the number."""
+    webhook = api.service.webhook(receiver.url)
+    await api.call("POST", f"/api/v1/webhooks/{webhook.id}/disable", body={})
+    api.service.insert(*({"n": number} for number in range(300)))
+    await api.service.until(lambda: api.service.read(held.count, webhook.id) == 300)
+    status, enabled = await api.call("POST", f"/api/v1/webhooks/{webhook.id}/enable", body={"discard_held": True})
+    assert (status, enabled["enabled"], enabled["held"]) == (200, True, 300)
+    for state, expected in (("held", 0), ("pending", 0), ("cancelled", 300)):
+        _, counted = await api.call("GET", f"/api/v1/deliveries?state={state}&count=true")
+        assert counted["count"] == {"value": expected, "complete": True}
+    (new,) = api.service.insert()
+    await api.service.until(lambda: api.service.log(state="succeeded"))
+    assert [row["event_id"] for row in api.service.log(state="succeeded")] == [new]
+    assert len(receiver.requests) == 1
+    _, trail = await api.call("GET", "/api/v1/audit?action=webhook.enabled")
+    assert [one["detail"] for one in trail["items"]] == ["300 held deliveries discarded"]
 
 
 @pytest.mark.parametrize(

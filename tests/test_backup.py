@@ -22,6 +22,7 @@ from .shell import Shell
 COMMAND = str(Path(sys.executable).with_name("almirant-webhooks"))
 
 
+@pytest.mark.long
 async def test_a_copy_of_a_busy_database_is_one_moment_and_serves(
     service: Service, receiver: Receiver, tmp_path: Path
 ) -> None:

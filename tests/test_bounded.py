@@ -62,7 +62,7 @@ class Kind(NamedTuple):
 
 
 def _claim(conn: sqlite3.Connection) -> object:
-    return claiming.claim(conn, {BUSY: 8, OFF: 8, "wh_resent": 8, "wh_discarding": 8}, NOW)
+    return claiming.claim(conn, {BUSY: 8, OFF: 8, "wh_resent": 8, "wh_discarding": 8, "wh_hurried": 8}, NOW)
 
 
 def _rows(conn: sqlite3.Connection, count: int = 20) -> list[unread.OutboxRow]:
@@ -147,7 +147,9 @@ KINDS: dict[str, Kind] = {
     "waits.bring_forward": Kind(lambda conn: waits.bring_forward(conn, DAY / 2, NOW)),
     "waits.shorten": Kind(lambda conn: waits.shorten(conn, SCHEDULE.waits, NOW)),
     "waits.knows_later": Kind(lambda conn: waits.knows_later(conn, NOW)),
-    "deliveries.first_due": Kind(lambda conn: deliveries.first_due(conn, [BUSY, OFF, "wh_resent", "wh_discarding"])),
+    "deliveries.first_due": Kind(
+        lambda conn: deliveries.first_due(conn, [BUSY, OFF, "wh_resent", "wh_discarding", "wh_hurried"])
+    ),
     "resends.start": Kind(_begin_resend),
     "resends.cancel": Kind(lambda conn: resends.cancel(conn, TAIL, actor="operator", now=NOW)),
     "resends.cancel, of many webhooks": Kind(lambda conn: resends.cancel(conn, "rsd_wide", actor="operator", now=NOW)),
@@ -243,6 +245,8 @@ def test_a_transaction_costs_the_same_whatever_customers_have(sizes: list[Steps]
 # What no customer grows, or has another test.
 APART = {
     "connection.transaction": "begins one",
+    "connection.begin_reading": "begins one",
+    "triggers.blamed": "reads the names of triggers",
     "outbox.open_outbox": "opens a file",
     "rejected_rows.newest": "looks at 10,000 rejected rows at most, however many there are",
 }

@@ -86,6 +86,7 @@ def test_events_are_sent_from_an_argument_a_file_and_standard_input(shell: Shell
     assert "cannot be read" in shell.ours(*send, "@/nowhere.json", code=1)
 
 
+@pytest.mark.long
 async def test_resend_and_test_wait_for_the_running_daemon(service: Service, receiver: Receiver) -> None:
     """`--wait` prints the attempt; a failure is exit 1."""
     shell = Shell(service.database.parent)
@@ -200,6 +201,7 @@ def test_every_command_has_help(shell: Shell) -> None:
     assert "CREATE TABLE outbox" in shell.run("outbox-sql")
 
 
+@pytest.mark.long
 def test_serve_stops_on_sigterm_and_a_second_daemon_is_exit_1(shell: Shell) -> None:
     """The first goes on; its end is exit 0."""
     words = [COMMAND, "serve", "--config", str(shell.config)]

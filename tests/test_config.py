@@ -137,3 +137,52 @@ def test_a_credential_that_is_not_text_is_refused(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     with pytest.raises(Misconfigured, match=r"credential admin\.token.*not UTF-8"):
         config.load()
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither of the configuration nor of a credential; some editors write one, with CRLF."""
+    file = tmp_path / "config.toml"
+    file.write_bytes(b'\xef\xbb\xbf[delivery]\r\nconcurrency = 3\r\ntimeout = "3s"\r\n')
+    (tmp_path / "admin.token").write_bytes(b"\xef\xbb\xbfthe credential of systemd\r\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    settings = config.load(str(file))
+    assert (settings.delivery.concurrency, settings.delivery.timeout) == (3, timedelta(seconds=3))
+    assert settings.admin.token == "the credential of systemd"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_file_in_another_encoding_is_refused_with_what_to_do(tmp_path: Path, encoding: str) -> None:
+    """A redirect of an older PowerShell writes UTF-16."""
+    file = tmp_path / "config.toml"
+    file.write_bytes("# café\n[delivery]\nconcurrency = 3\n".encode(encoding))
+    with pytest.raises(Misconfigured, match=r"config\.toml is not UTF-8.* Save it as UTF-8\."):
+        config.load(str(file))
+
+
+def test_a_variable_may_end_in_a_cr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every kind of key, and the name of the file too: a file of variables with CRLF leaves one at each end."""
+    values = {
+        "delivery.timeout": ("7s", timedelta(seconds=7)),
+        "delivery.concurrency": ("5", 5),
+        "delivery.max_response_body": ("1KiB", 1024),
+        "delivery.retry_schedule": ("1s,2s", (timedelta(seconds=1), timedelta(seconds=2))),
+        "database.path": (str(tmp_path / "a.db"), tmp_path / "a.db"),
+        "outbox.path": ("", None),
+        "egress.allow_localhost": ("true", True),
+        "admin.listen": ("127.0.0.1:9000", ("127.0.0.1", 9000)),
+        "log.level": ("debug", "debug"),
+    }
+    file = write(tmp_path, "[limits]\nwebhooks_per_project = 7\n")
+    monkeypatch.setenv(config.CONFIG_VARIABLE, file + "\r")
+    for key, (text, _) in values.items():
+        monkeypatch.setenv(config.variable(*key.split(".")), text + "\r")
+    settings = config.load()
+    for key, (_, value) in values.items():
+        section, name = key.split(".")
+        assert getattr(getattr(settings, section), name) == value, key
+    assert settings.limits.webhooks_per_project == 7
+
+
+def test_an_empty_file_is_a_configuration(tmp_path: Path) -> None:
+    """Every key has a default."""
+    assert config.load(write(tmp_path, "")) == Settings()

@@ -8,6 +8,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from .conftest import Receiver
 from .service import Service
 
@@ -15,6 +17,7 @@ COMMAND = str(Path(sys.executable).parent / "almirant-webhooks")
 EVENTS = 400
 
 
+@pytest.mark.long
 async def test_a_killed_daemon_loses_nothing(service: Service, receiver: Receiver, tmp_path: Path) -> None:
     """Killed three times with requests in flight: each event arrives, duplicates are as many as interruptions at most."""
     service.migrate()

@@ -47,7 +47,7 @@ async def test_an_insert_becomes_a_signed_post_with_a_logged_attempt(
     assert sent == request.headers
     assert detail["attempt_list"][0]["response_body"] == "thanks"
     marked = "SELECT count(*) FROM outbox WHERE fanned_out_at IS NOT NULL"
-    await service.until(lambda: service.producer().execute(marked).fetchone()[0] == 1)
+    await service.until(lambda: service.ask(marked)[0] == 1)
 
 
 async def test_the_application_s_own_tables_and_settings_are_left_alone(
@@ -77,6 +77,7 @@ async def test_the_application_s_own_tables_and_settings_are_left_alone(
     conn.close()
 
 
+@pytest.mark.long
 async def test_rows_inserted_while_the_daemon_is_down_are_sent_at_its_start(
     service: Service, receiver: Receiver
 ) -> None:
@@ -255,7 +256,7 @@ async def test_a_stop_while_attempts_begin_lets_them_finish(tmp_path: Path, rece
     other.close()
     assert [(row["state"], row["attempts"]) for row in service.log()] == [("succeeded", 1)]
     unread = "SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"
-    assert service.producer().execute(unread).fetchone() == (0,)
+    assert service.ask(unread) == (0,)
 
 
 async def test_rows_in_hand_do_not_keep_a_stop_busy(tmp_path: Path, receiver: Receiver) -> None:
@@ -294,7 +295,7 @@ async def test_rows_in_hand_do_not_keep_a_stop_busy(tmp_path: Path, receiver: Re
     assert laps < 10
     assert [row["state"] for row in service.log()] == ["succeeded"]
     unread = "SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"
-    assert service.producer().execute(unread).fetchone() == (1,)
+    assert service.ask(unread) == (1,)
 
 
 async def test_an_outbox_that_is_held_up_is_in_no_resend_s_way(tmp_path: Path, receiver: Receiver) -> None:
@@ -404,6 +405,7 @@ async def test_an_older_restored_database_is_refused_and_adopting_brings_back_wh
     assert [json.loads(request.body)["data"]["n"] for request in receiver.requests] == [1, 2, 2]
 
 
+@pytest.mark.long
 async def test_a_file_deleted_under_the_daemon_stops_it(service: Service) -> None:
     """SQLite would go on writing into a file that nobody can open."""
     daemon = await service.start()

@@ -154,4 +154,4 @@ async def test_command_api_and_page_show_the_same_text_and_the_log_keeps_the_byt
         assert (attempt["response_body"], attempt["response_body_note"]) == ("<b>Søren</b>", words)
     page = await pages.get(f"/deliveries/{delivery_id}")
     assert "&lt;b&gt;Søren&lt;/b&gt;" in page
-    assert f"Shown {words}." in page
+    assert f"Body: {words}." in page

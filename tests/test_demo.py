@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from almirant_webhooks.event_types import CATALOGUE
 
 COMMAND = str(Path(sys.executable).parent / "almirant-webhooks")
@@ -18,6 +20,7 @@ def _demo(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([COMMAND, "demo", "--once", *words], capture_output=True, text=True, cwd=cwd, timeout=110)
 
 
+@pytest.mark.long
 def test_the_demo_delivers_everything_and_its_sums_add_up(tmp_path: Path) -> None:
     """Exit 0; the numbers that it prints are those of the log that it leaves behind."""
     folder = tmp_path / "a demo's place"

@@ -27,7 +27,7 @@ from .conftest import Receiver
 from .service import SECRET, Service
 
 HERE = Path(__file__).parent.parent
-DOCUMENTS = sorted([HERE / "README.md", *(HERE / "docs").glob("*.md")])
+DOCUMENTS = sorted([HERE / "README.md", *(HERE / "docs").glob("*.md"), *(HERE / "docs" / "decisions").glob("*.md")])
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in DOCUMENTS}
 ALL = "\n".join(TEXTS.values())
 _BLOCK = re.compile(r"^(?:<!-- (?P<mark>[^>]+) -->\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -238,6 +238,7 @@ def _run_producer(text: str, folder: Path, _: dict[str, str], __: Service) -> No
 _RUNNERS = {"runs": _run_shell, "runs: sql": _run_sql, "runs: python": _run_python, "runs: producer": _run_producer}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name, text in TEXTS.items() if "<!-- runs" in text])
 async def test_what_is_marked_runs_as_it_stands(
     name: str, prepared: dict[str, str], service: Service, tmp_path: Path

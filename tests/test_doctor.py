@@ -50,6 +50,7 @@ async def test_a_healthy_service_is_told_so_and_counted(service: Service, receiv
     assert len(there.ours("stats").splitlines()) < 24
 
 
+@pytest.mark.long
 def test_what_is_wrong_is_named_with_what_to_do(shell: Shell) -> None:
     """A daemon that does not run, a file that all can read, a writer that does not end and its process."""
     path = shell.folder / "log.db"
@@ -133,6 +134,7 @@ def test_a_large_database_is_looked_through_when_asked_to(shell: Shell, monkeypa
     assert [one["words"] for one in found if one["check"] == "integrity"] == ["The database is whole."]
 
 
+@pytest.mark.long
 def test_little_room_and_a_long_wal_are_seen_with_the_reader_that_keeps_it(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +149,7 @@ def test_little_room_and_a_long_wal_are_seen_with_the_reader_that_keeps_it(
     assert f"read all the time: {reader} (python" in found["WAL"][1]
 
 
+@pytest.mark.long
 def test_the_process_that_holds_a_transaction_is_named(shell: Shell) -> None:
     """And not others that have the file open as well."""
     with _other(shell, "SELECT 1") as idle, _other(shell, "BEGIN IMMEDIATE") as writer:

@@ -115,6 +115,7 @@ def test_a_url_that_breaks_a_rule_is_refused_with_a_sentence_of_its_own(why: str
     assert refusal.value.field == "url"
 
 
+@pytest.mark.long
 @given(st.text(max_size=60))
 def test_no_text_breaks_the_check_of_a_url(text: str) -> None:
     """It is refused in a sentence, or stored as printable ASCII."""

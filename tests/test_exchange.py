@@ -6,8 +6,8 @@ import asyncio
 import itertools
 import socket
 import struct
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
 import pytest
@@ -71,23 +71,31 @@ class Wire:
         self.theirs.close()
         self.connection.close()
         await self.connection.closed()
-        assert self.errors == []
+
+
+@asynccontextmanager
+async def wired(most: int = MOST) -> AsyncIterator[tuple[Wire, Connection]]:
+    """A wire that is closed in any case, and that no error of ours came out of."""
+    wire = Wire()
+    connection = await wire.open(most)
+    try:
+        yield wire, connection
+    finally:
+        await wire.close()
+    assert wire.errors == []
 
 
 async def _ended(pieces: Sequence[bytes], ending: str = "close", most: int = MOST) -> End:
     """Return the end of an exchange whose answer comes in these pieces and is then closed, reset or left open."""
-    wire = Wire()
-    connection = await wire.open(most)
-    end = connection.exchange(REQUEST, LONG)
-    await wire.send(pieces)
-    if ending == "open":
-        connection.give_up()
-    else:
-        wire.reset() if ending == "reset" else wire.theirs.close()
-    async with asyncio.timeout(20):
-        result = await end
-    await wire.close()
-    return result
+    async with wired(most) as (wire, connection):
+        end = connection.exchange(REQUEST, LONG)
+        await wire.send(pieces)
+        if ending == "open":
+            connection.give_up()
+        else:
+            wire.reset() if ending == "reset" else wire.theirs.close()
+        async with asyncio.timeout(20):
+            return await end
 
 
 def ended(pieces: Sequence[bytes], ending: str = "close", most: int = MOST) -> End:
@@ -175,13 +183,12 @@ def test_a_connection_is_kept_only_when_nothing_is_left_of_its_answer(
     """What comes behind an answer never becomes the answer to the next request."""
 
     async def both() -> None:
-        wire = Wire()
-        connection = await wire.open()
-        end = connection.exchange(REQUEST, LONG)
-        await wire.send(cut(first.wire + more, places))
-        if not end.done():
-            assert not first.keeps  # its body ends with the connection
-        else:
+        async with wired() as (wire, connection):
+            end = connection.exchange(REQUEST, LONG)
+            await wire.send(cut(first.wire + more, places))
+            if not end.done():
+                assert not first.keeps  # its body ends with the connection
+                return
             keeps = first.keeps and len(first.body) <= MOST and not more
             assert connection.may_keep == connection.is_open == keeps
             if keeps:
@@ -191,7 +198,6 @@ def test_a_connection_is_kept_only_when_nothing_is_left_of_its_answer(
                 answer = await following
                 assert isinstance(answer, Answer)
                 assert (answer.status, answer.body) == (second.status, second.body[:MOST])
-        await wire.close()
 
     asyncio.run(both())
 
@@ -244,14 +250,11 @@ def test_a_time_limit_that_is_over_takes_what_has_come() -> None:
     """Before it gives up: an answer that lies in the socket when the limit ends is an answer."""
 
     async def late() -> End:
-        wire = Wire()
-        connection = await wire.open()
-        end = connection.exchange(REQUEST, 0.0)
-        await asyncio.sleep(0)  # the limit is over, and nothing has been read yet
-        wire.theirs.sendall(RECORDED[0])
-        answer = await end
-        await wire.close()
-        return answer
+        async with wired() as (wire, connection):
+            end = connection.exchange(REQUEST, 0.0)
+            await asyncio.sleep(0)  # the limit is over, and nothing has been read yet
+            wire.theirs.sendall(RECORDED[0])
+            return await end
 
     end = asyncio.run(late())
     assert isinstance(end, Answer)

@@ -20,6 +20,7 @@ from aiohttp import ClientSession, CookieJar
 
 from almirant_webhooks import clock, signing
 
+from . import needs
 from .conftest import Receiver
 from .service import SECRET, Service
 
@@ -35,8 +36,7 @@ def _command(name: str, port: int) -> list[str]:
         "receiver.php": ["php", "-S", f"127.0.0.1:{port}", "receiver.php"],
         "receiver.go": ["go", "run", "receiver.go"],
     }
-    if shutil.which(commands[name][0]) is None:
-        pytest.skip(f"{commands[name][0]} is not installed")
+    needs.program(commands[name][0])
     return commands[name]
 
 
@@ -77,6 +77,7 @@ def _headers(secret: str = SECRET, at: datetime | None = None, body: bytes = BOD
     return {name: value for name, value in headers if name != "Host"}
 
 
+@pytest.mark.long
 def test_it_believes_what_is_genuine_once_and_nothing_else(receiver_port: int) -> None:
     """Repeats are answered with 200 and not handled again; during a rotation either secret will do."""
 
@@ -132,6 +133,7 @@ def producer(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
     return [built]
 
 
+@pytest.mark.long
 async def test_a_producer_of_the_guide_inserts_with_its_business_change_and_once(
     producer: list[str], service: Service, receiver: Receiver
 ) -> None:
@@ -154,6 +156,7 @@ async def test_a_producer_of_the_guide_inserts_with_its_business_change_and_once
     assert len(receiver.requests) == 1
 
 
+@pytest.mark.long
 async def test_the_guide_s_link_opens_the_pages_of_its_project(service: Service) -> None:
     """The link comes from the program as it stands, and leads to the list of webhooks."""
     service.options["admin"] = {"listen": "127.0.0.1:0", "token": "t" * 40}

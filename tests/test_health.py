@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +19,7 @@ from almirant_webhooks.observer import Waiting
 from almirant_webhooks.retry import FREE_INTERRUPTIONS
 from almirant_webhooks.settings import Settings
 
+from . import needs
 from .conftest import Receiver
 from .service import Service
 from .shell import Shell
@@ -258,13 +257,8 @@ async def test_operators_hear_of_failures_and_the_lists_show_them(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with little room."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)], capture_output=True)
-    if os.geteuid() != 0 or mounted.returncode:
-        pytest.skip("file systems cannot be mounted here")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with needs.small_disk(tmp_path / "disk", 64) as place:
+        yield place
 
 
 async def test_low_on_disk_answers_bodies_are_not_stored_and_delivering_goes_on(

@@ -105,6 +105,7 @@ def open_sockets() -> int:
     return sum(path.is_socket() for path in Path("/proc/self/fd").iterdir())
 
 
+@pytest.mark.long
 def test_a_crowd_of_hostile_receivers_costs_a_bounded_memory_and_leaves_no_connection(tmp_path: Path) -> None:
     """Over TLS and on the daemon's own kind of loop, three of each kind at once, round after round."""
     ca = trustme.CA()
@@ -188,6 +189,7 @@ async def test_the_address_that_the_daemon_listens_on_stays_closed(service: Serv
         assert set(ended.values()) <= {"blocked"}
 
 
+@pytest.mark.long
 async def test_a_body_that_drips_makes_its_webhook_a_slow_one(service: Service) -> None:
     """Its quick head is what the log shows; its slots are those that slow webhooks share, since it holds them."""
     service.options["delivery"] = {"timeout": "1200ms"}
@@ -236,6 +238,7 @@ async def test_of_many_addresses_of_a_name_a_few_are_dialled() -> None:
     await resolver.close()
 
 
+@pytest.mark.long
 def test_an_attempt_that_failed_leaves_nothing_to_the_garbage_collector() -> None:
     """It comes after tens of thousands of objects in the daemon; with rings of errors and frames memory grew until then."""
 

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from almirant_webhooks.db import journal
 from almirant_webhooks.db.connection import connect
@@ -70,13 +71,14 @@ def test_what_cannot_be_brought_to_wal_mode_is_said(tmp_path: Path) -> None:
 
 
 async def test_an_application_s_rollback_mode_is_told_and_left_alone(
-    service: Service, receiver: Receiver, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    service: Service, receiver: Receiver, tmp_path: Path
 ) -> None:
     """By `serve` in its log and by `doctor`: what it costs, and what the application can do."""
     service.outbox = tmp_path / "shop.db"
     service.make_application("DELETE")
-    await service.start()
-    assert "outbox in rollback-journal mode" in capsys.readouterr().out
+    with capture_logs() as lines:
+        await service.start()
+    assert "outbox in rollback-journal mode" in [line["event"] for line in lines]
     shell = Shell(tmp_path, database=service.database)
     shell.config.write_text(shell.config.read_text() + f'[outbox]\npath = "{service.outbox}"\n')
     result, words = findings(shell, 0)["outbox journal"]

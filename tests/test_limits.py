@@ -17,17 +17,9 @@ from almirant_webhooks.db import results
 from almirant_webhooks.db.connection import transaction
 from almirant_webhooks.egress import Policy
 from almirant_webhooks.model import Misconfigured, Outcome, Result, Trigger
+from almirant_webhooks.ours import AFTER_FAULT, INTERNAL, NO_FILES, NO_MEMORY, NO_THREAD, by_our_fault, ours
 from almirant_webhooks.outage import Outage
-from almirant_webhooks.sending.causes import (
-    AFTER_FAULT,
-    INTERNAL,
-    NO_FILES,
-    NO_MEMORY,
-    NO_THREAD,
-    by_our_fault,
-    explain,
-    ours,
-)
+from almirant_webhooks.sending.causes import explain
 from almirant_webhooks.sending.resolver import Resolver
 from almirant_webhooks.shortage import QUIET, REST, Shortage
 from almirant_webhooks.threads import Call, Threads

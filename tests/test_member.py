@@ -18,6 +18,7 @@ from almirant_webhooks.cli.root import root
 from almirant_webhooks.db import idle
 from almirant_webhooks.model import Refused
 
+from . import needs
 from .shell import Shell
 
 OWNER, GROUP, MEMBER = 61_001, 61_002, 61_003
@@ -26,8 +27,7 @@ OWNER, GROUP, MEMBER = 61_001, 61_002, 61_003
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """The directory of state as it is installed: its owner's and its group's."""
-    if os.geteuid() != 0:
-        pytest.skip("another user's rights need root")
+    needs.root("to be another user")
     made = Path(tempfile.mkdtemp())
     made.chmod(0o755)
     state = made / "state"
@@ -84,6 +84,7 @@ def run(folder: Path, *words: str) -> tuple[int, str]:
     return as_member(do)
 
 
+@pytest.mark.long
 def test_a_member_reads_the_log_while_the_daemon_is_stopped(folder: Path) -> None:
     """By each command that only reads; nothing is left beside the database."""
     before = {path.name for path in folder.iterdir()}

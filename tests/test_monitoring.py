@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from almirant_webhooks.metrics import Metrics
+
+from . import needs
 
 FOLDER = Path(__file__).parent.parent / "docs" / "monitoring"
 
@@ -32,12 +33,11 @@ def test_the_dashboard_shows_what_the_daemon_measures() -> None:
     assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {"${datasource}"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")])
 def test_promtool_accepts_the_rules_and_their_tests_hold(words: tuple[str, ...]) -> None:
     """Healthy numbers alert nobody; missing, frozen and bad ones each do."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed")
+    promtool = needs.program("promtool")
     done = subprocess.run([promtool, *words], cwd=FOLDER, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -8,6 +8,8 @@ import threading
 import time
 from typing import Any
 
+import pytest
+
 from almirant_webhooks.egress import BLOCKED, Policy
 from almirant_webhooks.sending.causes import NAME_NOT_FOUND
 from almirant_webhooks.sending.resolver import OTHER_PLACES, QUICK_PLACES
@@ -113,6 +115,7 @@ async def dead_names() -> dict[str, Any]:
     }
 
 
+@pytest.mark.long
 def test_inner_services_never_see_a_connection() -> None:
     """Whatever led there: a name, one with public addresses beside, an alias, a literal, an IPv6 form that carries IPv4."""
     ended = in_a_network_of_its_own("tests.test_network:inward")
@@ -128,6 +131,7 @@ def test_inner_services_never_see_a_connection() -> None:
     }
 
 
+@pytest.mark.long
 def test_a_name_is_judged_by_the_address_that_is_dialled() -> None:
     """Not by the one it had when it was saved or tried before; and a mistake in DNS that is mended is over."""
     before, after = in_a_network_of_its_own("tests.test_network:rebinding")
@@ -138,6 +142,7 @@ def test_a_name_is_judged_by_the_address_that_is_dialled() -> None:
     assert after[mended][2] == [PUBLIC]
 
 
+@pytest.mark.long
 def test_names_that_never_answer_delay_no_other() -> None:
     """A hundred waits for fifty of them delay no name; when there are more than places, only names new or slow as they."""
     begin = time.monotonic()

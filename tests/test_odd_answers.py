@@ -46,6 +46,7 @@ def answer(chance: random.Random) -> bytes:
     return bytes(made)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(2))
 async def test_no_answer_is_an_error_of_ours(seed: int) -> None:
     """Whole or in pieces, closed, reset or left open: each ends in a result within the limit."""

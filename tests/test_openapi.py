@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from almirant_webhooks import keys
 from almirant_webhooks.web.api import ROUTES
@@ -28,6 +29,7 @@ CHECKS = (
 )
 
 
+@pytest.mark.long
 async def test_the_server_keeps_to_its_document(service: Service, receiver: Receiver, tmp_path: Path) -> None:
     """Valid and invalid requests alike: no answer that is not described, and never a 500."""
     address = await service.serve()

@@ -165,9 +165,9 @@ class Release:
 async def test_an_earlier_release_is_upgraded_and_rolled_back_by_the_documented_steps(
     earlier: Path | None, tmp_path: Path, receiver: Receiver
 ) -> None:
-    """With deliveries before, between and after; in a clone without the history of an earlier schema there is none to try."""
+    """With deliveries before, between and after."""
     if earlier is None:
-        return
+        pytest.skip("this clone has no history of an earlier schema")
     config, database = tmp_path / "config.toml", tmp_path / "webhooks.db"
     config.write_text(f'[database]\npath = "{database}"\n[egress]\nallow_localhost = true\n')
     old, new = Release(earlier, config), Release(HERE / "src", config)

@@ -344,6 +344,7 @@ ODD = (
 )
 
 
+@pytest.mark.long
 async def test_nothing_that_is_typed_into_a_url_or_a_form_is_an_error_of_ours(pages: Pages, receiver: Receiver) -> None:
     """Numbers without end, times out of range, and text in charsets of Python's own with half a character."""
     webhook = pages.service.webhook(receiver.url)

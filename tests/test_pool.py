@@ -12,9 +12,10 @@ import pytest
 
 from almirant_webhooks.egress import Policy
 from almirant_webhooks.model import Outcome
+from almirant_webhooks.ours import NO_FILES
 from almirant_webhooks.sending import resolver as resolving
-from almirant_webhooks.sending.causes import NO_FILES, explain
-from almirant_webhooks.sending.pool import EVICTED
+from almirant_webhooks.sending.causes import explain
+from almirant_webhooks.sending.pool import EVICTED, target_of
 from almirant_webhooks.sending.resolver import Resolver
 
 from .hostile import OK, Serve, all_of_them, read_request, server
@@ -50,9 +51,7 @@ async def test_idle_connections_are_bounded_and_the_oldest_make_way() -> None:
             assert (await sending.send(claim(url))).outcome is Outcome.SUCCESS
         assert sending.connections.idle == 3
         opened = len(there)
-        assert [sending.connections.take(sending.connections.target(url)) is None for url in urls] == [True] * 2 + [
-            False
-        ] * 3
+        assert [sending.connections.take(target_of(url)) is None for url in urls] == [True] * 2 + [False] * 3
         assert opened >= 3
 
 

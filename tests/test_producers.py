@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from . import needs
 from .conftest import Receiver
 from .service import Service
 
@@ -45,11 +46,10 @@ async def spawn(*command: str) -> tuple[int, str]:
     return process.returncode, out.decode()
 
 
+@pytest.mark.long
 async def test_the_sqlite3_shell(running: Service, receiver: Receiver) -> None:
     """One INSERT at a prompt; a broken one names its rule."""
-    shell = shutil.which("sqlite3")
-    if shell is None:
-        pytest.skip("the sqlite3 shell is not installed")
+    shell = needs.program("sqlite3")
     insert = (
         "INSERT INTO outbox (project_id, event_type, payload) VALUES ('proj_1', '{}', '{{\"producer\": \"shell\"}}');"
     )
@@ -98,9 +98,7 @@ async def test_sqlalchemy(running: Service, receiver: Receiver) -> None:
 @pytest.fixture(scope="session")
 def node_program(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """The Node.js producer with its library installed."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("node or npm is not installed")
+    node, npm = needs.program("node"), needs.program("npm")
     folder = tmp_path_factory.mktemp("producer")
     for name in ("package.json", "insert.js"):
         shutil.copy(PRODUCERS / name, folder / name)
@@ -109,6 +107,7 @@ def node_program(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     return node, str(folder / "insert.js")
 
 
+@pytest.mark.long
 async def test_the_guides_node_js_inserts_with_its_business_change_and_once(
     service: Service, receiver: Receiver, node_program: tuple[str, str]
 ) -> None:
@@ -130,6 +129,7 @@ async def test_the_guides_node_js_inserts_with_its_business_change_and_once(
     assert len(receiver.requests) == 1
 
 
+@pytest.mark.long
 async def test_node_js(running: Service, receiver: Receiver, node_program: tuple[str, str]) -> None:
     """A transaction of another runtime's own SQLite."""
     code, said = await spawn(*node_program, str(running.outbox_file))

@@ -44,6 +44,7 @@ def _hidden(text: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.long
 async def test_the_button_says_how_many_and_sends_those_and_no_others(pages: Pages, receiver: Receiver) -> None:
     """From the list's filters to the count, to the work with its progress, to its end."""
     service = pages.service

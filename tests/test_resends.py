@@ -11,6 +11,7 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.db import (
+    audit,
     claiming,
     deliveries,
     fanout,
@@ -188,6 +189,76 @@ def test_a_deleted_webhook_ends_its_part_and_a_disabled_one_holds_it(steps: Step
     assert steps.conn.execute("SELECT count(*) FROM resend_webhooks").fetchone()[0] == 0
     with transaction(steps.conn):
         assert resend_steps.prune(steps.conn, LATER + timedelta(days=1)) == (1, False)
+
+
+def of_many(there: Steps, count: int) -> str:
+    """Begin a resend of a failed delivery at each of many webhooks of two projects."""
+    for number in range(count):
+        there.webhook(project_id=f"p{number % 2}", limit=count)
+    written = clock.text(START)
+    with transaction(there.conn):
+        there.conn.execute(
+            "INSERT INTO events (seq, id, project_id, event_type, occurred_at, created_at, body) "
+            "VALUES (1, 'evt_1', 'p', 'lead.created', ?, ?, '{}')",
+            (written, written),
+        )
+        there.conn.execute(
+            "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, state, created_at) "
+            "SELECT 'dlv_' || substr(id, 4), 1, 'evt_1', id, 'failed', ? FROM webhooks",
+            (written,),
+        )
+        there.conn.execute("UPDATE deliveries SET id = 'dlv_' || printf('%012x', rowid)")
+    return begin(there, state="failed")
+
+
+def noted(there: Steps, action: str) -> list[str]:
+    return sorted(entry["project_id"] for entry in audit.entries(there.conn, action=action, limit=1000))
+
+
+def test_a_resend_at_very_many_webhooks_is_begun_and_gone_through_some_at_a_time(steps: Steps) -> None:
+    """Each has its turn, its numbers are right from the begin, and each project's trail has it once."""
+    resend = of_many(steps, 250)
+    found = resends.get(steps.conn, resend)
+    assert (found["matched"], found["requested"], found["state"]) == (250, 0, "running")
+    assert steps.conn.execute("SELECT count(*) FROM resend_webhooks").fetchone()[0] == resend_steps.STEP_PARTS
+    asked: list[int] = []
+    reached = resend_steps.BEGIN
+    while sum(asked) < 250:
+        with transaction(steps.conn):
+            step = resend_steps.step(steps.conn, LATER, reached)
+        reached = step.reached
+        asked.append(len(step.touched))
+    assert max(asked) <= resend_steps.STEP_PARTS
+    assert resends.get(steps.conn, resend)["requested"] == 250
+    assert noted(steps, "resend.started") == ["p0", "p1"]
+
+
+def test_a_cancel_at_very_many_webhooks_is_taken_back_in_steps_and_nothing_of_it_is_claimed(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its numbers are right at once; each project's trail has it once, by whom."""
+    resend = of_many(steps, 150)
+    reached = resend_steps.BEGIN
+    while resends.get(steps.conn, resend)["requested"] < 150:
+        with transaction(steps.conn):
+            reached = resend_steps.step(steps.conn, LATER, reached).reached
+    monkeypatch.setattr(resends, "STEP_LOOKS", 10)
+    with transaction(steps.conn):
+        resends.cancel(steps.conn, resend, actor="somebody", now=LATER)
+    waiting = "SELECT DISTINCT webhook_id FROM deliveries WHERE resend_requested_at IS NOT NULL"
+    left = [row[0] for row in steps.conn.execute(waiting)]
+    assert len(left) == 140
+    assert deliveries.first_due_after(steps.conn, "", 500)[1] == {}
+    with transaction(steps.conn):
+        assert claiming.claim(steps.conn, dict.fromkeys(left, 1), LATER) == []
+    names = ("state", "matched", "requested", "waiting")
+    assert [resends.get(steps.conn, resend)[name] for name in names] == ["cancelled", 150, 0, 0]
+    while resend_steps.under_way(steps.conn):
+        advance(steps)
+    assert steps.conn.execute(waiting).fetchall() == []
+    assert [resends.get(steps.conn, resend)[name] for name in names] == ["cancelled", 150, 0, 0]
+    assert noted(steps, "resend.cancelled") == ["p0", "p1"]
+    assert {one["actor"] for one in audit.entries(steps.conn, action="resend.cancelled")} == {"somebody"}
 
 
 async def test_after_an_outage_one_command_brings_everything(

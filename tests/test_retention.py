@@ -6,6 +6,8 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
 from almirant_webhooks import clock
 from almirant_webhooks.db import audit, held, log, outbox, rejected_rows, retention, webhooks
 from almirant_webhooks.db.connection import transaction
@@ -131,6 +133,7 @@ def test_the_audit_trail_is_kept_for_longer_than_a_year(steps: Steps) -> None:
     assert [entry["action"] for entry in audit.entries(steps.conn)] == ["webhook.disabled"]
 
 
+@pytest.mark.long
 def test_the_file_s_space_is_given_back_but_for_what_is_soon_used_again(steps: Steps) -> None:
     """Some pages at a time."""
     webhook = steps.webhook()
@@ -157,6 +160,39 @@ def test_the_file_s_space_is_given_back_but_for_what_is_soon_used_again(steps: S
     assert retention.SPARE_PAGES <= pages() < 0.3 * before
     steps.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert steps.path.stat().st_size == pages() * 4096
+
+
+def test_what_was_made_while_the_clock_was_ahead_hides_nothing_that_is_old(steps: Steps) -> None:
+    """One sweep removes every old event and entry behind it, in however many steps; what is ahead waits for its time."""
+    ahead = START + 365 * DAY
+    for number in range(40):
+        steps.event(ahead if number == 3 else START)
+    webhook = steps.webhook(now=ahead)
+    for _ in range(10):
+        with transaction(steps.conn):
+            webhooks.disable(steps.conn, webhook.id, START)
+            webhooks.enable(steps.conn, webhook.id, discard_held=False, now=START)
+    removed = sweep(steps, START + 31 * DAY)
+    assert (removed["events"], count(steps, "events")) == (39, 1)
+    assert sweep(steps, START + 401 * DAY)["audit"] == 20
+    assert [entry["action"] for entry in audit.entries(steps.conn)] == ["webhook.created"]
+
+
+def test_a_delivery_with_very_many_attempts_goes_in_steps_too(steps: Steps) -> None:
+    """Resends make any number of them; its row goes with the last."""
+    webhook = steps.webhook()
+    steps.event()
+    steps.attempt(webhook, START, Outcome.SUCCESS, status_code=200)
+    delivery = steps.only()["delivery_id"]
+    for _ in range(30):
+        steps.resend(delivery, START)
+        steps.attempt(webhook, START, Outcome.SUCCESS, status_code=200)
+    walk, left = retention.Sweep(**KEPT, now=START + 31 * DAY), []
+    with transaction(steps.conn):
+        while walk.step(steps.conn, 1):
+            left.append(count(steps, "attempts"))
+    assert left[:4] == [21, 11, 1, 0]
+    assert (walk.removed["deliveries"], walk.removed["events"]) == (1, 1)
 
 
 async def test_the_daemon_prunes_by_itself_and_the_command_does_so_at_once(

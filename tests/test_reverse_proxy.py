@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import socket
 import ssl
 import time
@@ -24,6 +23,7 @@ from almirant_webhooks.access import Principal, Role
 from almirant_webhooks.keys import Keys
 from almirant_webhooks.settings import Settings
 
+from . import needs
 from .service import Service
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "reverse-proxy.md"
@@ -59,9 +59,7 @@ def _configuration(folder: Path, port: int, behind: int, mark: str = "nginx") ->
 
 @asynccontextmanager
 async def _nginx(folder: Path, configuration: str, port: int) -> AsyncIterator[None]:
-    program = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
-    if program is None:
-        pytest.skip("nginx is not installed")
+    program = needs.program("nginx")
     (folder / "nginx.conf").write_text(configuration)
     process = await asyncio.create_subprocess_exec(
         program, "-p", str(folder), "-c", str(folder / "nginx.conf"), stderr=asyncio.subprocess.DEVNULL
@@ -141,6 +139,7 @@ async def _front(service: Service, folder: Path, mark: str, path: str) -> AsyncI
         yield Front(service, client, port, trusted)
 
 
+@pytest.mark.long
 async def test_the_pages_work_below_a_path(service: Service, tmp_path: Path) -> None:
     """Every link, form, script and picture of every page that can be reached leads below it, and is there."""
     async with _front(service, tmp_path, "nginx: below a path", "/webhooks") as front:
@@ -208,6 +207,7 @@ def _places(text: str) -> set[str]:
     return found
 
 
+@pytest.mark.long
 async def test_a_link_opens_through_nginx_with_tls(service: Service, tmp_path: Path) -> None:
     """The cookie is Secure, forms pass the check of where they come from, and the link is in no access log."""
     async with _front(service, tmp_path, "nginx", "") as front:

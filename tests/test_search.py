@@ -98,6 +98,7 @@ def walk(conn: sqlite3.Connection, filters: Filters, limit: int) -> list[dict[st
     raise AssertionError("the pages do not end")
 
 
+@pytest.mark.long
 @given(
     asked=st.fixed_dictionaries(
         {},

@@ -245,6 +245,48 @@ def test_an_event_s_outcomes_say_why_nothing_arrived(steps: Steps) -> None:
     assert outcomes == {asking.id: "not subscribed to this type", later.id: "webhook created later"}
 
 
+@pytest.mark.parametrize("event_type", ["lead.created", "sprint.closed"])
+def test_what_became_of_an_event_is_looked_up_once_for_each_webhook(steps: Steps, event_type: str) -> None:
+    """With ten times as many webhooks in its project it costs ten times as much, and a page of it the same."""
+    whole, pages = [], []
+    for count in (60, 540):
+        for _ in range(count):
+            steps.webhook(events=["lead.*"], limit=1000)
+        steps.event(START + timedelta(hours=1), event_type)
+        newest = log.events(steps.conn)[0]["event_id"]
+        counted: list[int] = []
+        steps.conn.set_progress_handler(lambda counted=counted: counted.append(1), 10)  # type: ignore[misc]
+        outcomes = log.event(steps.conn, newest)["outcomes"]
+        whole.append(len(counted))
+        page = log.event(steps.conn, newest, limit=20)
+        pages.append(len(counted) - whole[-1])
+        steps.conn.set_progress_handler(None, 0)
+        assert page["outcomes"] == outcomes[:20]
+    assert len(outcomes) == 600
+    assert whole[1] < 11 * whole[0]
+    assert pages[1] < 1.1 * pages[0] + count
+
+
+def test_the_outcomes_of_an_event_come_in_pages(steps: Steps) -> None:
+    """Each webhook once, deleted ones left out; the cursor of the last page is None."""
+    there = sorted(steps.webhook().id for _ in range(5))
+    steps.event()
+    event = log.events(steps.conn)[0]
+    assert event["deliveries"] == 5
+    with transaction(steps.conn):
+        webhooks.delete(steps.conn, there[2], START)
+    assert log.events(steps.conn)[0]["deliveries"] == 4
+    found, after = [], ""
+    while True:
+        page = log.event(steps.conn, event["event_id"], after=after, limit=2)
+        found.append([one["webhook_id"] for one in page["outcomes"]])
+        if page["next_cursor"] is None:
+            break
+        after = page["next_cursor"]
+    assert found == [there[:2], there[3:]]
+    assert [one["webhook_id"] for one in log.event(steps.conn, event["event_id"])["outcomes"]] == there[:2] + there[3:]
+
+
 def test_a_project_has_at_most_its_limit_of_webhooks(steps: Steps) -> None:
     """The refusal names the key."""
     steps.webhook(limit=1)

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from almirant_webhooks import clock, limits, signing
 from almirant_webhooks.egress import BLOCKED, Policy
 from almirant_webhooks.model import Claim, Misconfigured, Outcome, Trigger
+from almirant_webhooks.ours import NO_FILES
 from almirant_webhooks.sending.answers import keep_headers, retry_after
-from almirant_webhooks.sending.causes import NAME_NOT_FOUND, NO_FILES
+from almirant_webhooks.sending.causes import NAME_NOT_FOUND
 from almirant_webhooks.sending.sender import MOST_FRESH, Sender
 
 from .hostile import OK, answering, read_request, server

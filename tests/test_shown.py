@@ -21,6 +21,7 @@ _JSON = st.recursive(
 )
 
 
+@pytest.mark.long
 @given(_JSON, st.booleans())
 def test_an_indented_payload_is_the_same_payload(value: Any, ascii_only: bool) -> None:
     """Only spaces between its tokens differ, so that every number and escape is as its producer wrote it."""

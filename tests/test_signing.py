@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +17,8 @@ from hypothesis import strategies as st
 
 from almirant_webhooks import clock, signing, verify
 from almirant_webhooks.model import Refused
+
+from . import needs
 
 EVERY_PLANE = "".join(chr(plane * 0x10000 + 0x41) for plane in range(17)).encode()
 OWN_SECRETS = ["a plain own secret", "ключ от всех дверей", "whsec_not base64 at all", "whsec_c2hvcnQ="]
@@ -77,12 +78,11 @@ def test_the_page_s_python_verifier_accepts_what_is_signed(body: bytes) -> None:
         assert verify.verify_almirant(body, signature, secret)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("secret", [signing.generate_secret(), *OWN_SECRETS])
 def test_the_page_s_node_verifier_accepts_what_is_signed(secret: str) -> None:
     """With a body of every Unicode plane."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed")
+    node = needs.program("node")
     signature = _headers(EVERY_PLANE, secret)["X-Almirant-Signature"]
     given = json.dumps([EVERY_PLANE.decode(), signature, secret])
     command = [node, "--input-type=module", "-e", PAGE_NODE, given]

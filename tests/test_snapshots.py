@@ -81,6 +81,7 @@ async def things(
     (event,) = service.insert({"wi": 1})
     await service.until(lambda: service.log(status="500"))
     resend = service.write(resends.start, {"since": clock.now()}, {webhook.id: 1}, actor="operator", now=clock.now())
+    await service.until(lambda: service.read(resends.get, resend)["state"] == "finished")
     now = clock.now()
     service.write(rotation.start, webhook.id, secret=SECRET, switch_at=now, actor="operator", now=now)
     named = {"webhooks": webhook.id, "deliveries": service.log()[0]["delivery_id"], "events": event, "resends": resend}

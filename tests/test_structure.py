@@ -29,7 +29,7 @@ ROWS = (
             "selection",
         },
     ),
-    ("settings", {"settings", "config", "logs", "systemd", "validation", "keys", "threads"}),
+    ("settings", {"settings", "config", "logs", "systemd", "validation", "keys", "threads", "files"}),
     ("storage", {"db"}),
     (
         "work",
@@ -38,6 +38,7 @@ ROWS = (
             "heartbeat",
             "sending",
             "limits",
+            "ours",
             "tasks",
             "shortage",
             "outage",
@@ -128,7 +129,7 @@ def test_sql_requests_environment_and_printing_have_one_place_each(path: Path) -
 @pytest.mark.parametrize("path", sorted((SOURCE / "sending").glob("*.py")), ids=lambda path: path.name)
 def test_what_sends_knows_no_storage_and_nothing_of_the_web_server(path: Path) -> None:
     """It turns one request into a result: of the project it imports values and rules alone."""
-    assert {part for part in imported(path) - {"sending"} if LEVEL[part] > 0} == set()
+    assert {part for part in imported(path) - {"sending", "threads", "ours"} if LEVEL[part] > 0} == set()
     assert "aiohttp" not in path.read_text()
 
 

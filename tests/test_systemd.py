@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -11,18 +10,18 @@ import pytest
 
 from almirant_webhooks import systemd
 
+from . import needs
+
 FOLDER = Path(__file__).parent.parent / "systemd"
 UNIT = FOLDER / "almirant-webhooks.service"
 
 
 @pytest.fixture
 def analyze() -> str:
-    found = shutil.which("systemd-analyze")
-    if found is None:
-        pytest.skip("systemd-analyze is not installed")
-    return found
+    return needs.program("systemd-analyze")
 
 
+@pytest.mark.long
 def test_the_unit_is_clean(analyze: str, tmp_path: Path) -> None:
     """`systemd-analyze verify` says nothing, once the command that it names is there."""
     text = UNIT.read_text().replace("/opt/almirant-webhooks/bin/almirant-webhooks", "/bin/true")
@@ -31,6 +30,7 @@ def test_the_unit_is_clean(analyze: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+@pytest.mark.long
 def test_the_unit_is_hardened(analyze: str) -> None:
     """`systemd-analyze security` gives 1.1 or better."""
     command = [analyze, "security", "--offline=true", "--threshold=11", str(UNIT)]

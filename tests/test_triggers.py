@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from almirant_webhooks import unmarked
 
@@ -44,7 +45,7 @@ def make_trigger(service: Service, body: str, when: str = "1") -> None:
 
 @pytest.mark.parametrize("body", REFUSES_A_ROW.values(), ids=REFUSES_A_ROW)
 async def test_a_row_that_a_trigger_refuses_to_have_marked_stops_no_other(
-    service_anywhere: Service, receiver: Receiver, body: str, capsys: pytest.CaptureFixture[str]
+    service_anywhere: Service, receiver: Receiver, body: str
 ) -> None:
     """Its event is sent once, the log names the trigger, and the row is marked once the trigger is gone."""
     service = service_anywhere
@@ -53,16 +54,16 @@ async def test_a_row_that_a_trigger_refuses_to_have_marked_stops_no_other(
     daemon = await service.start()
     for project in ("proj_1", "odd"):
         service.webhook(receiver.url, project=project)
-    service.insert({"n": 1}, project="odd")
-    service.insert({"n": 2}, {"n": 3})
-    await service.until(lambda: len(service.log(state="succeeded")) == 3 and unread(service) == [1])
-    service.insert({"n": 4})
-    await service.until(lambda: len(service.log(state="succeeded")) == 4 and unread(service) == [1])
-    await service.until(lambda: daemon.intake._unmarked.rows())
+    with capture_logs() as lines:
+        service.insert({"n": 1}, project="odd")
+        service.insert({"n": 2}, {"n": 3})
+        await service.until(lambda: len(service.log(state="succeeded")) == 3 and unread(service) == [1])
+        service.insert({"n": 4})
+        await service.until(lambda: len(service.log(state="succeeded")) == 4 and unread(service) == [1])
+        await service.until(lambda: daemon.intake._unmarked.rows())
     assert arrived(receiver) == [1, 2, 3, 4]
     assert not daemon.not_ready()
-    said = capsys.readouterr().out
-    assert "rows cannot be marked" in said
+    (said,) = [line["why"] for line in lines if line["event"] == "rows cannot be marked"]
     assert "a trigger of the application on outbox (keep_history)" in said
     service.producer().execute("DROP TRIGGER keep_history")
     with pytest.MonkeyPatch.context() as patch:

@@ -40,6 +40,7 @@ class Commits:
         await self._database.run(lambda conn: conn.set_authorizer(None))
 
 
+@pytest.mark.long
 async def test_a_group_whose_commit_fails_sends_nothing_and_loses_nothing(
     service_anywhere: Service, receiver: Receiver
 ) -> None:
@@ -64,10 +65,11 @@ async def test_a_group_whose_commit_fails_sends_nothing_and_loses_nothing(
     assert len(receiver.requests) == 3
     assert {row["attempts"] for row in service.log()} == {1}
     unread = "SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"
-    await service.until(lambda: service.producer().execute(unread).fetchone() == (0,))
+    await service.until(lambda: service.ask(unread) == (0,))
     assert not daemon.not_ready()
 
 
+@pytest.mark.long
 async def test_answers_whose_commit_fails_are_recorded_by_a_later_one(service: Service, receiver: Receiver) -> None:
     """Nobody is asked twice."""
     arrived, release = asyncio.Event(), asyncio.Event()
@@ -107,6 +109,7 @@ async def test_a_request_that_is_refused_without_being_made_waits_for_the_commit
     assert [row["attempts"] for row in service.log()] == [1]
 
 
+@pytest.mark.long
 async def test_trouble_is_not_over_because_a_commit_is_under_way(service: Service, receiver: Receiver) -> None:
     """However long it takes until it fails: `/readyz` says so until one has succeeded."""
     daemon = await service.start()
@@ -168,7 +171,7 @@ async def test_a_group_is_not_committed_without_the_one_before_it(
     await service.until(lambda: commits.refused == 1)
     await service.until(lambda: [row["attempts"] for row in service.log()] == [1, 1])
     assert stale == [True]
-    last = service.producer().execute("SELECT failing_since, failures_in_a_row FROM webhooks").fetchone()
+    last = service.ask("SELECT failing_since, failures_in_a_row FROM webhooks")
     assert tuple(last) == (None, 0)
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from almirant_webhooks import clock
 from almirant_webhooks.db import migrate as migrations
-from almirant_webhooks.db import outbox
-from almirant_webhooks.db.connection import SCHEMA_VERSION
+from almirant_webhooks.db import outbox, resend_steps, resends
+from almirant_webhooks.db.connection import SCHEMA_VERSION, open_database
 from almirant_webhooks.db.migrate import migrate
 
 from .conftest import Receiver
@@ -103,6 +104,7 @@ async def test_the_daemon_goes_on_from_an_earlier_schema(version: int, tmp_path:
     await service.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", [0, *VERSIONS])
 def test_a_migration_that_is_killed_has_changed_nothing(version: int, tmp_path: Path) -> None:
     """Before whichever statement; the next one brings it all the way."""
@@ -151,3 +153,30 @@ def test_an_application_s_outbox_gets_the_rules_of_a_new_one_and_keeps_its_trigg
         conn.executescript(migrations.outbox_sql())
         assert conn.execute(tables).fetchall() == upgraded
     assert migrate(tmp_path / "hooks.db", path) == []
+
+
+def test_a_resend_that_was_under_way_goes_on_after_the_upgrade(tmp_path: Path) -> None:
+    """What waits of it is waited for; one that had no part left is over, and one that was finished stays so."""
+    path = tmp_path / "hooks.db"
+    restore(4, path)
+    with closing(sqlite3.connect(path)) as conn, conn:
+        webhook, delivery = conn.execute(
+            "SELECT webhook_id, id FROM deliveries WHERE state = 'failed' LIMIT 1"
+        ).fetchone()
+        conn.executemany(
+            "INSERT INTO resends (id, actor, filters, created_at) VALUES (?, 'operator', ?, '2026-11-22T00:00:00.000Z')",
+            [("rsd_waits", "{}"), ("rsd_gone", '{"state": "failed"}')],
+        )
+        conn.execute("INSERT INTO resend_webhooks VALUES ('rsd_waits', ?, 2, 2, '', 1)", (webhook,))
+        asked = "UPDATE deliveries SET resend_id = 'rsd_waits', resend_requested_at = '2026-11-22T00:00:00.000Z' WHERE id = ?"
+        conn.execute(asked, (delivery,))
+    migrate(path, None)
+    with closing(open_database(path)) as conn:
+        states = {row["id"]: (row["state"], row["matched"]) for row in resends.find(conn)}
+        assert (states["rsd_waits"], states["rsd_gone"][0]) == (("running", 2), "finished")
+        assert states["rsd_24c5bb87767768d42307"] == ("cancelled", 2)
+        now = clock.parse("2026-11-23T00:00:00.000Z")
+        assert resend_steps.step(conn, now).finished == []
+        conn.execute("UPDATE deliveries SET resend_requested_at = NULL")
+        assert resend_steps.step(conn, now).finished == ["rsd_waits"]
+        assert not resend_steps.under_way(conn)

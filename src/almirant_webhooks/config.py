@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import ssl
 import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
@@ -20,6 +21,7 @@ from .settings import Settings
 PREFIX = "ALMIRANT_WEBHOOKS_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 DEFAULT_FILE = Path("/etc/almirant-webhooks/config.toml")
+_TEXT = "utf-8-sig"  # some editors begin a file with a byte order mark
 
 
 def every_key() -> Iterator[tuple[str, str]]:
@@ -75,9 +77,34 @@ def _check(settings: Settings, sources: dict[str, str]) -> None:
             f"admin.listen (from {sources.get('admin.listen', 'its default')}): {listen[0]} is reachable by others, and "
             "no admin.token is configured. Set one, or listen on 127.0.0.1."
         )
-    if settings.egress.ca_file and not Path(settings.egress.ca_file).is_file():
-        source = sources.get("egress.ca_file", "its default")
-        raise Misconfigured(f"egress.ca_file (from {source}): there is no file {settings.egress.ca_file}.")
+    if settings.egress.ca_file:
+        _check_ca_file(Path(settings.egress.ca_file), sources.get("egress.ca_file", "its default"))
+
+
+def _check_ca_file(path: Path, source: str) -> None:
+    if not path.is_file():
+        raise Misconfigured(f"egress.ca_file (from {source}): there is no file {path}.")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (OSError, ssl.SSLError) as error:
+        why = error.strerror or error
+        raise Misconfigured(
+            f"egress.ca_file (from {source}): {path} cannot be used ({why}). Name a file of certificates in PEM form that "
+            "the service's user may read."
+        ) from None
+
+
+def check_places(settings: Settings, sources: dict[str, str]) -> None:
+    """Raise `Misconfigured` for a database or an outbox where there can be none: what `serve` finds out at its start."""
+    for key, path in (("database.path", settings.database.path), ("outbox.path", settings.outbox.path)):
+        if path is None:
+            continue
+        given = f"{key} (from {sources.get(key, 'its default')}): "
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            raise Misconfigured(f"{given}the directory {folder} does not exist; make it first.")
+        if path.is_dir():
+            raise Misconfigured(f"{given}{path} is a directory; name a file in it.")
 
 
 def _is_loopback(host: str) -> bool:
@@ -97,17 +124,21 @@ _Given = Iterator[tuple[str, str, object, str]]
 
 
 def _from_file(config_file: str | None) -> _Given:
-    named = config_file or os.environ.get(CONFIG_VARIABLE)
+    named = config_file or os.environ.get(CONFIG_VARIABLE, "").strip()
     path = Path(named) if named else DEFAULT_FILE
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding=_TEXT))
     except FileNotFoundError:
         if named:
             raise Misconfigured(f"There is no configuration file {path}.") from None
         return
     except OSError as error:
         raise Misconfigured(f"The configuration file {path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise Misconfigured(
+            f"The configuration file {path} is not UTF-8, which TOML is: {error}. Save it as UTF-8."
+        ) from None
+    except tomllib.TOMLDecodeError as error:
         raise Misconfigured(f"The configuration file {path} is not TOML: {error}.") from None
     known = [f"{section}.{name}" for section, name in every_key()]
     for section, table in document.items():
@@ -129,7 +160,7 @@ def _from_credentials() -> _Given:
         if path.is_file():
             source = f"credential {section}.{name}"
             try:
-                text = path.read_text(encoding="utf-8").strip()
+                text = path.read_text(encoding=_TEXT).strip()
             except OSError as error:
                 raise Misconfigured(f"{section}.{name} (from {source}): it cannot be read: {error.strerror}.") from None
             except UnicodeDecodeError:
@@ -138,6 +169,7 @@ def _from_credentials() -> _Given:
 
 
 def _from_environment() -> _Given:
+    """Read the variables; blanks around a value go, as a file of variables with CRLF leaves a CR at each end."""
     known = {variable(section, name): (section, name) for section, name in every_key()}
     for given, value in os.environ.items():
         if not given.startswith(PREFIX) or given == CONFIG_VARIABLE:
@@ -146,7 +178,7 @@ def _from_environment() -> _Given:
             near = difflib.get_close_matches(given, known, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise Misconfigured(f"{given} (from the environment): there is no such variable.{hint}")
-        yield *known[given], value, f"environment {given}"
+        yield *known[given], value.strip(), f"environment {given}"
 
 
 def describe(settings: Settings, sources: dict[str, str]) -> list[tuple[str, str, str]]:

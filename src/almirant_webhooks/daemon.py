@@ -11,7 +11,7 @@ import structlog
 from . import clock, keys, limits, systemd
 from .db import lock, outbox
 from .db.connection import open_reader
-from .db.journal import open_for_service
+from .db.journal import caution, open_for_service, open_outbox_for_service
 from .db.migrate import migrate
 from .db.worker import FairLock, Worker
 from .dispatcher import Dispatcher
@@ -86,14 +86,14 @@ class Daemon:
         database = await self._open(
             Worker(lambda: open_for_service(database_path), self.metrics.transaction, file_lock)
         )
-        opener = functools.partial(outbox.open_for_service, database_path, outbox_path)
+        opener = functools.partial(open_outbox_for_service, database_path, outbox_path)
         outbox_worker = await self._open(Worker(opener, self.metrics.transaction, None if outbox_path else file_lock))
         await outbox_worker.run(outbox.bind, *await database.run(outbox.identity))
-        if words := await outbox_worker.run(outbox.caution):
+        if words := await outbox_worker.run(caution):
             log.warning("outbox in rollback-journal mode", what=words)
         if outbox_path:
-            opener = functools.partial(opener, read_only=True)
-            self._outbox_reader = await self._open(Worker(opener))
+            reader = functools.partial(outbox.open_outbox, database_path, outbox_path, read_only=True)
+            self._outbox_reader = await self._open(Worker(reader))
         await self._serve_web(database, outbox_worker, fit.web)
         sender = Sender(
             Policy(
@@ -155,13 +155,8 @@ class Daemon:
         wanted = self.settings.delivery.concurrency
         fit = limits.fit(limits.take_all_files(), wanted)
         if fit.concurrency < wanted:
-            log.warning(
-                "the limit of open files allows fewer requests at a time than delivery.concurrency",
-                concurrency=fit.concurrency,
-                configured=wanted,
-                files=fit.files,
-                how=limits.WAYS,
-            )
+            words = "the limit of open files allows fewer requests at a time than delivery.concurrency"
+            log.warning(words, configured=wanted, how=limits.WAYS, **fit._asdict())
         return fit
 
     async def _start_upkeep(self, database: Worker, outbox_worker: Worker) -> None:

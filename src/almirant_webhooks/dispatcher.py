@@ -25,10 +25,10 @@ from .grouping import HURRIED_MOST, Grouping
 from .inbox import Inbox
 from .metrics import Metrics
 from .model import Claim, Outcome, Result
+from .ours import INTERNAL, by_our_fault
 from .outage import Outage
-from .reports import report
+from .reports import report, report_trouble
 from .retry import Schedule
-from .sending.causes import INTERNAL, by_our_fault
 from .troubles import PAUSE, Troubles
 from .turn import Commit, Stale, Turn
 
@@ -261,7 +261,10 @@ class Dispatcher:
         del self._attempts[claim.delivery_id]  # unless it was cancelled: whoever does that takes it out
         # Not the time to the answer's head: a body that drips holds its slot too.
         held_ms = round((time.monotonic() - commit.at) * 1000)
-        self.shares.end(claim.webhook_id, timed_out=result.outcome is Outcome.TIMEOUT, duration_ms=held_ms)
+        if result.outcome is Outcome.INTERRUPTED:  # it tells nothing of the receiver
+            self.shares.give_back(claim.webhook_id)
+        else:
+            self.shares.end(claim.webhook_id, timed_out=result.outcome is Outcome.TIMEOUT, duration_ms=held_ms)
         if not self._keep_bodies:
             result = result._replace(response_body=b"", body_cut=bool(result.response_body))
         self._note_outage(self._outage.meet(result, time.monotonic()))
@@ -270,12 +273,7 @@ class Dispatcher:
     def _note_outage(self, ended: list[Result]) -> None:
         """Take over what can be recorded, and say once when an outage has begun and once when it is over."""
         self._results += ended
-        if self.outage != self._said_outage:
-            if self.outage is None:
-                log.info("trouble of our own is over", why=self._said_outage)
-            else:
-                log.error("trouble of our own", why=self.outage)
-            self._said_outage = self.outage
+        self._said_outage = report_trouble(self._said_outage, self.outage)
 
     async def _rest(self, now: datetime) -> None:
         """Wait for the first of: woken, next due time, time to look at the clock again."""

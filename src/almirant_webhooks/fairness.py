@@ -11,7 +11,7 @@ from .lines import DueTimes, Half, Line
 from .model import Due
 
 SLOW_MS = 1000
-# A webhook of which nothing is known since the start, or whose last attempt timed out, gets this many slots until it answers.
+# A webhook of which nothing is known, or whose last attempt timed out, gets this many slots until it answers.
 LIMIT_UNPROVEN = 2
 
 

@@ -9,6 +9,7 @@ import os
 import secrets
 from pathlib import Path
 
+from . import files
 from .model import Misconfigured
 from .settings import Settings
 
@@ -36,7 +37,7 @@ def _write(path: Path, *, anew: bool) -> bool:
     content = json.dumps({"token": f"awt_{secrets.token_urlsafe(32)}", "signing_key": secrets.token_hex(32)}) + "\n"
     new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
-        descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        descriptor = files.create(new, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(content)
             file.flush()

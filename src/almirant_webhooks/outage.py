@@ -6,7 +6,8 @@ Times are monotonic seconds, passed in.
 from __future__ import annotations
 
 from .model import Outcome, Result
-from .sending.causes import NAME_NOT_FOUND, NO_DNS_ANSWER, NO_NAME_SERVER, NO_ROUTE, SHORT
+from .ours import SHORT
+from .sending.causes import NAME_NOT_FOUND, NO_DNS_ANSWER, NO_NAME_SERVER, NO_ROUTE
 from .shortage import Shortage
 from .signing import host
 

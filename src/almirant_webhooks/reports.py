@@ -39,3 +39,12 @@ def report(group: Iterable[Result], metrics: Metrics, gone: Sequence[str] = ()) 
             cause=result.cause,
             duration_ms=result.duration_ms,
         )
+
+
+def report_trouble(before: str | None, why: str | None) -> str | None:
+    """Say once that an outage or a shortage of ours has begun, and once that it is over; return what is said now."""
+    if why is not None and why != before:
+        log.error("trouble of our own", why=why)
+    elif why is None and before is not None:
+        log.info("trouble of our own is over", why=before)
+    return why

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -27,7 +28,15 @@ async def start_libuv_s() -> None:
     except RuntimeError as error:
         raise Refused(NO_THREAD.format(error=error)) from None
     probe.join()
+    for _ in range(1000):  # it counts until the kernel has forgotten it too, a moment later
+        if not _is_there(probe):
+            break
+        await asyncio.sleep(0.001)
     await asyncio.get_running_loop().getaddrinfo("127.0.0.1", 0)
+
+
+def _is_there(thread: threading.Thread) -> bool:
+    return Path(f"/proc/self/task/{thread.native_id}").exists()
 
 
 class Call(Generic[T]):

@@ -158,7 +158,7 @@ def scratch(options: str = "", *, release: Release | None = None, own_outbox: bo
 # The ids of deliveries that are made later are greater.
 _WHOLE = """
 SELECT count(*), sum(outcome = 'success' AND status_code = 200 AND duration_ms IS NOT NULL
-    AND length(request_headers ->> 1) = 47 AND length(request_headers ->> 2) = 64
+    AND length(json_extract(request_headers, '$[1]')) = 47 AND length(json_extract(request_headers, '$[2]')) = 64
     AND json_array_length(response_headers) >= 3 AND response_body = ?),
     (julianday(max(started_at)) - julianday(min(started_at))) * 86400.0
 FROM attempts WHERE delivery_id > ?

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
-from .scene import CHROMIUM
+from .. import needs
 
 HERE = Path(__file__).parent
 
@@ -20,11 +20,10 @@ HERE = Path(__file__).parent
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     """Debian's chromium."""
-    if not Path(CHROMIUM).exists():
-        pytest.skip("chromium is not installed")
+    chromium = needs.program("chromium")
     async with async_playwright() as playwright:
         # Without its sandbox, which root cannot use.
-        running = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        running = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield running
         await running.close()
 
@@ -50,9 +49,7 @@ async def visit(browser: Browser, **options: Any) -> AsyncIterator[BrowserContex
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The text of axe-core, which npm installs."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not installed")
+    npm = needs.program("npm")
     folder = tmp_path_factory.mktemp("axe")
     for name in ("package.json", "package-lock.json"):
         shutil.copy(HERE / name, folder)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import os
 import subprocess
 import threading
 from collections.abc import Awaitable, Callable
 
-import pytest
+from .. import needs
 
 _CLONE_NEWNET = 0x40000000
 
@@ -21,8 +20,7 @@ def ip(*words: str) -> None:
 
 def run_alone(scenario: Callable[[], Awaitable[None]]) -> None:
     """Run a scenario in a thread whose network has nothing but loopback; what it raises is raised here."""
-    if os.geteuid() != 0:
-        pytest.skip("a network namespace needs root")
+    needs.namespaces()
     raised: list[BaseException] = []
 
     async def whole() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
 import sys
 from collections import Counter
 from datetime import timedelta
@@ -17,6 +15,7 @@ from almirant_webhooks import clock
 from almirant_webhooks.db import waits
 from almirant_webhooks.model import Outcome
 
+from .. import needs
 from ..conftest import Receiver
 from ..service import Service
 from ..steps import START, Steps
@@ -137,10 +136,7 @@ def test_a_start_with_a_clock_that_is_right_changes_no_wait(steps: Steps) -> Non
 
 @pytest.fixture
 def its_clock(tmp_path: Path) -> ClockOfProcess:
-    if shutil.which("gcc") is None:
-        pytest.skip("the shim is compiled by gcc")
-    source, made = Path(__file__).with_name("clock.c"), tmp_path / "clock.so"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", made, source, "-ldl"], check=True)
+    made = needs.shared_library(Path(__file__).with_name("clock.c"), tmp_path)
     return ClockOfProcess(made, tmp_path / "ahead")
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, web
 
+from .. import needs
 from ..conftest import Receiver
 from ..service import Service
 from .process import whole
@@ -43,13 +42,8 @@ class Disk:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    if os.geteuid() != 0:
-        pytest.skip("a file system of our own needs root")
-    path = tmp_path / "small"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(path)], check=True)
-    yield Disk(path)
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
+    with needs.small_disk(tmp_path / "small", 24) as path:
+        yield Disk(path)
 
 
 @pytest.fixture

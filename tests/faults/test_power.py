@@ -6,9 +6,7 @@ import asyncio
 import errno
 import os
 import random
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from .. import needs
 from ..service import Service
 from .process import COMMAND, DaemonProcess, ProducerProcess, RememberingReceiver, say_figures, whole
 
@@ -29,11 +28,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The library that stands between SQLite and the kernel."""
-    if shutil.which("gcc") is None:
-        pytest.skip("the shim is compiled by gcc")
-    made = tmp_path_factory.mktemp("shim") / "shim.so"
-    source = Path(__file__).with_name("shim.c")
-    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", made, source, "-ldl"], check=True)
+    made = needs.shared_library(Path(__file__).with_name("shim.c"), tmp_path_factory.mktemp("shim"))
     return str(made)
 
 

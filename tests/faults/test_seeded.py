@@ -15,8 +15,9 @@ import pytest
 
 from almirant_webhooks import daemon as daemon_module
 from almirant_webhooks.db import migrate
+from almirant_webhooks.sending.exchange import Connection
 
-from .. import test_backup, test_upgrade
+from .. import test_backup, test_exchange, test_upgrade
 from ..conftest import Receiver
 from ..service import Service
 from . import test_damage, test_disk_full, test_kill
@@ -87,3 +88,24 @@ async def test_a_daemon_that_forgets_what_was_in_flight(
     monkeypatch.setattr(test_kill, "STUCK", 8.0)
     with pytest.raises(AssertionError, match="are stuck"):
         await test_kill.kill_over_and_over(tmp_path, remembering, 3, careless("forgets"))
+
+
+def test_an_exchange_that_cuts_a_body_at_a_chunks_edge(monkeypatch: pytest.MonkeyPatch) -> None:
+    def last_piece_alone(self: Connection, data: bytes) -> None:
+        self._body, self._body_size = [data], len(data)
+
+    monkeypatch.setattr(Connection, "on_body", last_piece_alone)
+    with pytest.raises(AssertionError):
+        test_exchange.test_a_chunked_body_is_whole_whatever_edge_it_is_cut_at("close")
+
+
+def test_an_exchange_that_overlooks_what_comes_behind_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Connection, "on_message_begin", lambda self: None)
+    with pytest.raises(AssertionError):
+        test_exchange.test_a_connection_is_kept_only_when_nothing_is_left_of_its_answer()
+
+
+def test_an_exchange_that_gives_up_before_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Connection, "_look_once_more", Connection.give_up)
+    with pytest.raises(AssertionError):
+        test_exchange.test_a_time_limit_that_is_over_takes_what_has_come()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
+import os
 import resource
 import shutil
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -18,7 +21,7 @@ from aiohttp import ClientSession, web
 
 from ..conftest import Receiver
 from ..service import Service
-from .process import DaemonProcess
+from .process import COMMAND, DaemonProcess
 
 SOON = ["0s", "1s", "1s"]
 
@@ -123,6 +126,64 @@ def test_fewer_files_than_the_daemon_itself_needs_are_refused(daemon: DaemonProc
     daemon.start(preexec_fn=partial(limit_files, 63))
     assert daemon.wait() == 78
     assert "Only 63 files may be open at a time; at least 64 are needed: LimitNOFILE=" in daemon.log.read_text()
+
+
+def doctor(daemon: DaemonProcess) -> dict[str, tuple[str, str]]:
+    words = [COMMAND, "doctor", "--json", "--config", str(daemon._config)]
+    printed = subprocess.run(words, capture_output=True, text=True, check=False).stdout
+    return {found["check"]: (found["result"], found["words"]) for found in json.loads(printed)}
+
+
+def test_doctor_says_what_the_limits_of_the_running_daemon_allow(daemon: DaemonProcess) -> None:
+    """Not those of the shell that it runs in."""
+    daemon.start(preexec_fn=partial(limit_files, 64))
+    daemon.until_it_said('"started"')
+    found = doctor(daemon)
+    assert found["daemon"] == ("ok", "It runs and delivers.")
+    result, words = found["limits"]
+    assert result == "warning"
+    assert words.startswith("The daemon may have 64 files open: 8 requests at a time, 8 idle connections.")
+    assert "delivery.concurrency is 256; raise LimitNOFILE=" in words
+    assert daemon.stop() == 0
+
+
+def test_doctor_believes_the_daemon_s_own_word_and_its_silence(daemon: DaemonProcess) -> None:
+    """That a process holds the lock is not enough: it says itself whether it delivers."""
+    daemon.start()
+    daemon.until_it_said('"started"')
+    hard = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)[1]
+    os.kill(daemon.pid, signal.SIGSTOP)
+    assert "did not answer within 2 s" in doctor(daemon)["daemon"][1]
+    os.kill(daemon.pid, signal.SIGCONT)
+    spare = len(list(Path(f"/proc/{daemon.pid}/fd").iterdir())) + 4  # for the probe alone
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (spare, hard))
+    assert doctor(daemon)["limits"] == (
+        "wrong",
+        f"Only {spare} files may be open at a time; at least 64 are needed: LimitNOFILE= in the unit, or `ulimit -Hn`.",
+    )
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (hard, hard))
+    assert doctor(daemon)["limits"][0] == "ok"
+    assert daemon.stop() == 0
+
+
+async def test_doctor_repeats_why_the_daemon_is_not_ready(
+    service: Service, daemon: DaemonProcess, free_port: int
+) -> None:
+    """In the words of `/readyz`."""
+    async with everywhere(0.0) as port:
+        service.webhook(f"http://127.0.0.1:{port}/")
+        daemon.start()
+        daemon.until_it_said('"started"')
+        before = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+        async with ClientSession() as session, session.get(f"http://127.0.0.1:{free_port}/healthz"):
+            resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (10, before[1]))
+            service.insert()
+            await service.until(lambda: '"trouble of our own"' in daemon.log.read_text())
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, before)
+        found = await asyncio.to_thread(doctor, daemon)
+        assert found["daemon"] == ("wrong", "It runs, but is not ready: the daemon has too many files open.")
+        await service.until(partial(has_log, service, "succeeded", 1))
+        assert daemon.stop() == 0
 
 
 @pytest.fixture

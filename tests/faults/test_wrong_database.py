@@ -106,7 +106,7 @@ async def test_an_outbox_that_was_not_marked_for_a_batch_is_read_again(apart: Se
     shutil.copy(before, apart.outbox)
     await apart.start()
     unread = "SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"
-    await apart.until(lambda: apart.producer().execute(unread).fetchone()[0] == 0)
+    await apart.until(lambda: apart.ask(unread)[0] == 0)
     assert len(receiver.requests) == 2
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from .. import needs
 from .container import HERE, TOOLS, Container
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -33,9 +33,9 @@ signal.signal(signal.SIGUSR1, block)
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     """The service as the README installs it, allowed to dial the machine itself, where a receiver listens."""
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
-    if missing or os.geteuid() != 0:
-        pytest.skip(f"a booted systemd needs root and {', '.join(missing) or 'nothing else'}")
+    needs.root("a booted systemd")
+    for tool in TOOLS:
+        needs.program(tool)
     there = Container(tmp_path_factory.mktemp("machine") / "root")
     there.build()
     there.boot()

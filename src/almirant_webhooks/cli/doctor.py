@@ -109,7 +109,7 @@ def _sqlite(settings: Settings) -> Iterator[Finding]:
         words = f"The database is in {mode} mode: a reader stops all deliveries. Start the daemon anew, which mends it."
         yield Finding("journal", "wrong", words)
     with reading_outbox(settings) as conn:
-        if settings.outbox.path is not None and (why := outbox.caution(conn)):
+        if settings.outbox.path is not None and (why := journal.caution(conn)):
             yield Finding("outbox journal", "warning", why)
 
 

@@ -83,9 +83,9 @@ def _payload(data: str) -> str:
             raw = Path(data[1:]).read_bytes()
         else:
             raw = data.encode("utf-8")
-        text = raw.decode("utf-8").strip()
+        text = raw.decode("utf-8-sig").strip()
     except OSError as error:
-        raise Refused(f"{data[1:]} cannot be read: {error.strerror}.") from None
+        raise Refused(f"{data[1:] or error.filename} cannot be read: {error.strerror}.") from None
     except UnicodeError as error:
         raise Refused(f"The payload is not UTF-8: {error}.") from None
     try:

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from .. import clock, selection
+from .. import clock, files, selection
 from ..config import load
 from ..db import idle
 from ..db.connection import begin_reading, open_database, open_reader, transaction
@@ -100,6 +100,8 @@ def become_owner(settings: Settings) -> None:
     folder = settings.database.path.absolute().parent
     if not folder.is_dir():
         raise Misconfigured(f"database.path: the directory {folder} does not exist; make it first.")
+    for path in filter(None, (settings.database.path, settings.outbox.path)):
+        files.check_link(path)
     there = folder.stat()
     if os.geteuid() == 0 and there.st_uid != 0:
         try:

@@ -7,6 +7,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -57,5 +58,6 @@ def print_fields(fields: Mapping[str, Any]) -> None:
 
 
 def say(sentence: str) -> None:
-    """Print talk, which goes to standard error."""
-    click.echo(sentence, err=True)
+    """Print talk, which goes to standard error; that it cannot be written there fails no command."""
+    with suppress(OSError):
+        click.echo(sentence, err=True)

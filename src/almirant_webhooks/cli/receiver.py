@@ -7,7 +7,7 @@ import contextlib
 import json
 import signal
 import time
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -16,6 +16,9 @@ from ..model import Refused
 from ..verify import verify_almirant, verify_standard
 from .options import as_json as json_option
 from .output import safe, say
+
+if TYPE_CHECKING:
+    from ..receiver import Arrival
 
 _BODY = click.argument("body", type=click.File("rb"), default="-", metavar="[FILE|-]")
 _SECRET = click.option("--secret", envvar="WEBHOOK_SECRET", help="The webhook's secret [or $WEBHOOK_SECRET].")
@@ -54,29 +57,41 @@ def listen(port: int, secret: str | None, as_json: bool) -> None:
 
 
 async def _listen(port: int, secret: str | None, *, as_json: bool) -> None:
-    from ..receiver import Arrival, Receiver
+    from ..receiver import Receiver
+
+    unwritten: list[OSError] = []
 
     def show(arrival: Arrival) -> None:
-        if as_json:
-            fields = {"status": arrival.status, "almirant": arrival.almirant, "standard": arrival.standard}
-            body = arrival.body.decode("utf-8", "backslashreplace")
-            click.echo(json.dumps({**fields, "headers": arrival.headers, "body": body}))
-            return
-        words = {None: "not checked", True: "right", False: "WRONG"}
-        event, delivery = (arrival.headers.get(f"X-Almirant-{name}", "?") for name in ("Event", "Delivery"))
-        attempt = arrival.headers.get("X-Almirant-Attempt", "?")
-        click.echo(f"{safe(event)}  {safe(delivery)}  attempt {safe(attempt)}  signature {words[arrival.almirant]}")
-        click.echo(f"  {safe(arrival.body.decode('utf-8', 'backslashreplace'))}")
+        try:
+            _print(arrival, as_json=as_json)
+        except OSError as error:
+            unwritten.append(error)
+            ended.set()
 
+    ended = asyncio.Event()
     receiver = Receiver(secret=secret, port=port, on_arrival=show)
     await receiver.start()
     say(f"Listening on {receiver.url} (needs egress.allow_localhost); Ctrl-C ends it.")
-    ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     with contextlib.suppress(asyncio.CancelledError):
         await ended.wait()
     await receiver.stop()
+    if unwritten:
+        raise unwritten[0]
+
+
+def _print(arrival: Arrival, *, as_json: bool) -> None:
+    if as_json:
+        fields = {"status": arrival.status, "almirant": arrival.almirant, "standard": arrival.standard}
+        body = arrival.body.decode("utf-8", "backslashreplace")
+        click.echo(json.dumps({**fields, "headers": arrival.headers, "body": body}))
+        return
+    words = {None: "not checked", True: "right", False: "WRONG"}
+    event, delivery = (arrival.headers.get(f"X-Almirant-{name}", "?") for name in ("Event", "Delivery"))
+    attempt = arrival.headers.get("X-Almirant-Attempt", "?")
+    click.echo(f"{safe(event)}  {safe(delivery)}  attempt {safe(attempt)}  signature {words[arrival.almirant]}")
+    click.echo(f"  {safe(arrival.body.decode('utf-8', 'backslashreplace'))}")
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from datetime import datetime
@@ -16,7 +17,7 @@ from ..db import migrate as migrations
 from ..db.backup import copy
 from ..model import Misconfigured, Refused
 from ..settings import Settings
-from .options import Time, actor, as_json, config, reading, writing
+from .options import Time, actor, as_json, become_owner, config, reading, writing
 from .output import print_json, print_table, say
 
 
@@ -59,6 +60,11 @@ def demo(once: bool, directory: str | None) -> None:
 def check_config(config_file: str | None, show: bool, as_json: bool) -> None:
     """Check the configuration; exit 78 with the key, its source and the reason if it is wrong."""
     settings, sources = configuration.load_with_sources(config_file)
+    configuration.check_places(settings, sources)
+    user = os.geteuid()
+    become_owner(settings)
+    if os.geteuid() != user:  # what root may read the service's user may not
+        settings, sources = configuration.load_with_sources(config_file)
     rows = [
         dict(zip(("key", "value", "source"), row, strict=True)) for row in configuration.describe(settings, sources)
     ]
@@ -106,7 +112,7 @@ def backup(settings: Settings, file: Path, as_json: bool) -> None:
       almirant-webhooks backup /var/backups/almirant-webhooks-$(date +%F).db
     """
     target = file.absolute()
-    with click.progressbar(length=100, label="copying", file=sys.stderr) as bar:
+    with click.progressbar(length=100, label="copying", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
 
         def show(left: int, total: int) -> None:
             bar.update(int((total - left) * 100 / max(total, 1)) - bar.pos)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from .. import files
 from ..model import Misconfigured, Refused
 from .connection import begin_reading, connect, end_reading, explain
 
@@ -25,7 +26,7 @@ def copy(conn: sqlite3.Connection, target: Path, progress: Callable[[int, int], 
         raise Refused(f"{target} is there already and is not overwritten; name a new file.")
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        os.close(files.create(part, 0o600))
     except OSError as error:
         raise Refused(f"{target} cannot be written by this user ({error.strerror}); name a file elsewhere.") from None
     try:

@@ -29,7 +29,8 @@ SELECT a.webhook, 1, d.next_attempt_at, d.rowid
 FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.generation = a.generation
     AND r.state = 'pending' AND r.in_flight = 0
-    AND r.next_attempt_at <= ?2 AND r.resend_requested_at IS NULL ORDER BY r.next_attempt_at LIMIT ?3)
+    AND r.next_attempt_at <= ?2 AND (r.resend_requested_at IS NULL OR r.resend_id IS NULL)
+    ORDER BY r.next_attempt_at LIMIT ?3)
 WHERE a.enabled
 UNION ALL
 SELECT a.webhook, 2, d.resend_requested_at, d.rowid
@@ -93,19 +94,21 @@ def claim(
     due = read_rows(conn, _DUE, json.dumps(list(wanted)), written, max(wanted.values(), default=0) + 1)
     room = dict(wanted)
     place = {webhook: number for number, webhook in enumerate(wanted)}
-    chosen: list[tuple[int, Trigger]] = []
+    chosen: dict[int, Trigger] = {}
     for webhook, turn, _, row in sorted(due, key=lambda one: (place[one[0]], one)):
+        if row in chosen:  # due, and to be resent as well
+            continue
         if room[webhook] > 0:
             room[webhook] -= 1
-            chosen.append((row, Trigger.SCHEDULED if turn == _SCHEDULED else Trigger.MANUAL))
+            chosen[row] = Trigger.SCHEDULED if turn == _SCHEDULED else Trigger.MANUAL
         elif more is not None:
             more.add(webhook)
     if not chosen:
         return []
-    fields = {row: rest for row, *rest in read_rows(conn, _FIELDS, json.dumps([row for row, _ in chosen]))}
-    claims = [_claim(fields[row], trigger, now) for row, trigger in chosen if row in fields]
+    fields = {row: rest for row, *rest in read_rows(conn, _FIELDS, json.dumps(list(chosen)))}
+    claims = [_claim(fields[row], trigger, now) for row, trigger in chosen.items() if row in fields]
     if len(claims) < len(chosen):
-        without = json.dumps([row for row, _ in chosen if row not in fields])
+        without = json.dumps([row for row in chosen if row not in fields])
         ended = [str(one[0]) for one in conn.execute(_END_WITHOUT_EVENT, (without,)).fetchall()]
         if gone is not None:
             gone += ended

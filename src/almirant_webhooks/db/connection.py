@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from .. import files
 from ..model import Misconfigured, Refused
 from . import sharing, text
 
@@ -143,13 +144,13 @@ def connect(path: Path, *, read_only: bool = False, immutable: bool = False) -> 
         conn.execute("PRAGMA synchronous=FULL")
         conn.execute("PRAGMA foreign_keys=OFF")
         conn.execute("PRAGMA mmap_size=0")
+        text.register(conn)
         if read_only:
             # A reader is in nobody's way but may meet the lock of a last close or of a recovery.
             conn.execute(f"PRAGMA busy_timeout={int(WAIT * 1000)}")
             conn.execute("PRAGMA query_only=ON")
             # A page of the log that looks for a text reads 10,000 bodies; 16 MiB hold most of them for the next.
             conn.execute("PRAGMA cache_size=-16384")
-            text.register(conn)
         if not immutable:
             sharing.give_group(path)
     except sqlite3.Error as error:
@@ -161,6 +162,7 @@ def connect(path: Path, *, read_only: bool = False, immutable: bool = False) -> 
 def is_there(path: Path) -> bool:
     """Tell whether there is a file; raises `Misconfigured` when this user may not even look."""
     try:
+        files.check_link(path)
         return path.exists()
     except OSError as error:
         raise Misconfigured(

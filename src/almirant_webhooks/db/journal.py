@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from ..model import Misconfigured, Refused
+from . import outbox
 from .connection import (
     WAIT,
     become_checkpointer,
@@ -55,4 +56,35 @@ def open_for_service(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         conn.close()
         raise explain(error, path) from None
+    except BaseException:
+        conn.close()
+        raise
     return conn
+
+
+def open_outbox_for_service(database_path: Path, outbox_path: Path | None) -> sqlite3.Connection:
+    """Open the outbox for the daemon, in WAL mode where it is ours; raises `Misconfigured` where it would keep others out."""
+    conn = outbox.open_outbox(database_path, outbox_path)
+    try:
+        if outbox_path is not None and outbox.is_alone(conn):
+            bring_to_wal(conn, outbox_path)
+    except sqlite3.Error as error:
+        conn.close()
+        raise explain(error, outbox_path) from None
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def caution(conn: sqlite3.Connection) -> str | None:
+    """Say what an application's journal mode costs, and what to do; None in WAL mode."""
+    here = mode(conn)
+    if here == "wal":
+        return None
+    if outbox.is_alone(conn):
+        return f"The outbox is in {here} mode, where whoever reads it stops producers. Start the daemon anew, which mends it."
+    return (
+        f"The outbox is in an application's database in {here} mode: whoever reads that file for long stops producers' "
+        "INSERTs and the taking of events. In the application set PRAGMA journal_mode=WAL, once, if it allows that."
+    )

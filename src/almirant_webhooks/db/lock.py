@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
+from .. import files
 from ..model import Misconfigured, Refused
+
+MODE = 0o640
 
 
 def file_of(database_path: Path) -> Path:
@@ -21,15 +25,27 @@ def hold(database_path: Path) -> Iterator[None]:
     """Hold the lock while the block runs; raises `Refused` when another daemon has it."""
     path = file_of(database_path)
     try:
-        file: IO[str] = path.open("a+", encoding="utf-8")
+        descriptor = _open(path)
     except OSError as error:
         raise Misconfigured(f"{path} cannot be written: {error.strerror}.") from None
-    with file:
+    with os.fdopen(descriptor) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise Refused(f"Another daemon runs on {database_path}; one database has one daemon.") from None
         yield
+
+
+def _open(path: Path) -> int:
+    """Open the lock's file, for its owner and its group alone: whoever can read it can hold the lock."""
+    try:
+        return files.create(path, MODE)
+    except FileExistsError:
+        descriptor = os.open(path, os.O_RDWR)
+    there = os.fstat(descriptor)
+    if there.st_uid == os.geteuid() and stat.S_IMODE(there.st_mode) != MODE:
+        os.fchmod(descriptor, MODE)
+    return descriptor
 
 
 def is_held(database_path: Path) -> bool:

@@ -6,13 +6,14 @@ import os
 import sqlite3
 from contextlib import closing
 from datetime import datetime
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 
-from .. import clock
+from .. import clock, files
 from ..model import Misconfigured
 from . import journal, outbox
 from .connection import APPLICATION_ID, SCHEMA_VERSION, connect, explain, is_there, transaction
+from .tables import schema_version
 
 
 def migrate(database_path: Path, outbox_path: Path | None) -> list[str]:
@@ -49,13 +50,11 @@ def _make_file(path: Path, mode: int) -> bool:
     if is_there(path):
         return False
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+        os.close(files.create(path, mode))
     except FileNotFoundError:
         raise Misconfigured(f"The directory {path.parent} does not exist; make it first.") from None
     except OSError as error:
         raise Misconfigured(f"{path} cannot be made: {error.strerror}.") from None
-    os.fchmod(descriptor, mode)
-    os.close(descriptor)
     return True
 
 
@@ -88,7 +87,7 @@ def _migrate_database(conn: sqlite3.Connection, path: Path) -> list[str]:
 
 def _migrate_outbox(conn: sqlite3.Connection, path: Path) -> list[str]:
     """Call it inside a transaction."""
-    version = outbox.schema_version(conn)
+    version = schema_version(conn)
     if version > outbox.SCHEMA_VERSION:
         raise Misconfigured(f"The outbox in {path} was made by a newer release (schema {version}).")
     for number in _numbers("outbox_migrations", version):
@@ -141,13 +140,15 @@ def outbox_sql() -> str:
 
 def _numbers(folder: str, version: int) -> list[int]:
     """Return the numbers of the migrations that follow a version, in their order."""
-    names = [entry.name for entry in files(__package__).joinpath(folder).iterdir()]
+    names = [entry.name for entry in resources.files(__package__).joinpath(folder).iterdir()]
     return sorted(int(name[:4]) for name in names if name.endswith(".sql") and int(name[:4]) > version)
 
 
 def _script(folder: str, number: int) -> str:
     found = [
-        entry for entry in files(__package__).joinpath(folder).iterdir() if entry.name.startswith(f"{number:04d}_")
+        entry
+        for entry in resources.files(__package__).joinpath(folder).iterdir()
+        if entry.name.startswith(f"{number:04d}_")
     ]
     return found[0].read_text(encoding="utf-8")
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..model import Conflict, Misconfigured, Refused
-from . import journal, sharing, triggers
+from . import sharing, triggers
 from .bulk import write_rows
 from .connection import WAIT, connect, explain, is_there, transaction
+from .tables import schema_version
 from .unread import MAX_TEXT, OutboxRow
 
 SCHEMA_VERSION = 3
@@ -83,49 +84,6 @@ def open_outbox(database_path: Path, outbox_path: Path | None, *, read_only: boo
         conn.close()
         raise
     return conn
-
-
-def open_for_service(database_path: Path, outbox_path: Path | None) -> sqlite3.Connection:
-    """Open the outbox for the daemon, in WAL mode where it is ours; raises `Misconfigured` where it would keep others out."""
-    conn = open_outbox(database_path, outbox_path)
-    try:
-        if outbox_path is not None and is_alone(conn):
-            journal.bring_to_wal(conn, outbox_path)
-    except sqlite3.Error as error:
-        conn.close()
-        raise explain(error, outbox_path) from None
-    except BaseException:
-        conn.close()
-        raise
-    return conn
-
-
-def caution(conn: sqlite3.Connection) -> str | None:
-    """Say what an application's journal mode costs, and what to do; None in WAL mode."""
-    mode = journal.mode(conn)
-    if mode == "wal":
-        return None
-    if is_alone(conn):
-        return f"The outbox is in {mode} mode, where whoever reads it stops producers. Start the daemon anew, which mends it."
-    return (
-        f"The outbox is in an application's database in {mode} mode: whoever reads that file for long stops producers' "
-        "INSERTs and the taking of events. In the application set PRAGMA journal_mode=WAL, once, if it allows that."
-    )
-
-
-def schema_version(conn: sqlite3.Connection) -> int:
-    """Return the version of the outbox's tables, 0 when there are none."""
-    there = conn.execute(
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('outbox', 'outbox_meta')"
-    ).fetchone()[0]
-    if there == 1:
-        raise Misconfigured(
-            "Of the tables outbox and outbox_meta one is there without the other. Restore the file from a backup."
-        )
-    if there == 0:
-        return 0
-    row = conn.execute("SELECT schema_version FROM outbox_meta").fetchone()
-    return int(row[0]) if row else 0
 
 
 def identity(database: sqlite3.Connection) -> tuple[str, int]:

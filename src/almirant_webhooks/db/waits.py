@@ -30,7 +30,7 @@ SELECT json_group_array(rowid) FROM deliveries INDEXED BY deliveries_in_flight W
 _SHORTEN = """
 UPDATE deliveries SET next_attempt_at = CASE WHEN last_status IN ('429', '503') THEN asked_for ELSE plain END
 FROM (SELECT json_extract(value, '$[0]') AS tries, json_extract(value, '$[1]') AS plain,
-      json_extract(value, '$[2]') AS asked_for FROM json_each(?3)) AS latest
+             json_extract(value, '$[2]') AS asked_for FROM json_each(?3)) AS latest
 WHERE deliveries.rowid IN (SELECT value FROM json_each(?1))
 AND deliveries.state = 'pending' AND deliveries.next_attempt_at > ?2 AND latest.tries = min(deliveries.tries, ?4)
 AND deliveries.next_attempt_at > CASE WHEN last_status IN ('429', '503') THEN asked_for ELSE plain END

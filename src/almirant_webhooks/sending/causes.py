@@ -9,39 +9,26 @@ import errno
 import os
 import socket
 import ssl
-from datetime import datetime
 from typing import NamedTuple
 
 from ..egress import BLOCKED, Blocked
-from ..model import Claim, Outcome, Result
+from ..model import Outcome
+from ..ours import ours
 
 NAME_NOT_FOUND = "the host name was not found"
 NO_NAME_SERVER = "no name server gave an answer"
 NO_DNS_ANSWER = "no answer from DNS"  # within the time limit
 NO_ANSWER = "no answer"  # within the time limit
 NO_ROUTE = "no route to the host"
-NO_FILES = "the daemon has too many files open"
-NO_MEMORY = "the daemon's machine has no memory left"
-NO_THREAD = "the daemon can start no more threads"
-INTERNAL = "internal error"
-AFTER_FAULT = 60.0  # seconds
 NOT_MADE = "the request could not be made"
 STALE = "a kept connection was closed before an answer"
 CLOSED_WITHIN = "the connection closed within the answer"
 NOT_HTTP = "the answer is not HTTP"
 HTTP_2 = "the receiver answered in HTTP/2, although it was asked in HTTP/1.1"
 TLS_ANSWER = "the receiver answered with TLS to a request without it"
+NO_HTTP = frozenset({NOT_HTTP, HTTP_2, TLS_ANSWER})
 NOT_SECURE = "TLS: the connection closed before it was secure"
 OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
-_OURS = {
-    errno.EMFILE: NO_FILES,
-    errno.ENFILE: NO_FILES,
-    errno.ENOMEM: NO_MEMORY,
-    errno.ENOBUFS: NO_MEMORY,
-    errno.EAGAIN: NO_THREAD,
-    socket.EAI_MEMORY: NO_MEMORY,
-}
-SHORT = frozenset(_OURS.values())
 _ERRNO_WORDS = {
     errno.ECONNREFUSED: "connection refused",
     errno.ECONNRESET: "connection reset",
@@ -109,32 +96,6 @@ def explain(error: Exception) -> Failure:
     if isinstance(error, OSError) and (error.errno is not None or isinstance(error, ssl.SSLError)):
         return lost(error)
     return Failure(Outcome.CONNECTION_ERROR, "no connection" if isinstance(error, OSError) else NOT_MADE)
-
-
-def ours(error: BaseException | None) -> str | None:
-    """Say what we ourselves are short of (files, memory, threads) where that is what an error comes from, else None."""
-    if error is None:
-        return None
-    if isinstance(error, MemoryError):
-        return NO_MEMORY
-    if isinstance(error, RuntimeError) and "start new thread" in str(error):
-        return NO_THREAD
-    own = _OURS.get(error.errno or 0) if isinstance(error, OSError) else None
-    return own or ours(error.__cause__)
-
-
-def by_our_fault(claim: Claim, error: BaseException, finished_at: datetime) -> Result:
-    """Return how an attempt ended that failed within ourselves: it counts for nothing, and a bug is not met at once again."""
-    short = ours(error)
-    return Result(
-        claim,
-        Outcome.INTERRUPTED,
-        finished_at,
-        0,
-        cause=short or INTERNAL,
-        free=True,
-        retry_after=None if short else AFTER_FAULT,
-    )
 
 
 def lost(error: Exception | None) -> Failure:

@@ -203,7 +203,7 @@ class Connection(asyncio.Protocol):
             self._may_keep = False
             if self._status is not None:
                 self._complete = True  # the status decides, and its body is cut here
-            elif not self._refused:
+            elif not self._refused and self._sloppy is None:
                 self._sloppy = SloppyReader()
                 self._read_sloppily(self._sloppy, self._seen)
 
@@ -229,7 +229,8 @@ class Connection(asyncio.Protocol):
     def _look(self) -> None:
         """See what reading has come to."""
         if self._refused:
-            self._finish(Failure(Outcome.CONNECTION_ERROR, self._refused, bytes(self._seen)))
+            seen = sloppy.first_bytes(self._seen) if self._refused in causes.NO_HTTP else b""
+            self._finish(Failure(Outcome.CONNECTION_ERROR, self._refused, seen))
         elif self._complete:
             self._finish_answer()
         elif self._status is None:
@@ -261,6 +262,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, end: End) -> None:
         future, self._end = self._end, None
+        self._seen, self._body = b"", []  # an idle connection holds nothing
         if self._timer is not None:
             self._timer.cancel()
         if future is not None and not future.done():

@@ -58,7 +58,6 @@ class Pool:
         self._idle: dict[Connection, None] = {}  # the one that has been idle for longest first
         self._by_key: dict[object, dict[Connection, None]] = {}  # likewise
         self._sweeper: asyncio.TimerHandle | None = None
-        self.target = functools.lru_cache(MOST_TARGETS)(_target)
 
     @property
     def idle(self) -> int:
@@ -185,7 +184,8 @@ class Pool:
             self._sweeper = self._loop.call_later(SWEEP, self._sweep)
 
 
-def _target(url: str) -> Target:
+@functools.lru_cache(MOST_TARGETS)
+def target_of(url: str) -> Target:
     """Take a URL apart; raises `ValueError` for one that cannot be asked."""
     parts = urlsplit(url)
     path = f"{parts.path or '/'}{'?' * bool(parts.query)}{parts.query}"

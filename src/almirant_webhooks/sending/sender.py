@@ -13,11 +13,12 @@ from ..model import Claim, Outcome, Result
 from ..threads import Threads
 from .answers import Answer, field, keep_headers, retry_after
 from .causes import NO_DNS_ANSWER, STALE, Failure, explain, forget_frames
-from .pool import MOST_IDLE, Pool, write
+from .pool import MOST_IDLE, Pool, target_of, write
 from .resolver import Resolver
 from .tls import Tls
 
 MOST_FRESH = 10_000
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))  # RFC 9110, section 15.4: what a client may follow by itself
 MOST_SEEN = 1024  # bytes that are kept of what cannot be read as an answer
 Go = Callable[[], Awaitable[object]]
 
@@ -75,7 +76,7 @@ class Sender:
             return self._failed(claim, begin, Failure(Outcome.BLOCKED, BLOCKED))
         connection = None
         try:
-            target = self.connections.target(claim.url)
+            target = target_of(claim.url)
             request = write(target, claim.headers, claim.body)
             fresh = claim.delivery_id in self._use_fresh
             connection = None if fresh else self.connections.take(target)
@@ -145,6 +146,6 @@ class Sender:
 
 
 def _status_words(status: int) -> str:
-    if 300 <= status <= 399:
+    if status in _REDIRECTS:
         return "redirects are not followed"
     return f"the receiver answered {status}"

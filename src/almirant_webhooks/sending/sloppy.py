@@ -21,6 +21,7 @@ TOO_MANY_FIELDS = f"the answer has more than {MAX_FIELDS} headers"
 TOO_MANY_INTERIM = f"more than {MAX_INTERIM} interim answers (1xx)"
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})(?:[ \t][^\n]*)?\r?\n", re.IGNORECASE)
 _END_OF_HEAD = re.compile(rb"\n\r?\n")  # six to thirty times as fast as one that begins with "\r?"
+_LIKE_A_HEAD = re.compile(rb"[\r\n]*(?:HTTP|RTSP)/[^\n]*\n?", re.IGNORECASE)
 _LINE_END = re.compile(rb"\r?\n")
 _MAX_DIGITS = 18
 _NEEDED = {b"\0": 9, b"\x15": 2}  # bytes by which a frame of HTTP/2 and a record of TLS are known
@@ -98,6 +99,12 @@ def framing(fields: Fields) -> bytes | None:
     return (
         b"Content-Length: %b\r\n" % length if not others and length.isdigit() and len(length) <= _MAX_DIGITS else None
     )
+
+
+def first_bytes(seen: bytes | bytearray) -> bytes:
+    """Return what is worth showing of what is no answer: of something like a head its first line, as others hold cookies."""
+    like_a_head = _LIKE_A_HEAD.match(seen)
+    return like_a_head[0] if like_a_head else bytes(seen)
 
 
 def _parse(head: bytes, end: int) -> Head:

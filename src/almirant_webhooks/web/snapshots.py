@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
@@ -16,19 +15,20 @@ T = TypeVar("T")
 
 
 class Readers:
-    """Read-only connections, each on a thread of its own and lent to one request at a time."""
+    """Read-only connections, each on a thread of its own and lent to one request at a time; first come, first served."""
 
     def __init__(self, workers: Sequence[Worker]) -> None:
-        self._readers = [(worker, asyncio.Lock()) for worker in workers]
-        self._turn = itertools.count()
+        self._free: asyncio.Queue[Worker] = asyncio.Queue()
+        for worker in workers:
+            self.give_back(worker)
 
-    async def borrow(self) -> tuple[Worker, asyncio.Lock]:
-        """Wait for a connection, a free one first; its lock is held until it is given back."""
-        at = next(self._turn) % len(self._readers)
-        in_turn = self._readers[at:] + self._readers[:at]
-        worker, lock = min(in_turn, key=lambda reader: reader[1].locked())
-        await lock.acquire()
-        return worker, lock
+    async def borrow(self) -> Worker:
+        """Wait for a connection that is free."""
+        return await self._free.get()
+
+    def give_back(self, worker: Worker) -> None:
+        """Let the next have it."""
+        self._free.put_nowait(worker)
 
 
 class Snapshot:
@@ -39,28 +39,28 @@ class Snapshot:
 
     def __init__(self, readers: Readers) -> None:
         self._readers = readers
-        self._held: tuple[Worker, asyncio.Lock] | None = None
+        self._held: Worker | None = None
 
     async def read(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Call a function of `db` on the snapshot."""
         if self._held is not None:
-            return await self._held[0].run(function, *args, **kwargs)
+            return await self._held.run(function, *args, **kwargs)
         self._held = await self._readers.borrow()
 
         def first(conn: sqlite3.Connection) -> T:
             begin_reading(conn)
             return function(conn, *args, **kwargs)
 
-        return await self._held[0].run(first)
+        return await self._held.run(first)
 
     async def end(self) -> None:
         """Give the connection back."""
         if self._held is None:
             return
-        (worker, lock), self._held = self._held, None
+        worker, self._held = self._held, None
         try:
             await worker.run(end_reading)
         finally:
-            lock.release()
+            self._readers.give_back(worker)

@@ -90,7 +90,7 @@ WITH counts AS (
            sum(d.state = 'pending' AND d.generation = w.generation) AS pending,
            sum(d.state = 'succeeded') AS succeeded, sum(d.state = 'failed') AS failed,
            sum(d.state = 'cancelled' OR (d.state = 'pending' AND d.generation < w.generation)) AS cancelled
-    FROM webhooks w CROSS JOIN deliveries d ON d.webhook_id = w.id GROUP BY w.id
+    FROM webhooks w CROSS JOIN deliveries d ON d.webhook_id = w.id WHERE w.deleted_at IS NULL GROUP BY w.id
 )
 SELECT w.id AS webhook_id, w.project_id, w.url, w.enabled,
        coalesce(c.pending, 0) AS pending, coalesce(c.succeeded, 0) AS succeeded,

@@ -84,10 +84,7 @@ async def _read(request: web.Request, wanted: Filters, cursor: str) -> tuple[lis
     page = await context(request).read(search.deliveries, wanted, limit=PAGE, cursor=cursor or None)
     remark = ""
     if page.looked_back_to is not None:
-        remark = (
-            f"Looked through the newest {number(search.LOOKED_AT)} rows, back to {day_and_time(page.looked_back_to)}. "
-            "Older goes on from there."
-        )
+        remark = f"Looked back to {day_and_time(page.looked_back_to)}. Older goes on from there."
     return page.items, page.next_cursor, remark
 
 
@@ -98,7 +95,7 @@ async def _count(request: web.Request, wanted: Filters) -> str:
         return f"{number(found)} {'delivery matches' if found == 1 else 'deliveries match'}."
     if found >= search.COUNTED:
         return f"More than {number(found)} deliveries match."
-    return f"At least {number(found)} deliveries match; older than the newest {number(search.LOOKED_AT)} rows was not counted."
+    return f"At least {number(found)} deliveries match; what is older than a page looks through was not counted."
 
 
 @people

@@ -1,0 +1,59 @@
+"""What is missing on a machine: a skip with its reason for a person, a failure in CI."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from . import needs
+from .conftest import pytest_runtest_makereport
+
+HERE = Path(__file__).parent.parent
+
+
+def _call() -> pytest.CallInfo[None]:
+    def skips() -> None:
+        needs.program("a-program-that-nobody-has")
+
+    return pytest.CallInfo.from_call(skips, "call", reraise=())
+
+
+@pytest.mark.parametrize(("ci", "kind"), [("", pytest.skip.Exception), ("true", AssertionError)])
+def test_a_skip_is_a_failure_in_ci_alone(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, ci: str, kind: type[BaseException]
+) -> None:
+    """And it goes on naming what is missing."""
+    monkeypatch.setenv("CI", ci)
+    call = _call()
+    pytest_runtest_makereport(request.node, call)
+    assert call.excinfo is not None
+    assert call.excinfo.type is kind
+    assert "a-program-that-nobody-has is not installed" in str(call.excinfo.value)
+
+
+def test_a_program_of_the_system_is_found_by_a_user_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's users do not have /usr/sbin in their PATH."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert needs.program("ldconfig").endswith("sbin/ldconfig")
+
+
+@pytest.mark.long
+def test_what_needs_rights_is_skipped_without_them() -> None:
+    """The tests that make networks, file systems and users of their own, run by somebody who may not."""
+    less = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"] if os.geteuid() == 0 else []
+    names = [
+        "tests/test_network.py",
+        "tests/faults/test_outage.py",
+        "tests/faults/test_disk_full.py",
+        "tests/test_health.py",
+    ]
+    done = subprocess.run(
+        [*less, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "inner_services or route or idle or low_on_disk", *names],
+        cwd=HERE, env={**os.environ, "CI": ""}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " skipped" in done.stdout
