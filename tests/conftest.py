@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import structlog
 from aiohttp import web
 
 from almirant_webhooks.config import PREFIX
@@ -18,6 +20,9 @@ from .steps import Steps
 
 _HERE = Path(__file__).parent
 _LONG = {"faults", "browser", "system"}
+
+# The delivery thread logs whenever it likes: not into what a command prints, whose streams a test replaces meanwhile.
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stdout__))
 
 
 @pytest.fixture(autouse=True)

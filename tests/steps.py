@@ -40,7 +40,7 @@ class Steps:
 
     def event(self, now: datetime = START, kind: str = "lead.created") -> fanout.FanOut:
         outbox.insert(self.outbox, project_id="p", event_type=kind, payload="{}", event_id=None)
-        rows = unread.read_unread(self.outbox, 100)
+        rows = unread.read_unread(self.outbox, unread.Asked(100))
         with transaction(self.conn):
             done = fanout.fan_out(self.conn, rows, SCHEDULE.waits[0], now)
         with transaction(self.outbox):

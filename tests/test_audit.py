@@ -13,7 +13,7 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.db import audit
-from almirant_webhooks.db.connection import open_database
+from almirant_webhooks.db.connection import open_database, transaction
 
 from .service import Service
 from .shell import Shell
@@ -82,7 +82,7 @@ async def test_older_entries_are_on_further_pages_each_once(pages: Pages) -> Non
     service = pages.service
     conn = open_database(service.database)
     now = clock.now()
-    with conn:
+    with transaction(conn):
         for number in range(120):
             audit.note(
                 conn, "webhook.tested", actor="operator", now=now + timedelta(seconds=number), project_id="proj_1",

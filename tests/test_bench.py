@@ -39,6 +39,7 @@ def _run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "tests.bench", *words], cwd=HERE, capture_output=True, text=True)
 
 
+@pytest.mark.long
 def test_a_release_makes_and_fills_its_tables_itself(release: Release, tmp_path: Path) -> None:
     """By its own command and the benchmarks of its own checkout, whatever its schema is; only the outbox is one to all."""
     (tmp_path / "bench").mkdir()
@@ -53,6 +54,7 @@ def test_a_release_makes_and_fills_its_tables_itself(release: Release, tmp_path:
     conn.close()
 
 
+@pytest.mark.long
 def test_a_run_that_does_not_count_is_refused_by_the_release_too(release: Release, tmp_path: Path) -> None:
     """What its own check says ends the run here, in a sentence with its name."""
     (tmp_path / "bench").mkdir()
@@ -60,6 +62,7 @@ def test_a_run_that_does_not_count_is_refused_by_the_release_too(release: Releas
         check_rows(Bench(tmp_path / "bench", release=release), 1)
 
 
+@pytest.mark.long
 def test_the_ratio_is_that_of_pairs_and_the_first_of_a_pair_changes(release: Release) -> None:
     """A machine that gets slower meanwhile slows both of a pair down; what is to be reached is said of 0.1.0 alone."""
     order: list[bool] = []

@@ -18,11 +18,11 @@ import almirant_webhooks.db
 from almirant_webhooks import clock
 from almirant_webhooks.db import (
     audit,
+    batch,
     claiming,
     connection,
     deliveries,
     fanout,
-    group,
     health,
     held,
     outbox,
@@ -66,15 +66,15 @@ def _claim(conn: sqlite3.Connection) -> object:
 
 
 def _rows(conn: sqlite3.Connection, count: int = 20) -> list[unread.OutboxRow]:
-    return unread.read_unread(conn, count)
+    return unread.read_unread(conn, unread.Asked(count))
 
 
-def _write_group(conn: sqlite3.Connection) -> object:
+def _write_batch(conn: sqlite3.Connection) -> object:
     """Record what was claimed, claim more, and fan out."""
     claims = claiming.claim(conn, {BUSY: 8}, NOW)
     ended = [Result(one, Outcome.HTTP_ERROR, NOW, 5, 500, "the receiver answered 500") for one in claims]
-    whole = group.Group(ended, {BUSY: 8}, _rows(conn), lambda webhook, served: True)
-    return group.write(conn, whole, SCHEDULE, NOW, copied_at=NOW, one_file=True)
+    work = batch.Work(ended, {BUSY: 8}, asked=unread.Asked(20), take=lambda webhook, served: True)
+    return batch.write(conn, work, SCHEDULE, NOW)
 
 
 def _sweep(part: str) -> Call:
@@ -112,8 +112,8 @@ def _insert(conn: sqlite3.Connection) -> None:
 A_DELIVERY = f"dlv_{1:012x}l"
 # One line a kind. Names are those of `db`; a second kind of the same function has words behind its name.
 KINDS: dict[str, Kind] = {
-    "group.write": Kind(_write_group),
-    "group.write, of a claim among resends, held and discarded ones": Kind(_claim),
+    "batch.write": Kind(_write_batch),
+    "batch.write, of a claim among resends, held and discarded ones": Kind(_claim),
     "fanout.fan_out": Kind(lambda conn: fanout.fan_out(conn, _rows(conn), timedelta(0), NOW)),
     "results.interrupt_open": Kind(lambda conn: results.interrupt_open(conn, SCHEDULE, NOW), before=_claim),
     "webhooks.create": Kind(_created),
@@ -193,7 +193,7 @@ KINDS: dict[str, Kind] = {
     "stats.outbox": Kind(lambda conn: stats.outbox(conn, NOW), on_outbox=True),
     "stats.unread_rows": Kind(stats.unread_rows, on_outbox=True),
     "stats.wal_bytes": Kind(stats.wal_bytes, on_outbox=True),
-    "unread.newest": Kind(unread.newest, on_outbox=True),
+    "unread.is_anything_unread": Kind(unread.is_anything_unread, on_outbox=True),
     "unread.read_unread": Kind(_rows, on_outbox=True),
 }
 
@@ -246,6 +246,7 @@ def test_a_transaction_costs_the_same_whatever_customers_have(sizes: list[Steps]
 APART = {
     "connection.transaction": "begins one",
     "connection.begin_reading": "begins one",
+    "connection.large_rows": "sets how much memory is used",
     "triggers.blamed": "reads the names of triggers",
     "outbox.open_outbox": "opens a file",
     "rejected_rows.newest": "looks at 10,000 rejected rows at most, however many there are",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import threading
 from pathlib import Path
 
 import pytest
@@ -233,22 +232,21 @@ async def test_a_stop_lets_what_is_in_flight_finish(service: Service, receiver: 
     assert [row["state"] for row in service.log()] == ["succeeded"]
 
 
-async def _hold_a_group(service: Service, daemon: Daemon) -> sqlite3.Connection:
-    """Insert an event whose group waits for the lock of the database's file; return the connection that holds it."""
-    await service.until(lambda: not daemon.dispatcher._turns)
+async def _hold_a_batch(service: Service, daemon: Daemon) -> sqlite3.Connection:
+    """Insert an event whose batch waits for the lock of the database's file; return the connection that holds it."""
     other = sqlite3.connect(service.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     service.insert()
-    await service.until(lambda: daemon.dispatcher._turns)
+    await service.until(lambda: daemon.dispatcher.is_writing)
     return other
 
 
 async def test_a_stop_while_attempts_begin_lets_them_finish(tmp_path: Path, receiver: Receiver) -> None:
-    """A group that waits for the file's lock begins its attempts after the stop: they are sent, recorded and marked."""
+    """A batch that waits for the file's lock begins its attempts after the stop: they are sent, recorded and marked."""
     service = Service(tmp_path / "log.db", tmp_path / "outbox.db")
     daemon = await service.start()
     service.webhook(receiver.url)
-    other = await _hold_a_group(service, daemon)
+    other = await _hold_a_batch(service, daemon)
     stopping = asyncio.create_task(service.stop())
     await asyncio.sleep(0)
     other.rollback()
@@ -259,8 +257,8 @@ async def test_a_stop_while_attempts_begin_lets_them_finish(tmp_path: Path, rece
     assert service.ask(unread) == (0,)
 
 
-async def test_rows_in_hand_do_not_keep_a_stop_busy(tmp_path: Path, receiver: Receiver) -> None:
-    """While it waits for an attempt the loop rests; the rows stay in the outbox, unread."""
+async def test_rows_that_wait_do_not_keep_a_stop_busy(tmp_path: Path, receiver: Receiver) -> None:
+    """While it waits for an attempt the loop rests; they stay in the outbox, unread."""
     arrived, release = asyncio.Event(), asyncio.Event()
 
     async def slowly(_: web.Request) -> web.Response:
@@ -272,9 +270,8 @@ async def test_rows_in_hand_do_not_keep_a_stop_busy(tmp_path: Path, receiver: Re
     service = Service(tmp_path / "log.db", tmp_path / "outbox.db")
     daemon = await service.start()
     service.webhook(receiver.url)
-    other = await _hold_a_group(service, daemon)
+    other = await _hold_a_batch(service, daemon)
     service.insert()
-    await service.until(lambda: len(daemon.dispatcher._inbox.rows) == 2)
     stopping = asyncio.create_task(service.stop())
     await asyncio.sleep(0)
     other.rollback()
@@ -298,22 +295,26 @@ async def test_rows_in_hand_do_not_keep_a_stop_busy(tmp_path: Path, receiver: Re
     assert service.ask(unread) == (1,)
 
 
-async def test_an_outbox_that_is_held_up_is_in_no_resend_s_way(tmp_path: Path, receiver: Receiver) -> None:
-    """While the outbox's thread waits for a producer's lock, what an operator asks for is noticed."""
-    service = Service(tmp_path / "log.db", tmp_path / "outbox.db")
-    daemon = await service.start()
+@pytest.mark.parametrize("journal_mode", ["WAL", "DELETE"])
+async def test_an_outbox_that_is_held_up_is_in_no_resend_s_way(
+    tmp_path: Path, receiver: Receiver, journal_mode: str
+) -> None:
+    """While a producer has the outbox locked, what an operator asks for is noticed, and what waits there is taken afterwards."""
+    service = Service(tmp_path / "log.db", tmp_path / "application.db")
+    service.make_application(journal_mode)
+    await service.start()
     webhook = service.webhook(receiver.url)
-    release = threading.Event()
-    waiting = asyncio.create_task(daemon.intake._outbox.run(lambda _: release.wait()))
-    try:
-        for asked in range(1, 4):  # the first look at the outbox is under way when the second test is asked for
-            service.write(webhooks.request_test, webhook.id, "lead.created", "{}", clock.now())
-            await service.until(lambda: len(service.log(state="succeeded")) == asked, within=20)  # noqa: B023
-            await service.until(lambda: not daemon.dispatcher._turns)
-    finally:
-        release.set()
-    assert await waiting
-    await service.stop()
+    service.insert()
+    await service.until(lambda: len(service.log(state="succeeded")) == 1)
+    producer = sqlite3.connect(service.outbox_file, isolation_level=None)
+    producer.execute("BEGIN EXCLUSIVE")
+    producer.execute("INSERT INTO outbox (project_id, event_type, payload) VALUES ('proj_1', 'lead.created', '{}')")
+    for asked in range(2, 5):
+        service.write(webhooks.request_test, webhook.id, "lead.created", "{}", clock.now())
+        await service.until(lambda: len(service.log(state="succeeded")) == asked, within=20)  # noqa: B023
+    producer.execute("COMMIT")
+    producer.close()
+    await service.until(lambda: len(service.log(state="succeeded")) == 5)
 
 
 async def test_one_slot_is_enough_for_all(service: Service, receiver: Receiver) -> None:

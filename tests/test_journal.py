@@ -49,7 +49,7 @@ async def test_a_restored_copy_is_served_in_wal_mode(service: Service, receiver:
     service.insert()
     await service.until(lambda: service.log(state="succeeded"))
     unread = "SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"
-    await service.until(lambda: service.producer().execute(unread).fetchone() == (0,))
+    await service.until(lambda: service.ask(unread) == (0,))
     for conn in readers:
         conn.close()
 

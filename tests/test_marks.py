@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import fanout, group, outbox
+from almirant_webhooks.db import fanout, marking
 from almirant_webhooks.db.connection import transaction
-from almirant_webhooks.db.unread import OutboxRow, read_unread
+from almirant_webhooks.db.fanout import FanOut
+from almirant_webhooks.db.unread import Asked, OutboxRow, read_unread
 
 from .steps import SCHEDULE, START, Steps
 
@@ -24,28 +25,24 @@ CHANGES = {
 }
 
 
-def _take(steps: Steps, rows: list[OutboxRow], *, one_file: bool) -> None:
-    """Copy and mark rows that were read before, in one transaction or in two."""
-    if one_file:
-        with transaction(steps.conn):
-            group.write(steps.conn, group.Group([], {}, rows), SCHEDULE, START, copied_at=START, one_file=True)
-        return
+def _take(steps: Steps, rows: list[OutboxRow]) -> FanOut:
+    """Copy and mark rows that were read before, as from an outbox in another file; in our own, both are one transaction."""
     with transaction(steps.conn):
         done = fanout.fan_out(steps.conn, rows, SCHEDULE.waits[0], START)
     with transaction(steps.outbox):
-        outbox.mark(steps.outbox, done.marks, done.batch, clock.text(START))
+        marking.mark(steps.outbox, done, done.marks, done.batch, clock.text(START))
+    return done
 
 
-@pytest.mark.parametrize("one_file", [True, False])
 @pytest.mark.parametrize("column", CHANGES)
-def test_a_change_between_the_read_and_the_mark_is_not_swallowed(steps: Steps, column: str, one_file: bool) -> None:
+def test_a_change_between_the_read_and_the_mark_is_not_swallowed(steps: Steps, column: str) -> None:
     """Another id or project makes another event; the rest is rejected with its reason, as the event was taken already."""
     value, reason = CHANGES[column]
     steps.conn.execute(INSERT)
-    rows = read_unread(steps.outbox, 10)
+    rows = read_unread(steps.outbox, Asked(10))
     steps.conn.execute(f"UPDATE outbox SET {column} = ?", (value,))
-    _take(steps, rows, one_file=one_file)
-    _take(steps, read_unread(steps.outbox, 10), one_file=one_file)
+    _take(steps, rows)
+    _take(steps, read_unread(steps.outbox, Asked(10)))
     is_taken, why = steps.conn.execute("SELECT fanned_out_at IS NOT NULL, rejected_reason FROM outbox").fetchone()
     assert (bool(is_taken), why) == (reason is None, reason)
     assert steps.conn.execute("SELECT count(*) FROM events").fetchone()[0] == (2 if reason is None else 1)
@@ -61,11 +58,11 @@ def test_a_row_that_was_mended_meanwhile_is_not_rejected(steps: Steps, column: s
         column, broken = "payload", b"{" + b" " * 300_000 + b"}"
     (right,) = steps.conn.execute(f"SELECT {column} FROM outbox").fetchone()
     steps.conn.execute(f"UPDATE outbox SET {column} = CAST(? AS TEXT)", (broken,))
-    rows = read_unread(steps.outbox, 10)
+    rows = read_unread(steps.outbox, Asked(10))
     steps.conn.execute(f"UPDATE outbox SET {column} = ?", (right,))
-    _take(steps, rows, one_file=False)
+    _take(steps, rows)
     assert steps.conn.execute("SELECT count(*) FROM events").fetchone()[0] == 0
-    _take(steps, read_unread(steps.outbox, 10), one_file=False)
+    _take(steps, read_unread(steps.outbox, Asked(10)))
     assert steps.conn.execute("SELECT rejected_reason FROM outbox").fetchone()[0] is None
     assert steps.conn.execute("SELECT count(*) FROM events").fetchone()[0] == 1
 
@@ -74,11 +71,8 @@ def test_a_change_that_was_rejected_counts_as_rejected(steps: Steps) -> None:
     """In metric and log too, which go by the answers of the fan-out; the others of its batch are taken."""
     steps.conn.execute(INSERT)
     steps.conn.execute(INSERT.replace("'e'", "'f'"))
-    rows = read_unread(steps.outbox, 10)
+    rows = read_unread(steps.outbox, Asked(10))
     steps.conn.execute("UPDATE outbox SET occurred_at = '2026-01-01T00:00:00.000Z' WHERE event_id = 'e'")
-    with transaction(steps.conn):
-        asked = group.Group([], {}, rows)
-        done = group.write(steps.conn, asked, SCHEDULE, START, copied_at=START, one_file=True).fan_out
-    assert done is not None
+    done = _take(steps, rows)
     assert [mark.row.event_id for mark in done.rejected] == ["e"]
     assert [mark.row.event_id for mark in done.marks] == ["e", "f"]

@@ -41,7 +41,7 @@ def fail(there: Steps, webhook: Webhook, count: int) -> None:
             "INSERT INTO outbox (project_id, event_type, payload) VALUES ('p', 'lead.created', ?)",
             [(f'{{"n": {number}}}',) for number in range(count)],
         )
-    while rows := unread.read_unread(there.outbox, 500):
+    while rows := unread.read_unread(there.outbox, unread.Asked(500)):
         with transaction(there.conn):
             done = fanout.fan_out(there.conn, rows, timedelta(0), START)
         with transaction(there.outbox):

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from almirant_webhooks import clock, limits, signing
 from almirant_webhooks.egress import BLOCKED, Policy
-from almirant_webhooks.model import Claim, Misconfigured, Outcome, Trigger
+from almirant_webhooks.model import Claim, Misconfigured, Outcome, Result, Trigger
 from almirant_webhooks.ours import NO_FILES
 from almirant_webhooks.sending.answers import keep_headers, retry_after
 from almirant_webhooks.sending.causes import NAME_NOT_FOUND
-from almirant_webhooks.sending.sender import MOST_FRESH, Sender
+from almirant_webhooks.sending.sender import MOST_FRESH, Prepared, Sender
 
 from .hostile import OK, answering, read_request, server
 
@@ -89,8 +89,8 @@ async def test_the_request_is_what_the_log_says(tmp_path: Path) -> None:
     assert sorted(lines) == sorted(f"{name}: {value}" for name, value in one.headers)
 
 
-async def test_nothing_is_sent_before_it_may_be() -> None:
-    """A kept connection is taken before, and another is opened if it has closed meanwhile: that costs no attempt."""
+async def test_nothing_is_sent_while_a_request_is_prepared() -> None:
+    """And a kept connection that closes meanwhile is not taken: that costs no attempt."""
     seen: list[bytes] = []
     kept: list[asyncio.StreamWriter] = []
 
@@ -104,13 +104,16 @@ async def test_nothing_is_sent_before_it_may_be() -> None:
         url = f"http://127.0.0.1:{port}/in"
         await sending.send(claim(url))
 
-        async def closed_meanwhile() -> None:
-            kept[0].close()
-            await sending.send(claim(url))  # all that was sent before has arrived when this is answered
-            assert len(seen) == 2
-
-        result = await sending.send(claim(url), closed_meanwhile)
-    assert (result.outcome, len(seen), len(kept)) == (Outcome.SUCCESS, 3, 2)
+        prepared = sending.prepare(claim(url))
+        assert isinstance(prepared, Prepared)
+        kept[0].close()
+        while any(connection.is_open for connection in sending.connections._idle):
+            await asyncio.sleep(0)
+        assert len(seen) == 1
+        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        sending.begin(prepared, result.set_result)
+        await result
+    assert (result.result().outcome, len(seen), len(kept)) == (Outcome.SUCCESS, 2, 2)
 
 
 async def test_a_body_of_very_many_chunks_is_read_to_its_end() -> None:
@@ -315,16 +318,7 @@ async def test_a_wish_for_a_fresh_connection_outlives_an_attempt_that_was_not_ma
         one = claim(f"http://127.0.0.1:{port}/in")
         await sending.send(one)
         sending._ask_for_fresh(one.delivery_id)
-        waits = asyncio.Event()
-
-        async def never() -> None:
-            waits.set()
-            await asyncio.Event().wait()
-
-        attempt = asyncio.create_task(sending.send(one, never))
-        await waits.wait()
-        attempt.cancel()
-        await asyncio.wait([attempt])
+        assert isinstance(sending.prepare(one), Prepared)
         assert (await sending.send(one)).outcome is Outcome.SUCCESS
     assert connections == 2
 

@@ -169,8 +169,7 @@ async def held_up(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     def hold(_: sqlite3.Connection) -> None:
         go_on.wait(60)
 
-    writers = (service.daemon.intake._outbox, service.daemon.dispatcher._database)
-    waiting = [asyncio.create_task(writer.run(hold)) for writer in writers]
+    waiting = [asyncio.create_task(writer.run(hold)) for writer in service.daemon.writers]
     async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
         yield Pages(service, client), {"webhooks": webhook.id}
     go_on.set()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from almirant_webhooks import unmarked
+from almirant_webhooks.delivery import unmarked
 
 from .conftest import Receiver
 from .service import Service
@@ -29,7 +30,8 @@ REFUSES_ALL = REFUSES_A_ROW | {
 
 
 def unread(service: Service) -> list[int]:
-    return [row[0] for row in service.producer().execute(UNREAD)]
+    with closing(service.producer()) as conn:
+        return [row[0] for row in conn.execute(UNREAD)]
 
 
 def arrived(receiver: Receiver) -> list[int]:
@@ -60,12 +62,12 @@ async def test_a_row_that_a_trigger_refuses_to_have_marked_stops_no_other(
         await service.until(lambda: len(service.log(state="succeeded")) == 3 and unread(service) == [1])
         service.insert({"n": 4})
         await service.until(lambda: len(service.log(state="succeeded")) == 4 and unread(service) == [1])
-        await service.until(lambda: daemon.intake._unmarked.rows())
+        await service.until(lambda: daemon.dispatcher.reader.refused.rows())
     assert arrived(receiver) == [1, 2, 3, 4]
     assert not daemon.not_ready()
     (said,) = [line["why"] for line in lines if line["event"] == "rows cannot be marked"]
     assert "a trigger of the application on outbox (keep_history)" in said
-    service.producer().execute("DROP TRIGGER keep_history")
+    service.ask("DROP TRIGGER keep_history")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unmarked, "RETRY", 0.0)
         await service.until(lambda: unread(service) == [])
@@ -93,7 +95,7 @@ async def test_a_trigger_that_refuses_every_mark_is_told_of(
     result, said = findings(shell, 1)["producers"]
     assert (result, f"The daemon cannot mark a row of the outbox: {words}" in said) == ("wrong", True), said
     assert "mend that trigger, or drop it" in said
-    service.producer().execute("DROP TRIGGER keep_history")
+    service.ask("DROP TRIGGER keep_history")
     monkeypatch.setattr(unmarked, "RETRY", 0.0)
     await service.until(lambda: unread(service) == [] and not daemon.not_ready())
     assert arrived(receiver) == [0, 1, 2]
@@ -102,8 +104,6 @@ async def test_a_trigger_that_refuses_every_mark_is_told_of(
 def test_a_trigger_that_refuses_an_insert_is_named_to_whoever_sends(shell: Shell) -> None:
     """By the command too, whose words were that the database is of another release."""
     service = Service(shell.folder / "log.db")
-    service.producer().execute(
-        "CREATE TRIGGER count_them AFTER INSERT ON outbox BEGIN INSERT INTO gone VALUES (NEW.id); END"
-    )
+    service.ask("CREATE TRIGGER count_them AFTER INSERT ON outbox BEGIN INSERT INTO gone VALUES (NEW.id); END")
     said = shell.ours("event", "send", "--project", "p", "--type", "a.b", "--data", "{}", code=1)
     assert "a trigger of the application on outbox (count_them) fails: no such table: main.gone" in said

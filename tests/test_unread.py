@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from almirant_webhooks.db import unread
-from almirant_webhooks.db.outbox import open_outbox
-from almirant_webhooks.db.unread import FEW, NEWEST
-from almirant_webhooks.db.worker import Worker
-from almirant_webhooks.inbox import ROWS, Inbox
-from almirant_webhooks.intake import Intake
-from almirant_webhooks.metrics import Metrics
-from almirant_webhooks.troubles import Troubles
+from almirant_webhooks.db.unread import MOST_BYTES, SMALL, Asked
 
 from .steps import Steps
 
@@ -21,111 +17,117 @@ def _insert(steps: Steps, project_id: str, count: int, payload: str = "{}") -> N
     )
 
 
-def _next(steps: Steps, limit: int) -> list[tuple[int, str]]:
-    return [(row.id, str(row.project_id)) for row in unread.read_unread(steps.outbox, limit)]
+def _next(steps: Steps, asked: Asked, *, by_project: bool = True) -> list[tuple[int, str]]:
+    rows = unread.read_unread(steps.outbox, asked, by_project=by_project)
+    return [(row.id, str(row.project_id)) for row in rows]
 
 
-def test_rows_come_in_their_order_where_all_fit(steps: Steps) -> None:
-    """Whoever inserted them."""
-    for project in ("a", "b", "a"):
-        _insert(steps, project, 1)
-    assert _next(steps, 10) == [(1, "a"), (2, "b"), (3, "a")]
-
-
-def test_a_project_that_inserts_very_much_at_once_is_not_in_front_of_all_others(steps: Steps) -> None:
-    """Another's few, inserted after it, come next; and the oldest row is the first of every batch."""
-    _insert(steps, "loud", 100)
-    _insert(steps, "quiet", 2)
-    assert _next(steps, 6) == [(1, "loud"), (101, "quiet"), (102, "quiet"), (2, "loud"), (3, "loud"), (4, "loud")]
-    _insert(steps, "other", 200)
-    assert _next(steps, 6) == [
-        (1, "loud"), (239, "other"), (2, "loud"), (240, "other"), (3, "loud"), (241, "other")
-    ]  # fmt: skip
-
-
-def test_many_that_have_few_leave_half_of_a_batch_to_turns(steps: Steps) -> None:
-    """Whoever has a backlog gets its turn in each, however many others trickle."""
-    _insert(steps, "loud", 40)
-    _insert(steps, "louder", 100)
-    for number in range(20):
-        _insert(steps, f"quiet-{number}", 1)
-    assert [row for row, _ in _next(steps, 10)] == [1, 141, 142, 143, 144, 145, 41, 146, 147, 148]
-
-
-def test_a_row_tells_whether_its_project_has_few_that_wait(steps: Steps) -> None:
-    """Those that are in hand count; where more wait than are looked at, whoever has one among the oldest may have many."""
-    _insert(steps, "p", FEW)
-    (first, *rest) = unread.read_unread(steps.outbox, 100)
-    assert all(row.is_of_few for row in (first, *rest))
-    _insert(steps, "p", 1)
-    assert [row.is_of_few for row in unread.read_unread(steps.outbox, 100, {first.id})] == [False] * FEW
-    _insert(steps, "loud", 100)
-    _insert(steps, "quiet", 1)
-    read = unread.read_unread(steps.outbox, 100)
-    assert {row.project_id for row in read if row.is_of_few} == {"quiet"}
-    assert [row.project_id for row in unread.read_unread(steps.outbox, 8, only_few=True)] == ["quiet"]
-
-
-def test_whoever_fills_the_newest_rows_that_are_looked_at_does_not_count_as_having_few(steps: Steps) -> None:
-    """Its backlog may begin before them."""
-    for project, count in (("old", 200), ("middle", 100), ("new", NEWEST - 8), ("quiet", 1)):
+@pytest.mark.parametrize("by_project", [True, False])
+def test_projects_take_turns_each_ones_oldest_first(steps: Steps, by_project: bool) -> None:
+    """With an index by project, and without one in an outbox of the first schema."""
+    for project, count in (("a", 3), ("b", 1), ("c", 2)):
         _insert(steps, project, count)
-    read = unread.read_unread(steps.outbox, 100)
-    assert {row.project_id for row in read if row.is_of_few} == {"quiet"}
-    assert "middle" in {row.project_id for row in read}
+    expected = [(1, "a"), (4, "b"), (5, "c"), (2, "a"), (6, "c"), (3, "a")]
+    assert _next(steps, Asked(10), by_project=by_project) == expected
+    assert _next(steps, Asked(4), by_project=by_project) == expected[:4]
 
 
-def test_rows_may_go_while_they_are_chosen(steps: Steps) -> None:
-    """Somebody deletes them between the look at the oldest and the one at the newest."""
-    _insert(steps, "loud", 100)
+def test_a_project_that_inserts_very_much_at_once_is_in_front_of_nobody(steps: Steps) -> None:
+    """Another's few, inserted after it or between two of its batches, come next."""
+    _insert(steps, "loud", 500)
+    _insert(steps, "quiet", 2)
+    _insert(steps, "loud", 500)
+    assert _next(steps, Asked(6)) == [
+        (1, "loud"),
+        (501, "quiet"),
+        (2, "loud"),
+        (502, "quiet"),
+        (3, "loud"),
+        (4, "loud"),
+    ]
 
-    def look(statement: str) -> None:
-        if "DESC" in statement:
-            steps.conn.execute("DELETE FROM outbox")
 
-    steps.outbox.set_trace_callback(look)
-    assert unread.read_unread(steps.outbox, 10) == []
-    assert steps.conn.execute("SELECT count(*) FROM outbox").fetchone()[0] == 0
+def test_the_next_turn_is_that_of_the_project_behind_the_last(steps: Steps) -> None:
+    """And around: where not all have a row in one batch, none is left out for ever."""
+    for project in "abcde":
+        _insert(steps, project, 2)
+    turns, after = [], ""
+    for _ in range(5):
+        rows = _next(steps, Asked(2, after))
+        turns.append("".join(project for _, project in rows))
+        after = rows[-1][1]
+    assert turns == ["ab", "cd", "ea", "bc", "de"]
+    assert _next(steps, Asked(2, "zzz")) == _next(steps, Asked(2, ""))
+
+
+def test_how_many_projects_wait_costs_no_more_than_the_rows_asked_for(steps: Steps) -> None:
+    """Nor do the rows that a project has: SQLite's steps are counted at two sizes, a hundred times apart."""
+
+    def steps_taken() -> int:
+        taken = 0
+
+        def count() -> int:
+            nonlocal taken
+            taken += 1
+            return 0
+
+        steps.outbox.set_progress_handler(count, 10)
+        assert len(unread.read_unread(steps.outbox, Asked(32))) == 32
+        steps.outbox.set_progress_handler(None, 0)
+        return taken
+
+    for number in range(40):
+        _insert(steps, f"p{number:04}", 1)
+    few = steps_taken()
+    for number in range(40, 4000):
+        _insert(steps, f"p{number:04}", 1)
+    _insert(steps, "p0000", 4000)
+    assert steps_taken() < 2 * few
 
 
 def test_a_row_that_is_no_text_takes_nothing_from_the_others_of_its_batch(steps: Steps) -> None:
-    """They are read as bytes with it, and go first all the same."""
+    """They are read as bytes with it, and its project has its turn."""
     _insert(steps, "loud", 100)
     steps.outbox.execute("PRAGMA ignore_check_constraints=ON")
     steps.outbox.execute(
-        "INSERT INTO outbox (project_id, event_type, payload) VALUES ('odd', 'lead.created', CAST(x'ff' AS TEXT))"
+        "INSERT INTO outbox (project_id, event_type, payload) VALUES ('odd', 'lead.created', CAST(x'ff' AS TEXT)), "
+        "(CAST(x'6f64fe' AS TEXT), 'lead.created', '{}')"
     )
     steps.outbox.execute("PRAGMA ignore_check_constraints=OFF")
-    assert [row.project_id for row in unread.read_unread(steps.outbox, 100) if row.is_of_few] == [b"odd"]
+    rows = unread.read_unread(steps.outbox, Asked(5))
+    assert sorted(bytes(row.project_id) for row in rows) == [b"loud", b"loud", b"loud", b"odd", b"od\xfe"]  # type: ignore[arg-type]
+    assert {row.project for row in rows} == {"loud", "odd", "od\ufffd"}
+    assert len(unread.read_unread(steps.outbox, Asked(5, "od\ufffd"))) == 5
 
 
-async def test_what_a_few_insert_is_read_though_enough_of_others_is_in_hand(steps: Steps) -> None:
-    """Not looked for again until the newest row is another."""
-    _insert(steps, "loud", 300)
-    worker = await Worker(lambda: open_outbox(steps.path, None)).open()
-    box = Inbox(one_file=True)
-    metrics = Metrics()
-    intake = Intake(worker, box, metrics, Troubles(metrics), poll_interval=1, known_types=frozenset())
-    while await intake._read():
-        pass
-    assert len(box.rows) == 2 * ROWS
-    _insert(steps, "quiet", 1)
-    intake._looked_at = 0.0
-    assert await intake._read()
-    assert [row.project_id for row in box.few] == ["quiet"]
-    box.rows.popitem()
-    intake._looked_at = 0.0
-    assert not await intake._read()
-    await worker.close()
-
-
-def test_rows_in_hand_are_not_read_again(steps: Steps) -> None:
+def test_rows_that_are_apart_are_not_read_again(steps: Steps) -> None:
     """What comes after them is."""
     _insert(steps, "p", 5)
-    assert [row.id for row in unread.read_unread(steps.outbox, 2, {1, 2, 4})] == [3, 5]
+    assert [row for row, _ in _next(steps, Asked(2, apart={1, 2, 4}))] == [3, 5]
 
 
-def test_a_batch_is_bounded_in_bytes_too(steps: Steps) -> None:
-    """The row that reaches eight MiB is its last."""
-    _insert(steps, "loud", 40, '{"a": "' + "x" * (256 * 1024 - 9) + '"}')
-    assert len(_next(steps, 100)) == 33
+@pytest.mark.parametrize("size", [SMALL + 1, 256 * 1024])
+def test_large_payloads_are_bounded_in_bytes(steps: Steps, size: int) -> None:
+    """The row that reaches a MiB is the last of the large ones; small ones come with them, each with its own payload."""
+    empty = '{"a": ""}'
+    large = empty.replace('""', f'"{"x" * (size - len(empty))}"')
+    _insert(steps, "large", 80, large)
+    _insert(steps, "small", 3)
+    rows = unread.read_unread(steps.outbox, Asked(200))
+    most = -(-MOST_BYTES // size)
+    assert [row.payload for row in rows if row.project_id == "large"] == [large] * min(80, most)
+    assert [row.payload for row in rows if row.project_id == "small"] == ["{}"] * 3
+
+
+def test_rows_may_go_while_they_are_chosen(steps: Steps) -> None:
+    """Somebody deletes them between the look at what waits and the reading of it."""
+    _insert(steps, "p", 100)
+
+    def look(statement: str) -> None:
+        if "occurred_at" in statement:
+            steps.outbox.set_trace_callback(None)
+            steps.conn.execute("DELETE FROM outbox")
+
+    steps.outbox.set_trace_callback(look)
+    assert unread.read_unread(steps.outbox, Asked(10)) == []
+    assert steps.conn.execute("SELECT count(*) FROM outbox").fetchone()[0] == 0

@@ -14,14 +14,13 @@ from .db.connection import open_reader
 from .db.journal import caution, open_for_service, open_outbox_for_service
 from .db.migrate import migrate
 from .db.worker import FairLock, Worker
-from .dispatcher import Dispatcher
+from .delivery.loop import STEP, DeliveryLoop
+from .delivery.outbox_reader import OutboxReader
 from .egress import Policy
 from .event_types import CATALOGUE
 from .fairness import Shares
 from .guard import Guard
 from .heartbeat import Heartbeat
-from .inbox import Inbox
-from .intake import Intake
 from .keys import Keys
 from .metrics import Metrics
 from .observer import Observer
@@ -39,7 +38,6 @@ from .web.context import Context
 from .web.server import Server
 
 READERS = 2  # read-only connections of the pages and the API
-DISPATCHER = "claim and record"
 LOOK_UPS = 2  # threads for names from the start
 GRACE = 0.25  # seconds beyond the time limit that a stop waits for requests
 STOP = 2.0  # seconds beyond the time limit that a stop takes in all: requests, records, marks, the pages, closing
@@ -88,12 +86,13 @@ class Daemon:
         )
         opener = functools.partial(open_outbox_for_service, database_path, outbox_path)
         outbox_worker = await self._open(Worker(opener, self.metrics.transaction, None if outbox_path else file_lock))
+        self.writers = (database, outbox_worker)
         await outbox_worker.run(outbox.bind, *await database.run(outbox.identity))
         if words := await outbox_worker.run(caution):
             log.warning("outbox in rollback-journal mode", what=words)
         if outbox_path:
-            reader = functools.partial(outbox.open_outbox, database_path, outbox_path, read_only=True)
-            self._outbox_reader = await self._open(Worker(reader))
+            read_only = functools.partial(outbox.open_outbox, database_path, outbox_path, read_only=True)
+            self._outbox_reader = await self._open(Worker(read_only))
         await self._serve_web(database, outbox_worker, fit.web)
         sender = Sender(
             Policy(
@@ -111,34 +110,31 @@ class Daemon:
         await sender.start()
         self._closing.push_async_callback(sender.close)
         self._troubles = troubles = Troubles(self.metrics)
-        inbox = Inbox(one_file=outbox_path is None)
-        self.dispatcher = dispatcher = Dispatcher(
+        reader = OutboxReader(
+            self.metrics, frozenset((*CATALOGUE, *settings.events.extra_types)), opener if outbox_path else None
+        )
+        every = settings.outbox.poll_interval.total_seconds()
+        self.dispatcher = dispatcher = DeliveryLoop(
             database,
             sender,
+            reader,
             self.metrics,
             troubles,
             Schedule(settings.delivery.retry_schedule),
             Shares(fit.concurrency, settings.delivery.concurrency_per_webhook),
-            inbox,
+            poll_interval=every,
             has_room=lambda: has_room(database_path),
+            outbox_has_room=lambda: has_room(outbox_path or database_path),
         )
-        self.intake = Intake(
-            outbox_worker,
-            inbox,
-            self.metrics,
-            troubles,
-            poll_interval=settings.outbox.poll_interval.total_seconds(),
-            known_types=frozenset((*CATALOGUE, *settings.events.extra_types)),
-            has_room=lambda: has_room(database_path) and has_room(outbox_path or database_path),
-        )
-        interrupted = await dispatcher.agenda.recover(clock.now())
+        self._closing.push_async_callback(database.run, lambda _: reader.close())
+        await database.run(lambda _: reader.open())
+        self._closing.push_async_callback(database.end_steps)
+        interrupted = await dispatcher.recover(clock.now())
         files = [database_path.resolve(), (outbox_path or database_path).resolve()]
         guard = Guard(files, self._workers)
         self._tasks.run("heartbeat", self._heartbeat.run())
-        self._tasks.run("fan out", self.intake.run())
-        self._tasks.run(DISPATCHER, dispatcher.run())
-        every = settings.outbox.poll_interval.total_seconds()
-        self._tasks.run("watch", Watcher(files, (dispatcher.look, self.intake.look), every).run())
+        dispatcher.begin(lambda error: self._tasks.died(STEP, error))
+        self._tasks.run("watch", Watcher(files, (dispatcher.look,), every).run())
         self._tasks.run("guard", guard.run())
         self._tasks.run("status", systemd.tell_status(self.not_ready))
         await self._start_upkeep(database, outbox_worker)
@@ -171,13 +167,13 @@ class Daemon:
             settings.database.path,
             self.metrics,
             self._heartbeat,
-            due=dispatcher.agenda.update,
+            due=dispatcher.tell,
             failing=dispatcher.failing,
             store_bodies=dispatcher.keep_bodies,
         )
         self._tasks.run("prune", Pruner(database, outbox_worker, settings.retention, failing=dispatcher.failing).run())
         self._tasks.run("observe", observer.run())
-        self._tasks.run("resend", Resender(database, due=dispatcher.agenda.update, failing=dispatcher.failing).run())
+        self._tasks.run("resend", Resender(database, due=dispatcher.tell, failing=dispatcher.failing).run())
 
     async def _open(self, worker: Worker) -> Worker:
         await worker.open()
@@ -214,7 +210,7 @@ class Daemon:
 
     async def _wake_dispatcher(self) -> None:
         if self._not_ready is None:
-            self.dispatcher.agenda.reload(clock.now())
+            await self.dispatcher.reload()
 
     def not_ready(self) -> str | None:
         """Say why nothing is delivered at the moment, or None."""
@@ -264,16 +260,19 @@ class Daemon:
 
     async def _finish(self, limit: float) -> int | None:
         """Let what is in flight finish; return how many requests did not, None if the stop was forced."""
-        self.intake.stop()
         self.dispatcher.stop()
-        if self._tasks.dead == DISPATCHER:  # nothing would be recorded any more
+        if self._tasks.dead == STEP:  # nothing would be recorded any more
             return None
         finishing = asyncio.create_task(self.dispatcher.finish(limit))
         forced = asyncio.create_task(self._forced.wait())
         await asyncio.wait({finishing, forced}, return_when=asyncio.FIRST_COMPLETED)
-        left = finishing.result() if finishing.done() else None
-        if left is not None:
-            await self.intake.finish()
+        left = None
+        if finishing.done():
+            if (error := finishing.exception()) is not None:  # what is in flight can no longer be recorded
+                self._tasks.died(STEP, error)
+            else:
+                left = finishing.result()
+        self.dispatcher.attempts.abandon()
         for task in (finishing, forced):
             task.cancel()
         await asyncio.gather(finishing, forced, return_exceptions=True)

@@ -6,12 +6,13 @@ import asyncio
 import json
 import shlex
 import signal
-import sqlite3
 import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import aiosqlite
 
 from . import access, clock, logs
 from .access import Principal, Role
@@ -92,7 +93,7 @@ class _Demo:
         try:
             await self._open_receivers()
             self._introduce(daemon)
-            self._insert()
+            await self._insert()
             done = await self._watch()
             done = self._sum_up() and done
             self._show_the_way(once=once)
@@ -143,15 +144,14 @@ class _Demo:
         who = Principal(Role.PROJECT_ADMIN, PROJECT, int(clock.now().timestamp()) + LINK_LIVES)
         return access.link(Keys(self.settings).signing_key, who, address)
 
-    def _insert(self) -> None:
-        """Insert one event of each type, as any producer does: plain SQL on a connection of its own."""
-        conn = sqlite3.connect(self.database, timeout=10)
-        with conn:
-            conn.executemany(
+    async def _insert(self) -> None:
+        """Insert one event of each type, as any producer in asyncio does: plain SQL on a connection of its own."""
+        async with aiosqlite.connect(self.database, timeout=10) as conn:
+            await conn.executemany(
                 "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, ?, ?)",
                 [(PROJECT, kind, json.dumps(sample_payload(kind), ensure_ascii=False)) for kind in CATALOGUE],
             )
-        conn.close()
+            await conn.commit()
 
     def _rows(self) -> list[dict[str, Any]]:
         conn = open_reader(self.database)

@@ -60,7 +60,9 @@ class Shares:
 
     def next_due(self) -> str | None:
         """Return the earliest time at which a webhook has something due; of those that have it now, one with a free slot."""
-        for half in self._ready.values():
+        for is_slow, half in self._ready.items():
+            if is_slow and self.slow_in_flight >= max(1, self.concurrency // 2):
+                continue  # one that ends wakes whoever asks
             for _, webhook in chain.from_iterable(half.of(project) for _, project in half.projects):
                 if self.room_of(webhook) > 0:
                     return self.due[webhook].at

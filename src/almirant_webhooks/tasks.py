@@ -44,13 +44,17 @@ class Tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def died(self, name: str, error: BaseException) -> None:
+        """Take note that a part that is no task has died, of an error."""
+        if self.dead is None:
+            self.dead, self.fault = name, error
+            self._ended()
+        if not isinstance(error, Misconfigured):
+            log.error("task died", task=name, exc_info=error)
+
     def _one_ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if self._stopping and error is None:
             return
-        if self.dead is None:
-            self.dead = task.get_name()
-            self.fault = error or RuntimeError("it ended by itself" if not task.cancelled() else "it was cancelled")
-            self._ended()
-        if not isinstance(error, Misconfigured):
-            log.error("task died", task=task.get_name(), exc_info=error or self.fault)
+        words = "it was cancelled" if task.cancelled() else "it ended by itself"
+        self.died(task.get_name(), error or RuntimeError(words))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 from pathlib import Path
@@ -45,26 +44,25 @@ class Troubles:
 
     def words(self) -> str | None:
         """Return in words which steps cannot be taken and why, or None."""
-        return "; ".join(f"cannot {step}: {why}" for step, why in self._now.items()) or None
+        return "; ".join(f"cannot {step}: {why}" for step, why in list(self._now.items())) or None
 
-    async def meet(self, step: str, error: sqlite3.Error) -> None:
-        """Take note that a step failed, and rest a little before it is tried again; raises what no later try can mend."""
+    def fail(self, step: str, error: sqlite3.Error) -> None:
+        """Take note that a step failed; raises what no later try can mend."""
         if is_beyond_repair(error):
             raise explain(error, f"the database (cannot {step})")
         self._metrics.database_errors.inc()
-        await self._note(step, _words(error), str(error))
+        self._note(step, _words(error), str(error))
 
-    async def meet_full(self, step: str) -> None:
-        """Take note that a step has to wait for room on the disk, and rest a little."""
-        await self._note(step, FULL, "less than the least room is left")
+    def fail_full(self, step: str) -> None:
+        """Take note that a step has to wait for room on the disk."""
+        self._note(step, FULL, "less than the least room is left")
 
-    async def _note(self, step: str, words: str, error: str) -> None:
+    def _note(self, step: str, words: str, error: str) -> None:
         if self._now.get(step) != words:
             log.error("database trouble", step=step, why=words, error=error)
         self._now[step] = words
-        await asyncio.sleep(PAUSE)
 
-    def over(self, step: str) -> None:
+    def clear(self, step: str) -> None:
         """Take note that a step was taken."""
         if self._now.pop(step, None) is not None:
             log.info("database works again", step=step)

@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import almirant_webhooks.daemon  # with all that it needs
-from almirant_webhooks import cli, dispatcher, intake, reports, signing
+from almirant_webhooks import cli, reports, signing
 from almirant_webhooks.db import claiming, deliveries, fanout, outbox, results, unread, worker
+from almirant_webhooks.delivery import attempts, batch, ended, loop
 from almirant_webhooks.sending import exchange, sender
 
 COMMIT = "SQL: begin, commit and the rest"
 FUNCTIONS: tuple[tuple[Callable[..., Any], str], ...] = (
     (unread.read_unread, "SQL: outbox, read and mark"),
     (outbox.mark, "SQL: outbox, read and mark"),
+    (outbox.mark_taken, "SQL: outbox, read and mark"),
     (fanout.fan_out, "SQL: fan out"),
     (claiming.claim, "SQL: claim"),
     (deliveries.first_due_and_revision, "SQL: claim"),
@@ -35,11 +37,15 @@ FUNCTIONS: tuple[tuple[Callable[..., Any], str], ...] = (
 )
 METHODS: tuple[tuple[type, str, str], ...] = (
     (exchange.Connection, "data_received", "HTTP client"),
-    (sender.Sender, "send", "HTTP client"),
-    (dispatcher.Dispatcher, "_attempt", "scheduling"),
-    (dispatcher.Dispatcher, "run", "scheduling"),
-    (dispatcher.Dispatcher, "_commit", "scheduling"),
-    (intake.Intake, "run", "scheduling"),
+    (sender.Sender, "prepare", "HTTP client"),
+    (sender.Sender, "begin", "HTTP client"),
+    (sender.Sender, "_end", "HTTP client"),
+    (attempts.Attempts, "_end", "scheduling"),
+    (attempts.Attempts, "go", "scheduling"),
+    (batch.Chooser, "choose", "scheduling"),
+    (ended.Ended, "take", "scheduling"),
+    (loop.DeliveryLoop, "_confirm", "scheduling"),
+    (loop.DeliveryLoop, "step", COMMIT),
 )
 spent: Counter[str] = Counter()
 _inner = threading.local()  # what the parts inside the one that is open have taken, by depth

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable
+from typing import Any
 
 from almirant_webhooks import cli, daemon
-from almirant_webhooks.model import Claim, Result
-from almirant_webhooks.sending.sender import Go, Sender, at_once
+from almirant_webhooks.model import Result
+from almirant_webhooks.sending.sender import Prepared, Sender
 
 
 class FragileSender(Sender):
-    async def send(self, claim: Claim, go: Go = at_once) -> Result:
-        await go()
-        if b'"deadly"' in claim.body:
+    def begin(self, prepared: Prepared, ended: Callable[[Result], None]) -> asyncio.Future[Any]:
+        if b'"deadly"' in prepared.claim.body:
             os.abort()
-        return await super().send(claim)
+        return super().begin(prepared, ended)
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ def _check_arrivals(service: Service, receiver: RememberingReceiver, events: dic
                 "SELECT delivery_id, sum(outcome = 'success'), sum(outcome = 'interrupted') FROM attempts GROUP BY 1"
             )
         }
-        return states, counts, execute("SELECT count(*) FROM attempts WHERE outcome IS NULL").fetchone()[0]
+        return states, counts, execute("SELECT count(*) FROM deliveries WHERE in_flight = 1").fetchone()[0]
 
     states, counts, left_open = service.read(read)
     assert left_open == 0

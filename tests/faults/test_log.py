@@ -172,12 +172,20 @@ async def test_a_daemon_without_one_of_its_tasks_is_not_ready(service: Service) 
         await daemon.stop()
 
 
+class Deadly:
+    """What a thread that takes it ends of."""
+
+    def __iter__(self) -> Iterator[object]:
+        raise SystemExit
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_a_daemon_whose_database_s_thread_has_died_ends(service: Service) -> None:
     """Calls to it would wait for ever, and the loop would beat on."""
     await service.serve()
     daemon, service.daemon = service.daemon, None
     assert daemon is not None
-    daemon._workers[-1]._connection.stop()  # what makes a thread of aiosqlite's end
+    daemon._workers[-1]._jobs.put(Deadly())  # type: ignore[arg-type]
     await daemon.wait()
     with pytest.raises((RuntimeError, ValueError)):
         await daemon.stop()
@@ -186,7 +194,7 @@ async def test_a_daemon_whose_database_s_thread_has_died_ends(service: Service) 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 def test_each_signal_that_asks_for_a_stop_has_its_line(daemon: DaemonProcess, number: signal.Signals) -> None:
     """SIGHUP too, which comes when a terminal is closed: it ends in order, and the log says why."""
-    daemon.start()
+    daemon.start(preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))  # the tests may run under nohup
     daemon.until_it_said('"started"')
     assert daemon.stop(number) == 0
     said = [json.loads(line) for line in daemon.log.read_text().splitlines()]

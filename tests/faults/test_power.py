@@ -138,7 +138,7 @@ def _requests_that_are_not_shown(service: Service, receiver: RememberingReceiver
     """Hold what left and what was answered against the log, as it survived."""
 
     def read(conn: object) -> dict[str, tuple[int, int]]:
-        query = "SELECT delivery_id, count(*), coalesce(sum(outcome = 'success'), 0) FROM attempts GROUP BY 1"
+        query = "SELECT delivery_id, count(*), coalesce(sum(outcome = 'success'), 0) FROM attempt_log GROUP BY 1"
         return {row[0]: (row[1], row[2]) for row in conn.execute(query)}  # type: ignore[attr-defined]
 
     shown = service.read(read)

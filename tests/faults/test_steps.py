@@ -180,7 +180,7 @@ class Machine(RuleBasedStateMachine):
         self.done = None
 
     def read_unread(self, limit: int) -> list[unread.OutboxRow]:
-        return unread.read_unread(self.outbox, limit)
+        return unread.read_unread(self.outbox, unread.Asked(limit))
 
     @precondition(lambda self: self.read and self.done is None)
     @rule(begin=st.booleans())
@@ -317,7 +317,8 @@ class Machine(RuleBasedStateMachine):
             (row[0], row[1]): row[2].encode()
             for row in self.conn.execute(
                 "SELECT a.delivery_id, a.number, e.body FROM attempts a JOIN deliveries d ON d.id = a.delivery_id "
-                "JOIN events e ON e.seq = d.event_seq"
+                "JOIN events e ON e.seq = d.event_seq UNION ALL SELECT d.id, d.begun, e.body FROM deliveries d "
+                "JOIN events e ON e.seq = d.event_seq WHERE d.in_flight = 1"
             )
         }
         alive = {row[0] for row in self.conn.execute("SELECT id FROM deliveries")}
@@ -329,7 +330,7 @@ class Machine(RuleBasedStateMachine):
     def every_delivery_has_an_end_or_goes_on(self) -> None:
         in_memory = {one.delivery_id for one in self.in_flight} | {one.claim.delivery_id for one in self.unrecorded}
         query = (
-            "SELECT d.*, (SELECT count(*) FROM attempts a WHERE a.delivery_id = d.id) AS begun_rows, "
+            "SELECT d.*, (SELECT count(*) FROM attempts a WHERE a.delivery_id = d.id) + (d.started_at IS NOT NULL) AS begun_rows, "
             "(SELECT count(*) FROM attempts a WHERE a.delivery_id = d.id AND a.outcome IS NOT NULL) AS ended_rows, "
             "(SELECT count(*) FROM attempts a WHERE a.delivery_id = d.id AND a.outcome = 'success') AS successes "
             "FROM deliveries d"
@@ -359,7 +360,7 @@ class ByWatermark(Machine):
     last = 0
 
     def read_unread(self, limit: int) -> list[unread.OutboxRow]:
-        return [row for row in unread.read_unread(self.outbox, 100) if row.id > self.last][:limit]
+        return [row for row in unread.read_unread(self.outbox, unread.Asked(100)) if row.id > self.last][:limit]
 
     @rule()
     def settle(self) -> None:
@@ -401,7 +402,7 @@ class MarkedBeforeTaken(Machine):
 
     @rule(limit=st.integers(1, 5))
     def mark_first(self, limit: int) -> None:
-        rows = unread.read_unread(self.outbox, limit)
+        rows = unread.read_unread(self.outbox, unread.Asked(limit))
         with transaction(self.outbox):
             outbox.mark(self.outbox, [outbox.Mark(row, None) for row in rows], 0, clock.text(self.now))
 

@@ -36,7 +36,7 @@ async def test_a_producer_that_holds_the_write_lock_delays_and_loses_nothing(
     conn = sqlite3.connect(service.database, isolation_level=None, timeout=10)
     conn.execute("BEGIN IMMEDIATE")
     conn.execute("INSERT INTO outbox (project_id, event_type, payload) VALUES ('proj_1', 'lead.created', '{}')")
-    asking = asyncio.create_task(daemon.dispatcher.agenda.recover(clock.now()))
+    asking = asyncio.create_task(daemon.dispatcher.recover(clock.now()))
     await asyncio.sleep(HELD)
     conn.execute("COMMIT")
     conn.close()
@@ -99,7 +99,7 @@ async def test_rows_that_break_every_rule_are_rejected_and_the_others_flow(
 def test_plain_rows_are_read_as_text(steps: Steps) -> None:
     """The slow way, byte by byte, is for what is no text alone."""
     outbox.insert(steps.outbox, project_id="p", event_type="lead.created", payload='{"é": 1}', event_id=None)
-    (row,) = unread.read_unread(steps.outbox, 10)
+    (row,) = unread.read_unread(steps.outbox, unread.Asked(10))
     assert (row.payload, row.project_id) == ('{"é": 1}', "p")
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from .. import clock
 from ..model import Claim, Trigger
-from ..signing import kept, request_headers, secrets_at
+from ..signing import request_headers, secrets_at
 from .bulk import read_rows, write_rows
 
 # What a webhook may begin: resends and tests go before the schedule, resends of many at once after it. What was discarded
@@ -43,7 +43,7 @@ WHERE a.enabled)
 # An event's number alone does not name it: after a row was deleted by hand, another may have been given its number. The same
 # is true of attempts' numbers.
 _FIELDS = """
-SELECT json_group_array(json_array(d.rowid, d.webhook_id, d.id, d.event_id, e.event_type, e.body,
+SELECT json_group_array(json_array(d.rowid, d.webhook_id, w.project_id, d.id, d.event_id, e.event_type, e.body,
     max(d.begun, coalesce((SELECT max(a.number) FROM attempts a WHERE a.delivery_id = d.id), 0)), d.test,
     w.url, w.secret, w.next_secret, w.switch_at))
 FROM json_each(?) v CROSS JOIN deliveries d ON d.rowid = v.value
@@ -55,13 +55,10 @@ UPDATE deliveries SET state = iif(state = 'pending', 'cancelled', state),
     next_attempt_at = NULL, resend_requested_at = NULL
 WHERE rowid IN (SELECT value FROM json_each(?)) RETURNING id
 """
-_BEGIN_DELIVERIES = """
-WITH begun (number, id) AS (VALUES {rows})
-UPDATE deliveries SET in_flight = 1, begun = begun.number FROM begun WHERE deliveries.id = begun.id
-"""
-_BEGIN_ATTEMPTS = """
-INSERT INTO attempts (delivery_id, number, trigger, started_at, url, request_headers)
-SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+_BEGIN = """
+WITH begun (number, started_at, manual, id) AS (VALUES {rows})
+UPDATE deliveries SET in_flight = 1, begun = begun.number, started_at = begun.started_at, manual = begun.manual, sent = NULL
+FROM begun WHERE deliveries.id = begun.id
 """
 _SCHEDULED = 1
 
@@ -71,6 +68,7 @@ class New(NamedTuple):
 
     id: str
     webhook_id: str
+    project_id: str
     event_id: str
     event_type: str
     body: str
@@ -84,7 +82,7 @@ def claim(
     more: set[str] | None = None,
     gone: list[str] | None = None,
 ) -> list[Claim]:
-    """Take due deliveries, at most the wanted number for each webhook, and write an attempt row for each.
+    """Take due deliveries, at most the wanted number for each webhook, and note in each that its attempt is in flight.
 
     They come in the order of the webhooks wanted; those that have more due are added to `more`. Enabled, URL and secret are
     read in this transaction. Resends and tests go before the schedule, resends of many at once after it. A delivery whose
@@ -112,35 +110,28 @@ def claim(
         ended = [str(one[0]) for one in conn.execute(_END_WITHOUT_EVENT, (without,)).fetchall()]
         if gone is not None:
             gone += ended
-    write_rows(conn, _BEGIN_DELIVERIES, [(one.number, one.delivery_id) for one in claims])
-    _begin_attempts(conn, claims, written)
+    write_rows(
+        conn,
+        _BEGIN,
+        [(one.number, written, int(one.trigger is Trigger.MANUAL), one.delivery_id) for one in claims],
+    )
     return claims
 
 
-def begin_new(conn: sqlite3.Connection, new: Sequence[New], now: datetime) -> list[Claim]:
-    """Write the first attempts of deliveries that have just been inserted as begun."""
-    claims = [
+def claims_of(new: Sequence[New], now: datetime) -> list[Claim]:
+    """Return the first attempts of deliveries that are inserted as begun."""
+    return [
         _claim(
-            [one.webhook_id, one.id, one.event_id, one.event_type, one.body, 0, 0, *one.keys],
+            [one.webhook_id, one.project_id, one.id, one.event_id, one.event_type, one.body, 0, 0, *one.keys],
             Trigger.SCHEDULED,
             now,
         )
         for one in new
     ]
-    _begin_attempts(conn, claims, clock.text(now))
-    return claims
-
-
-def _begin_attempts(conn: sqlite3.Connection, claims: Iterable[Claim], written: str) -> None:
-    write_rows(
-        conn,
-        _BEGIN_ATTEMPTS,
-        [(one.delivery_id, one.number, one.trigger.value, written, one.url, kept(one.headers)) for one in claims],
-    )
 
 
 def _claim(row: list[Any], trigger: Trigger, now: datetime) -> Claim:
-    webhook_id, delivery_id, event_id, event_type, text, begun, test, url, *columns = row
+    webhook_id, project_id, delivery_id, event_id, event_type, text, begun, test, url, *columns = row
     secrets = secrets_at(*columns, now=now)
     body = text.encode()
     number = begun + 1
@@ -169,4 +160,5 @@ def _claim(row: list[Any], trigger: Trigger, now: datetime) -> Claim:
         bool(test),
         now,
         headers,
+        project_id,
     )

@@ -15,7 +15,7 @@ from ..model import Misconfigured, Refused
 from . import sharing, text
 
 APPLICATION_ID = 0x616C6D77  # "almw" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 WAIT = 5.0
 WAL_MOST = 64 * 1024 * 1024  # bytes that a WAL may keep on the disk
 
@@ -248,16 +248,27 @@ def data_version(conn: sqlite3.Connection) -> int:
 
 
 def become_checkpointer(conn: sqlite3.Connection) -> None:
-    """Make this connection the file's one checkpointer: every 8 MiB of WAL, and a long WAL's space is given back.
+    """Make this connection the file's one checkpointer: every 32 MiB of WAL, and a long WAL's space is given back.
 
     The longer the WAL, the fewer copies of index pages reach the file, and the longer the commit that has to copy them: 10 ms
-    at 8 MiB, 25 ms at 32.
+    at 8 MiB, 25 ms at 32. See docs/decisions/delivery-loop.md.
     """
     conn.execute(f"PRAGMA cache_size=-{32 * 1024}").fetchall()
-    conn.execute("PRAGMA wal_autocheckpoint=2000").fetchall()
+    conn.execute("PRAGMA wal_autocheckpoint=8000").fetchall()
     conn.execute(f"PRAGMA journal_size_limit={WAL_MOST}").fetchall()
     # What undoes a statement of many rows goes to a file else, as many bytes as to the WAL (https://www.sqlite.org/tempfiles.html#stmtjrnl).
     conn.execute("PRAGMA temp_store=MEMORY").fetchall()
+
+
+@contextmanager
+def large_rows(conn: sqlite3.Connection) -> Iterator[None]:
+    """Use little memory, around a transaction that writes very large rows anew: what undoes it is in a file, few pages are kept."""
+    (store,), (size,) = (conn.execute(f"PRAGMA {name}").fetchone() for name in ("temp_store", "cache_size"))
+    conn.executescript("PRAGMA temp_store=FILE; PRAGMA cache_size=-2000")
+    try:
+        yield
+    finally:
+        conn.executescript(f"PRAGMA temp_store={store}; PRAGMA cache_size={size}")
 
 
 def prove_writable(conn: sqlite3.Connection) -> None:

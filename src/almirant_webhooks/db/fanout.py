@@ -16,7 +16,7 @@ from .. import clock
 from ..event_types import is_well_formed, patterns_for
 from ..model import EVENT_ID_PATTERN, MAX_PAYLOAD_BYTES, PROJECT_ID_PATTERN, RESERVED_PROJECT, Claim
 from .bulk import read_rows, write_rows
-from .claiming import New, begin_new
+from .claiming import New, claims_of
 from .outbox import Mark
 from .triggers import TriggerFails
 from .unread import OutboxRow
@@ -44,7 +44,7 @@ INSERT INTO events (seq, project_id, id, event_type, occurred_at, created_at, bo
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 """
 _INSERT_DELIVERIES = """
-INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, created_at, in_flight, begun,
+INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, created_at, in_flight, begun, started_at,
                         generation)
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 """
@@ -148,9 +148,11 @@ def fan_out(
         for webhook in webhooks:
             delivery = next(ids)
             begun = int(webhook in enabled and take(webhook))
-            deliveries.append((delivery, seq, event.id, webhook, first, written, begun, begun, generations[webhook]))
+            begun_at = written if begun else None
+            place = (delivery, seq, event.id, webhook, first, written)
+            deliveries.append((*place, begun, begun, begun_at, generations[webhook]))
             if begun:
-                begin.append(New(delivery, webhook, event.id, event.event_type, body, enabled[webhook]))
+                begin.append(New(delivery, webhook, *key, event.event_type, body, enabled[webhook]))
         done.marks.append(Mark(row, None))
         done.unmatched += not webhooks
         done.due.update(webhooks)
@@ -159,7 +161,7 @@ def fan_out(
             break
     write_rows(conn, _INSERT_EVENTS, new)
     write_rows(conn, _INSERT_DELIVERIES, deliveries)
-    done.claims = begin_new(conn, begin, now) if begin else []
+    done.claims = claims_of(begin, now)
     done.events, done.deliveries = len(new), len(deliveries)
     return done
 
@@ -204,7 +206,8 @@ def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict
         )
         new.append((seq, one.project_id, one.id, kind, written, written, one.body(written), 0))
         deliveries += [
-            (next(ids), seq, one.id, webhook, written, written, 0, 0, generations[webhook]) for webhook in webhooks
+            (next(ids), seq, one.id, webhook, written, written, 0, 0, None, generations[webhook])
+            for webhook in webhooks
         ]
     write_rows(conn, _INSERT_EVENTS, new)
     write_rows(conn, _INSERT_DELIVERIES, deliveries)

@@ -11,6 +11,7 @@ from .. import clock, decoding
 from ..model import NotFound, Refused
 from ..signing import restored
 from . import held, verdicts
+from .in_flight import UNKNOWN, open_of
 from .text import folded
 
 
@@ -88,12 +89,17 @@ def delivery(conn: sqlite3.Connection, delivery_id: str) -> dict[str, Any]:
         "FROM deliveries d JOIN events e ON e.seq = d.event_seq JOIN webhooks w ON w.id = d.webhook_id WHERE d.id = ?",
         (delivery_id,),
     ).fetchone()
-    attempts = conn.execute(
+    rows = conn.execute(
         "SELECT l.number, l.trigger, l.started_at, l.duration_ms, l.outcome, l.status, a.status_code, l.cause, l.url, "
-        "a.request_headers, a.response_headers, a.response_body, a.response_body_cut AS body_cut FROM attempt_log l "
-        "JOIN attempts a ON a.delivery_id = l.delivery_id AND a.number = l.number WHERE l.delivery_id = ? ORDER BY l.number",
+        "a.request_headers, a.response_headers, a.response_body, coalesce(a.response_body_cut, 0) AS body_cut "
+        "FROM attempt_log l LEFT JOIN attempts a ON a.delivery_id = l.delivery_id AND a.number = l.number "
+        "WHERE l.delivery_id = ? ORDER BY l.number",
         (delivery_id,),
     )
+    attempts = [dict(attempt) for attempt in rows]
+    if attempts and attempts[-1]["outcome"] is None:
+        in_flight = open_of(conn, delivery_id)
+        attempts[-1]["request_headers"] = in_flight.headers if in_flight is not None else UNKNOWN
     found = {**dict(row), **dict(more)}
     sent = {
         "size": len(found["body"].encode()),
@@ -104,9 +110,8 @@ def delivery(conn: sqlite3.Connection, delivery_id: str) -> dict[str, Any]:
     return {**found, "attempt_list": [_attempt(one, sent) for one in attempts]}
 
 
-def _attempt(row: sqlite3.Row, sent: dict[str, Any]) -> dict[str, Any]:
+def _attempt(attempt: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
     """Make an attempt readable; `response_body_note` says what was done with the body's bytes for that, if anything."""
-    attempt = dict(row)
     own = {name: attempt[name] for name in ("url", "number", "started_at")}
     attempt["request_headers"] = restored(attempt["request_headers"], **own, **sent)
     attempt["response_headers"] = json.loads(attempt["response_headers"] or "[]")

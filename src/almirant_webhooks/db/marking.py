@@ -8,13 +8,25 @@ from . import outbox, triggers
 from .fanout import FanOut
 
 
-def mark(conn: sqlite3.Connection, done: FanOut, marks: list[outbox.Mark], batch: int | None, now: str) -> None:
+def mark(
+    conn: sqlite3.Connection,
+    done: FanOut,
+    marks: list[outbox.Mark],
+    batch: int | None,
+    now: str,
+    *,
+    just_read: bool = False,
+) -> None:
     """Write the daemon's answers into the rows, as `outbox.mark` does; where that fails, into each by itself.
 
-    What a trigger refuses is added to what was `done`. Call it inside a transaction; it is over when this raises.
+    What a trigger refuses is added to what was `done`. Rows that were `just_read` in the same transaction cannot have changed.
+    Call it inside a transaction; it is over when this raises.
     """
     try:
-        done.replace(outbox.mark(conn, marks, batch, now))
+        if just_read:
+            outbox.mark_taken(conn, marks, now)
+        else:
+            done.replace(outbox.mark(conn, marks, batch, now))
         if done.duplicates:  # a row that was marked before, and came again: a trigger may have ignored the mark
             rows, why = triggers.ignored(conn, [one.row.id for one in marks])
             done.refused, done.why = done.refused | rows, why or done.why

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,9 @@ from .connection import WAIT, connect, explain, is_there, transaction
 from .tables import schema_version
 from .unread import MAX_TEXT, OutboxRow
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+OLDEST_VERSION = 1  # that is served
+BY_PROJECT = 4  # the first version whose index of what waits is by project
 _COLUMNS = ("event_id", "project_id", "event_type", "occurred_at")
 _SAME = {
     column: f"substr(CAST(outbox.{column} AS BLOB), 1, {MAX_TEXT}) = CAST(answer.{column} AS BLOB)"
@@ -33,6 +36,10 @@ UPDATE outbox SET fanned_out_at = answer.at, rejected_reason = answer.reason FRO
     FROM (VALUES {{rows}})) AS answer
 WHERE {" AND ".join([_UNREAD, *_SAME.values(), _SAME_PAYLOAD])}
 """
+_IS_SAME = f"""
+WITH answer ({", ".join(_READ)}) AS (VALUES ({", ".join("?" * len(_READ))}))
+SELECT 1 FROM answer CROSS JOIN outbox WHERE {" AND ".join([_UNREAD, *_SAME.values(), _SAME_PAYLOAD])}
+"""
 # Of an event that was taken already only another time is a change that the next read would not see: an event is known by
 # its id, and what else it holds.
 _REJECT_CHANGED = f"""
@@ -41,6 +48,10 @@ UPDATE outbox SET rejected_reason = ? FROM answer
 WHERE {" AND ".join([_UNREAD, *(_SAME[one] for one in _COLUMNS if one != "occurred_at"), _SAME_PAYLOAD])} RETURNING 1
 """
 _CHANGED = "occurred_at was changed after the event had been taken"
+
+
+_MARK_TAKEN = "UPDATE outbox SET fanned_out_at = ?1 WHERE id IN (SELECT value FROM json_each(?2))"
+_MARK_REJECTED = "UPDATE outbox SET rejected_reason = ?1 WHERE id = ?2"
 
 
 class Mark(NamedTuple):
@@ -68,10 +79,10 @@ def open_outbox(database_path: Path, outbox_path: Path | None, *, read_only: boo
                 f"{path} has no tables outbox and outbox_meta. Make them with `almirant-webhooks migrate`, or with "
                 "the statements that `almirant-webhooks outbox-sql` prints."
             )
-        if version != SCHEMA_VERSION:
-            way_out = "Run `almirant-webhooks migrate`." if version < SCHEMA_VERSION else "Install a newer release."
+        if not OLDEST_VERSION <= version <= SCHEMA_VERSION:
             raise Misconfigured(
-                f"The outbox in {path} has schema {version}; this release reads {SCHEMA_VERSION}. {way_out}"
+                f"The outbox in {path} has schema {version}; this release reads {OLDEST_VERSION} to {SCHEMA_VERSION}. "
+                "Install a newer release."
             )
         if outbox_path is None and not read_only:
             conn.execute("PRAGMA wal_autocheckpoint=0")
@@ -128,6 +139,11 @@ def mark(conn: sqlite3.Connection, marks: Sequence[Mark], batch: int | None, now
     for a duplicate. Those are returned. Call it inside a transaction. `batch` is left out in the transaction that copies
     them: then neither can be behind.
     """
+    slow, marks = [one for one in marks if one.is_slow], [one for one in marks if not one.is_slow]
+    for one in slow:
+        # Looked at and written by statements of their own: in one it would be in memory three times.
+        if conn.execute(_IS_SAME, _as_read(one.row)).fetchall():
+            conn.execute(_MARK_REJECTED, (one.rejected_reason, one.row.id))
     written = write_rows(
         conn,
         _MARK,
@@ -141,6 +157,15 @@ def mark(conn: sqlite3.Connection, marks: Sequence[Mark], batch: int | None, now
 
 def _as_read(row: OutboxRow) -> tuple[object, ...]:
     return (row.id, row.event_id, row.project_id, row.event_type, row.occurred_at, row.size, row.payload)
+
+
+def mark_taken(conn: sqlite3.Connection, marks: Iterable[Mark], now: str) -> None:
+    """Write the daemon's answers into rows that were read in this same transaction: none of them can have changed."""
+    taken = [answer.row.id for answer in marks if not answer.rejected_reason]
+    conn.execute(_MARK_TAKEN, (now, json.dumps(taken)))
+    rejected = [(answer.rejected_reason, answer.row.id) for answer in marks if answer.rejected_reason]
+    if rejected:
+        conn.executemany(_MARK_REJECTED, rejected)
 
 
 def is_alone(conn: sqlite3.Connection) -> bool:

@@ -11,30 +11,26 @@ from typing import Any, NamedTuple
 from .. import clock
 from ..model import Outcome, Result, State, Trigger
 from ..retry import FREE_INTERRUPTIONS, Schedule
+from ..signing import kept as kept_headers
 from .bulk import read_rows, write_rows, written
 from .health import tell_failed
+from .in_flight import Open, all_open
 
 _IN_FLIGHT = """
 SELECT json_group_array(json_array(d.id, d.webhook_id, d.begun, d.state, d.next_attempt_at, d.resend_requested_at,
                                    d.tries, d.interruptions, d.test))
 FROM json_each(?) v CROSS JOIN deliveries d ON d.id = v.value WHERE d.in_flight = 1
 """
-_LEFT_OPEN = """
-SELECT json_group_array(json_array(d.id, d.webhook_id, d.begun, d.state, d.next_attempt_at, d.resend_requested_at,
-                                   d.tries, d.interruptions, d.test,
-    coalesce(a.trigger, iif(d.resend_requested_at IS NULL, 'scheduled', 'manual'))))
-FROM deliveries d LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.begun WHERE d.in_flight = 1
-"""
-_END_ATTEMPTS = """
-WITH ended (outcome, duration_ms, status_code, cause, headers, body, cut, delivery_id, number) AS (VALUES {rows})
-UPDATE attempts SET outcome = ended.outcome, duration_ms = ended.duration_ms, status_code = ended.status_code,
-    cause = ended.cause, response_headers = ended.headers, response_body = ended.body, response_body_cut = ended.cut
-FROM ended WHERE attempts.delivery_id = ended.delivery_id AND attempts.number = ended.number
+_INSERT_ATTEMPTS = """
+INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, outcome, status_code, cause, url, request_headers,
+    response_headers, response_body, response_body_cut)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+ON CONFLICT DO NOTHING
 """
 _SETTLE = """
 WITH settled (state, next_attempt_at, resend, tries, interruptions, number, status, id) AS (VALUES {rows})
 UPDATE deliveries SET state = settled.state, next_attempt_at = settled.next_attempt_at,
-    resend_requested_at = settled.resend, in_flight = 0, attempts = attempts + 1, tries = settled.tries,
+    resend_requested_at = settled.resend, in_flight = 0, started_at = NULL, manual = 0, sent = NULL, attempts = attempts + 1, tries = settled.tries,
     interruptions = settled.interruptions, last_number = settled.number,
     last_status = settled.status
 FROM settled WHERE deliveries.id = settled.id
@@ -124,7 +120,7 @@ def record(conn: sqlite3.Connection, results: Sequence[Result], schedule: Schedu
                 delivery.id,
             )
         )
-    write_rows(conn, _END_ATTEMPTS, [_ending(result) for result in kept])
+    write_rows(conn, _INSERT_ATTEMPTS, [_attempt(result) for result in kept])
     write_rows(conn, _SETTLE, settled)
     _count(conn, [result for result in kept if result.outcome is not Outcome.INTERRUPTED])
     if kept:
@@ -134,21 +130,19 @@ def record(conn: sqlite3.Connection, results: Sequence[Result], schedule: Schedu
 
 def interrupt_open(conn: sqlite3.Connection, schedule: Schedule, now: datetime) -> int:
     """Record every attempt that a crash left open as interrupted; return how many. Called once, before the first claim."""
-    left: list[tuple[_Delivery, Trigger]] = [
-        (_Delivery(*row[:-1]), Trigger(row[-1])) for row in read_rows(conn, _LEFT_OPEN)
-    ]
-    cause = "the daemon stopped during this attempt"
-    write_rows(
-        conn,
-        _END_ATTEMPTS,
-        [(Outcome.INTERRUPTED.value, None, None, cause, None, None, 0, one.id, one.begun) for one, _ in left],
-    )
+    left = {attempt.delivery_id: attempt for attempt in all_open(conn)}
+    deliveries = [_Delivery(*row) for row in read_rows(conn, _IN_FLIGHT, json.dumps(list(left)))]
+    write_rows(conn, _INSERT_ATTEMPTS, [_interrupted(attempt) for attempt in left.values()])
     settled = [
-        (*_settle(one, schedule, trigger, Outcome.INTERRUPTED, now, None), Outcome.INTERRUPTED.value, one.id)
-        for one, trigger in left
+        (
+            *_settle(delivery, schedule, left[delivery.id].trigger, Outcome.INTERRUPTED, now, None),
+            Outcome.INTERRUPTED.value,
+            delivery.id,
+        )
+        for delivery in deliveries
     ]
     write_rows(conn, _SETTLE, settled)
-    pending = {one.id for one, _ in left if one.state == State.PENDING}
+    pending = {delivery.id for delivery in deliveries if delivery.state == State.PENDING}
     _tell(conn, settled, pending, now)
     return len(left)
 
@@ -166,19 +160,32 @@ def _tell(conn: sqlite3.Connection, settled: Iterable[tuple[object, ...]], pendi
         tell_failed(conn, failed, at)
 
 
-def _ending(result: Result) -> tuple[object, ...]:
+def _attempt(result: Result) -> tuple[object, ...]:
+    """Write an attempt that has ended as the columns of `_INSERT_ATTEMPTS`."""
+    claim = result.claim
     headers = written(result.response_headers) if result.response_headers else None
     return (
-        result.outcome.value,
+        claim.delivery_id,
+        claim.number,
+        claim.trigger.value,
+        clock.text(claim.started_at),
         result.duration_ms,
+        result.outcome.value,
         result.status_code,
         result.cause,
+        claim.url,
+        kept_headers(claim.headers),
         headers,
         result.response_body or None,
         int(result.body_cut),
-        result.claim.delivery_id,
-        result.claim.number,
     )
+
+
+def _interrupted(attempt: Open) -> tuple[object, ...]:
+    """Write an attempt that a crash left open as the columns of `_INSERT_ATTEMPTS`."""
+    cause = "the daemon stopped during this attempt"
+    begun = (attempt.delivery_id, attempt.number, attempt.trigger.value, attempt.started_at)
+    return (*begun, None, Outcome.INTERRUPTED.value, None, cause, attempt.url, attempt.headers, None, None, 0)
 
 
 def _settle(

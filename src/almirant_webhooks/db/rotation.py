@@ -10,6 +10,7 @@ from .. import clock
 from ..model import Refused, Secrets
 from ..signing import OVERLAP, secrets_at
 from . import audit
+from .in_flight import keep_sent
 from .webhooks import changed, get
 
 
@@ -21,6 +22,7 @@ def start(
     A rotation that waits for its switch can be brought forward to `now`, with the secret that it has.
     """
     project_id = get(conn, webhook_id).project_id
+    keep_sent(conn, webhook_id)
     _, waiting, waits_for = _columns(conn, webhook_id)
     if waiting is not None and waits_for is not None and now < clock.parse(waits_for):
         if switch_at > now:
@@ -54,6 +56,7 @@ def cancel(conn: sqlite3.Connection, webhook_id: str, *, actor: str, now: dateti
         raise Refused(f"Webhook {webhook_id} has no new secret that could be taken back.")
     if rotation["switched"]:
         raise Refused(f"Webhook {webhook_id} has switched to its new secret at {rotation['switch_at']} already.")
+    keep_sent(conn, webhook_id)
     conn.execute(
         "UPDATE webhooks SET next_secret = NULL, switch_at = NULL, updated_at = ? WHERE id = ?",
         (clock.text(now), webhook_id),
@@ -83,11 +86,17 @@ def reveal(conn: sqlite3.Connection, webhook_id: str, *, actor: str, now: dateti
 
 def settle(conn: sqlite3.Connection, now: datetime, limit: int = 100) -> int:
     """Forget the secrets before those switches that are a day old, at most `limit`; return how many."""
-    return conn.execute(
-        "UPDATE webhooks SET secret = next_secret, next_secret = NULL, switch_at = NULL WHERE id IN (SELECT id FROM webhooks "
-        "INDEXED BY webhooks_switching WHERE switch_at IS NOT NULL AND switch_at <= ? AND deleted_at IS NULL LIMIT ?)",
+    over = conn.execute(
+        "SELECT id FROM webhooks INDEXED BY webhooks_switching "
+        "WHERE switch_at IS NOT NULL AND switch_at <= ? AND deleted_at IS NULL LIMIT ?",
         (clock.text(now - OVERLAP), limit),
-    ).rowcount
+    ).fetchall()
+    for (webhook_id,) in over:
+        keep_sent(conn, webhook_id)
+        conn.execute(
+            "UPDATE webhooks SET secret = next_secret, next_secret = NULL, switch_at = NULL WHERE id = ?", (webhook_id,)
+        )
+    return len(over)
 
 
 def _columns(conn: sqlite3.Connection, webhook_id: str) -> tuple[str, str | None, str | None]:

@@ -20,6 +20,17 @@ FROM webhooks w CROSS JOIN deliveries d INDEXED BY deliveries_due_of_a_webhook
      ON d.webhook_id = w.id AND d.generation = w.generation AND d.state = 'pending' AND d.in_flight = 0
 WHERE w.deleted_at IS NULL GROUP BY w.id
 """
+_UNREAD = "fanned_out_at IS NULL AND rejected_reason IS NULL"
+# Each project's first is one step in the index by project; of more than a thousand projects the others are not looked at.
+_FIRST_UNREAD = f"""
+WITH RECURSIVE line (project) AS (
+    SELECT min(project_id) FROM outbox WHERE {_UNREAD}
+    UNION ALL
+    SELECT (SELECT min(project_id) FROM outbox WHERE {_UNREAD} AND project_id > line.project)
+    FROM line WHERE line.project IS NOT NULL LIMIT 1000)
+SELECT min((SELECT min(id) FROM outbox WHERE {_UNREAD} AND project_id = line.project)) FROM line
+WHERE line.project IS NOT NULL
+"""
 
 
 def pending(conn: sqlite3.Connection, now: datetime) -> dict[str, Any]:
@@ -55,8 +66,7 @@ def outbox(conn: sqlite3.Connection, now: datetime) -> dict[str, Any]:
         "SELECT count(*) FROM (SELECT 1 FROM outbox WHERE rejected_reason IS NOT NULL LIMIT 1000)"
     ).fetchone()[0]
     first = conn.execute(
-        "SELECT CAST(substr(occurred_at, 1, 40) AS BLOB) FROM outbox WHERE fanned_out_at IS NULL "
-        "AND rejected_reason IS NULL ORDER BY id LIMIT 1"
+        f"SELECT CAST(substr(occurred_at, 1, 40) AS BLOB) FROM outbox WHERE id = ({_FIRST_UNREAD})"
     ).fetchone()
     age = _age(first and first[0].decode(encoding(conn), "replace"), now)
     return {"unread": unread, "rejected": rejected, "oldest_unread_seconds": age}
@@ -64,10 +74,8 @@ def outbox(conn: sqlite3.Connection, now: datetime) -> dict[str, Any]:
 
 def unread_rows(conn: sqlite3.Connection) -> tuple[int | None, int]:
     """Return the id of the outbox's first unread row, if there is one, and that of its last row."""
-    first = conn.execute(
-        "SELECT id FROM outbox WHERE fanned_out_at IS NULL AND rejected_reason IS NULL ORDER BY id LIMIT 1"
-    ).fetchone()
-    return first and first[0], int(conn.execute("SELECT coalesce(max(id), 0) FROM outbox").fetchone()[0])
+    first = conn.execute(_FIRST_UNREAD).fetchone()[0]
+    return first, int(conn.execute("SELECT coalesce(max(id), 0) FROM outbox").fetchone()[0])
 
 
 def webhooks(conn: sqlite3.Connection) -> dict[str, int]:

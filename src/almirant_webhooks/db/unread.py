@@ -4,59 +4,86 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
-from itertools import zip_longest
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, NamedTuple
 
 from ..model import MAX_PAYLOAD_BYTES
 from .bulk import read_rows
-from .connection import encoding, is_busy, patiently
+from .connection import encoding, is_busy
 
-T = TypeVar("T")
-MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_TEXT = 1024
-OLDEST = 80  # rows that are looked at at least
-FEW = 16  # rows of a project, and deliveries of them, that may go in front of others
-NEWEST = 64  # rows that are looked at from the other end: about what comes between two reads from a fast producer
+SMALL = 16 * 1024  # bytes of a payload that is read with the others
+OLDEST = 512  # rows that are looked at, beyond those asked for, where there is no index by project
+MOST_BYTES = 1024 * 1024  # of larger payloads in one read: more would keep the others waiting
 _UNREAD = "fanned_out_at IS NULL AND rejected_reason IS NULL"
+# The next projects that have something, from the one behind ?1 on and around, and of each its oldest rows. Each project is one
+# step in the index `outbox_unread`, however many rows it has.
+_WAITING = f"""
+WITH RECURSIVE behind (project) AS (
+    SELECT min(project_id) FROM outbox WHERE {_UNREAD} AND project_id > ?1
+    UNION ALL
+    SELECT (SELECT min(project_id) FROM outbox WHERE {_UNREAD} AND project_id > behind.project)
+    FROM behind WHERE behind.project IS NOT NULL LIMIT ?2),
+around (project) AS (
+    SELECT min(project_id) FROM outbox WHERE {_UNREAD}
+    UNION ALL
+    SELECT (SELECT min(project_id) FROM outbox WHERE {_UNREAD} AND project_id > around.project)
+    FROM around WHERE around.project < ?1 LIMIT ?2),
+line (project) AS MATERIALIZED (
+    SELECT project FROM behind WHERE project IS NOT NULL
+    UNION ALL
+    SELECT project FROM around WHERE project <= ?1
+    LIMIT ?2)
+SELECT json_group_array(json_array(hex(CAST(project AS BLOB)), json((
+    SELECT json_group_array(id) FROM (
+        SELECT id FROM outbox WHERE project_id = project AND {_UNREAD} {{apart}}
+        ORDER BY id LIMIT max(1, 2 * ?3 / (SELECT count(*) FROM line)))))))
+FROM line
+"""
+# For an outbox of the first schema, which has no index by project: the oldest rows of all.
+_OLDEST = f"""
+SELECT json_group_array(json_array(id, hex(CAST(project_id AS BLOB))))
+FROM (SELECT id, project_id FROM outbox WHERE {_UNREAD} {{apart}} ORDER BY id LIMIT ?1)
+"""
+_APART = "AND id NOT IN (SELECT value FROM json_each({value}))"
 # In UTF-16 text has up to twice the bytes of UTF-8, and its characters may be up to three: what is near is counted when
-# it is fanned out.
-_IS_READ = f"length(CAST(payload AS BLOB)) <= {2 * MAX_PAYLOAD_BYTES} AND length(payload) <= {MAX_PAYLOAD_BYTES}"
+# it is fanned out. Of a payload that is too large its size is looked at once, and nothing else: each look copies it.
+_SIZED = f"""
+WITH sized (id, size) AS MATERIALIZED (
+    SELECT outbox.id, length(CAST(payload AS BLOB)) FROM json_each(?1) v CROSS JOIN outbox ON outbox.id = v.value
+    WHERE {_UNREAD})
+"""
+_FROM = f"FROM sized CROSS JOIN outbox ON outbox.id = sized.id WHERE {_UNREAD}"
+_IS_READ = f"size <= {2 * MAX_PAYLOAD_BYTES} AND length(payload) <= {MAX_PAYLOAD_BYTES}"
 _IS_OBJECT = f"""
 CASE WHEN NOT ({_IS_READ}) THEN 0
      WHEN json_valid(payload) THEN json_type(payload) = 'object' ELSE 0 END
 """
-_WAITING = f"""
-SELECT json_group_array(json_array(id, hex(substr(CAST(project_id AS BLOB), 1, {MAX_TEXT})),
-                                   min(length(CAST(payload AS BLOB)), {MAX_PAYLOAD_BYTES})))
-FROM (SELECT id, project_id, payload FROM outbox WHERE {_UNREAD} ORDER BY id {{order}} LIMIT ?)
-"""
 _ROWS = f"""
+{_SIZED}
 SELECT json_group_array(json_array(
-    outbox.id, event_id, project_id, event_type, occurred_at, length(CAST(payload AS BLOB)),
-    CASE WHEN {_IS_READ} THEN payload END, {_IS_OBJECT},
+    outbox.id, event_id, project_id, event_type, occurred_at, size, CASE WHEN size <= ?2 THEN payload END, {_IS_OBJECT},
     max(length(event_id), length(project_id), length(event_type), length(occurred_at)) <= {MAX_TEXT // 4}))
-FROM json_each(?) v CROSS JOIN outbox ON outbox.id = v.value WHERE {_UNREAD}
+{_FROM}
 """
 _ROWS_AS_BYTES = f"""
+{_SIZED}
 SELECT outbox.id, {
     ", ".join(
         f"substr(CAST({column} AS BLOB), 1, {MAX_TEXT})"
         for column in ("event_id", "project_id", "event_type", "occurred_at")
     )
 },
-       length(CAST(payload AS BLOB)),
-       CASE WHEN {_IS_READ} THEN CAST(payload AS BLOB) END, {_IS_OBJECT}
-FROM json_each(?) v CROSS JOIN outbox ON outbox.id = v.value WHERE {_UNREAD}
+       size, CASE WHEN size <= ?2 AND {_IS_READ} THEN CAST(payload AS BLOB) END, {_IS_OBJECT}
+{_FROM}
 """
+_ANY = f"SELECT EXISTS (SELECT 1 FROM outbox WHERE {_UNREAD})"
 
 
 class OutboxRow(NamedTuple):
     """A row of the outbox, its fields as text or, where one in the batch is not plain text, all as bytes.
 
-    `size` is that of the payload in bytes, which is None when it is larger than an event may be. `is_of_few` tells that its
-    project had few rows that waited, as far as was looked, and none among the oldest of many. Bytes are of the `encoding`.
+    `size` is that of the payload in bytes, which is None when it is larger than an event may be. Bytes are of the `encoding`.
     """
 
     id: int
@@ -67,77 +94,116 @@ class OutboxRow(NamedTuple):
     size: int
     payload: str | bytes | None
     is_object: bool
-    is_of_few: bool = False
     encoding: str = "UTF-8"
 
+    @property
+    def project(self) -> str:
+        """The project's id as text, whatever its bytes are."""
+        if isinstance(self.project_id, str):
+            return self.project_id
+        return self.project_id.decode(self.encoding, "replace")
 
-def newest(conn: sqlite3.Connection) -> int:
-    """Return the number of the newest row, 0 when there is none."""
-    return int(patiently(lambda: conn.execute("SELECT coalesce(max(id), 0) FROM outbox").fetchone()[0]))
+
+class Asked(NamedTuple):
+    """Which rows to read: at most `most`, by turns of the projects behind `after`, and none of those `apart`."""
+
+    most: int
+    after: str = ""
+    apart: Collection[int] = ()
 
 
-def read_unread(
-    conn: sqlite3.Connection, limit: int, apart_from: Collection[int] = (), *, only_few: bool = False
-) -> list[OutboxRow]:
-    """Return rows that wait to be fanned out, at most `limit` and at most about 8 MiB of payload, and none that is in hand.
+def is_anything_unread(conn: sqlite3.Connection) -> bool:
+    """Tell whether any row waits to be fanned out."""
+    return bool(conn.execute(_ANY).fetchone()[0])
 
-    Where more wait, the oldest comes first, then those of projects that have few, up to half of the limit, and then all
-    projects take turns among the oldest and the newest rows: one that has inserted very much at once is not in front of all
-    others. With `only_few` nothing but rows of projects that have few is returned.
+
+def read_unread(conn: sqlite3.Connection, asked: Asked, *, by_project: bool = True) -> list[OutboxRow]:
+    """Return rows that wait to be fanned out: projects take turns, and each one's oldest come first.
+
+    With them come at most about 1 MiB of payloads larger than 16 KiB. What one project has inserted is in no other's way:
+    each costs one step in an index, if there is one `by_project`. Raises SQLite's error when another connection's lock is in
+    the way.
     """
-
-    def read() -> list[OutboxRow]:
-        chosen = _choose(conn, limit, apart_from, only_few=only_few)
-        if not chosen:
-            return []
-        stored = encoding(conn)
-        rows: list[Any] = []
-        if stored == "UTF-8":  # from UTF-16 SQLite makes other text of what is none, which no mark would find again
-            try:
-                rows = read_rows(conn, _ROWS, json.dumps(list(chosen)))
-            except (sqlite3.Error, ValueError) as error:
-                if isinstance(error, sqlite3.Error) and is_busy(error):
-                    raise
-        if rows and all(row[-1] for row in rows):
-            rows = [row[:-1] for row in rows]
-        else:  # something in it is no text, or far too long: constraint checks were off when it was inserted
-            rows = [list(row) for row in conn.execute(_ROWS_AS_BYTES, (json.dumps(list(chosen)),))]
-        there = {row[0]: OutboxRow(*[*row, chosen[row[0]], stored]) for row in rows}
-        return [there[row_id] for row_id in chosen if row_id in there]
-
-    return patiently(read)
+    line = _line(conn, asked) if by_project else _line_of_oldest(conn, asked)
+    ids = list(_by_turns((rows for _, rows in line), asked.most))
+    return _read(conn, ids) if ids else []
 
 
-def _choose(conn: sqlite3.Connection, limit: int, apart_from: Collection[int], *, only_few: bool) -> dict[int, bool]:
-    """Return the rows that are next, in their order, and of each whether its project has few."""
-    most = max(limit, OLDEST) + len(apart_from)
-    waiting = sorted(read_rows(conn, _WAITING.format(order="ASC"), most))
-    have_many = set()
-    if len(waiting) == most:
-        have_many = {project for _, project, _ in waiting}
-        page = sorted(read_rows(conn, _WAITING.format(order="DESC"), NEWEST))
-        if page and page[0][0] > waiting[-1][0]:  # it may have more before the page begins
-            have_many.add(page[0][1])
-        waiting += (row for row in page if row[0] > waiting[-1][0])
-    have_many |= {project for project, count in Counter(row[1] for row in waiting).items() if count > FEW}
-    waiting = [row for row in waiting if row[0] not in apart_from]
-    few = [row for row in waiting if row[1] not in have_many]
-    chosen: dict[int, bool] = {}
-    room = MAX_BATCH_BYTES
-    turns = few if only_few else [*waiting[:1], *few[: limit // 2], *in_turn(waiting, lambda row: str(row[1]))]
-    for row_id, project, size in turns:
-        if len(chosen) == limit or room < 0:
-            break
-        if row_id not in chosen:
-            chosen[row_id] = project not in have_many
-            room -= size or 0
-    return chosen
+def _line(conn: sqlite3.Connection, asked: Asked) -> list[tuple[str, list[int]]]:
+    """Return the projects whose turn it is, with the oldest rows of each."""
+    query, apart = _apart(_WAITING, "?4", asked)
+    rows = read_rows(conn, query, asked.after, asked.most, asked.most, *apart)
+    return [(_text(conn, project), ids) for project, ids in rows]
 
 
-def in_turn(rows: Iterable[T], project: Callable[[T], Hashable]) -> Iterator[T]:
-    """Yield rows so that their projects take turns, each one's in their order."""
-    projects: dict[Hashable, list[T]] = {}
+def _line_of_oldest(conn: sqlite3.Connection, asked: Asked) -> list[tuple[str, list[int]]]:
+    query, apart = _apart(_OLDEST, "?2", asked)
+    line: dict[str, list[int]] = {}
+    for row_id, project in read_rows(conn, query, OLDEST + asked.most, *apart):
+        line.setdefault(_text(conn, project), []).append(row_id)
+    return list(line.items())
+
+
+def _apart(query: str, value: str, asked: Asked) -> tuple[str, tuple[str, ...]]:
+    if not asked.apart:
+        return query.format(apart=""), ()
+    return query.format(apart=_APART.format(value=value)), (json.dumps(list(asked.apart)),)
+
+
+def _text(conn: sqlite3.Connection, project: str) -> str:
+    return bytes.fromhex(project).decode(encoding(conn), "replace")
+
+
+def _by_turns(line: Iterable[Iterable[int]], most: int) -> Iterator[int]:
+    """Yield at most so many rows: the first of each project, then the second of each, and so on."""
+    waiting = [iter(ids) for ids in line]
+    left = most
+    while waiting:
+        again = []
+        for rows in waiting:
+            row = next(rows, None)
+            if row is None:
+                continue
+            if not left:
+                return
+            left -= 1
+            yield row
+            again.append(rows)
+        waiting = again
+
+
+def _read(conn: sqlite3.Connection, ids: list[int]) -> list[OutboxRow]:
+    stored = encoding(conn)
+    rows: list[list[Any]] = []
+    if stored == "UTF-8":  # from UTF-16 SQLite makes other text of what is none, which no mark would find again
+        try:
+            rows = read_rows(conn, _ROWS, json.dumps(ids), SMALL)
+        except (sqlite3.Error, ValueError) as error:
+            if isinstance(error, sqlite3.Error) and is_busy(error):
+                raise
+    is_text = bool(rows) and all(row[-1] for row in rows)
+
+    def read_more(few: list[int], most: int) -> list[OutboxRow]:
+        if is_text:
+            return [OutboxRow(*fields[:-1]) for fields in read_rows(conn, _ROWS, json.dumps(few), most)]
+        found = conn.execute(_ROWS_AS_BYTES, (json.dumps(few), most)).fetchall()
+        return [OutboxRow(*[*fields, stored]) for fields in found]
+
+    # Something in it may be no text, or far too long: constraint checks were off when it was inserted.
+    found = [OutboxRow(*row[:-1]) for row in rows] if is_text else read_more(ids, SMALL)
+    place = {row_id: number for number, row_id in enumerate(ids)}
+    found.sort(key=lambda row: place[row.id])
+    return list(_with_large_payloads(found, read_more, 1 if stored == "UTF-8" else 2))
+
+
+def _with_large_payloads(
+    rows: Iterable[OutboxRow], read: Callable[[list[int], int], list[OutboxRow]], bytes_each: int
+) -> Iterator[OutboxRow]:
+    """Yield rows with their payloads: of those that were left out for their size as many as fit; the others are read later."""
+    room = MOST_BYTES
     for row in rows:
-        projects.setdefault(project(row), []).append(row)
-    for turn in zip_longest(*projects.values()):
-        yield from (row for row in turn if row is not None)
+        if row.payload is not None or row.size > bytes_each * MAX_PAYLOAD_BYTES:
+            yield row
+        elif room > 0:
+            room -= row.size
+            yield from read([row.id], bytes_each * MAX_PAYLOAD_BYTES)

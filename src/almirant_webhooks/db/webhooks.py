@@ -13,6 +13,7 @@ from .. import clock
 from ..model import OPERATOR, NotFound, Refused, Webhook
 from . import audit, held
 from .fanout import delivery_ids, insert_test_event
+from .in_flight import keep_sent
 
 _SELECT = """
 SELECT w.id, w.project_id, w.url, w.description,
@@ -118,6 +119,7 @@ def update(
 ) -> Webhook:
     """Change what is given; the next claim uses it. A secret takes the place of the one before and of a next one at once."""
     project_id = get(conn, webhook_id).project_id
+    keep_sent(conn, webhook_id)
     conn.execute(
         "UPDATE webhooks SET url = coalesce(?, url), description = coalesce(?, description), updated_at = ? WHERE id = ?",
         (url, description, clock.text(now), webhook_id),

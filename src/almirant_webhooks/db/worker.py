@@ -1,21 +1,23 @@
-"""A connection on aiosqlite's thread: a whole transaction is shipped there as one call."""
+"""A connection on a thread of its own: a whole transaction is shipped there as one call."""
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
-
-import aiosqlite
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..model import NO_THREAD, Refused
 from .connection import transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Job = tuple[asyncio.Future[Any], Callable[[sqlite3.Connection], Any]]
 
 
 class FairLock:
@@ -48,7 +50,7 @@ class FairLock:
 
 
 class Worker:
-    """One SQLite connection and the thread that alone uses it.
+    """One SQLite connection and the thread that alone uses it: functions are called there one after the other.
 
     Workers on one file share a `lock`: they wait for each other there, and not for the file's lock, which can only be asked
     for again and again.
@@ -60,40 +62,73 @@ class Worker:
         observe: Callable[[float, float], None] | None = None,
         lock: FairLock | None = None,
     ) -> None:
-        self._lock = lock or FairLock()
+        self.lock = lock or FairLock()
+        self._opener = opener
         self._observe = observe
-        self._connection = aiosqlite.Connection(opener, iter_chunk_size=64)
-        # A thread that hangs in a system call must not keep the process from exiting.
-        self._connection._thread.daemon = True
+        self._step: Callable[[sqlite3.Connection], float] | None = None
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._closing = False
 
     async def open(self) -> Worker:
         """Open the connection in its thread; raises what the opener raises, and `Refused` where no thread can be had."""
+        self._loop = asyncio.get_running_loop()
+        self._ended = self._loop.create_future()
+        opened: asyncio.Future[None] = self._loop.create_future()
+        # A thread that hangs in a system call must not keep the process from exiting.
+        self._thread = threading.Thread(target=self._run, args=(opened,), daemon=True, name="sqlite")
         try:
-            await self._connection
-        except BaseException as error:
-            if self._connection._thread.ident is None:
-                raise Refused(NO_THREAD.format(error=error)) from None
-            # Its thread ends by calling the loop once more, which may be closed by then.
-            self._connection._thread.join(1.0)
-            raise
+            self._thread.start()
+        except RuntimeError as error:
+            raise Refused(NO_THREAD.format(error=error)) from None
+        await opened
         return self
 
     @property
     def is_alive(self) -> bool:
         """Whether its thread is there to answer calls."""
-        return self._connection._thread.is_alive()
+        return self._thread.is_alive()
 
     async def close(self) -> None:
-        """Close the connection after the calls that were shipped before."""
+        """Close the connection after the functions that were handed over before."""
         if self.is_alive:
-            await self._connection.close()
+            self._closing = True
+            self._jobs.put(None)
+            await self._ended
+
+    def take_steps(self, step: Callable[[sqlite3.Connection], float], died: Callable[[Exception], None]) -> None:
+        """Have `step` called in the thread whenever no function waits; it returns after how many seconds it wants to be again.
+
+        `died` is told on the event loop what it raised, and it is not called again.
+        """
+
+        def begin(_: sqlite3.Connection) -> None:
+            self._step, self._died = step, died
+
+        self.call(begin)
+
+    async def end_steps(self) -> None:
+        """Have the step called no more: none is under way once this returns."""
+
+        def end(_: sqlite3.Connection) -> None:
+            self._step = None
+
+        await self.run(end)
+
+    def wake(self) -> None:
+        """Have the step called now, from whichever thread."""
+        self._jobs.put(None)
 
     async def run(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Call a function with the connection in the thread. Cancelling the await does not stop it."""
-        # aiosqlite's public calls are a hop for each statement; its private one takes any function (0.22).
-        return await self._connection._execute(function, self._connection._conn, *args, **kwargs)  # type: ignore[no-any-return, no-untyped-call]
+        return await self.call(lambda conn: function(conn, *args, **kwargs))
+
+    def call(self, function: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Have a function called in the thread, and do not wait for it."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._jobs.put((future, function))
+        return future
 
     async def write(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
@@ -128,7 +163,71 @@ class Worker:
         """Call a function that makes a write transaction of its own."""
 
         def whole(conn: sqlite3.Connection) -> T:
-            with self._lock:
+            with self.lock:
                 return function(conn, *args, **kwargs)
 
         return await self.run(whole)
+
+    def _run(self, opened: asyncio.Future[None]) -> None:
+        try:
+            conn = self._opener()
+        except BaseException as error:
+            self._tell(opened, None, error)
+            return
+        self._tell(opened, None, None)
+        try:
+            self._serve(conn)
+        finally:
+            conn.close()
+            self._tell(self._ended, None, None)
+
+    def _serve(self, conn: sqlite3.Connection) -> None:
+        while not self._closing:
+            rest = self._take_step(conn)
+            try:
+                self._call(conn, self._jobs.get(block=rest is None or rest > 0, timeout=rest))
+            except Empty:
+                continue
+            self._call_all(conn)
+        self._call_all(conn)
+
+    def _take_step(self, conn: sqlite3.Connection) -> float | None:
+        """Return how many seconds the step rests, None for until something is handed over."""
+        if self._step is None:
+            return None
+        try:
+            return self._step(conn)
+        except Exception as error:
+            self._step = None
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._died, error)
+            return None
+
+    def _call_all(self, conn: sqlite3.Connection) -> None:
+        """Call what waits."""
+        with suppress(Empty):
+            while True:
+                self._call(conn, self._jobs.get_nowait())
+
+    def _call(self, conn: sqlite3.Connection, job: Job | None) -> None:
+        if job is None:
+            return
+        future, function = job
+        try:
+            value, error = function(conn), None
+        except BaseException as raised:
+            value, error = None, raised
+        self._tell(future, value, error)
+
+    def _tell(self, future: asyncio.Future[Any], value: object, error: BaseException | None) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(_settle, future, value, error)
+
+
+def _settle(future: asyncio.Future[Any], value: object, error: BaseException | None) -> None:
+    if future.done():  # nobody waits any more
+        return
+    if error is None:
+        future.set_result(value)
+    else:
+        future.set_exception(error)

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from .. import clock
-from ..egress import BLOCKED, Policy, is_local_url
+from ..egress import Blocked, Policy, is_local_url
 from ..model import Claim, Outcome, Result
+from ..ours import by_our_fault
 from ..threads import Threads
 from .answers import Answer, field, keep_headers, retry_after
 from .causes import NO_DNS_ANSWER, STALE, Failure, explain, forget_frames
-from .pool import MOST_IDLE, Pool, target_of, write
+from .exchange import Connection, End
+from .pool import MOST_IDLE, Pool, Target, target_of, write
 from .resolver import Resolver
 from .tls import Tls
 
 MOST_FRESH = 10_000
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))  # RFC 9110, section 15.4: what a client may follow by itself
 MOST_SEEN = 1024  # bytes that are kept of what cannot be read as an answer
-Go = Callable[[], Awaitable[object]]
 
 
-async def at_once() -> None:
-    """Have nothing to wait for."""
+class Prepared(NamedTuple):
+    """A request that is written out."""
+
+    claim: Claim
+    target: Target
+    request: bytes
 
 
 class Sender:
@@ -66,40 +73,87 @@ class Sender:
         await self.connections.close()
         await self._resolver.close()
 
-    async def send(self, claim: Claim, go: Go = at_once) -> Result:
-        """Make one attempt; whatever the receiver does comes back as a Result within the time limit.
+    def prepare(self, claim: Claim) -> Prepared | Result:
+        """Write a request out, or return the result where none is made; nobody notices if it is thrown away."""
+        try:
+            if is_local_url(claim.url) and not self._policy.allow_localhost:
+                raise Blocked
+            target = target_of(claim.url)
+            return Prepared(claim, target, write(target, claim.headers, claim.body))
+        except (Blocked, ValueError) as error:
+            return self._failed(claim, time.monotonic(), explain(error))
 
-        The request is made once `go` has returned; what can be prepared without anybody's noticing is prepared before.
+    def begin(self, prepared: Prepared, ended: Callable[[Result], None]) -> asyncio.Future[Any]:
+        """Make a request, without a task where a connection is kept; `ended` is told its result, within the time limit.
+
+        Cancelling the future drops the request, and nobody is told.
         """
         begin = time.monotonic()
-        if is_local_url(claim.url) and not self._policy.allow_localhost:
-            return self._failed(claim, begin, Failure(Outcome.BLOCKED, BLOCKED))
+        fresh = bool(self._use_fresh) and prepared.claim.delivery_id in self._use_fresh
+        connection = None if fresh else self.connections.take(prepared.target)
+        if connection is None:
+            return asyncio.create_task(self._open_first(prepared, begin, ended, fresh=fresh))
+        end = connection.exchange(prepared.request, self._timeout)
+        end.add_done_callback(functools.partial(self._end, prepared.claim, begin, connection, ended))
+        return end
+
+    async def _open_first(
+        self, prepared: Prepared, begin: float, ended: Callable[[Result], None], *, fresh: bool
+    ) -> None:
+        claim = prepared.claim
+        if fresh:
+            self._use_fresh.pop(claim.delivery_id, None)
         connection = None
         try:
-            target = target_of(claim.url)
-            request = write(target, claim.headers, claim.body)
-            fresh = claim.delivery_id in self._use_fresh
-            connection = None if fresh else self.connections.take(target)
-            await go()
-            self._use_fresh.pop(claim.delivery_id, None)
-            begin = time.monotonic()
-            if connection is None or not connection.is_open:
-                connection = None if fresh else self.connections.take(target)
-            if connection is None:
-                async with asyncio.timeout(self._timeout):
-                    connection = await self.connections.open(target, once=fresh)
-            end = await connection.exchange(request, begin + self._timeout - time.monotonic())
+            async with asyncio.timeout(self._timeout):
+                connection = await self.connections.open(prepared.target, once=fresh)
+            end = await connection.exchange(prepared.request, begin + self._timeout - time.monotonic())
         except (OSError, ValueError) as error:
             end = explain(error)
             forget_frames(error)
+        except Exception as error:
+            ended(by_our_fault(claim, error, clock.now()))
+            return
         finally:
             if connection is not None:
                 self.connections.give_back(connection)
-        if isinstance(end, Answer):
-            return self._answered(claim, begin, end)
-        if end.cause == STALE:
-            self._ask_for_fresh(claim.delivery_id)
-        return self._failed(claim, begin, end)
+        ended(self._result(claim, begin, end))
+
+    def _end(
+        self,
+        claim: Claim,
+        begin: float,
+        connection: Connection,
+        ended: Callable[[Result], None],
+        future: asyncio.Future[End],
+    ) -> None:
+        if future.cancelled():
+            connection.close()
+            return
+        self.connections.give_back(connection)
+        ended(self._result(claim, begin, future.result()))
+
+    def _result(self, claim: Claim, begin: float, end: End) -> Result:
+        try:
+            if isinstance(end, Answer):
+                return self._answered(claim, begin, end)
+            if end.cause == STALE:
+                self._ask_for_fresh(claim.delivery_id)
+            return self._failed(claim, begin, end)
+        except Exception as error:  # a fault of ours must not strand the delivery
+            return by_our_fault(claim, error, clock.now())
+
+    async def send(self, claim: Claim) -> Result:
+        """Make one attempt; whatever the receiver does comes back as a Result within the time limit."""
+        prepared = self.prepare(claim)
+        if isinstance(prepared, Result):
+            return prepared
+        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        under_way = self.begin(prepared, result.set_result)
+        try:
+            return await result
+        finally:
+            under_way.cancel()
 
     def _answered(self, claim: Claim, begin: float, answer: Answer) -> Result:
         now = clock.now()

@@ -2,7 +2,7 @@
 
 A route is added by a function `add(app)` of its module and says who may use it with `guard.allow(Role.…)`. Its handler
 takes what it needs from `context`: `context(request).read(function_of_db, …)`, all on one snapshot, `.write(…)` (one transaction, then the
-dispatcher looks), `.insert(…)` for events, `principal(request)` for who is asking (`.actor` for the audit trail) and
+delivery loop looks), `.insert(…)` for events, `principal(request)` for who is asking (`.actor` for the audit trail) and
 `scope(request)` or `check_reach(request, project_id, "webhook wh_…")` to stay within their project. It raises `Refused`
 and `NotFound` as the functions of `db` do; `problems` turns them into answers.
 """

@@ -80,7 +80,7 @@ class Context:
     async def write(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call a function of `db` in one write transaction of the daemon's, and let the dispatcher look at once."""
+        """Call a function of `db` in one write transaction of the daemon's, and let the delivery loop look at once."""
         await self.end_reading()
         result = await self.database.write_by(time.monotonic() + PATIENCE, function, *args, **kwargs)
         await self.wake()

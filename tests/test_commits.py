@@ -1,4 +1,4 @@
-"""Turns: a group's attempts are prepared while it is committed, and made only after that."""
+"""Commits: a batch's requests are prepared while it is committed, and made only after that."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from itertools import dropwhile
 import pytest
 from aiohttp import web
 
-from almirant_webhooks import dispatcher
 from almirant_webhooks.daemon import Daemon
-from almirant_webhooks.turn import Turn
+from almirant_webhooks.db.fanout import FanOut
+from almirant_webhooks.delivery.batch import Batch
 
 from .conftest import Receiver
 from .service import Service
@@ -25,7 +25,7 @@ class Commits:
     def __init__(self, daemon: Daemon, is_meant: Callable[[], bool] = lambda: True) -> None:
         self.refused = 0
         self._is_meant = is_meant
-        self._database = daemon.dispatcher._database
+        self._database = daemon.dispatcher.worker
 
     def _decide(self, action: int, what: str | None, *_: object) -> int:
         if action == sqlite3.SQLITE_TRANSACTION and what == "COMMIT" and self._is_meant():
@@ -41,7 +41,7 @@ class Commits:
 
 
 @pytest.mark.long
-async def test_a_group_whose_commit_fails_sends_nothing_and_loses_nothing(
+async def test_a_batch_whose_commit_fails_sends_nothing_and_loses_nothing(
     service_anywhere: Service, receiver: Receiver
 ) -> None:
     """No request leaves of which the database does not know; its slots and its rows are free again."""
@@ -57,7 +57,7 @@ async def test_a_group_whose_commit_fails_sends_nothing_and_loses_nothing(
     service.insert({"n": 1}, {"n": 2})
     await service.until(lambda: commits.refused >= 3 and daemon.not_ready())
     assert len(receiver.requests) == 1
-    await service.until(lambda: (daemon.dispatcher.in_flight, daemon.dispatcher.shares.in_flight.total()) == (0, 0))
+    await service.until(lambda: (daemon.dispatcher.in_flight, daemon.dispatcher.scheduler.in_flight.total()) == (0, 0))
     gauge = "almirant_webhooks_attempts_in_flight"
     assert daemon.metrics.registry.get_sample_value(gauge) == 0
     await commits.allow()
@@ -103,7 +103,7 @@ async def test_a_request_that_is_refused_without_being_made_waits_for_the_commit
     commits = Commits(daemon)
     await commits.refuse()
     service.insert()
-    await service.until(lambda: commits.refused >= 2 and daemon.dispatcher.shares.in_flight.total() == 0)
+    await service.until(lambda: commits.refused >= 2 and daemon.dispatcher.scheduler.in_flight.total() == 0)
     await commits.allow()
     await service.until(lambda: service.log(status="blocked"))
     assert [row["attempts"] for row in service.log()] == [1]
@@ -117,13 +117,11 @@ async def test_trouble_is_not_over_because_a_commit_is_under_way(service: Servic
     loop = asyncio.get_running_loop()
     said: list[str | None] = []
 
-    async def let_the_intake_look() -> bool:
-        for _ in range(5):
-            await daemon.intake._outbox.run(lambda _: None)
+    async def look() -> bool:
         said.append(daemon.not_ready())
         return True
 
-    commits = Commits(daemon, lambda: asyncio.run_coroutine_threadsafe(let_the_intake_look(), loop).result())
+    commits = Commits(daemon, lambda: asyncio.run_coroutine_threadsafe(look(), loop).result())
     service.insert()
     await commits.refuse()
     await service.until(lambda: len(list(dropwhile(lambda words: words is None, said))) >= 3)
@@ -133,11 +131,8 @@ async def test_trouble_is_not_over_because_a_commit_is_under_way(service: Servic
     assert not daemon.not_ready()
 
 
-async def test_a_group_is_not_committed_without_the_one_before_it(
-    service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was chosen as if that one were in the database; answers are recorded in the order in which they came."""
-    monkeypatch.setattr(dispatcher, "HURRIED_MOST", -1)  # every group counts as a large one
+async def test_answers_are_recorded_in_the_order_in_which_they_came(service: Service, receiver: Receiver) -> None:
+    """Those of a batch that fails come before those that came while it was committed."""
     answers = [asyncio.Event(), asyncio.Event()]
 
     async def answer(_: web.Request) -> web.Response:
@@ -151,31 +146,25 @@ async def test_a_group_is_not_committed_without_the_one_before_it(
     for count in (1, 2):
         service.insert()
         await service.until(lambda: len(receiver.requests) == count)  # noqa: B023
-    await service.until(lambda: not daemon.dispatcher._turns)
     loop = asyncio.get_running_loop()
-    stale: list[bool] = []
 
-    async def choose_the_next() -> bool:
-        first = next(iter(daemon.dispatcher._turns), None)
-        if stale or first is None or not first.written.done():  # it is another's commit
-            return False
+    async def have_the_next_end() -> bool:
         answers[1].set()
-        while len(daemon.dispatcher._turns) < 2:
+        while daemon.dispatcher.in_flight:
             await asyncio.sleep(0)
-        stale.append(len(list(daemon.dispatcher._turns)[-1].group.results) == 1)
         return True
 
-    commits = Commits(daemon, lambda: asyncio.run_coroutine_threadsafe(choose_the_next(), loop).result())
+    commits = Commits(daemon, lambda: asyncio.run_coroutine_threadsafe(have_the_next_end(), loop).result())
     await commits.refuse()
     answers[0].set()
-    await service.until(lambda: commits.refused == 1)
+    await service.until(lambda: commits.refused >= 1)
+    await commits.allow()
     await service.until(lambda: [row["attempts"] for row in service.log()] == [1, 1])
-    assert stale == [True]
     last = service.ask("SELECT failing_since, failures_in_a_row FROM webhooks")
     assert tuple(last) == (None, 0)
 
 
-async def test_an_attempt_holds_nothing_of_the_group_that_began_it(service: Service, receiver: Receiver) -> None:
+async def test_an_attempt_holds_nothing_of_the_batch_that_began_it(service: Service, receiver: Receiver) -> None:
     """However long it takes: answers and payloads of the others are forgotten once they are recorded."""
     release = asyncio.Event()
 
@@ -189,10 +178,8 @@ async def test_an_attempt_holds_nothing_of_the_group_that_began_it(service: Serv
     for count in range(1, 4):
         service.insert()
         await service.until(lambda: len(service.log()) == count)  # noqa: B023
-        await service.until(lambda: not daemon.dispatcher._turns)
+    await service.until(lambda: daemon.dispatcher.in_flight == 2)
     gc.collect()
-    alive = [one for one in gc.get_objects() if isinstance(one, Turn)]
-    assert len(alive) <= 1  # the database's thread remembers its last call
-    assert daemon.dispatcher.in_flight == 2
+    assert [one for one in gc.get_objects() if isinstance(one, Batch | FanOut)] == []
     release.set()
     await service.until(lambda: len(service.log(state="succeeded")) == 3)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 
 import pytest
 
-from almirant_webhooks import agenda, clock
-from almirant_webhooks.agenda import Agenda
+from almirant_webhooks import clock
 from almirant_webhooks.db import results, webhooks
 from almirant_webhooks.db.connection import open_database, transaction
 from almirant_webhooks.db.results import LastEnd
 from almirant_webhooks.db.worker import Worker
+from almirant_webhooks.delivery import due_loader
+from almirant_webhooks.delivery.due_loader import DueLoader
+from almirant_webhooks.delivery.loop import DeliveryLoop
+from almirant_webhooks.delivery.outbox_reader import OutboxReader
 from almirant_webhooks.fairness import Shares
-from almirant_webhooks.model import Outcome, Result, Webhook
+from almirant_webhooks.metrics import Metrics
+from almirant_webhooks.model import Claim, Outcome, Result, Webhook
+from almirant_webhooks.troubles import Troubles
 
 from .steps import SCHEDULE, START, Steps
 
@@ -24,6 +31,22 @@ def _end(steps: Steps, webhook: Webhook, outcome: Outcome, duration_ms: int) -> 
     with transaction(steps.conn):
         results.record(steps.conn, [Result(claim, outcome, START, duration_ms)], SCHEDULE)
         steps.conn.execute("UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL")
+
+
+def load_all(conn: sqlite3.Connection, loaded: DueLoader) -> None:
+    loaded.reload(clock.now())
+    while loaded.is_busy:
+        loaded.step(conn, clock.now())
+
+
+class Nobody:
+    """Makes no request."""
+
+    def prepare(self, claim: Claim) -> Result:
+        raise AssertionError(claim)
+
+    def begin(self, *_: object) -> asyncio.Future[object]:
+        raise AssertionError
 
 
 @pytest.fixture
@@ -49,9 +72,10 @@ async def test_a_restart_knows_who_was_slow_and_who_timed_out(steps: Steps, work
             with transaction(steps.conn):
                 webhook = webhooks.get(steps.conn, ids[name])
             _end(steps, webhook, outcome, duration_ms)
-    shares = Shares(256, 8)
-    loaded = Agenda(worker, shares, SCHEDULE, lambda: None)
-    await loaded.recover(START)
+    shares, metrics = Shares(256, 8), Metrics()
+    reader, troubles = OutboxReader(metrics, frozenset()), Troubles(metrics)
+    loop = DeliveryLoop(worker, Nobody(), reader, metrics, troubles, SCHEDULE, shares, poll_interval=1.0)
+    await loop.recover(START)
     assert shares.slow == {ids["steady"], ids["hangs"]}
     assert {name: shares.room_of(ids[name]) for name in made} == {"steady": 8, "quick": 8, "hangs": 2, "new": 2}
 
@@ -68,13 +92,12 @@ def test_a_restart_looks_at_the_newest_attempts_alone(steps: Steps) -> None:
 
 async def test_webhooks_are_read_in_parts_of_bounded_size(steps: Steps, worker: Worker) -> None:
     """A part in each round, so that groups are written between them; a change that comes meanwhile is read after it."""
-    count = 2 * agenda.PART + 10
+    count = 2 * due_loader.PART + 10
     made = [steps.webhook(url=f"https://example.com/{number}", limit=count) for number in range(count)]
     steps.event()
     shares = Shares(256, 8)
-    loaded = Agenda(worker, shares, SCHEDULE, lambda: None)
-    now = clock.now()
-    await loaded.recover(now)
+    loaded, now = DueLoader(shares, worker.lock), clock.now()
+    await worker.run(load_all, loaded)
     assert len(shares.due) == count
     asked: list[int] = []
 
@@ -85,16 +108,16 @@ async def test_webhooks_are_read_in_parts_of_bounded_size(steps: Steps, worker: 
     await worker.run(lambda conn: conn.set_trace_callback(note))
     loaded.reload(now)
     rounds = 0
-    while loaded._after is not None:
+    while loaded.is_busy:
         if rounds == 1:
             first = min(made, key=lambda webhook: webhook.id)
             with transaction(steps.conn):
                 webhooks.disable(steps.conn, first.id, now)
-            await loaded.look()
-        await loaded.mind_the_clock(now)
+            await worker.run(loaded.look, now)
+        await worker.run(loaded.step, now)
         rounds += 1
     assert rounds == 6
-    assert max(asked) <= 2 * agenda.PART
+    assert max(asked) <= 2 * due_loader.PART
     assert shares.due.keys() == {webhook.id for webhook in made} - {first.id}
 
 
@@ -103,10 +126,11 @@ async def test_webhooks_that_are_deleted_while_others_are_read_are_forgotten(ste
     kept, deleted = steps.webhook(), steps.webhook(url="https://example.com/other")
     steps.event()
     shares = Shares(256, 8)
-    loaded = Agenda(worker, shares, SCHEDULE, lambda: None)
-    await loaded.recover(START)
+    loaded = DueLoader(shares, worker.lock)
+    await worker.run(load_all, loaded)
+    assert shares.due.keys() == {kept.id, deleted.id}
     with transaction(steps.conn):
         webhooks.delete(steps.conn, deleted.id, START)
-    await loaded.look()
-    await loaded.mind_the_clock(clock.now())
+    await worker.run(loaded.look, clock.now())
+    await worker.run(loaded.step, clock.now())
     assert shares.due.keys() == {kept.id}

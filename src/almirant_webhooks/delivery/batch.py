@@ -1,0 +1,109 @@
+"""Choosing batches: which results are recorded, what begins of what is due, and how many rows of the outbox are read."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from .. import clock
+from ..db.batch import Work
+from ..db.unread import Asked, OutboxRow
+from ..fairness import Room, Shares
+from ..model import Result
+from ..outage import Outage
+from ..retry import Schedule
+from ..troubles import PAUSE, Troubles
+from .outbox_reader import WORTH, OutboxReader
+from .pace import Pace
+
+FAN_OUT = "fan out"
+
+
+class Batch(NamedTuple):
+    """One transaction that is chosen: its work, and the slots that it gives away."""
+
+    number: int
+    work: Work
+    asked: Asked | None  # the rows that it was to read, if any
+    begun_at: float  # monotonic seconds
+
+
+class Chooser:
+    """Chooses by what the scheduler, the outbox's reader, the network and the pace know; in the delivery thread alone."""
+
+    def __init__(
+        self,
+        scheduler: Shares,
+        reader: OutboxReader,
+        network: Outage,
+        pace: Pace,
+        troubles: Troubles,
+        schedule: Schedule,
+        outbox_has_room: Callable[[], bool],
+    ) -> None:
+        self._scheduler = scheduler
+        self._reader = reader
+        self._network = network
+        self._pace = pace
+        self._troubles = troubles
+        self._schedule = schedule
+        self._outbox_has_room = outbox_has_room
+        self._number = 0  # of the last batch
+
+    def choose(self, waiting: Sequence[Result], now: datetime, at: float, *, may_begin: bool) -> Batch:
+        """Return the next batch at a monotonic time; `waiting` are results to record, in the order in which they came."""
+        most = self._pace.most(at)
+        self._number += 1
+        results = waiting[: 2 * most]
+        if not may_begin:
+            return Batch(self._number, Work(results), None, at)
+        # As many fewer begin as more results wait than a batch records.
+        wanted, room = self._wanted(now, max(0, min(most, 2 * most - len(waiting))), at)
+        asked = self._asked(room, most, at, anyway=bool(results or wanted))
+        rows = self._read(asked) if asked is not None and not self._reader.is_in_database else None
+        asked = asked if rows is not None or self._reader.is_in_database else None
+        text, at_once = clock.text(now), not self._schedule.waits[0]
+
+        def take(webhook: str, served: bool) -> bool:
+            return room is not None and at_once and room.take_new(webhook, text, served=served)
+
+        inside = asked if self._reader.is_in_database else None
+        return Batch(self._number, Work(results, wanted, rows or (), inside, take, max(2 * most, WORTH)), asked, at)
+
+    def _asked(self, room: Room | None, most: int, at: float, *, anyway: bool) -> Asked | None:
+        try:
+            return self._reader.asked(room.left if room else 0, most, at, anyway=anyway)
+        except sqlite3.Error as error:  # an application's trigger keeps too many rows from being marked
+            self._troubles.fail(FAN_OUT, error)
+            self._reader.pause(PAUSE)
+            return None
+
+    def _read(self, asked: Asked) -> list[OutboxRow] | None:
+        """Read rows of an outbox in another file; what is wrong with that file is in no claim's way."""
+        if not self._outbox_has_room():
+            self._troubles.fail_full(FAN_OUT)
+            self._reader.pause(PAUSE)
+            return None
+        try:
+            rows = self._reader.read(asked)
+        except sqlite3.Error as error:
+            self._troubles.fail(FAN_OUT, error)
+            self._reader.pause(PAUSE)
+            return None
+        if rows is not None and not self._reader.has_marks:
+            self._troubles.clear(FAN_OUT)
+        return rows
+
+    def _wanted(self, now: datetime, most: int, at: float) -> tuple[dict[str, int], Room | None]:
+        """Return what may begin of what is due, and the slots that are left for what is new: none in an outage."""
+        text, in_flight = clock.text(now), self._scheduler.in_flight.total()
+        lost = self._network.lost
+        if lost:
+            others = self._scheduler.share_out(text, Room(self._scheduler, most), apart_from=lost)
+            if others:
+                return dict.fromkeys(others, 1), None
+        room = Room(self._scheduler, self._network.room(most, in_flight, at))
+        wanted = self._scheduler.share_out(text, room)
+        return wanted, None if lost or self._network.has_new_wait else room

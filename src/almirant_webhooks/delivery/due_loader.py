@@ -1,0 +1,115 @@
+"""What is due at which webhook, read anew when others have changed it, the clock was set back, or time has passed.
+
+In the delivery thread alone. The scheduler keeps what is read here; the database has it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from .. import clock
+from ..db import deliveries, waits, webhooks
+from ..db.connection import transaction
+from ..fairness import Shares
+
+RELOAD_EVERY = timedelta(seconds=30)
+PART = 500  # webhooks that are read at once, 1 to 2 ms of the thread
+SET_BACK = timedelta(seconds=2)  # less than that is how clocks are kept right
+
+log = structlog.get_logger("almirant_webhooks")
+
+
+@dataclass
+class SetBack:
+    """A clock that was set back: by how much, when that was noticed, and how far waits were made right."""
+
+    by: timedelta
+    now: datetime
+    moment: float
+    place: waits.Place | None = waits.BEGIN
+    moved: int = 0
+
+
+class DueLoader:
+    """Keeps what the scheduler knows to be due in step with the database, in parts: batches are written between them.
+
+    `lock` is the one of writers on the database's file.
+    """
+
+    def __init__(self, scheduler: Shares, lock: AbstractContextManager[object]) -> None:
+        self._scheduler = scheduler
+        self._lock = lock
+        self._loaded = clock.now()
+        self._clock = (self._loaded, time.monotonic())
+        self._set_back: SetBack | None = None
+        self._revision = -1
+        self._after: str | None = None  # the webhook behind which the reading goes on, while it does
+        self._again = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether there is more to read, or there are more waits to make right."""
+        return self._after is not None or self._set_back is not None
+
+    def invalidate(self) -> None:
+        """Have it read anew at the next opportunity."""
+        self._loaded -= RELOAD_EVERY
+
+    def look(self, conn: sqlite3.Connection, now: datetime) -> None:
+        """Look whether webhooks have changed."""
+        self.reload_if_changed(webhooks.revision(conn), now)
+
+    def reload_if_changed(self, revision: int, now: datetime) -> None:
+        """Have it read anew if webhooks have changed, as the number of their changes tells."""
+        if revision != self._revision:
+            self._revision = revision
+            self.reload(now)
+
+    def reload(self, now: datetime) -> None:
+        """Have what is due at all webhooks read from the first one on, after the reading that is under way."""
+        self._loaded = now
+        self._again = self._after is not None
+        self._after = self._after or ""
+
+    def step(self, conn: sqlite3.Connection, now: datetime) -> None:
+        """Read a part, look everything up from time to time, and have nothing wait longer because the clock was set back."""
+        (before, read_at), moment = self._clock, time.monotonic()
+        set_back = before - now + timedelta(seconds=moment - read_at)
+        if self._set_back is None and set_back > SET_BACK:
+            self._set_back = SetBack(set_back, now, moment)
+        if self._set_back is not None:
+            self._bring_forward(conn, self._set_back)
+            return
+        if now - self._loaded >= RELOAD_EVERY or now < self._loaded:
+            self.reload(now)
+        if self._after is not None:
+            self._read_on(conn, self._after)
+        self._clock = (now, moment)
+
+    def _bring_forward(self, conn: sqlite3.Connection, change: SetBack) -> None:
+        """Take the time off a few waits; what fails is done with the next step."""
+        if change.place is not None:
+            with self._lock, transaction(conn):
+                moved, change.place = waits.bring_forward(conn, change.by, change.now, change.place)
+            change.moved += moved
+        if change.place is None:
+            self._clock, self._set_back = (change.now, change.moment), None
+            log.warning(
+                "the clock was set back", seconds=round(change.by.total_seconds(), 3), brought_forward=change.moved
+            )
+            self.reload(change.now)
+
+    def _read_on(self, conn: sqlite3.Connection, after: str) -> None:
+        asked, due = deliveries.first_due_after(conn, after, PART)
+        self._scheduler.update_due(asked, due)
+        self._after = asked[-1] if len(asked) == PART else None
+        if self._after is None:
+            self._scheduler.forget_idle()
+            if self._again:
+                self._after, self._again = "", False

@@ -1,0 +1,223 @@
+"""What is known of the outbox: whether it has news, how many rows are worth reading now, and which answers are not in it yet.
+
+In the delivery thread alone. Nothing here is durable: a start reads the outbox anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from .. import clock
+from ..db import marking, outbox
+from ..db.connection import data_version, is_busy, large_rows, transaction
+from ..db.fanout import FanOut
+from ..db.tables import schema_version
+from ..db.unread import Asked, OutboxRow, is_anything_unread, read_unread
+from ..metrics import Metrics
+from .unmarked import Unmarked
+
+WORTH = 32  # free slots for which rows are read at once: for fewer a read does not pay while there are more to come
+PATIENCE = 0.003  # seconds that rows wait for so many
+FEWEST = 4  # rows that are read at least
+MARK_AGAIN, AT_LAST = (
+    0.001,
+    0.020,
+)  # seconds after which rows are marked that somebody had locked: longer with each time
+MARKS_AT_ONCE = 512
+MOST_UNMARKED = 2048  # rows without a mark, with which no more are read: their events are in memory until then
+
+log = structlog.get_logger("almirant_webhooks")
+
+
+class OutboxReader:
+    """Says what to read, and keeps what was read until it is marked.
+
+    `opener` opens an outbox in another file, on a connection of this thread's own; without it the outbox is in the database.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        known_types: frozenset[str],
+        opener: Callable[[], sqlite3.Connection] | None = None,
+    ) -> None:
+        self.is_in_database = opener is None
+        self.has_news = True
+        self.may_wait = False  # the news are rows that were left, not a commit that was noticed
+        self._opener = opener
+        self._conn: sqlite3.Connection | None = None
+        self._metrics = metrics
+        self._known_types = known_types
+        self._read_at = 0.0  # monotonic seconds
+        self._paused_until = 0.0
+        self._each = 1.0  # deliveries that a row came to lately
+        self._after = ""  # the project that had the last turn
+        self._done: deque[FanOut] = deque()  # committed, and not marked in the other file yet
+        self._unmarked: set[int] = set()
+        self._mark_again = 0.0  # seconds
+        self.refused = Unmarked()
+        self._version: int | None = None
+        self._is_by_project = True
+
+    def open(self) -> None:
+        """Open an outbox in another file; raises what the opener raises."""
+        if not self.is_in_database:
+            self._other()
+
+    def close(self) -> None:
+        """Close the connection to an outbox in another file."""
+        if self._conn is not None:
+            self._conn.close()
+
+    def look(self, *, changed: bool) -> None:
+        """Take note of news: `changed` tells that another connection has committed to the database."""
+        if self.is_in_database:
+            news = changed
+        else:
+            before = self._version
+            try:
+                self._version = data_version(self._other())
+            except sqlite3.OperationalError:  # a file in rollback-journal mode while a producer commits
+                before = None
+            news = before != self._version
+        if news:
+            self.has_news, self.may_wait = True, False
+
+    def look_anew(self) -> None:
+        """Have it looked for rows whether or not a commit was noticed: the backstop."""
+        self.has_news = True
+
+    def pause(self, seconds: float) -> None:
+        """Read and mark nothing for a while, since something is wrong with the outbox's own file."""
+        self._paused_until = time.monotonic() + seconds
+
+    def asked(self, free: int, most: int, at: float, *, anyway: bool) -> Asked | None:
+        """Return which rows to read with so many free slots at a monotonic time, or None to read none now.
+
+        `anyway` tells that there is a transaction in which a commit can be seen that was not noticed yet.
+        """
+        has_news = self.has_news or (anyway and self.is_in_database)
+        if (
+            not has_news
+            or len(self._unmarked) >= MOST_UNMARKED
+            or at < self._paused_until
+            or (self.may_wait and free < WORTH and at < self._read_at + PATIENCE)
+        ):
+            return None
+        rows = max(FEWEST, int(min(max(free, FEWEST), most) / self._each))
+        return Asked(rows, self._after, self._unmarked | self.refused.rows())
+
+    def next_look(self, at: float) -> float | None:
+        """Return after how many seconds rows are worth another read, or None when only news make them so."""
+        if at < self._paused_until:
+            return self._paused_until - at
+        if self._done:
+            return self._mark_again
+        if self.has_news:
+            return max(0.0, self._read_at + PATIENCE - at) if self.may_wait else 0.0
+        return None
+
+    def next_mark(self, at: float) -> float | None:
+        """Return after how many seconds to try again to mark rows, or None when none wait for it."""
+        return max(self._mark_again, self._paused_until - at) if self._done else None
+
+    def read(self, asked: Asked) -> list[OutboxRow] | None:
+        """Read rows of an outbox in another file; None when nothing can be told as a producer has it locked."""
+        try:
+            return read_unread(self._other(), asked, by_project=self._is_by_project)
+        except sqlite3.OperationalError as error:
+            if not is_busy(error):
+                raise
+            self._read_at, self.may_wait = time.monotonic(), True
+            return None
+
+    def is_empty(self, database: sqlite3.Connection) -> bool:
+        """Tell whether nothing waits in an outbox in the database, and remember it."""
+        if not self.is_in_database or is_anything_unread(database):
+            return False
+        self.has_news = False
+        return True
+
+    def took(self, done: FanOut | None, at: float) -> None:
+        """Take over what a read came to, once its batch is committed; nothing where no row was there."""
+        self._read_at = at
+        self.has_news, self.may_wait = done is not None and bool(done.marks), True
+        if done is None or not done.marks:
+            return
+        self._each = (self._each + max(1.0, done.deliveries / len(done.marks))) / 2
+        self._after = done.marks[-1].row.project
+        if self.is_in_database and not any(answer.is_slow for answer in done.marks):
+            self._count(done)
+        else:
+            done.claims = []  # they have begun; their bodies need not stay
+            self._done.append(done)
+            self._unmarked.update(answer.row.id for answer in done.marks)
+
+    @property
+    def has_marks(self) -> bool:
+        """Tell whether answers wait to be written into the outbox."""
+        return bool(self._done)
+
+    def mark(self, database: sqlite3.Connection) -> None:
+        """Write some answers into the outbox, unless somebody else has it locked: a crash before does no harm, as what is there is not taken twice.
+
+        In the database's own file only rows that are larger than an event may be are left: SQLite writes all of each anew.
+        """
+        if not self._done or time.monotonic() < self._paused_until:
+            return
+        batch = list(self._next_marks())
+        conn = database if self.is_in_database else self._other()
+        try:
+            with large_rows(conn), transaction(conn, 0.0, self._metrics.transaction):
+                for done in batch:
+                    self._mark(conn, done, clock.text(clock.now()))
+        except sqlite3.OperationalError as error:
+            if not is_busy(error):
+                raise
+            self._mark_again = min(max(MARK_AGAIN, 2 * self._mark_again), AT_LAST)
+            return
+        self._mark_again = 0.0
+        for done in batch:
+            self._done.popleft()
+            self._unmarked.difference_update(answer.row.id for answer in done.marks)
+            self._count(done)
+
+    def _mark(self, conn: sqlite3.Connection, done: FanOut, now: str) -> None:
+        marks = [answer for answer in done.marks if answer.is_slow or not self.is_in_database]
+        marking.mark(conn, done, marks, None if self.is_in_database else done.batch, now)
+
+    def _next_marks(self) -> Iterable[FanOut]:
+        left = MARKS_AT_ONCE
+        for done in self._done:
+            yield done
+            left -= len(done.marks)
+            if left <= 0:
+                return
+
+    def _other(self) -> sqlite3.Connection:
+        if self._conn is None:
+            assert self._opener is not None
+            self._conn = self._opener()
+            self._is_by_project = schema_version(self._conn) >= outbox.BY_PROJECT
+        return self._conn
+
+    def _count(self, done: FanOut) -> None:
+        self.refused.add(done)
+        self._metrics.fan_out.observe(done.seconds)
+        self._metrics.events.inc(done.events)
+        self._metrics.deliveries.inc(done.deliveries)
+        self._metrics.duplicates.inc(done.duplicates)
+        self._metrics.unmatched.inc(done.unmatched)
+        self._metrics.rejected.inc(len(done.rejected))
+        for answer in done.rejected:
+            log.warning("event rejected", outbox_id=answer.row.id, reason=answer.rejected_reason)
+        unknown = [kind for kind in done.types if kind not in self._known_types]
+        self._metrics.unknown_types.inc(len(unknown))
+        for kind in sorted(set(unknown)):
+            log.warning("event type is not in the catalogue", event_type=kind, events=unknown.count(kind))
+        log.debug("fanned out", events=done.events, deliveries=done.deliveries, batch=done.batch)
