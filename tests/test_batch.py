@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 
 import pytest
@@ -40,7 +41,8 @@ def test_a_new_delivery_with_a_slot_begins_with_its_insertion(steps: Steps) -> N
     webhook = steps.webhook()
     _insert(steps, 1)
     (claim,) = _write(steps, Work(asked=ALL, take=_always)).begun
-    assert (claim.webhook_id, claim.project_id, claim.number, claim.body[:7]) == (webhook.id, "p", 1, b'{"id": ')
+    project = json.loads(claim.body)["projectId"]
+    assert (claim.webhook_id, project, claim.number, claim.body[:7]) == (webhook.id, "p", 1, b'{"id": ')
     assert unread.read_unread(steps.outbox, ALL) == []
     assert steps.claim(webhook, START) == [], "it is in flight"
     with transaction(steps.conn):

@@ -118,7 +118,6 @@ class Claim(NamedTuple):
     test: bool
     started_at: datetime
     headers: Headers
-    project_id: str = ""
 
 
 class Result(NamedTuple):

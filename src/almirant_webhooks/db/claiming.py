@@ -43,7 +43,7 @@ WHERE a.enabled)
 # An event's number alone does not name it: after a row was deleted by hand, another may have been given its number. The same
 # is true of attempts' numbers.
 _FIELDS = """
-SELECT json_group_array(json_array(d.rowid, d.webhook_id, w.project_id, d.id, d.event_id, e.event_type, e.body,
+SELECT json_group_array(json_array(d.rowid, d.webhook_id, d.id, d.event_id, e.event_type, e.body,
     max(d.begun, coalesce((SELECT max(a.number) FROM attempts a WHERE a.delivery_id = d.id), 0)), d.test,
     w.url, w.secret, w.next_secret, w.switch_at))
 FROM json_each(?) v CROSS JOIN deliveries d ON d.rowid = v.value
@@ -68,7 +68,6 @@ class New(NamedTuple):
 
     id: str
     webhook_id: str
-    project_id: str
     event_id: str
     event_type: str
     body: str
@@ -122,7 +121,7 @@ def claims_of(new: Sequence[New], now: datetime) -> list[Claim]:
     """Return the first attempts of deliveries that are inserted as begun."""
     return [
         _claim(
-            [one.webhook_id, one.project_id, one.id, one.event_id, one.event_type, one.body, 0, 0, *one.keys],
+            [one.webhook_id, one.id, one.event_id, one.event_type, one.body, 0, 0, *one.keys],
             Trigger.SCHEDULED,
             now,
         )
@@ -131,7 +130,7 @@ def claims_of(new: Sequence[New], now: datetime) -> list[Claim]:
 
 
 def _claim(row: list[Any], trigger: Trigger, now: datetime) -> Claim:
-    webhook_id, project_id, delivery_id, event_id, event_type, text, begun, test, url, *columns = row
+    webhook_id, delivery_id, event_id, event_type, text, begun, test, url, *columns = row
     secrets = secrets_at(*columns, now=now)
     body = text.encode()
     number = begun + 1
@@ -160,5 +159,4 @@ def _claim(row: list[Any], trigger: Trigger, now: datetime) -> Claim:
         bool(test),
         now,
         headers,
-        project_id,
     )

@@ -219,18 +219,24 @@ def _open(path: Path, *, read_only: bool) -> sqlite3.Connection:
     if not is_there(path):
         raise Misconfigured(f"There is no database at {path}. Make one with `almirant-webhooks migrate`.")
     conn = connect(path, read_only=read_only)
-    try:
+    with closed_on_error(conn, path):
         check_is_ours(conn, path)
         if not read_only:
             # One checkpointer for each file: the daemon. A command's own last close checkpoints when no daemon runs.
             conn.execute("PRAGMA wal_autocheckpoint=0")
-    except sqlite3.Error as error:
-        conn.close()
-        raise explain(error, path) from None
-    except BaseException:
-        conn.close()
-        raise
     return conn
+
+
+@contextmanager
+def closed_on_error(conn: sqlite3.Connection, path: object) -> Iterator[None]:
+    """Close a connection that is being opened when anything is raised; SQLite's own errors become sentences."""
+    try:
+        yield
+    except BaseException as error:
+        conn.close()
+        if isinstance(error, sqlite3.Error):
+            raise explain(error, path) from None
+        raise
 
 
 def _pragma(conn: sqlite3.Connection, name: str) -> int:

@@ -152,7 +152,7 @@ def fan_out(
             place = (delivery, seq, event.id, webhook, first, written)
             deliveries.append((*place, begun, begun, begun_at, generations[webhook]))
             if begun:
-                begin.append(New(delivery, webhook, *key, event.event_type, body, enabled[webhook]))
+                begin.append(New(delivery, webhook, event.id, event.event_type, body, enabled[webhook]))
         done.marks.append(Mark(row, None))
         done.unmatched += not webhooks
         done.due.update(webhooks)

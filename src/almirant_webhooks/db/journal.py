@@ -10,7 +10,7 @@ from . import outbox
 from .connection import (
     WAIT,
     become_checkpointer,
-    explain,
+    closed_on_error,
     is_busy,
     open_database,
     patiently,
@@ -48,32 +48,20 @@ def bring_to_wal(conn: sqlite3.Connection, path: Path, wait: float = WAIT) -> No
 def open_for_service(path: Path) -> sqlite3.Connection:
     """Open the daemon's database as its one checkpointer; raises also when nothing can be written to it at the moment."""
     conn = open_database(path)
-    try:
+    with closed_on_error(conn, path):
         bring_to_wal(conn, path)
         become_checkpointer(conn)
         with transaction(conn):  # a read-only file lets a transaction begin, and end
             prove_writable(conn)
-    except sqlite3.Error as error:
-        conn.close()
-        raise explain(error, path) from None
-    except BaseException:
-        conn.close()
-        raise
     return conn
 
 
 def open_outbox_for_service(database_path: Path, outbox_path: Path | None) -> sqlite3.Connection:
     """Open the outbox for the daemon, in WAL mode where it is ours; raises `Misconfigured` where it would keep others out."""
     conn = outbox.open_outbox(database_path, outbox_path)
-    try:
+    with closed_on_error(conn, outbox_path):
         if outbox_path is not None and outbox.is_alone(conn):
             bring_to_wal(conn, outbox_path)
-    except sqlite3.Error as error:
-        conn.close()
-        raise explain(error, outbox_path) from None
-    except BaseException:
-        conn.close()
-        raise
     return conn
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..model import Conflict, Misconfigured, Refused
 from . import sharing, triggers
 from .bulk import write_rows
-from .connection import WAIT, connect, explain, is_there, transaction
+from .connection import WAIT, closed_on_error, connect, explain, is_there, transaction
 from .tables import schema_version
 from .unread import MAX_TEXT, OutboxRow
 
@@ -72,7 +72,7 @@ def open_outbox(database_path: Path, outbox_path: Path | None, *, read_only: boo
     if not is_there(path):
         raise Misconfigured(f"There is no outbox at {path}. Make it with `almirant-webhooks migrate`.")
     conn = connect(path, read_only=read_only)
-    try:
+    with closed_on_error(conn, path):
         version = schema_version(conn)
         if version == 0:
             raise Misconfigured(
@@ -88,12 +88,6 @@ def open_outbox(database_path: Path, outbox_path: Path | None, *, read_only: boo
             conn.execute("PRAGMA wal_autocheckpoint=0")
         elif outbox_path is not None and (words := sharing.kept_out(outbox_path)):
             raise Misconfigured(words)
-    except sqlite3.Error as error:
-        conn.close()
-        raise explain(error, path) from None
-    except BaseException:
-        conn.close()
-        raise
     return conn
 
 

@@ -124,23 +124,24 @@ def read_unread(conn: sqlite3.Connection, asked: Asked, *, by_project: bool = Tr
     each costs one step in an index, if there is one `by_project`. Raises SQLite's error when another connection's lock is in
     the way.
     """
-    line = _line(conn, asked) if by_project else _line_of_oldest(conn, asked)
+    stored = encoding(conn)
+    line = _line(conn, asked, stored) if by_project else _line_of_oldest(conn, asked, stored)
     ids = list(_by_turns((rows for _, rows in line), asked.most))
-    return _read(conn, ids) if ids else []
+    return _read(conn, ids, stored) if ids else []
 
 
-def _line(conn: sqlite3.Connection, asked: Asked) -> list[tuple[str, list[int]]]:
+def _line(conn: sqlite3.Connection, asked: Asked, stored: str) -> list[tuple[str, list[int]]]:
     """Return the projects whose turn it is, with the oldest rows of each."""
     query, apart = _apart(_WAITING, "?4", asked)
     rows = read_rows(conn, query, asked.after, asked.most, asked.most, *apart)
-    return [(_text(conn, project), ids) for project, ids in rows]
+    return [(_text(project, stored), ids) for project, ids in rows]
 
 
-def _line_of_oldest(conn: sqlite3.Connection, asked: Asked) -> list[tuple[str, list[int]]]:
+def _line_of_oldest(conn: sqlite3.Connection, asked: Asked, stored: str) -> list[tuple[str, list[int]]]:
     query, apart = _apart(_OLDEST, "?2", asked)
     line: dict[str, list[int]] = {}
     for row_id, project in read_rows(conn, query, OLDEST + asked.most, *apart):
-        line.setdefault(_text(conn, project), []).append(row_id)
+        line.setdefault(_text(project, stored), []).append(row_id)
     return list(line.items())
 
 
@@ -150,8 +151,8 @@ def _apart(query: str, value: str, asked: Asked) -> tuple[str, tuple[str, ...]]:
     return query.format(apart=_APART.format(value=value)), (json.dumps(list(asked.apart)),)
 
 
-def _text(conn: sqlite3.Connection, project: str) -> str:
-    return bytes.fromhex(project).decode(encoding(conn), "replace")
+def _text(project: str, stored: str) -> str:
+    return bytes.fromhex(project).decode(stored, "replace")
 
 
 def _by_turns(line: Iterable[Iterable[int]], most: int) -> Iterator[int]:
@@ -172,8 +173,7 @@ def _by_turns(line: Iterable[Iterable[int]], most: int) -> Iterator[int]:
         waiting = again
 
 
-def _read(conn: sqlite3.Connection, ids: list[int]) -> list[OutboxRow]:
-    stored = encoding(conn)
+def _read(conn: sqlite3.Connection, ids: list[int], stored: str) -> list[OutboxRow]:
     rows: list[list[Any]] = []
     if stored == "UTF-8":  # from UTF-16 SQLite makes other text of what is none, which no mark would find again
         try:

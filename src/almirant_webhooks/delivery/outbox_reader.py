@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 
 import structlog
 
@@ -173,7 +174,10 @@ class OutboxReader:
         batch = list(self._next_marks())
         conn = database if self.is_in_database else self._other()
         try:
-            with large_rows(conn), transaction(conn, 0.0, self._metrics.transaction):
+            with (
+                large_rows(conn) if self.is_in_database else nullcontext(),
+                transaction(conn, 0.0, self._metrics.transaction),
+            ):
                 for done in batch:
                     self._mark(conn, done, clock.text(clock.now()))
         except sqlite3.OperationalError as error:
