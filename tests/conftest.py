@@ -12,11 +12,11 @@ import pytest
 import structlog
 from aiohttp import web
 
-from almirant_webhooks.config import PREFIX
+from almirant_webhooks.settings.loading import PREFIX
 
-from .service import Service
-from .shell import Shell
-from .steps import Steps
+from .support.service import Service
+from .support.shell import Shell
+from .support.steps import Steps
 
 _HERE = Path(__file__).parent
 _LONG = {"faults", "browser", "system"}

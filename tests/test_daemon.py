@@ -12,12 +12,12 @@ from aiohttp import ClientSession, web
 
 from almirant_webhooks import clock, verify
 from almirant_webhooks.daemon import Daemon
-from almirant_webhooks.db import webhooks
-from almirant_webhooks.db.migrate import adopt_outbox
 from almirant_webhooks.model import Misconfigured, Refused
+from almirant_webhooks.storage.sqlite import webhooks
+from almirant_webhooks.storage.sqlite.migrate import adopt_outbox
 
 from .conftest import Receiver
-from .service import SECRET, Service
+from .support.service import SECRET, Service
 
 
 async def test_an_insert_becomes_a_signed_post_with_a_logged_attempt(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from almirant_webhooks.event_types import CATALOGUE
+from almirant_webhooks.rules.event_types import CATALOGUE
 
 COMMAND = str(Path(sys.executable).parent / "almirant-webhooks")
 

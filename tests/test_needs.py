@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from . import needs
 from .conftest import pytest_runtest_makereport
+from .support import needs
 
 HERE = Path(__file__).parent.parent
 
@@ -46,10 +46,10 @@ def test_what_needs_rights_is_skipped_without_them() -> None:
     """The tests that make networks, file systems and users of their own, run by somebody who may not."""
     less = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"] if os.geteuid() == 0 else []
     names = [
-        "tests/test_network.py",
+        "tests/sending/test_network.py",
         "tests/faults/test_outage.py",
         "tests/faults/test_disk_full.py",
-        "tests/test_health.py",
+        "tests/upkeep/test_health.py",
     ]
     done = subprocess.run(
         [*less, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "inner_services or route or idle or low_on_disk", *names],

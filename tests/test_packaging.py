@@ -98,20 +98,28 @@ def test_the_steps_of_an_upgrade_and_of_its_rollback(built: Path, tmp_path: Path
     assert json.loads(run(command, "stats", "--json", *given))["webhooks"]["enabled"] == 1
 
 
-_VERSION = "src/almirant_webhooks/db/connection.py"
+# Where the version of the schema stands, and where it stood in 0.1.0.
+_PLACES = ("src/almirant_webhooks/storage/sqlite/connection.py", "src/almirant_webhooks/db/connection.py")
 
 
 def _git(*words: str) -> bytes:
     return subprocess.run(["git", *words], cwd=HERE, capture_output=True, check=True).stdout
 
 
+def _schema_version(commit: str) -> int | None:
+    """Return the version of a commit's tables; None where the file says none."""
+    place = next(place for place in _PLACES if _git("ls-tree", "--name-only", commit, "--", place))
+    found = re.search(rb"SCHEMA_VERSION = (\d+)", _git("show", f"{commit}:{place}"))
+    return int(found[1]) if found else None
+
+
 def earlier_source() -> str | None:
     """The last commit whose tables were those of an earlier schema; None without a history that goes back that far."""
     try:
-        commits = _git("log", "--format=%h", "--", _VERSION).decode().split()
-        versions = {one: re.search(rb"SCHEMA_VERSION = (\d+)", _git("show", f"{one}:{_VERSION}")) for one in commits}
+        commits = _git("log", "--format=%h", "--", *_PLACES).decode().split()
+        versions = {commit: _schema_version(commit) for commit in commits}
         newest = next(iter(versions.values()))
-        before = [one for one, found in versions.items() if found and newest and int(found[1]) < int(newest[1])]
+        before = [commit for commit, version in versions.items() if version and newest and version < newest]
         changed = commits[commits.index(before[0]) - 1]
         return _git("rev-parse", f"{changed}^").decode().strip()
     except (OSError, subprocess.CalledProcessError, IndexError, StopIteration):
@@ -183,7 +191,7 @@ async def test_an_earlier_release_is_upgraded_and_rolled_back_by_the_documented_
     await old.run("webhook", "create", "--project", "p", "--url", receiver.url, "--event", "*")
     await deliver(old)
     copy = tmp_path / "before.db"
-    if (earlier / "almirant_webhooks" / "db" / "backup.py").exists():
+    if any((earlier / "almirant_webhooks").rglob("backup.py")):
         await old.run("backup", str(copy))
     else:  # stopped, the file alone is all of it
         copy.write_bytes(database.read_bytes())

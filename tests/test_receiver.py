@@ -11,11 +11,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import aiohttp
 import pytest
 
-from almirant_webhooks import clock, signing
+from almirant_webhooks import clock
 from almirant_webhooks.model import Refused
 from almirant_webhooks.receiver import MAX_BODY, Arrival, Receiver
+from almirant_webhooks.rules import signing
 
-from .service import SECRET
+from .support.service import SECRET
 
 BODY = '{"a": "é 漢 😀 \U0010ffff"}'.encode()
 

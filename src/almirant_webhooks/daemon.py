@@ -8,31 +8,32 @@ import functools
 
 import structlog
 
-from . import clock, keys, limits, systemd
-from .db import lock, outbox
-from .db.connection import open_reader
-from .db.journal import caution, open_for_service, open_outbox_for_service
-from .db.migrate import migrate
-from .db.worker import FairLock, Worker
+from . import clock
+from .delivery.health import Troubles, has_room
 from .delivery.loop import STEP, DeliveryLoop
 from .delivery.outbox_reader import OutboxReader
-from .egress import Policy
-from .event_types import CATALOGUE
-from .fairness import Shares
-from .guard import Guard
-from .heartbeat import Heartbeat
-from .keys import Keys
-from .metrics import Metrics
-from .observer import Observer
-from .pruner import Pruner
-from .resender import Resender
-from .retry import Schedule
+from .delivery.scheduler import Shares
+from .delivery.watcher import Watcher
+from .ops import keys, limits, systemd
+from .ops.guard import Guard
+from .ops.heartbeat import Heartbeat
+from .ops.keys import Keys
+from .ops.metrics import Metrics
+from .ops.tasks import Tasks
+from .ops.threads import Threads
+from .rules.event_types import CATALOGUE
+from .rules.retry import Schedule
+from .rules.urls import Policy
 from .sending.sender import Sender
-from .settings import Settings
-from .tasks import Tasks
-from .threads import Threads
-from .troubles import Troubles, has_room
-from .watcher import Watcher
+from .settings.schema import Settings
+from .storage.sqlite import lock, outbox
+from .storage.sqlite.connection import open_reader
+from .storage.sqlite.journal import caution, open_for_service, open_outbox_for_service
+from .storage.sqlite.migrate import migrate
+from .storage.sqlite.worker import FairLock, Worker
+from .upkeep.observer import Observer
+from .upkeep.pruner import Pruner
+from .upkeep.resender import Resender
 from .web.app import make_app
 from .web.context import Context
 from .web.server import Server

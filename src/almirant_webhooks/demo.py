@@ -8,31 +8,35 @@ import shlex
 import signal
 import sys
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
 
-from . import access, clock, logs
-from .access import Principal, Role
-from .cli.output import print_table
+from . import clock
 from .daemon import Daemon
-from .db import log, webhooks
-from .db.connection import open_database, open_reader, transaction
-from .db.migrate import migrate
-from .event_types import CATALOGUE, sample_payload
-from .keys import Keys
 from .model import Refused
+from .ops import logs
+from .ops.keys import Keys
 from .receiver import Receiver
-from .settings import Settings
-from .signing import generate_secret
+from .rules import principals
+from .rules.event_types import CATALOGUE, sample_payload
+from .rules.principals import Principal, Role
+from .rules.signing import generate_secret
+from .settings.schema import Settings
+from .storage.sqlite import log, webhooks
+from .storage.sqlite.connection import open_database, open_reader, transaction
+from .storage.sqlite.migrate import migrate
 
 PROJECT = "proj_demo"
 SCHEDULE = ["0s", "1s", "2s", "3s", "5s"]
 FAILURES = 2
 LINK_LIVES = 24 * 3600  # seconds
 LIMIT = 60.0  # seconds until the demo gives up
+
+PrintTable = Callable[[Mapping[str, str], Sequence[Mapping[str, Any]]], None]  # headings by key, and rows
 
 _COLUMNS = {
     "date": "DATE",
@@ -57,19 +61,20 @@ listen = ""
 """
 
 
-def run(*, once: bool, directory: str | None) -> int:
+def run(*, once: bool, directory: str | None, print_table: PrintTable) -> int:
     """Run the demo; return the exit code: 0 when every event was delivered and verified."""
     folder = Path(directory or tempfile.mkdtemp(prefix="almirant-webhooks-demo-")).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "demo.db").exists():
         raise Refused(f"{folder} holds an earlier demo; name another directory.")
     logs.configure("error", "auto")
-    return asyncio.run(_Demo(folder).run(once=once))
+    return asyncio.run(_Demo(folder, print_table).run(once=once))
 
 
 class _Demo:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, print_table: PrintTable) -> None:
         self.folder = folder
+        self._print_table = print_table
         self.database = folder / "demo.db"
         self.config = folder / "config.toml"
         self.receivers: dict[str, Receiver] = {}
@@ -142,7 +147,7 @@ class _Demo:
     def _portal_link(self, address: str) -> str:
         """Return the link by which the project's admin sees all this in a browser while the daemon runs."""
         who = Principal(Role.PROJECT_ADMIN, PROJECT, int(clock.now().timestamp()) + LINK_LIVES)
-        return access.link(Keys(self.settings).signing_key, who, address)
+        return principals.link(Keys(self.settings).signing_key, who, address)
 
     async def _insert(self) -> None:
         """Insert one event of each type, as any producer in asyncio does: plain SQL on a connection of its own."""
@@ -180,7 +185,7 @@ class _Demo:
     def _draw(self, rows: list[dict[str, Any]]) -> None:
         if self.drawn:
             sys.stdout.write(f"\x1b[{self.drawn}A\x1b[J")
-        print_table(_COLUMNS, rows)
+        self._print_table(_COLUMNS, rows)
         self.drawn = len(rows) + 1 if sys.stdout.isatty() else 0
 
     def _sum_up(self) -> bool:

@@ -11,11 +11,11 @@ import sqlite3
 import structlog
 import uvloop
 
-from . import logs
 from .daemon import Daemon, Unclosed
 from .model import Misconfigured, Refused
-from .settings import Settings
-from .threads import start_libuv_s
+from .ops import logs
+from .ops.threads import start_libuv_s
+from .settings.schema import Settings
 
 log = structlog.get_logger("almirant_webhooks")
 

@@ -10,7 +10,8 @@ import time
 import aiohttp
 import uvloop
 
-from almirant_webhooks import clock, signing
+from almirant_webhooks import clock
+from almirant_webhooks.rules import signing
 
 BODY = b'{"id": "evt_1", "data": "' + b"x" * 1100 + b'"}'
 

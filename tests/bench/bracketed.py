@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import almirant_webhooks.daemon  # with all that it needs
-from almirant_webhooks import cli, reports, signing
-from almirant_webhooks.db import claiming, deliveries, fanout, outbox, results, unread, worker
-from almirant_webhooks.delivery import attempts, batch, ended, loop
+from almirant_webhooks import cli
+from almirant_webhooks.delivery import attempts, batch, ended, loop, reports
+from almirant_webhooks.rules import signing
 from almirant_webhooks.sending import exchange, sender
+from almirant_webhooks.storage.sqlite import claiming, deliveries, fanout, outbox, results, unread, worker
 
 COMMIT = "SQL: begin, commit and the rest"
 FUNCTIONS: tuple[tuple[Callable[..., Any], str], ...] = (

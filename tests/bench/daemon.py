@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from almirant_webhooks import clock, verify
-from almirant_webhooks.db import log, webhooks
-from almirant_webhooks.db.connection import open_database, transaction
-from almirant_webhooks.db.migrate import migrate
+from almirant_webhooks.storage.sqlite import log, webhooks
+from almirant_webhooks.storage.sqlite.connection import open_database, transaction
+from almirant_webhooks.storage.sqlite.migrate import migrate
 
 from .nginx import free_port
 from .release import Release, in_its_release

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import uvloop
 
-from almirant_webhooks import clock, signing
-from almirant_webhooks.egress import Policy
+from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, Outcome, Trigger
+from almirant_webhooks.rules import signing
+from almirant_webhooks.rules.urls import Policy
 from almirant_webhooks.sending.sender import Sender
 
 from .bare import BODY

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from subprocess import Popen
 
-from ..hostile import KINDS, all_of_them
+from ..support.hostile import KINDS, all_of_them
 from .daemon import PAYLOAD, Bench, memory_mb
 from .steady import Run, measure, within_twice
 from .table import Figure, Sizes, median, quantile

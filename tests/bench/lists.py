@@ -10,9 +10,9 @@ from datetime import timedelta
 from typing import Any
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import log, search, webhooks
-from almirant_webhooks.db.connection import open_database, open_reader, transaction
-from almirant_webhooks.db.search import Filters
+from almirant_webhooks.storage.sqlite import log, search, webhooks
+from almirant_webhooks.storage.sqlite.connection import open_database, open_reader, transaction
+from almirant_webhooks.storage.sqlite.search import Filters
 
 from .daemon import Bench, scratch
 from .table import Figure, Sizes, median

@@ -10,13 +10,14 @@ from datetime import timedelta
 
 import aiohttp
 
-from almirant_webhooks import access, clock
-from almirant_webhooks.access import Principal, Role
-from almirant_webhooks.db import log
-from almirant_webhooks.keys import Keys
+from almirant_webhooks import clock
+from almirant_webhooks.ops.keys import Keys
+from almirant_webhooks.rules import principals
+from almirant_webhooks.rules.principals import Principal, Role
+from almirant_webhooks.storage.sqlite import log
 from almirant_webhooks.web.guard import COOKIE
 
-from ..service import Service
+from ..support.service import Service
 from .daemon import scratch
 from .lists import BUSY, DAYS, fill
 from .table import Figure, Sizes
@@ -48,7 +49,7 @@ async def _measure(count: int, repeats: int) -> list[tuple[str, float]]:
             Principal(Role.OPERATOR, None, 4_000_000_000),
             Principal(Role.PROJECT_ADMIN, "proj_0", 4_000_000_000),
         ):
-            cookie = {"Cookie": f"{COOKIE}={access.issue(key, access.SESSION, who)}"}
+            cookie = {"Cookie": f"{COOKIE}={principals.issue(key, principals.SESSION, who)}"}
             async with aiohttp.ClientSession(f"http://127.0.0.1:{daemon.address[1]}", headers=cookie) as client:
                 for path in _paths(ids[BUSY], deep):
                     took = []

@@ -16,9 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import resend_steps, resends, retention
-from almirant_webhooks.db.connection import become_checkpointer, open_database, open_reader, patiently, transaction
-from almirant_webhooks.resender import REST
+from almirant_webhooks.storage.sqlite import resend_steps, resends, retention
+from almirant_webhooks.storage.sqlite.connection import (
+    become_checkpointer,
+    open_database,
+    open_reader,
+    patiently,
+    transaction,
+)
+from almirant_webhooks.upkeep.resender import REST
 
 from .daemon import PAYLOAD, Bench
 from .lists import fill

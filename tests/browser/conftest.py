@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
-from .. import needs
+from ..support import needs
 
 HERE = Path(__file__).parent
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from aiohttp import web
 
-from almirant_webhooks import access, clock
-from almirant_webhooks.access import Principal, Role
-from almirant_webhooks.db import resends, webhooks
-from almirant_webhooks.event_types import CATALOGUE, sample_payload
-from almirant_webhooks.keys import Keys
+from almirant_webhooks import clock
+from almirant_webhooks.ops.keys import Keys
+from almirant_webhooks.rules import principals
+from almirant_webhooks.rules.event_types import CATALOGUE, sample_payload
+from almirant_webhooks.rules.principals import Principal, Role
+from almirant_webhooks.storage.sqlite import resends, webhooks
 
-from ..service import SECRET, Service
+from ..support.service import SECRET, Service
 
 CHROMIUM = "/usr/bin/chromium"
 PROJECT = "proj_shop"
@@ -40,7 +41,7 @@ class Scene:
     def link(self, project: str = PROJECT, expires_in: int = 3600) -> str:
         """The signed link to a project's pages."""
         who = Principal(Role.PROJECT_ADMIN, project, int(time.time()) + expires_in)
-        return access.link(Keys(self.service.settings()).signing_key, who, self.address)
+        return principals.link(Keys(self.service.settings()).signing_key, who, self.address)
 
     @property
     def pages(self) -> dict[str, str]:

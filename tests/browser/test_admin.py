@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from almirant_webhooks.signing import signature
+from almirant_webhooks.rules.signing import signature
 
 from ..conftest import Receiver
-from ..service import Service
+from ..support.service import Service
 from .conftest import visit
 from .scene import Scene, started
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser, Page, expect
 
-from almirant_webhooks.keys import Keys
+from almirant_webhooks.ops.keys import Keys
 
 from .conftest import visit
 from .scene import Scene, scene

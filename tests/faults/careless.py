@@ -6,8 +6,10 @@ import asyncio
 import sqlite3
 import sys
 
-from almirant_webhooks import cli, guard, troubles
-from almirant_webhooks.db import results
+from almirant_webhooks import cli
+from almirant_webhooks.delivery import health
+from almirant_webhooks.ops import guard
+from almirant_webhooks.storage.sqlite import results
 
 
 async def look_away(_: guard.Guard) -> None:
@@ -28,7 +30,7 @@ def hope(_: sqlite3.Error) -> bool:
 if __name__ == "__main__":
     bug = sys.argv.pop(1)
     if bug == "looks-away":
-        vars(troubles)["is_beyond_repair"] = hope
+        vars(health)["is_beyond_repair"] = hope
         guard.Guard.run = look_away  # type: ignore[method-assign, assignment]
     elif bug == "forgets":
         vars(results)["interrupt_open"] = forget

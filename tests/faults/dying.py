@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from almirant_webhooks import cli, observer
+from almirant_webhooks import cli
+from almirant_webhooks.upkeep import observer
 
 HOW = sys.argv.pop(1)
 

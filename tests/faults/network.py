@@ -8,7 +8,7 @@ import subprocess
 import threading
 from collections.abc import Awaitable, Callable
 
-from .. import needs
+from ..support import needs
 
 _CLONE_NEWNET = 0x40000000
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ..service import Service
+from ..support.service import Service
 
 COMMAND = str(Path(sys.executable).parent / "almirant-webhooks")
 

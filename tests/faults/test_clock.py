@@ -12,13 +12,13 @@ import pytest
 from aiohttp import web
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import waits
 from almirant_webhooks.model import Outcome
+from almirant_webhooks.storage.sqlite import waits
 
-from .. import needs
 from ..conftest import Receiver
-from ..service import Service
-from ..steps import START, Steps
+from ..support import needs
+from ..support.service import Service
+from ..support.steps import START, Steps
 from .process import DaemonProcess
 
 HOUR = timedelta(hours=1)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
-from almirant_webhooks.db.connection import WAL_MOST
+from almirant_webhooks.storage.sqlite.connection import WAL_MOST
 
 from ..conftest import Receiver
-from ..service import Service
+from ..support.service import Service
 from .process import DaemonProcess, ProducerProcess, RememberingReceiver, whole
 
 PRODUCERS = 10

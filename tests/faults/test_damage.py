@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from almirant_webhooks import guard
+from almirant_webhooks.ops import guard
 
 from ..conftest import Receiver
-from ..service import Service
+from ..support.service import Service
 from .process import DaemonProcess
 
 PAGE = 4096

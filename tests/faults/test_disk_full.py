@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, web
 
-from .. import needs
 from ..conftest import Receiver
-from ..service import Service
+from ..support import needs
+from ..support.service import Service
 from .process import whole
 
 ROOM_AGAIN = 5.0  # seconds within which it goes on

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ..service import Service
+from ..support.service import Service
 from .process import COMMAND, DaemonProcess, ProducerProcess, RememberingReceiver, say_figures, whole
 
 KILLS = int(os.environ.get("FAULTS_KILLS", "50"))

@@ -19,12 +19,12 @@ import pytest
 import structlog
 from aiohttp import ClientSession
 
-from almirant_webhooks import logs
 from almirant_webhooks.model import Refused
-from almirant_webhooks.tasks import Tasks
+from almirant_webhooks.ops import logs
+from almirant_webhooks.ops.tasks import Tasks
 
 from ..conftest import Receiver
-from ..service import Service
+from ..support.service import Service
 from .process import DaemonProcess
 
 DYING = str(Path(__file__).with_name("dying.py"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ..conftest import Receiver
-from ..service import Service
+from ..support.service import Service
 from .process import DaemonProcess, say_figures
 
 ROWS = int(os.environ.get("FAULTS_ROWS", "200000"))

@@ -12,12 +12,12 @@ import trustme
 from aiohttp import web
 
 from almirant_webhooks import clock
+from almirant_webhooks.delivery.network import HOLD, MEMORY, Outage
 from almirant_webhooks.model import Claim, Outcome, Result, Trigger
-from almirant_webhooks.outage import HOLD, MEMORY, Outage
 from almirant_webhooks.sending.causes import NAME_NOT_FOUND, NO_DNS_ANSWER, NO_NAME_SERVER, NO_ROUTE
 
-from ..service import Service
-from ..steps import START, Steps
+from ..support.service import Service
+from ..support.steps import START, Steps
 from .network import ip, run_alone
 
 ADDRESSES = [f"10.9.0.{number}" for number in (1, 2, 3, 4)]

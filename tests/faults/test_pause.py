@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from ..hostile import OK, read_request, server
-from ..service import Service
+from ..support.hostile import OK, read_request, server
+from ..support.service import Service
 from .process import DaemonProcess
 
 LIMIT = 2.0  # seconds

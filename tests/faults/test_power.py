@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from .. import needs
-from ..service import Service
+from ..support import needs
+from ..support.service import Service
 from .process import COMMAND, DaemonProcess, ProducerProcess, RememberingReceiver, say_figures, whole
 
 MOMENTS = int(os.environ.get("FAULTS_MOMENTS", "4"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ..service import Service
+from ..support.service import Service
 from .process import COMMAND, DaemonProcess
 
 # Root may write everything by these two capabilities; without them it is a user like others.

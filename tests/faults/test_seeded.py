@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from almirant_webhooks import daemon as daemon_module
-from almirant_webhooks.db import migrate
 from almirant_webhooks.sending.exchange import Connection
+from almirant_webhooks.storage.sqlite import migrate
 
-from .. import test_backup, test_exchange, test_upgrade
 from ..conftest import Receiver
-from ..service import Service
+from ..sending import test_exchange
+from ..storage import test_backup, test_upgrade
+from ..support.service import Service
 from . import test_damage, test_disk_full, test_kill
 from .process import DaemonProcess, RememberingReceiver
 from .test_disk_full import Disk, disk, on_disk

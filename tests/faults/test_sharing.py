@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ..conftest import Receiver
-from ..service import Service
+from ..support.service import Service
 from .process import COMMAND, DaemonProcess
 
 DAEMON, OTHERS = 61_011, 61_013  # a user with a group of its number, and a group that nobody is in

@@ -20,7 +20,7 @@ import pytest
 from aiohttp import ClientSession, TCPConnector, web
 
 from ..conftest import Receiver
-from ..service import Service
+from ..support.service import Service
 from .process import COMMAND, DaemonProcess
 
 SOON = ["0s", "1s", "1s"]

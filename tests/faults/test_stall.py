@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
-from ..service import Service
+from ..support.service import Service
 from .process import DaemonProcess
 
 BLOCKING = (sys.executable, str(Path(__file__).with_name("blocking.py")))

@@ -32,7 +32,8 @@ from hypothesis.stateful import (
 )
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import (
+from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger
+from almirant_webhooks.storage.sqlite import (
     claiming,
     deliveries,
     fanout,
@@ -44,11 +45,10 @@ from almirant_webhooks.db import (
     waits,
     webhooks,
 )
-from almirant_webhooks.db.connection import open_database, transaction
-from almirant_webhooks.db.migrate import migrate
-from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger
+from almirant_webhooks.storage.sqlite.connection import open_database, transaction
+from almirant_webhooks.storage.sqlite.migrate import migrate
 
-from ..steps import SCHEDULE, START
+from ..support.steps import SCHEDULE, START
 
 TRIES = len(SCHEDULE.waits)
 OPTIONS = settings(

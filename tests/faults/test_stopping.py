@@ -12,10 +12,10 @@ import pytest
 from aiohttp import ClientSession, web
 
 from almirant_webhooks.model import Refused
-from almirant_webhooks.threads import Threads
+from almirant_webhooks.ops.threads import Threads
 from almirant_webhooks.web.server import Server
 
-from ..service import Service
+from ..support.service import Service
 from .process import DaemonProcess
 
 LIMIT = 1  # seconds that a request to a receiver may take: by contract a stop takes 2 more

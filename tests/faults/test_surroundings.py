@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.db import outbox, unread
-from almirant_webhooks.db.connection import WAL_MOST, become_checkpointer, shorten_wal, transaction
+from almirant_webhooks.storage.sqlite import outbox, unread
+from almirant_webhooks.storage.sqlite.connection import WAL_MOST, become_checkpointer, shorten_wal, transaction
 
 from ..conftest import Receiver
-from ..service import Service
-from ..steps import Steps
+from ..support.service import Service
+from ..support.steps import Steps
 from .process import DaemonProcess
 
 HELD = float(os.environ.get("FAULTS_LOCK", "3"))  # seconds that a producer holds the lock

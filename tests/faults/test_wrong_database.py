@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from almirant_webhooks.db.migrate import adopt_outbox
 from almirant_webhooks.model import Misconfigured
+from almirant_webhooks.storage.sqlite.migrate import adopt_outbox
 
 from ..conftest import Receiver
-from ..service import Service
+from ..support.service import Service
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from almirant_webhooks import cli, daemon
-from almirant_webhooks.db.journal import open_for_service
+from almirant_webhooks.storage.sqlite.journal import open_for_service
 
 
 def open_weakly(path: Path) -> sqlite3.Connection:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .. import needs
+from ..support import needs
 from .container import HERE, TOOLS, Container
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -47,7 +47,7 @@ def _run(work: Callable[[], int | None]) -> int:
         _say(str(error))
         return EXIT_MISCONFIGURED
     except sqlite3.Error as error:
-        from ..db.connection import explain
+        from ..storage.sqlite.connection import explain
 
         known = explain(error, "the database")
         _say(str(known))

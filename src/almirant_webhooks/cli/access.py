@@ -9,11 +9,13 @@ import time
 
 import click
 
-from .. import access, clock, keys, validation
-from ..access import Principal, Role
-from ..db import audit, producers
+from .. import clock
 from ..model import Refused, check_producers_project, check_project_id
-from ..settings import Settings
+from ..ops import keys
+from ..rules import principals, validation
+from ..rules.principals import Principal, Role
+from ..settings.schema import Settings
+from ..storage.sqlite import audit, producers
 from .options import actor, as_json, check_rights, config, reading, writing
 from .output import print_json, print_table, say
 
@@ -77,7 +79,7 @@ def _new_producer(settings: Settings, project: str | None) -> dict[str, str | No
         check_producers_project(project)
     made = f"awp_{secrets.token_urlsafe(32)}"
     with writing(settings) as conn:
-        named = producers.add(conn, digest=access.digest(made), project_id=project, actor=actor(), now=clock.now())
+        named = producers.add(conn, digest=principals.digest(made), project_id=project, actor=actor(), now=clock.now())
     return {"id": named, "project_id": project, "token": made}
 
 
@@ -129,7 +131,7 @@ def portal_link(settings: Settings, project: str, expires: str, as_json: bool) -
     if settings.admin.listen is None:
         raise Refused("admin.listen is empty: nothing serves the pages that a link could open.")
     expires_at = int(time.time() + span.total_seconds())
-    link = access.link(
+    link = principals.link(
         _keys(settings).signing_key, Principal(Role.PROJECT_ADMIN, project, expires_at), settings.pages_address()
     )
     until = clock.text(clock.from_unix(expires_at))

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from .. import clock
-from ..db import deliveries, log
-from ..settings import Settings
+from ..settings.schema import Settings
+from ..storage.sqlite import deliveries, log
 from . import many
 from .options import actor, as_json, config, filters, reading, writing
 from .output import print_fields, print_json, print_table, safe, safe_lines, say

@@ -16,11 +16,11 @@ from typing import Any
 import click
 
 from .. import clock
-from ..db import audit, health, journal, library, outbox, sharing, trial
-from ..db import stats as numbers
-from ..db.connection import open_database
 from ..model import Misconfigured, Refused
-from ..settings import Settings
+from ..settings.schema import Settings
+from ..storage.sqlite import audit, health, journal, library, outbox, sharing, trial
+from ..storage.sqlite import stats as numbers
+from ..storage.sqlite.connection import open_database
 from . import holders
 from .findings import Finding
 from .findings import ok as _ok

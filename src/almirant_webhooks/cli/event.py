@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from .. import validation
-from ..db import log, outbox, rejected_rows
-from ..event_types import CATALOGUE, is_well_formed, near
 from ..model import NotFound, Refused, check_event_id, check_producers_project
-from ..settings import Settings
+from ..rules import validation
+from ..rules.event_types import CATALOGUE, is_well_formed, near
+from ..settings.schema import Settings
+from ..storage.sqlite import log, outbox, rejected_rows
 from .options import Time, as_json, config, reading, reading_outbox
 from .output import print_fields, print_json, print_table, safe, say
 

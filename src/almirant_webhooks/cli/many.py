@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from .. import clock, selection
-from ..db import resends
+from .. import clock
 from ..model import Refused
-from ..settings import Settings
+from ..rules import selection
+from ..settings.schema import Settings
+from ..storage.sqlite import resends
 from .options import actor, reading, writing
 from .output import print_fields, print_json, print_table, say
 

@@ -14,13 +14,15 @@ from typing import Any
 
 import click
 
-from .. import clock, files, selection
-from ..config import load
-from ..db import idle
-from ..db.connection import begin_reading, open_database, open_reader, transaction
-from ..db.outbox import open_outbox
+from .. import clock
 from ..model import Misconfigured, Refused
-from ..settings import Settings
+from ..ops import files
+from ..rules import selection
+from ..settings.loading import load
+from ..settings.schema import Settings
+from ..storage.sqlite import idle
+from ..storage.sqlite.connection import begin_reading, open_database, open_reader, transaction
+from ..storage.sqlite.outbox import open_outbox
 
 _NO_LOGIN = 2**32 - 1  # of a service, or where logins are not tracked (proc(5), loginuid)
 

@@ -11,8 +11,8 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from .. import signing
 from ..model import Refused
+from ..rules import signing
 from ..verify import verify_almirant, verify_standard
 from .options import as_json as json_option
 from .output import safe, say

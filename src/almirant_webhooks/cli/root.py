@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-from ..db import library
+from ..storage.sqlite import library
 
 COMMANDS = {
     "serve": ("service:serve", "Run the daemon."),

@@ -9,10 +9,10 @@ from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from ipaddress import ip_address
 
-from .. import limits
-from ..db import lock
 from ..model import Misconfigured
-from ..settings import Settings
+from ..ops import limits
+from ..settings.schema import Settings
+from ..storage.sqlite import lock
 from . import holders
 from .findings import Finding, ok
 

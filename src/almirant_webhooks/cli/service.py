@@ -10,13 +10,14 @@ from pathlib import Path
 
 import click
 
-from .. import clock, keys
-from .. import config as configuration
-from ..db import audit
-from ..db import migrate as migrations
-from ..db.backup import copy
+from .. import clock
 from ..model import Misconfigured, Refused
-from ..settings import Settings
+from ..ops import keys
+from ..settings import loading as configuration
+from ..settings.schema import Settings
+from ..storage.sqlite import audit
+from ..storage.sqlite import migrate as migrations
+from ..storage.sqlite.backup import copy
 from .options import Time, actor, as_json, become_owner, config, reading, writing
 from .output import print_json, print_table, say
 
@@ -26,7 +27,7 @@ from .output import print_json, print_table, say
 @config
 def serve(settings: Settings, with_migrate: bool) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
-    from .. import logs
+    from ..ops import logs
     from ..process import run
 
     logs.in_background()
@@ -50,7 +51,7 @@ def demo(once: bool, directory: str | None) -> None:
     """See the whole job: a daemon, two receivers, events of all nine types, retries and the log."""
     from ..demo import run
 
-    raise click.exceptions.Exit(run(once=once, directory=directory))
+    raise click.exceptions.Exit(run(once=once, directory=directory, print_table=print_table))
 
 
 @click.command("check-config")

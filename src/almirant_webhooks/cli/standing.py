@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from .. import clock
-from ..db import lock
-from ..db import stats as numbers
 from ..model import Misconfigured
-from ..settings import Settings
+from ..settings.schema import Settings
+from ..storage.sqlite import lock
+from ..storage.sqlite import stats as numbers
 from .options import as_json, config, reading, reading_outbox
 from .output import print_json, safe, say
 

@@ -6,8 +6,8 @@ from datetime import datetime
 
 import click
 
-from ..db.audit import entries
-from ..settings import Settings
+from ..settings.schema import Settings
+from ..storage.sqlite.audit import entries
 from .options import Time, as_json, config, reading
 from .output import print_json, print_table
 

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from .. import clock
-from ..db import outbox, rejected_rows, retention
-from ..db.connection import transaction
-from ..settings import Settings
+from ..settings.schema import Settings
+from ..storage.sqlite import outbox, rejected_rows, retention
+from ..storage.sqlite.connection import transaction
 from .options import as_json, config, reading, writing
 from .output import print_fields, print_json, say
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ..db.deliveries import resend_done
 from ..model import Outcome, Refused
-from ..settings import Settings
+from ..settings.schema import Settings
+from ..storage.sqlite.deliveries import resend_done
 from .options import reading
 from .output import print_fields, print_json
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import click
 
-from .. import clock, validation
-from ..db import health, held, rotation, webhooks
-from ..event_types import choose_sample, sample_payload
+from .. import clock
 from ..model import Refused, Webhook
-from ..settings import Settings
+from ..rules import validation
+from ..rules.event_types import choose_sample, sample_payload
+from ..settings.schema import Settings
+from ..storage.sqlite import health, held, rotation, webhooks
 from .options import actor, as_json, config, reading, writing
 from .output import print_fields, print_json, print_table, say
 from .waiting import wait_for_attempt
@@ -58,8 +59,8 @@ def create(
     """
     values: dict[str, Any] = {
         "project_id": validation.project_id(project),
-        "url": validation.url(url, settings),
-        "events": validation.events(events, settings, project),
+        "url": validation.url(url, settings.policy()),
+        "events": validation.events(events, settings.events.extra_types, project),
         "secret": validation.secret(secret),
         "description": validation.description(description),
         "limit": settings.limits.webhooks_per_project,
@@ -140,14 +141,14 @@ def update(
     if url is None and not events and secret is None and description is None:
         raise click.UsageError("Nothing to change: give --url, --event, --secret or --description.")
     changes: dict[str, Any] = {
-        "url": None if url is None else validation.url(url, settings),
+        "url": None if url is None else validation.url(url, settings.policy()),
         "secret": None if secret is None else validation.secret(secret),
         "description": None if description is None else validation.description(description),
     }
     with writing(settings) as conn:
         if events:
             project = webhooks.get(conn, webhook_id).project_id
-            changes["events"] = validation.events(events, settings, project)
+            changes["events"] = validation.events(events, settings.events.extra_types, project)
         changed = webhooks.update(conn, webhook_id, **changes, now=clock.now(), actor=actor())
     _print_changed(changed, "updated", as_json=as_json)
 

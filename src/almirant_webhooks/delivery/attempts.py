@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from .. import clock
 from ..model import Claim, Result
-from ..ours import by_our_fault
+from ..sending.ours import by_our_fault
 from ..sending.sender import Prepared
 
 

@@ -8,15 +8,15 @@ from datetime import datetime
 from typing import NamedTuple
 
 from .. import clock
-from ..db.batch import Work
-from ..db.unread import Asked, OutboxRow
-from ..fairness import Room, Shares
 from ..model import Result
-from ..outage import Outage
-from ..retry import Schedule
-from ..troubles import PAUSE, Troubles
+from ..rules.retry import Schedule
+from ..storage.sqlite.batch import Work
+from ..storage.sqlite.unread import Asked, OutboxRow
+from .health import PAUSE, Troubles
+from .network import Outage
 from .outbox_reader import WORTH, OutboxReader
 from .pace import Pace
+from .scheduler import Room, Shares
 
 FAN_OUT = "fan out"
 

@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 import structlog
 
 from .. import clock
-from ..db import deliveries, waits, webhooks
-from ..db.connection import transaction
-from ..fairness import Shares
+from ..storage.sqlite import deliveries, waits, webhooks
+from ..storage.sqlite.connection import transaction
+from .scheduler import Shares
 
 RELOAD_EVERY = timedelta(seconds=30)
 PART = 500  # webhooks that are read at once, 1 to 2 ms of the thread

@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 
-from ..fairness import Shares
 from ..model import Outcome, Result
-from ..outage import Outage
-from ..reports import report_trouble
+from .network import Outage
+from .reports import report_trouble
+from .scheduler import Shares
 
 
 class Ended:

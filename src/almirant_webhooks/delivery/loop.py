@@ -16,23 +16,23 @@ from datetime import datetime
 import structlog
 
 from .. import clock
-from ..db import results, waits
-from ..db.batch import Written, write
-from ..db.connection import data_version, transaction
-from ..db.worker import Worker
-from ..fairness import Shares
-from ..metrics import Metrics
 from ..model import Due
-from ..outage import Outage
-from ..reports import report
-from ..retry import Schedule
-from ..troubles import PAUSE, Troubles
+from ..ops.metrics import Metrics
+from ..rules.retry import Schedule
+from ..storage.sqlite import results, waits
+from ..storage.sqlite.batch import Written, write
+from ..storage.sqlite.connection import data_version, transaction
+from ..storage.sqlite.worker import Worker
 from .attempts import Attempts, Sends
 from .batch import FAN_OUT, Batch, Chooser
 from .due_loader import DueLoader
 from .ended import Ended
+from .health import PAUSE, Troubles
+from .network import Outage
 from .outbox_reader import OutboxReader
 from .pace import Pace
+from .reports import report
+from .scheduler import Shares
 
 LOOK_AGAIN = 2.0  # seconds at most until the clock is read again, so that one that was set is noticed
 WORTH = 32  # results for which a batch pays while more are to come

@@ -14,12 +14,12 @@ from contextlib import nullcontext
 import structlog
 
 from .. import clock
-from ..db import marking, outbox
-from ..db.connection import data_version, is_busy, large_rows, transaction
-from ..db.fanout import FanOut
-from ..db.tables import schema_version
-from ..db.unread import Asked, OutboxRow, is_anything_unread, read_unread
-from ..metrics import Metrics
+from ..ops.metrics import Metrics
+from ..storage.sqlite import marking, outbox
+from ..storage.sqlite.connection import data_version, is_busy, large_rows, transaction
+from ..storage.sqlite.fanout import FanOut
+from ..storage.sqlite.tables import schema_version
+from ..storage.sqlite.unread import Asked, OutboxRow, is_anything_unread, read_unread
 from .unmarked import Unmarked
 
 WORTH = 32  # free slots for which rows are read at once: for fewer a read does not pay while there are more to come

@@ -6,8 +6,8 @@ import time
 
 import structlog
 
-from ..db.fanout import FanOut
-from ..db.triggers import TriggerFails
+from ..storage.sqlite.fanout import FanOut
+from ..storage.sqlite.triggers import TriggerFails
 
 MOST = 100  # beside so many nothing more is read
 RETRY = 60.0  # seconds after which all are tried again

@@ -11,9 +11,9 @@ import socket
 import ssl
 from typing import NamedTuple
 
-from ..egress import BLOCKED, Blocked
 from ..model import Outcome
-from ..ours import ours
+from ..rules.urls import BLOCKED, Blocked
+from .ours import ours
 
 NAME_NOT_FOUND = "the host name was not found"
 NO_NAME_SERVER = "no name server gave an answer"

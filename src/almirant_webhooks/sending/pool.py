@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import aiohappyeyeballs
 
-from ..egress import Blocked, Policy, is_allowed
 from ..model import Headers
+from ..rules.urls import Blocked, Policy, is_allowed
 from .causes import OUT_OF_FILES, NotSecure
 from .exchange import Connection
 from .resolver import Resolver

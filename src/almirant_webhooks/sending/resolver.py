@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from .. import addresses
-from ..egress import Blocked, Policy, is_allowed
-from ..threads import Threads
+from ..ops.threads import Threads
+from ..rules import addresses
+from ..rules.urls import Blocked, Policy, is_allowed
 
 QUICK = 1.0  # seconds that a lookup takes at most whose name is a quick one
 QUICK_PLACES = 64

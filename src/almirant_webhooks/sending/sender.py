@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from .. import clock
-from ..egress import Blocked, Policy, is_local_url
 from ..model import Claim, Outcome, Result
-from ..ours import by_our_fault
-from ..threads import Threads
+from ..ops.threads import Threads
+from ..rules.urls import Blocked, Policy, is_local_url
 from .answers import Answer, field, keep_headers, retry_after
 from .causes import NO_DNS_ANSWER, STALE, Failure, explain, forget_frames
 from .exchange import Connection, End
+from .ours import by_our_fault
 from .pool import MOST_IDLE, Pool, Target, target_of, write
 from .resolver import Resolver
 from .tls import Tls

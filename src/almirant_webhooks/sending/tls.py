@@ -6,8 +6,8 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-from .. import addresses
 from ..model import Misconfigured
+from ..rules import addresses
 from .causes import wrong_name
 
 

@@ -11,13 +11,13 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from aiohttp import web
 
-from ..access import Principal
-from ..db import outbox
-from ..db.worker import Worker
-from ..keys import Keys
-from ..metrics import Metrics
 from ..model import NotFound
-from ..settings import Settings
+from ..ops.keys import Keys
+from ..ops.metrics import Metrics
+from ..rules.principals import Principal
+from ..settings.schema import Settings
+from ..storage.sqlite import outbox
+from ..storage.sqlite.worker import Worker
 from .snapshots import Readers, Snapshot
 
 P = ParamSpec("P")
@@ -60,7 +60,7 @@ class Context:
     async def read(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call a function of `db` on the request's snapshot: all its reads see one state, until it writes."""
+        """Call a function of `storage/sqlite` on the request's snapshot: all its reads see one state, until it writes."""
         assert self._snapshot is not None
         return await self._snapshot.read(function, *args, **kwargs)
 
@@ -80,7 +80,7 @@ class Context:
     async def write(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call a function of `db` in one write transaction of the daemon's, and let the delivery loop look at once."""
+        """Call a function of `storage/sqlite` in one write transaction of the daemon's, and let the delivery loop look at once."""
         await self.end_reading()
         result = await self.database.write_by(time.monotonic() + PATIENCE, function, *args, **kwargs)
         await self.wake()

@@ -12,9 +12,9 @@ from urllib.parse import quote
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
-from .. import access
-from ..access import Principal, Role
-from ..db import producers
+from ..rules import principals
+from ..rules.principals import Principal, Role
+from ..storage.sqlite import producers
 from .address import base, host_is_ours, is_address, is_same_origin, is_secure, put_below
 from .context import PRINCIPAL, Context, context
 from .limits import Failures
@@ -69,7 +69,7 @@ def start_session(request: web.Request, response: web.StreamResponse, who: Princ
     session = Principal(who.role, who.project_id, expires_at)
     response.set_cookie(
         COOKIE,
-        access.issue(here.keys.signing_key, access.SESSION, session),
+        principals.issue(here.keys.signing_key, principals.SESSION, session),
         max_age=max(0, expires_at - int(time.time())),
         path=base(request) or "/",
         httponly=True,
@@ -145,7 +145,7 @@ async def who_has(request: web.Request, token: str, failures: Failures) -> Princ
 
     A token that was good before is looked at however many wrong ones have come.
     """
-    here, digest = context(request), access.digest(token)
+    here, digest = context(request), principals.digest(token)
     if digest in failures.proven and (who := await _holder(here, token)) is not None:
         return who
     async with failures.one_by_one:
@@ -171,9 +171,9 @@ def _caller(request: web.Request) -> str:
 
 
 async def _holder(here: Context, token: str) -> Principal | None:
-    if access.same(token, here.keys.token):
+    if principals.same(token, here.keys.token):
         return Principal(Role.OPERATOR)
-    found = await here.read(producers.find, access.digest(token))
+    found = await here.read(producers.find, principals.digest(token))
     await here.end_reading()
     return None if found is None else Principal(Role.PRODUCER, found.project_id)
 
@@ -187,5 +187,5 @@ def _of_session(request: web.Request) -> Principal | None:
     cookie = request.cookies.get(COOKIE)
     if not cookie:
         return None
-    who = access.read(context(request).keys.signing_key, access.SESSION, cookie, time.time())
-    return who and replace(who, session=access.digest(cookie))
+    who = principals.read(context(request).keys.signing_key, principals.SESSION, cookie, time.time())
+    return who and replace(who, session=principals.digest(cookie))

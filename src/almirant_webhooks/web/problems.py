@@ -9,8 +9,8 @@ from http import HTTPStatus
 import structlog
 from aiohttp import web
 
-from ..db.connection import is_busy
 from ..model import Conflict, NotFound, Refused
+from ..storage.sqlite.connection import is_busy
 from .context import context
 from .guard import Handler
 

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from ..model import Refused
-from ..threads import Threads
+from ..ops.threads import Threads
 
 BACKLOG = 128
 LAST_ANSWERS = 0.25  # seconds that the end waits for requests under way, and once more for their handlers' own ends

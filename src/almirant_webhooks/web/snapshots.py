@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
-from ..db.connection import begin_reading, end_reading
-from ..db.worker import Worker
+from ..storage.sqlite.connection import begin_reading, end_reading
+from ..storage.sqlite.worker import Worker
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class Snapshot:
     async def read(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call a function of `db` on the snapshot."""
+        """Call a function of `storage/sqlite` on the snapshot."""
         if self._held is not None:
             return await self._held.run(function, *args, **kwargs)
         self._held = await self._readers.borrow()

@@ -6,9 +6,10 @@ from typing import Any
 
 from aiohttp import web
 
-from ... import clock, selection
-from ...db import deliveries as db
-from ...db import log, resends, search
+from ... import clock
+from ...rules import selection
+from ...storage.sqlite import deliveries as db
+from ...storage.sqlite import log, resends, search
 from ..context import check_reach, context, principal, scope
 from . import parsing
 from .parsing import FILTERS, Body

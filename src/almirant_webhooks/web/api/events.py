@@ -9,11 +9,12 @@ from typing import Any
 
 from aiohttp import web
 
-from ... import access, clock, validation
-from ...access import Principal, Role
-from ...db import audit, log, search
-from ...event_types import CATALOGUE, sample_payload
+from ... import clock
 from ...model import Refused, check_event_id, check_producers_project, check_project_id
+from ...rules import principals, validation
+from ...rules.event_types import CATALOGUE, sample_payload
+from ...rules.principals import Principal, Role
+from ...storage.sqlite import audit, log, search
 from ..context import context, principal, scope
 from . import parsing
 from .parsing import Body, checked
@@ -136,7 +137,7 @@ async def portal_link(request: web.Request) -> web.Response:
     here = context(request)
     expires_at = int(time.time() + span.total_seconds())
     who = Principal(Role.PROJECT_ADMIN, check_project_id(given.project_id), expires_at)
-    link = access.link(here.keys.signing_key, who, here.settings.pages_address())
+    link = principals.link(here.keys.signing_key, who, here.settings.pages_address())
     written = clock.text(clock.from_unix(expires_at))
     await here.write(
         audit.note,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-from ...selection import STATES
+from ...rules.selection import STATES
 from .parsing import MAX_LIMIT
 from .routes import Route
 

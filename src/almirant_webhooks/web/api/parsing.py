@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ... import clock, selection
-from ...db.search import Filters
+from ... import clock
 from ...model import Refused
+from ...rules import selection
+from ...storage.sqlite.search import Filters
 from .. import values
 from ..context import context, scope
 from ..limits import in_time

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from ...access import Role
+from ...rules.principals import Role
 from ..guard import Handler
 
 ADMINS = (Role.OPERATOR, Role.PROJECT_ADMIN)

@@ -8,11 +8,12 @@ from typing import Any
 
 from aiohttp import web
 
-from ... import clock, validation
-from ...db import held, rotation
-from ...db import webhooks as db
-from ...event_types import choose_sample, sample_payload
+from ... import clock
 from ...model import Refused, Webhook
+from ...rules import validation
+from ...rules.event_types import choose_sample, sample_payload
+from ...storage.sqlite import held, rotation
+from ...storage.sqlite import webhooks as db
 from ..context import check_reach, context, principal, scope
 from . import parsing
 from .parsing import Body, checked
@@ -96,8 +97,8 @@ async def create(request: web.Request) -> web.Response:
     made = await here.write(
         db.create,
         project_id=validation.project_id(project),
-        url=validation.url(given.url, here.settings),
-        events=validation.events(given.events, here.settings, project),
+        url=validation.url(given.url, here.settings.policy()),
+        events=validation.events(given.events, here.settings.events.extra_types, project),
         secret=validation.secret(given.secret),
         description=validation.description(given.description),
         limit=here.settings.limits.webhooks_per_project,
@@ -124,8 +125,8 @@ async def update(request: web.Request) -> web.Response:
     changed = await here.write(
         db.update,
         one.id,
-        url=checked(validation.url, given.url, here.settings),
-        events=checked(validation.events, given.events, here.settings, one.project_id),
+        url=checked(validation.url, given.url, here.settings.policy()),
+        events=checked(validation.events, given.events, here.settings.events.extra_types, one.project_id),
         secret=checked(validation.secret, given.secret),
         description=checked(validation.description, given.description),
         now=clock.now(),

@@ -7,11 +7,12 @@ from typing import Any
 
 from aiohttp import web
 
-from ... import clock, validation
-from ...db import rotation, summaries, webhooks
-from ...db.held import count as count_held
-from ...event_types import check_event_type, sample_payload
+from ... import clock
 from ...model import Refused, Webhook
+from ...rules import validation
+from ...rules.event_types import check_event_type, sample_payload
+from ...storage.sqlite import rotation, summaries, webhooks
+from ...storage.sqlite.held import count as count_held
 from ..context import context, principal
 from .page import people, see, sent_form, show, webhook_of
 from .shown import number

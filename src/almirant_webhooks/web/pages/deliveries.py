@@ -10,9 +10,9 @@ from typing import Any
 from aiohttp import web
 
 from ... import clock
-from ...db import deliveries, log, search, summaries, webhooks
-from ...db.search import Filters
 from ...model import NotFound, Refused, Webhook
+from ...storage.sqlite import deliveries, log, search, summaries, webhooks
+from ...storage.sqlite.search import Filters
 from ..context import check_reach, context, principal, scope
 from . import filters
 from .page import before, local, people, see, sent_form, show, webhook_of

@@ -7,8 +7,8 @@ from typing import Any
 from aiohttp import web
 
 from ... import clock
-from ...db import log, rejected_rows, search
 from ...model import Refused
+from ...storage.sqlite import log, rejected_rows, search
 from ..context import context, scope
 from . import filters
 from .page import before_row, people, show

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from ... import validation
-from ...event_types import patterns_for
 from ...model import Refused, Webhook
-from ...settings import Settings
+from ...rules import validation
+from ...rules.event_types import patterns_for
+from ...settings.schema import Settings
 
 T = TypeVar("T")
 
@@ -106,8 +106,10 @@ def check(form: WebhookForm, settings: Settings, *, new: bool) -> Mapping[str, A
             return None
 
     values: dict[str, Any] = {
-        "url": checked("url", lambda: validation.url(form.url, settings)),
-        "events": checked("events", lambda: validation.events(form.events, settings, form.project_id)),
+        "url": checked("url", lambda: validation.url(form.url, settings.policy())),
+        "events": checked(
+            "events", lambda: validation.events(form.events, settings.events.extra_types, form.project_id)
+        ),
         "description": checked("description", lambda: validation.description(form.description)),
     }
     if new:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from ... import selection
+from ...rules import selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,6 @@ def moment(text: str, now: datetime) -> datetime | None:
 
 
 def chosen(filters: Typed, now: datetime) -> dict[str, Any]:
-    """Return the filters of deliveries that are set, as `db` takes them; raises `Refused` for one that means nothing."""
+    """Return the filters of deliveries that are set, as `storage/sqlite` takes them; raises `Refused` for one that means nothing."""
     names = ("state", "status", "event_type", "event_id", "cause", "since", "until")
     return selection.read({**{name: filters.values[name] for name in names}, "q": filters.values.get("text")}, now)

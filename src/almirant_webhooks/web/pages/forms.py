@@ -5,8 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from ... import clock
-from ...db import webhooks
 from ...model import Refused, Webhook
+from ...storage.sqlite import webhooks
 from ..context import context, principal, scope
 from . import fields
 from .fields import WebhookForm

@@ -11,9 +11,9 @@ from aiohttp import web
 from multidict import MultiDictProxy
 
 from ... import clock
-from ...access import Role
-from ...db import webhooks
 from ...model import Refused, Webhook
+from ...rules.principals import Role
+from ...storage.sqlite import webhooks
 from ..address import base, below
 from ..context import PRINCIPAL, check_reach, context
 from ..guard import allow

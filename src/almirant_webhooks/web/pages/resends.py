@@ -7,9 +7,10 @@ from typing import Any
 
 from aiohttp import web
 
-from ... import clock, selection
-from ...db import resends, summaries
+from ... import clock
 from ...model import Refused
+from ...rules import selection
+from ...storage.sqlite import resends, summaries
 from ..context import check_reach, context, principal, scope
 from . import filters
 from .page import before, people, see, sent_form, show

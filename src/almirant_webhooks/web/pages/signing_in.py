@@ -6,8 +6,8 @@ import time
 
 from aiohttp import hdrs, web
 
-from ... import access
-from ...access import Role
+from ...rules import principals
+from ...rules.principals import Role
 from ..context import PRINCIPAL, context
 from ..guard import SIGN_IN, allow, end_session, start_session, who_has
 from ..limits import Failures
@@ -30,7 +30,7 @@ async def ask(request: web.Request) -> web.Response:
 async def portal(request: web.Request) -> web.Response:
     """Take the link to a project, whose session ends when the link does."""
     key = context(request).keys.signing_key
-    who = access.read(key, access.LINK, request.match_info["link"], time.time())
+    who = principals.read(key, principals.LINK, request.match_info["link"], time.time())
     if who is None:
         raise web.HTTPForbidden(
             text="This link has expired or is not whole. Ask for a new one in the project's settings."

@@ -7,8 +7,8 @@ from typing import Any
 from aiohttp import web
 
 from ... import clock
-from ...db import audit, summaries
 from ...model import Refused
+from ...storage.sqlite import audit, summaries
 from ..context import context, scope
 from . import filters
 from .page import before_row, people, show

@@ -9,9 +9,9 @@ from datetime import timedelta
 from aiohttp import hdrs, web
 
 from ... import clock
-from ...db import rotation, summaries
-from ...event_types import catalogue_of, patterns_for
 from ...model import Refused, Secrets
+from ...rules.event_types import catalogue_of, patterns_for
+from ...storage.sqlite import rotation, summaries
 from ..context import context, principal, scope
 from ..values import whole
 from . import plots

@@ -1,0 +1,50 @@
+"""What is said of attempts: counters, and a line of the log for each that failed."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from ..model import Outcome, Result
+from ..ops.metrics import Metrics
+from ..rules.signing import host
+
+log = structlog.get_logger("almirant_webhooks")
+
+
+def report(group: Iterable[Result], metrics: Metrics, gone: Sequence[str] = ()) -> None:
+    """Count how attempts ended; one that succeeded is logged at `debug` alone. Say which deliveries' events are `gone`."""
+    for delivery in gone:
+        log.warning("delivery cancelled: its event is gone from the database", delivery_id=delivery)
+    for outcome, count in Counter(result.outcome.value for result in group).items():
+        metrics.attempts.labels(outcome).inc(count)
+    debug = log.is_enabled_for(logging.DEBUG)
+    for result in group:
+        metrics.duration.observe(result.duration_ms / 1000)
+        succeeded = result.outcome is Outcome.SUCCESS
+        if succeeded and not debug:
+            continue
+        (log.debug if succeeded else log.warning)(
+            "attempt succeeded" if succeeded else "attempt failed",
+            delivery_id=result.claim.delivery_id,
+            webhook_id=result.claim.webhook_id,
+            host=host(result.claim.url),
+            number=result.claim.number,
+            trigger=result.claim.trigger.value,
+            outcome=result.outcome.value,
+            status_code=result.status_code,
+            cause=result.cause,
+            duration_ms=result.duration_ms,
+        )
+
+
+def report_trouble(before: str | None, why: str | None) -> str | None:
+    """Say once that an outage or a shortage of ours has begun, and once that it is over; return what is said now."""
+    if why is not None and why != before:
+        log.error("trouble of our own", why=why)
+    elif why is None and before is not None:
+        log.info("trouble of our own is over", why=before)
+    return why

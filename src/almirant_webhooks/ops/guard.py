@@ -1,0 +1,47 @@
+"""Noticing that what the daemon stands on is gone: a file that was deleted or replaced, or a thread that has died."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from ..model import Misconfigured
+
+EVERY = 2.0  # seconds between two looks
+
+
+class Worker(Protocol):
+    """What has a thread of its own that must not end before the daemon."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread is there."""
+
+
+class Guard:
+    """Looks whether the files are still the ones that were opened, and whether each worker's thread is there."""
+
+    def __init__(self, files: Iterable[Path], workers: Sequence[Worker]) -> None:
+        self._files = {path: _identity(path) for path in files}
+        self._workers = workers
+
+    async def run(self) -> None:
+        """Look until something is gone; SQLite would go on writing into a file that nobody can open any more."""
+        while True:
+            await asyncio.sleep(EVERY)
+            for path, identity in self._files.items():
+                if _identity(path) != identity:
+                    raise Misconfigured(f"{path} was deleted or replaced meanwhile. Put it back and start again.")
+            if not all(worker.is_alive for worker in self._workers):
+                raise RuntimeError("the thread of a connection to the database has died")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        there = os.stat(path)
+    except OSError:
+        return None
+    return there.st_dev, there.st_ino

@@ -1,0 +1,97 @@
+"""The operator's token and the key that signs links and sessions, in a file beside the database (contract, section 7)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from pathlib import Path
+
+from ..model import Misconfigured
+from ..settings.schema import Settings
+from . import files
+
+ENDING = ".keys"
+
+
+def path_of(database_path: Path) -> Path:
+    """Return where the file is: beside the database, whatever link that was named by."""
+    return Path(f"{database_path.resolve()}{ENDING}")
+
+
+def ensure(database_path: Path) -> bool:
+    """Make the file (0600) unless it is there; tell whether it was made."""
+    path = path_of(database_path)
+    return not path.exists() and _write(path, anew=False)
+
+
+def rotate(database_path: Path) -> None:
+    """Put a new token and a new key in place of the old ones; sessions and links of before are over."""
+    _write(path_of(database_path), anew=True)
+
+
+def _write(path: Path, *, anew: bool) -> bool:
+    """Write a new file and put it in its place as a whole; without `anew` one that somebody made meanwhile stays."""
+    content = json.dumps({"token": f"awt_{secrets.token_urlsafe(32)}", "signing_key": secrets.token_hex(32)}) + "\n"
+    new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = files.create(new, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        if anew:
+            new.replace(path)
+        else:
+            os.link(new, path)
+            new.unlink()
+    except FileExistsError:
+        new.unlink(missing_ok=True)
+        return False
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise Misconfigured(f"{path} cannot be written: {error.strerror}.") from None
+    return True
+
+
+class Keys:
+    """The token and the signing key as they are now: the file is read again whenever it has changed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = path_of(settings.database.path)
+        self._configured = settings.admin.token
+        self._seen: tuple[int, int] | None = None
+        self._token = ""
+        self._signing_key = b""
+
+    @property
+    def token(self) -> str:
+        """The operator's token: `admin.token` if it is configured, else the one that was generated."""
+        self._read()
+        return self._token
+
+    @property
+    def signing_key(self) -> bytes:
+        """The key of links and sessions; another token makes it another key too."""
+        self._read()
+        return self._signing_key
+
+    def _read(self) -> None:
+        try:
+            there = os.stat(self._path)
+            if (there.st_mtime_ns, there.st_ino) == self._seen:
+                return
+            found = json.loads(self._path.read_text(encoding="ascii"))
+            token, key = self._configured or str(found["token"]), bytes.fromhex(found["signing_key"])
+        except OSError as error:
+            raise Misconfigured(
+                f"{self._path} cannot be read ({error.strerror}); `almirant-webhooks migrate` makes it where it is missing."
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            raise Misconfigured(
+                f"{self._path} is damaged; make it anew with `almirant-webhooks token --rotate`."
+            ) from None
+        self._seen = there.st_mtime_ns, there.st_ino
+        self._token, self._signing_key = token, hmac.digest(key, token.encode(), hashlib.sha256)

@@ -1,0 +1,60 @@
+"""The daemon's tasks: one that ends before it is asked to is a part that is missing, and must not go unnoticed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from ..model import Misconfigured
+
+log = structlog.get_logger("almirant_webhooks")
+
+
+class Tasks:
+    """Runs named tasks; `ended` is called when the first of them ends by itself, however it does, before anything is said."""
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        self.fault: BaseException | None = None
+        self.dead: str | None = None  # the name of the task that ended first
+        self._ended = ended
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Begin a task."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.append(task)
+        task.add_done_callback(self._one_ended)
+
+    def why_not_ready(self) -> str | None:
+        """Say which part of the daemon is missing, or None."""
+        return f"the task {self.dead!r} has died" if self.dead else None
+
+    def stop(self) -> None:
+        """Take note that tasks may end from now on."""
+        self._stopping = True
+
+    async def cancel(self) -> None:
+        """End them all."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def died(self, name: str, error: BaseException) -> None:
+        """Take note that a part that is no task has died, of an error."""
+        if self.dead is None:
+            self.dead, self.fault = name, error
+            self._ended()
+        if not isinstance(error, Misconfigured):
+            log.error("task died", task=name, exc_info=error)
+
+    def _one_ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if self._stopping and error is None:
+            return
+        words = "it was cancelled" if task.cancelled() else "it ended by itself"
+        self.died(task.get_name(), error or RuntimeError(words))

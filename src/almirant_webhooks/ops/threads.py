@@ -1,0 +1,129 @@
+"""Threads for calls that block: a few from the start, and more for as long as there is more to do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
+
+from ..model import NO_THREAD, Refused
+
+T = TypeVar("T")
+
+
+async def start_libuv_s() -> None:
+    """Have uvloop start the thread that it takes addresses apart by, one instead of four; raises `Refused`.
+
+    It would be started at the first dial, and ends the process where that cannot be done.
+    """
+    os.putenv("UV_THREADPOOL_SIZE", "1")
+    probe = threading.Thread(target=threading.get_ident)
+    try:
+        probe.start()
+    except RuntimeError as error:
+        raise Refused(NO_THREAD.format(error=error)) from None
+    probe.join()
+    for _ in range(1000):  # it counts until the kernel has forgotten it too, a moment later
+        if not _is_there(probe):
+            break
+        await asyncio.sleep(0.001)
+    await asyncio.get_running_loop().getaddrinfo("127.0.0.1", 0)
+
+
+def _is_there(thread: threading.Thread) -> bool:
+    return Path(f"/proc/self/task/{thread.native_id}").exists()
+
+
+class Call(Generic[T]):
+    """A call on its way: `begun` once a thread has taken it."""
+
+    def __init__(self, function: Callable[..., T], args: tuple[Any, ...]) -> None:
+        self.begun = False
+        self.future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._function = function
+        self._args = args
+
+    def run(self) -> None:
+        """Make the call and tell the loop, unless nobody waits for it any more; in the thread."""
+        if self.future.cancelled():
+            return
+        self.begun = True
+        settle: Callable[[Any], None] = self._return
+        try:
+            outcome: Any = self._function(*self._args)
+        except Exception as error:
+            settle, outcome = self._raise, error
+        with suppress(RuntimeError):
+            self.future.get_loop().call_soon_threadsafe(settle, outcome)
+
+    def _return(self, value: T) -> None:
+        if not self.future.done():
+            self.future.set_result(value)
+
+    def _raise(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Threads:
+    """Threads that keep neither the loop nor the end of the process waiting, as an executor's would.
+
+    Those of the start stay. A call for which none of them is free gets one of its own; where none can be started it waits
+    until another has ended.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: SimpleQueue[Call[Any] | None] = SimpleQueue()
+        self._staying = 0
+        self._waiting = 0  # calls that were put and not taken, less threads that wait for one
+        self._lock = threading.Lock()
+
+    def start(self, count: int) -> None:
+        """Start so many threads; raises `Refused` where they cannot be had."""
+        for _ in range(count):
+            try:
+                threading.Thread(target=self._stay, name=self._name, daemon=True).start()
+            except RuntimeError as error:
+                raise Refused(NO_THREAD.format(error=error)) from None
+            self._staying += 1
+
+    def stop(self) -> None:
+        """Have the threads end as soon as they are free; nobody waits for a name that never answers."""
+        for _ in range(self._staying):
+            self._calls.put(None)
+
+    def call(self, function: Callable[..., T], *args: Any) -> Call[T]:
+        """Have a function called in a thread; call it from the loop."""
+        call = Call(function, args)
+        self._calls.put(call)
+        with self._lock:
+            self._waiting += 1
+            is_alone = self._waiting > 0
+        if is_alone:
+            with suppress(RuntimeError):
+                threading.Thread(target=self._help, name=self._name, daemon=True).start()
+        return call
+
+    def _stay(self) -> None:
+        while True:
+            with self._lock:
+                self._waiting -= 1
+            if (call := self._calls.get()) is None:
+                return
+            call.run()
+
+    def _help(self) -> None:
+        """Make the calls that wait, then end."""
+        while True:
+            with self._lock:
+                if self._waiting <= 0:
+                    return
+                self._waiting -= 1
+            if (call := self._calls.get()) is not None:
+                call.run()

@@ -1,0 +1,128 @@
+"""The catalogue of event types, the patterns that webhooks subscribe to, and sample payloads."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection
+from functools import lru_cache
+from typing import Any
+
+from ..model import RESERVED_PROJECT, Refused
+
+CATALOGUE = (
+    "work_item.created",
+    "work_item.updated",
+    "work_item.moved",
+    "work_item.archived",
+    "lead.created",
+    "lead.updated",
+    "lead.stage_changed",
+    "sprint.created",
+    "sprint.closed",
+)
+# What operators can subscribe to, in the reserved project alone.
+OWN_TYPES = ("webhook.failing", "webhook.recovered", "delivery.failed")
+_WELL_FORMED = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
+MAX_LENGTH = 128
+
+
+def is_well_formed(event_type: str) -> bool:
+    """Tell whether a text is an event type: dotted lower-case words, at most 128 characters."""
+    return len(event_type) <= MAX_LENGTH and _WELL_FORMED.fullmatch(event_type) is not None
+
+
+@lru_cache(maxsize=4096)
+def patterns_for(event_type: str) -> tuple[str, ...]:
+    """Return every pattern that matches an event type: itself, its families, and `*`."""
+    words = event_type.split(".")
+    families = tuple(".".join(words[:count]) + ".*" for count in range(1, len(words)))
+    return (event_type, *families, "*")
+
+
+def check_event_type(text: str, extra: Collection[str] = (), project_id: str = "") -> str:
+    """Return an event type of the project's catalogue, or raise `Refused` with a suggestion."""
+    known = catalogue_of(project_id, extra)
+    if text in known:
+        return text
+    raise Refused(f"{text!r} is not an event type.{near(text, known)}", "event_type")
+
+
+def catalogue_of(project_id: str, extra: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the types that webhooks of a project can subscribe to."""
+    return OWN_TYPES if project_id == RESERVED_PROJECT else (*CATALOGUE, *extra)
+
+
+def check_pattern(text: str, extra: Collection[str] = (), project_id: str = "") -> str:
+    """Return a pattern that fits a type of the project's catalogue, or raise `Refused` with a suggestion."""
+    pattern = text.strip()
+    known = catalogue_of(project_id, extra)
+    if any(pattern in patterns_for(event_type) for event_type in known):
+        return pattern
+    families = sorted({family for event_type in known for family in patterns_for(event_type)[1:]})
+    raise Refused(f"{pattern!r} fits no event type.{near(pattern, (*known, *families))}", "events")
+
+
+def near(text: str, known: Collection[str]) -> str:
+    """Return a sentence that suggests what was meant, or lists what there is."""
+    close = difflib.get_close_matches(text.lower(), known, n=1, cutoff=0.5)
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    return f" Known are {', '.join(known)}."
+
+
+def choose_sample(patterns: Collection[str], extra: Collection[str], asked: str | None, project_id: str) -> str:
+    """Return the type of a test's sample: the one asked for, or the first that a webhook subscribes to."""
+    if asked is not None:
+        return check_event_type(asked, extra, project_id)
+    known = catalogue_of(project_id, extra)
+    return next((one for one in known if set(patterns_for(one)) & set(patterns)), known[0])
+
+
+def sample_payload(event_type: str) -> dict[str, Any]:
+    """Return a realistic payload of a type, as an application would write it."""
+    family = event_type.split(".")[0]
+    if event_type in _SAMPLES:
+        return _SAMPLES[event_type]
+    return {family: {"id": f"{family}_sample"}, "sample": True}
+
+
+_ITEM = {"id": "wi_8c41", "key": "SHOP-214", "title": "Cart loses items after login", "priority": "high"}
+_LEAD = {"id": "lead_52", "name": "Marta Olsen", "company": "Fjord & Søn", "value": 18500, "currency": "EUR"}
+_SPRINT = {"id": "spr_31", "name": "Sprint 31", "startsOn": "2026-11-16", "endsOn": "2026-11-27"}
+_ACTOR = {"id": "usr_7", "name": "Inés Prado"}
+
+_WEBHOOK = {"id": "wh_sample", "projectId": "proj_1", "host": "example.com"}
+
+_SAMPLES: dict[str, dict[str, Any]] = {
+    "webhook.failing": {
+        "webhook": _WEBHOOK,
+        "failingSince": "2026-11-23T08:00:00.000Z",
+        "failuresInARow": 12,
+        "lastSuccessAt": "2026-11-23T07:59:00.000Z",
+    },
+    "webhook.recovered": {"webhook": _WEBHOOK, "lastSuccessAt": "2026-11-23T10:00:00.000Z"},
+    "delivery.failed": {
+        "delivery": {
+            "id": "dlv_sample",
+            "eventId": "evt_sample",
+            "eventType": "lead.created",
+            "attempts": 5,
+            "lastAttempt": {"outcome": "http_error", "statusCode": 503, "cause": "the receiver answered 503"},
+        },
+        "webhook": _WEBHOOK,
+    },
+    "work_item.created": {"workItem": {**_ITEM, "column": "Backlog"}, "actor": _ACTOR},
+    "work_item.updated": {
+        "workItem": {**_ITEM, "priority": "urgent"},
+        "changes": {"priority": {"from": "high", "to": "urgent"}},
+        "actor": _ACTOR,
+    },
+    "work_item.moved": {"workItem": _ITEM, "from": "In progress", "to": "In review", "actor": _ACTOR},
+    "work_item.archived": {"workItem": {**_ITEM, "archived": True}, "actor": _ACTOR},
+    "lead.created": {"lead": {**_LEAD, "stage": "New"}, "source": "contact form"},
+    "lead.updated": {"lead": {**_LEAD, "value": 21000}, "changes": {"value": {"from": 18500, "to": 21000}}},
+    "lead.stage_changed": {"lead": {**_LEAD, "stage": "Won"}, "from": "Negotiation", "to": "Won"},
+    "sprint.created": {"sprint": _SPRINT, "actor": _ACTOR},
+    "sprint.closed": {"sprint": _SPRINT, "completed": 23, "carriedOver": 4, "actor": _ACTOR},
+}

@@ -1,0 +1,77 @@
+"""The rules of what a webhook is made of, in one place for the command line, the API and the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import timedelta
+
+from .. import clock
+from ..model import Refused, check_project_id
+from . import event_types, signing, urls
+
+MAX_DESCRIPTION = 500
+LONGEST_SWITCH = timedelta(days=30)
+LONGEST_LINK = timedelta(days=30)
+
+
+def url(text: str, policy: urls.Policy) -> str:
+    """Return the URL in the form that is stored, or raise `Refused`."""
+    return urls.check_url(text, policy)
+
+
+def events(patterns: Iterable[str], extra_types: Collection[str], project_id: str) -> tuple[str, ...]:
+    """Return the patterns that a webhook of a project subscribes to, each once, or raise `Refused`.
+
+    `extra_types` are the operator's own types beside those of the catalogue.
+    """
+    checked = tuple(dict.fromkeys(event_types.check_pattern(pattern, extra_types, project_id) for pattern in patterns))
+    if not checked:
+        raise Refused("A webhook subscribes to one event type at least.", "events")
+    return checked
+
+
+def secret(text: str | None) -> str:
+    """Return the own secret if it can be used, a new one for None, or raise `Refused`."""
+    return signing.generate_secret() if text is None else signing.check_secret(text)
+
+
+def switch_after(text: str) -> timedelta:
+    """Return how long from now a new secret begins to sign, 30 days at most, or raise `Refused`."""
+    try:
+        span = clock.duration(text)
+    except ValueError as error:
+        raise Refused(f"{error}.", "switch_after") from None
+    if span > LONGEST_SWITCH:
+        raise Refused(f"A switch is at most {clock.show_duration(LONGEST_SWITCH)} away.", "switch_after")
+    return span
+
+
+def link_lives(text: str) -> timedelta:
+    """Return how long a link opens the pages, from a second to 30 days, or raise `Refused`."""
+    try:
+        span = clock.duration(text)
+    except ValueError as error:
+        raise Refused(f"expires: {error}.", "expires") from None
+    if not timedelta(seconds=1) <= span <= LONGEST_LINK:
+        raise Refused("A link lives for a second at least and 30 days at most.", "expires")
+    return span
+
+
+def occurred_at(text: str) -> str:
+    """Return the time of an event as the outbox has it, or raise `Refused`."""
+    try:
+        return clock.text(clock.parse(text))
+    except ValueError as error:
+        raise Refused(f"occurred_at: {error}.", "occurred_at") from None
+
+
+def project_id(text: str) -> str:
+    """Return the project's id, or raise `Refused`."""
+    return check_project_id(text)
+
+
+def description(text: str) -> str:
+    """Return a description of at most 500 characters without control characters, or raise `Refused`."""
+    if len(text) > MAX_DESCRIPTION or any(ord(char) < 32 for char in text):
+        raise Refused(f"A description is one line of at most {MAX_DESCRIPTION} characters.", "description")
+    return text

@@ -1,0 +1,50 @@
+"""What ends an attempt and is ours, not the receiver's: what we are short of, and faults. It costs no delivery a try."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from datetime import datetime
+
+from ..model import Claim, Outcome, Result
+
+NO_FILES = "the daemon has too many files open"
+NO_MEMORY = "the daemon's machine has no memory left"
+NO_THREAD = "the daemon can start no more threads"
+INTERNAL = "internal error"
+AFTER_FAULT = 60.0  # seconds
+_SHORT_OF = {
+    errno.EMFILE: NO_FILES,
+    errno.ENFILE: NO_FILES,
+    errno.ENOMEM: NO_MEMORY,
+    errno.ENOBUFS: NO_MEMORY,
+    errno.EAGAIN: NO_THREAD,
+    socket.EAI_MEMORY: NO_MEMORY,
+}
+SHORT = frozenset(_SHORT_OF.values())
+
+
+def ours(error: BaseException | None) -> str | None:
+    """Say what we ourselves are short of (files, memory, threads) where that is what an error comes from, else None."""
+    if error is None:
+        return None
+    if isinstance(error, MemoryError):
+        return NO_MEMORY
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return NO_THREAD
+    own = _SHORT_OF.get(error.errno or 0) if isinstance(error, OSError) else None
+    return own or ours(getattr(error, "os_error", None)) or ours(error.__cause__)
+
+
+def by_our_fault(claim: Claim, error: BaseException, finished_at: datetime) -> Result:
+    """Return how an attempt ended that failed within ourselves: it counts for nothing, and a bug is not met at once again."""
+    short = ours(error)
+    return Result(
+        claim,
+        Outcome.INTERRUPTED,
+        finished_at,
+        0,
+        cause=short or INTERNAL,
+        free=True,
+        retry_after=None if short else AFTER_FAULT,
+    )

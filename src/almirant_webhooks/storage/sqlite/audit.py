@@ -1,0 +1,75 @@
+"""The audit trail: who did what to which webhook or delivery, written in the transaction that did it."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+from typing import Any
+
+from ... import clock
+
+# Each with the thing that was acted on; a project is left empty where all are meant.
+ACTIONS = (
+    "webhook.created",
+    "webhook.updated",
+    "webhook.enabled",
+    "webhook.disabled",
+    "webhook.deleted",
+    "webhook.tested",
+    "secret.revealed",
+    "secret.rotated",
+    "secret.switched",
+    "secret.rotation_cancelled",
+    "delivery.resent",
+    "resend.started",
+    "resend.cancelled",
+    "producer_token.created",
+    "producer_token.revoked",
+    "token.rotated",
+    "portal_link.created",
+    "backup.created",
+)
+
+
+def note(
+    conn: sqlite3.Connection,
+    action: str,
+    *,
+    actor: str,
+    now: datetime,
+    project_id: str,
+    webhook_id: str | None = None,
+    delivery_id: str | None = None,
+    detail: str = "",
+) -> None:
+    """Write down an action of `ACTIONS`; `detail` never holds a secret, a payload or a URL."""
+    conn.execute(
+        "INSERT INTO audit (at, actor, action, project_id, webhook_id, delivery_id, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (clock.text(now), actor, action, project_id, webhook_id, delivery_id, detail),
+    )
+
+
+def entries(
+    conn: sqlite3.Connection,
+    *,
+    project_id: str | None = None,
+    webhook_id: str | None = None,
+    action: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    before: int | None = None,
+    limit: int = 50,
+) -> list[dict[str, Any]]:
+    """Return entries, newest first; `before` is the `seq` of an entry to go on after."""
+    given: dict[str, object] = {
+        "project_id = ?": project_id,
+        "webhook_id = ?": webhook_id,
+        "action = ?": action,
+        "at >= ?": since and clock.text(since),
+        "at < ?": until and clock.text(until),
+        "seq < ?": before,
+    }
+    conditions = {condition: value for condition, value in given.items() if value is not None}
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    rows = conn.execute(f"SELECT * FROM audit {where} ORDER BY seq DESC LIMIT ?", (*conditions.values(), limit))
+    return [dict(row) for row in rows]

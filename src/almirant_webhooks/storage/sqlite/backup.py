@@ -1,0 +1,72 @@
+"""A copy of the database while it is in use, whole or not there at all (https://www.sqlite.org/backup.html)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from ...model import Misconfigured, Refused
+from ...ops import files
+from .connection import begin_reading, connect, end_reading, explain
+
+PAGES = 1000  # in one step
+
+
+def copy(conn: sqlite3.Connection, target: Path, progress: Callable[[int, int], None]) -> int:
+    """Copy the database as it is now to a new file (0600), check the copy, and return its bytes.
+
+    All of it is one read transaction, so writers go on and the copy is of one moment. The file appears under its name
+    when it is whole and on the disk. `progress` is told the pages that are left and all.
+    """
+    if target.exists():
+        raise Refused(f"{target} is there already and is not overwritten; name a new file.")
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        os.close(files.create(part, 0o600))
+    except OSError as error:
+        raise Refused(f"{target} cannot be written by this user ({error.strerror}); name a file elsewhere.") from None
+    try:
+        _copy_pages(conn, part, progress)
+        _check(part)
+        _put_in_place(part, target)
+    finally:
+        for ending in ("", "-wal", "-shm", "-journal"):
+            Path(f"{part}{ending}").unlink(missing_ok=True)
+    return target.stat().st_size
+
+
+def _copy_pages(conn: sqlite3.Connection, part: Path, progress: Callable[[int, int], None]) -> None:
+    begin_reading(conn)  # held to the end: a backup starts anew whenever its source has changed between two steps
+    try:
+        conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        with closing(sqlite3.connect(part)) as made:
+            conn.backup(made, pages=PAGES, progress=lambda _, left, total: progress(left, total))
+    except sqlite3.Error as error:
+        raise explain(error, part) from None
+    finally:
+        end_reading(conn)
+
+
+def _check(part: Path) -> None:
+    with closing(connect(part)) as made:
+        found = made.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise Misconfigured(f"The database is damaged ({found}); what was copied of it was thrown away.")
+
+
+def _put_in_place(part: Path, target: Path) -> None:
+    for path, name in ((part, ""), (part.parent, target.name)):
+        if name:
+            try:
+                os.link(part, target)  # unlike a rename it never takes the place of another file
+            except FileExistsError:
+                raise Refused(f"{target} is there already and is not overwritten; name a new file.") from None
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,60 @@
+"""Many rows in one step of SQLite.
+
+Python's lock is given away during each step and has to be fought for after it. Beside a busy event loop that costs far
+more than the step itself, so whole groups of rows are written by one statement and read as one row.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain, repeat
+from typing import Any
+
+from ...model import Headers
+
+# Of few sizes, so that each statement is prepared once; SQLite takes 32,766 values in one.
+_SIZES = (1, 4, 16, 32, 48, 64, 96, 128, 192, 256)
+
+
+def write_rows(conn: sqlite3.Connection, statement: str, rows: Sequence[Sequence[object]]) -> int:
+    """Run a statement for all rows together; return how many rows it changed, which Python counts if it begins with UPDATE.
+
+    `{rows}` in it stands for their values, as `VALUES {rows}`. It is filled up to the next size with rows of NULL alone: an
+    INSERT has to leave them out (`WHERE column1 IS NOT NULL`).
+    """
+    changed = 0
+    for begin in range(0, len(rows), _SIZES[-1]):
+        group = rows[begin : begin + _SIZES[-1]]
+        width = len(group[0])
+        size = _SIZES[bisect_left(_SIZES, len(group))]
+        values = [*chain.from_iterable(group), *repeat(None, (size - len(group)) * width)]
+        changed += conn.executemany(_prepared(statement, width, size), (values,)).rowcount
+    return changed
+
+
+@lru_cache(maxsize=256)
+def _prepared(statement: str, width: int, size: int) -> str:
+    row = f"({', '.join('?' * width)})"
+    return statement.replace("{rows}", ", ".join([row] * size))
+
+
+def read_rows(conn: sqlite3.Connection, select: str, *values: object) -> list[list[Any]]:
+    """Return the rows of `SELECT json_group_array(json_array(…)) …`, in no order; text and whole numbers come back as they are.
+
+    SQLite promises an aggregate's order with `ORDER BY` in its own brackets alone (from 3.44 on): sort them here.
+    """
+    found: list[list[Any]] = json.loads(conn.execute(select, values).fetchone()[0])
+    return found
+
+
+encode = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` makes an encoder anew for every call
+
+
+@lru_cache(maxsize=256)
+def written(headers: Headers) -> str:
+    """Write headers as the JSON that they are kept as; a receiver's answers within a second have the same ones."""
+    return encode(headers)

@@ -1,0 +1,162 @@
+"""Claims: attempts are begun, of deliveries that are due and of new ones. Functions are called inside a transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from ... import clock
+from ...model import Claim, Trigger
+from ...rules.signing import request_headers, secrets_at
+from .bulk import read_rows, write_rows
+
+# What a webhook may begin: resends and tests go before the schedule, resends of many at once after it. What was discarded
+# (`held`), or is of a resend that was cancelled, is not.
+_DUE = """
+WITH asked (webhook, enabled, generation) AS MATERIALIZED (
+    SELECT w.id, w.enabled, w.generation FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL)
+SELECT json_group_array(json_array(webhook, turn, at, row)) FROM (
+SELECT a.webhook, 0 AS turn, d.resend_requested_at AS at, d.rowid AS row
+FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
+    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.resend_requested_at IS NOT NULL
+    AND r.resend_id IS NULL AND r.in_flight = 0 AND (a.enabled OR r.test = 1)
+    AND (r.state <> 'pending' OR r.generation = a.generation) ORDER BY r.resend_requested_at LIMIT ?3)
+UNION ALL
+SELECT a.webhook, 1, d.next_attempt_at, d.rowid
+FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
+    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.generation = a.generation
+    AND r.state = 'pending' AND r.in_flight = 0
+    AND r.next_attempt_at <= ?2 AND (r.resend_requested_at IS NULL OR r.resend_id IS NULL)
+    ORDER BY r.next_attempt_at LIMIT ?3)
+WHERE a.enabled
+UNION ALL
+SELECT a.webhook, 2, d.resend_requested_at, d.rowid
+FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
+    SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.resend_requested_at IS NOT NULL
+    AND r.resend_id > '' AND r.in_flight = 0 AND (r.state <> 'pending' OR r.generation = a.generation)
+    AND NOT EXISTS (SELECT 1 FROM resends x WHERE x.id = r.resend_id AND x.cancelled_at IS NOT NULL) LIMIT ?3)
+WHERE a.enabled)
+"""
+# An event's number alone does not name it: after a row was deleted by hand, another may have been given its number. The same
+# is true of attempts' numbers.
+_FIELDS = """
+SELECT json_group_array(json_array(d.rowid, d.webhook_id, d.id, d.event_id, e.event_type, e.body,
+    max(d.begun, coalesce((SELECT max(a.number) FROM attempts a WHERE a.delivery_id = d.id), 0)), d.test,
+    w.url, w.secret, w.next_secret, w.switch_at))
+FROM json_each(?) v CROSS JOIN deliveries d ON d.rowid = v.value
+CROSS JOIN events e ON e.seq = d.event_seq AND e.id = d.event_id CROSS JOIN webhooks w ON w.id = d.webhook_id
+"""
+_END_WITHOUT_EVENT = """
+UPDATE deliveries SET state = iif(state = 'pending', 'cancelled', state),
+    cancelled_reason = iif(state = 'pending', 'its event is gone from the database', cancelled_reason),
+    next_attempt_at = NULL, resend_requested_at = NULL
+WHERE rowid IN (SELECT value FROM json_each(?)) RETURNING id
+"""
+_BEGIN = """
+WITH begun (number, started_at, manual, id) AS (VALUES {rows})
+UPDATE deliveries SET in_flight = 1, begun = begun.number, started_at = begun.started_at, manual = begun.manual, sent = NULL
+FROM begun WHERE deliveries.id = begun.id
+"""
+_SCHEDULED = 1
+
+
+class New(NamedTuple):
+    """A delivery that is new, with all of its event that its first attempt needs."""
+
+    id: str
+    webhook_id: str
+    event_id: str
+    event_type: str
+    body: str
+    keys: Sequence[Any]  # its webhook's URL and secrets
+
+
+def claim(
+    conn: sqlite3.Connection,
+    wanted: Mapping[str, int],
+    now: datetime,
+    more: set[str] | None = None,
+    gone: list[str] | None = None,
+) -> list[Claim]:
+    """Take due deliveries, at most the wanted number for each webhook, and note in each that its attempt is in flight.
+
+    They come in the order of the webhooks wanted; those that have more due are added to `more`. Enabled, URL and secret are
+    read in this transaction. Resends and tests go before the schedule, resends of many at once after it. A delivery whose
+    event was deleted by hand ends: it is cancelled, with that reason, and added to `gone`.
+    """
+    written = clock.text(now)
+    due = read_rows(conn, _DUE, json.dumps(list(wanted)), written, max(wanted.values(), default=0) + 1)
+    room = dict(wanted)
+    place = {webhook: number for number, webhook in enumerate(wanted)}
+    chosen: dict[int, Trigger] = {}
+    for webhook, turn, _, row in sorted(due, key=lambda one: (place[one[0]], one)):
+        if row in chosen:  # due, and to be resent as well
+            continue
+        if room[webhook] > 0:
+            room[webhook] -= 1
+            chosen[row] = Trigger.SCHEDULED if turn == _SCHEDULED else Trigger.MANUAL
+        elif more is not None:
+            more.add(webhook)
+    if not chosen:
+        return []
+    fields = {row: rest for row, *rest in read_rows(conn, _FIELDS, json.dumps(list(chosen)))}
+    claims = [_claim(fields[row], trigger, now) for row, trigger in chosen.items() if row in fields]
+    if len(claims) < len(chosen):
+        without = json.dumps([row for row in chosen if row not in fields])
+        ended = [str(one[0]) for one in conn.execute(_END_WITHOUT_EVENT, (without,)).fetchall()]
+        if gone is not None:
+            gone += ended
+    write_rows(
+        conn,
+        _BEGIN,
+        [(one.number, written, int(one.trigger is Trigger.MANUAL), one.delivery_id) for one in claims],
+    )
+    return claims
+
+
+def claims_of(new: Sequence[New], now: datetime) -> list[Claim]:
+    """Return the first attempts of deliveries that are inserted as begun."""
+    return [
+        _claim(
+            [one.webhook_id, one.id, one.event_id, one.event_type, one.body, 0, 0, *one.keys],
+            Trigger.SCHEDULED,
+            now,
+        )
+        for one in new
+    ]
+
+
+def _claim(row: list[Any], trigger: Trigger, now: datetime) -> Claim:
+    webhook_id, delivery_id, event_id, event_type, text, begun, test, url, *columns = row
+    secrets = secrets_at(*columns, now=now)
+    body = text.encode()
+    number = begun + 1
+    headers = request_headers(
+        url=url,
+        secret=secrets.current,
+        next_secret=secrets.next,
+        last_secret=secrets.last,
+        body=body,
+        delivery_id=delivery_id,
+        event_type=event_type,
+        number=number,
+        started_at=now,
+        test=bool(test),
+    )
+    return Claim(
+        delivery_id,
+        webhook_id,
+        event_id,
+        event_type,
+        url,
+        secrets.current,
+        body,
+        number,
+        trigger,
+        bool(test),
+        now,
+        headers,
+    )

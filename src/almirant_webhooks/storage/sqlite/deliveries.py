@@ -1,0 +1,132 @@
+"""Deliveries: when they are due, resend, cancel, erase. Functions that write are called inside a transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from ... import clock
+from ...model import OPERATOR, Due, NotFound, Refused
+from . import audit, held
+from .bulk import read_rows
+from .webhooks import changed
+
+_FIRST_DUE = """
+SELECT json_group_array(json_array(
+    w.id,
+    CASE WHEN w.enabled THEN (SELECT min(d.next_attempt_at) FROM deliveries d
+        WHERE d.webhook_id = w.id AND d.generation = w.generation AND d.state = 'pending' AND d.in_flight = 0) END,
+    EXISTS (SELECT 1 FROM deliveries d WHERE d.webhook_id = w.id AND d.resend_requested_at IS NOT NULL
+        AND d.in_flight = 0 AND (w.enabled OR d.test = 1) AND (d.state <> 'pending' OR d.generation = w.generation)
+        AND NOT EXISTS (SELECT 1 FROM resends x WHERE x.id = d.resend_id AND x.cancelled_at IS NOT NULL)),
+    w.project_id))
+"""
+_FIRST_DUE_OF = f"{_FIRST_DUE} FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL"
+_IDS_AFTER = "SELECT json_group_array(id) FROM (SELECT id FROM webhooks WHERE id > ? ORDER BY id LIMIT ?)"
+_FIRST_DUE_AND_REVISION = f"SELECT ({_FIRST_DUE_OF}), (SELECT revision FROM database_meta)"
+MOST_ATTEMPTS = 10  # of a delivery on the average that are erased in one step; resends make any number of them
+_ERASE_ATTEMPTS = """
+DELETE FROM attempts WHERE rowid IN (
+    SELECT a.rowid FROM json_each(?) v CROSS JOIN attempts a ON a.delivery_id = v.value LIMIT ?)
+"""
+_ERASE_THE_REST = (
+    "DELETE FROM webhook_hours WHERE (webhook_id, hour) IN "
+    "(SELECT webhook_id, hour FROM webhook_hours WHERE webhook_id = ? LIMIT ?)",
+    # Those that have not ended are left to the step of their resend, which can finish by it.
+    "DELETE FROM resend_webhooks WHERE (resend_id, webhook_id) IN "
+    "(SELECT resend_id, webhook_id FROM resend_webhooks WHERE webhook_id = ? AND ended = 1 LIMIT ?)",
+)
+NOW = ""  # sorts before every time: due at once
+
+
+def first_due(conn: sqlite3.Connection, webhook_ids: Iterable[str]) -> dict[str, Due]:
+    """Return when each of the webhooks has its next attempt; one with none is left out.
+
+    `NOW` stands for a resend or a test that waits.
+    """
+    return _due(read_rows(conn, _FIRST_DUE_OF, json.dumps(list(webhook_ids))))
+
+
+def first_due_after(conn: sqlite3.Connection, webhook_id: str, limit: int) -> tuple[list[str], dict[str, Due]]:
+    """Return the webhooks whose ids come after one, at most so many, and when each of them has its next attempt."""
+    asked = sorted(json.loads(conn.execute(_IDS_AFTER, (webhook_id, limit)).fetchone()[0]))
+    return asked, first_due(conn, asked)
+
+
+def first_due_and_revision(conn: sqlite3.Connection, webhook_ids: Iterable[str]) -> tuple[dict[str, Due], int]:
+    """Return when each of the webhooks has its next attempt, and the number of changes to webhooks, in one step."""
+    rows, revision = conn.execute(_FIRST_DUE_AND_REVISION, (json.dumps(list(webhook_ids)),)).fetchone()
+    return _due(json.loads(rows)), int(revision)
+
+
+def _due(rows: Iterable[Sequence[Any]]) -> dict[str, Due]:
+    return {row[0]: Due(NOW if row[2] else row[1], row[3]) for row in rows if row[2] or row[1] is not None}
+
+
+def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *, actor: str = OPERATOR) -> bool:
+    """Ask for one manual attempt as soon as none is in flight; False when one waits already."""
+    row = conn.execute(
+        "SELECT d.resend_requested_at, w.enabled, w.id, w.project_id, d.resend_id FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id "
+        "WHERE d.id = ? AND w.deleted_at IS NULL",
+        (delivery_id,),
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"There is no delivery {delivery_id}.", "id")
+    if not row[1]:
+        raise Refused(f"Webhook {row[2]} is disabled; enable it first (`almirant-webhooks webhook enable {row[2]}`).")
+    held.settle(conn, delivery_id)
+    if row[0] is not None and row[4] is None:
+        return False
+    conn.execute(
+        "UPDATE deliveries SET resend_requested_at = ?, resend_id = NULL WHERE id = ?", (clock.text(now), delivery_id)
+    )
+    audit.note(
+        conn,
+        "delivery.resent",
+        actor=actor,
+        now=now,
+        project_id=row[3],
+        webhook_id=row[2],
+        delivery_id=delivery_id,
+    )
+    changed(conn)
+    return True
+
+
+def resend_done(conn: sqlite3.Connection, delivery_id: str) -> dict[str, Any] | None:
+    """Return the last finished attempt of a delivery once no resend or test of it waits, else None."""
+    row = conn.execute(
+        "SELECT a.* FROM deliveries d JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number "
+        "WHERE d.id = ? AND d.resend_requested_at IS NULL AND d.in_flight = 0",
+        (delivery_id,),
+    ).fetchone()
+    return dict(row) if row else None
+
+
+def erase(conn: sqlite3.Connection, delivery_ids: Sequence[str]) -> bool:
+    """Erase deliveries with their attempts; False when there are so many attempts that it is to be called again."""
+    ids = json.dumps(list(delivery_ids))
+    most = MOST_ATTEMPTS * len(delivery_ids)
+    if conn.execute(_ERASE_ATTEMPTS, (ids, most)).rowcount == most:
+        return False
+    conn.execute("DELETE FROM deliveries WHERE id IN (SELECT value FROM json_each(?))", (ids,))
+    return True
+
+
+def erase_deleted(conn: sqlite3.Connection, limit: int) -> int:
+    """Erase rows of deleted webhooks, at most `limit` deliveries, a webhook's own row last; return how many rows went."""
+    row = conn.execute("SELECT id FROM webhooks WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT 1").fetchone()
+    if row is None:
+        return 0
+    found = conn.execute("SELECT id FROM deliveries WHERE webhook_id = ? LIMIT ?", (row[0], limit)).fetchall()
+    if found:
+        erase(conn, [one[0] for one in found])
+        return len(found)
+    for statement in _ERASE_THE_REST:
+        gone = conn.execute(statement, (row[0], limit)).rowcount
+        if gone == limit:
+            return gone
+    return conn.execute("DELETE FROM webhooks WHERE id = ?", (row[0],)).rowcount

@@ -1,0 +1,290 @@
+"""Fan out: from rows of the outbox to an event and its deliveries, in one transaction of the database."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from ... import clock
+from ...model import EVENT_ID_PATTERN, MAX_PAYLOAD_BYTES, PROJECT_ID_PATTERN, RESERVED_PROJECT, Claim
+from ...rules.event_types import is_well_formed, patterns_for
+from .bulk import read_rows, write_rows
+from .claiming import New, claims_of
+from .outbox import Mark
+from .triggers import TriggerFails
+from .unread import OutboxRow
+
+# More than that in one transaction would keep the others waiting.
+MAX_DELIVERIES = 512
+# Of deliveries too: where an event's row was deleted by hand, they must not get another event in its place.
+_LAST_SEQ = """
+SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(event_seq) FROM deliveries), 0))
+"""
+_USED = "event_id is already used in this project with other content"
+_SUBSCRIBED = """
+SELECT json_group_array(json_array(w.project_id, s.pattern, w.id, w.generation, w.enabled, w.url, w.secret, w.next_secret,
+                                   w.switch_at))
+FROM json_each(?1) v CROSS JOIN webhooks w ON w.project_id = json_extract(v.value, '$[0]') AND w.deleted_at IS NULL
+CROSS JOIN subscriptions s ON s.webhook_id = w.id AND s.pattern = json_extract(v.value, '$[1]')
+"""
+_LOOK_UP = f"""
+SELECT ({_LAST_SEQ}), ({_SUBSCRIBED}), (
+SELECT json_group_array(json_array(e.project_id, e.id, e.event_type, e.occurred_at, e.body))
+FROM json_each(?2) v CROSS JOIN events e ON e.project_id = json_extract(v.value, '$[0]') AND e.id = json_extract(v.value, '$[1]'))
+"""
+_INSERT_EVENTS = """
+INSERT INTO events (seq, project_id, id, event_type, occurred_at, created_at, body, unmatched)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+"""
+_INSERT_DELIVERIES = """
+INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, created_at, in_flight, begun, started_at,
+                        generation)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+"""
+_COLUMNS = ("event_id", "project_id", "event_type", "occurred_at", "payload")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+@dataclass(slots=True)
+class FanOut:
+    """What one batch came to: the answers for the outbox, the webhooks that have something due, and counts."""
+
+    batch: int = 0
+    marks: list[Mark] = field(default_factory=list)
+    due: set[str] = field(default_factory=set)
+    events: int = 0
+    deliveries: int = 0
+    duplicates: int = 0
+    unmatched: int = 0
+    types: list[str] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    seconds: float = 0.0
+    refused: set[int] = field(default_factory=set)  # rows that an application's trigger keeps from being marked
+    why: TriggerFails | None = None
+
+    @property
+    def rejected(self) -> list[Mark]:
+        """The rows that were refused, each with its reason."""
+        return [answer for answer in self.marks if answer.rejected_reason]
+
+    def replace(self, marks: Sequence[Mark]) -> None:
+        """Take over other answers than those that were given before."""
+        others = {mark.row.id: mark for mark in marks}
+        self.marks = [others.get(mark.row.id, mark) for mark in self.marks]
+
+
+class _Event(NamedTuple):
+    id: str
+    project_id: str
+    event_type: str
+    occurred_at: str
+    payload: str
+
+    def body(self, occurred_at: str) -> str:
+        """Write the request's body: the payload stands in it as its producer wrote it."""
+        return (
+            f'{{"id": "{self.id}", "type": "{self.event_type}", "timestamp": "{occurred_at}", '
+            f'"projectId": {_quoted(self.project_id)}, "data": {self.payload}}}'
+        )
+
+
+_quoted = lru_cache(maxsize=4096)(json.dumps)
+
+
+def fan_out(
+    conn: sqlite3.Connection,
+    rows: Sequence[OutboxRow],
+    first_wait: timedelta,
+    now: datetime,
+    take: Callable[[str], bool] = lambda webhook: False,
+    most: int = MAX_DELIVERIES,
+    *,
+    numbered: bool = True,
+) -> FanOut:
+    """Copy events with their deliveries into the database; an event that is there already is not taken twice.
+
+    Call it inside a transaction. `first_wait` is the schedule's first wait. Deliveries to enabled webhooks for which `take`
+    gives a slot begin with their insertion. Rows that come after `most` deliveries get no answer and are left to the next
+    call. The batch is `numbered` for an outbox in another file, which is told the number when its rows are marked.
+    """
+    done = FanOut()
+    if numbered:
+        done.batch = conn.execute("UPDATE database_meta SET batch = batch + 1 RETURNING batch").fetchone()[0]
+    read = [(row, _read(row)) for row in rows]
+    events = [event for _, event in read if isinstance(event, _Event)]
+    kinds = {(event.project_id, event.event_type) for event in events}
+    keys = json.dumps([(event.project_id, event.id) for event in events])
+    seq, subscribed, known_rows = conn.execute(_LOOK_UP, (_patterns(kinds), keys)).fetchone()
+    known: dict[tuple[str, str], Any] = {(project, event): rest for project, event, *rest in json.loads(known_rows)}
+    matching, enabled, generations = _match(kinds, json.loads(subscribed))
+    written, first = clock.text(now), clock.text(now + first_wait)
+    new: list[tuple[object, ...]] = []
+    deliveries: list[tuple[object, ...]] = []
+    begin: list[New] = []
+    ids = delivery_ids(now)
+    for row, event in read:
+        if isinstance(event, str):
+            done.marks.append(Mark(row, event))
+            continue
+        key = (event.project_id, event.id)
+        if key in known:
+            kind, occurred_at, body = known[key]
+            same = kind == event.event_type and body == event.body(occurred_at)
+            done.duplicates += same
+            done.marks.append(Mark(row, None if same else _USED))
+            continue
+        body = event.body(event.occurred_at)
+        known[key] = (event.event_type, event.occurred_at, body)
+        webhooks = matching.get((event.project_id, event.event_type), ())
+        seq += 1
+        new.append((seq, *key, event.event_type, event.occurred_at, written, body, int(not webhooks)))
+        for webhook in webhooks:
+            delivery = next(ids)
+            begun = int(webhook in enabled and take(webhook))
+            begun_at = written if begun else None
+            place = (delivery, seq, event.id, webhook, first, written)
+            deliveries.append((*place, begun, begun, begun_at, generations[webhook]))
+            if begun:
+                begin.append(New(delivery, webhook, event.id, event.event_type, body, enabled[webhook]))
+        done.marks.append(Mark(row, None))
+        done.unmatched += not webhooks
+        done.due.update(webhooks)
+        done.types.append(event.event_type)
+        if len(deliveries) >= most:
+            break
+    write_rows(conn, _INSERT_EVENTS, new)
+    write_rows(conn, _INSERT_DELIVERIES, deliveries)
+    done.claims = claims_of(begin, now)
+    done.events, done.deliveries = len(new), len(deliveries)
+    return done
+
+
+def delivery_ids(now: datetime) -> Iterator[str]:
+    """Yield new delivery ids; ids of later times sort later, so that new rows stand together in every index."""
+    begin = f"dlv_{int(now.timestamp() * 1000):012x}"
+    while True:
+        random = secrets.token_hex(8 * 64)
+        yield from (begin + random[at : at + 16] for at in range(0, len(random), 16))
+
+
+def insert_test_event(
+    conn: sqlite3.Connection, project_id: str, event_type: str, payload: str, now: datetime
+) -> tuple[int, str]:
+    """Insert the sample event of a `webhook test`; return its row and id."""
+    written = clock.text(now)
+    event = _Event(f"evt_test_{secrets.token_hex(12)}", project_id, event_type, written, payload)
+    seq = _last_seq(conn) + 1
+    conn.execute(
+        "INSERT INTO events (seq, project_id, id, event_type, occurred_at, created_at, body, test) VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
+        (seq, project_id, event.id, event_type, written, written, event.body(written)),
+    )
+    return seq, event.id
+
+
+def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict[str, object]]], now: datetime) -> None:
+    """Make events of the reserved project, type and payload each, with their deliveries; none that nobody wants."""
+    kinds = {(RESERVED_PROJECT, kind) for kind, _ in events}
+    matching, _, generations = _match(kinds, read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if events else ())
+    seq = _last_seq(conn) if any(matching.values()) else 0
+    written, ids = clock.text(now), delivery_ids(now)
+    new: list[tuple[object, ...]] = []
+    deliveries: list[tuple[object, ...]] = []
+    for kind, payload in events:
+        webhooks = matching[RESERVED_PROJECT, kind]
+        if not webhooks:
+            continue
+        seq += 1
+        one = _Event(
+            f"evt_{secrets.token_hex(16)}", RESERVED_PROJECT, kind, written, json.dumps(payload, ensure_ascii=False)
+        )
+        new.append((seq, one.project_id, one.id, kind, written, written, one.body(written), 0))
+        deliveries += [
+            (next(ids), seq, one.id, webhook, written, written, 0, 0, None, generations[webhook])
+            for webhook in webhooks
+        ]
+    write_rows(conn, _INSERT_EVENTS, new)
+    write_rows(conn, _INSERT_DELIVERIES, deliveries)
+
+
+def _last_seq(conn: sqlite3.Connection) -> int:
+    return int(conn.execute(_LAST_SEQ).fetchone()[0])
+
+
+def _patterns(kinds: Iterable[tuple[str, str]]) -> str:
+    """Write the pairs of project and pattern that pairs of project and event type can match."""
+    return json.dumps(list({(project, pattern) for project, kind in kinds for pattern in patterns_for(kind)}))
+
+
+def _match(
+    kinds: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]]
+) -> tuple[dict[tuple[str, str], tuple[str, ...]], dict[str, Sequence[Any]], dict[str, int]]:
+    """Return the webhooks that match each pair of project and event type, every one once, what the enabled ones send with, and
+    the generation of each.
+    """
+    subscribed: dict[tuple[str, str], list[str]] = {}
+    enabled: dict[str, Sequence[Any]] = {}
+    generations: dict[str, int] = {}
+    for project, pattern, webhook, generation, is_enabled, *keys in rows:
+        generations[webhook] = generation
+        subscribed.setdefault((project, pattern), []).append(webhook)
+        if is_enabled:
+            enabled[webhook] = keys
+    matching = {
+        (project, kind): tuple(
+            dict.fromkeys(
+                webhook for pattern in patterns_for(kind) for webhook in subscribed.get((project, pattern), ())
+            )
+        )
+        for project, kind in kinds
+    }
+    return matching, enabled, generations
+
+
+def _read(row: OutboxRow) -> _Event | str:
+    """Return the event of a row, or the reason why it cannot be sent; the INSERT's own checks may have been off."""
+    if row.payload is None:
+        return _too_large(row.size)
+    texts = []
+    for column, value in zip(_COLUMNS, (*row[1:5], row.payload), strict=True):
+        try:
+            text = value if isinstance(value, str) else value.decode(row.encoding)
+        except UnicodeDecodeError as error:
+            return f"{column} is not {row.encoding} (byte {error.start})"
+        if "\0" in text:
+            return f"{column} contains a NUL character"
+        texts.append(text)
+    event = _Event(*texts)
+    if len(event.payload) * 4 > MAX_PAYLOAD_BYTES and (size := len(event.payload.encode())) > MAX_PAYLOAD_BYTES:
+        return _too_large(size)
+    why = _why_not(event.project_id, event.event_type)
+    if why is not None:
+        return why
+    if not EVENT_ID_PATTERN.fullmatch(event.id):
+        return "event_id must be 1 to 128 letters, digits, _, - or :"
+    if not _TIME.fullmatch(event.occurred_at):
+        return "occurred_at must be a UTC time written YYYY-MM-DDTHH:MM:SS.mmmZ"
+    if not row.is_object:
+        return "payload is not a JSON object"
+    return event
+
+
+def _too_large(size: int) -> str:
+    return f"payload is larger than {MAX_PAYLOAD_BYTES // 1024} KiB ({size} bytes)"
+
+
+@lru_cache(maxsize=4096)
+def _why_not(project_id: str, event_type: str) -> str | None:
+    if project_id == RESERVED_PROJECT:
+        return f"project_id {RESERVED_PROJECT} is reserved for events about webhooks themselves"
+    if not PROJECT_ID_PATTERN.fullmatch(project_id):
+        return "project_id must be 1 to 128 printable ASCII characters without spaces"
+    if not is_well_formed(event_type):
+        return "event_type must be dotted lower-case words, at most 128 characters"
+    return None

@@ -1,0 +1,57 @@
+"""Reading a database that nobody has open, by a user who may not write beside it.
+
+SQLite makes a -shm beside a database in WAL mode even to read it (https://www.sqlite.org/wal.html#readonly), which a
+member of the service's group cannot. While nobody writes, the file alone is the whole database: it is read as one that
+does not change, and if it did change meanwhile, what was read is thrown away.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...model import Refused
+from . import lock
+from .connection import check_is_ours, connect, explain
+
+
+def needed(path: Path) -> bool:
+    """Tell whether this is the way to read a database: nobody has it open, and this user could not open it."""
+    shared = Path(f"{path}-shm")
+    try:
+        cannot_make = not shared.exists() and not os.access(path.absolute().resolve().parent, os.W_OK)
+    except OSError:
+        return False
+    return cannot_make and path.is_file() and not lock.is_held(path)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the database as a file that does not change; raises `Refused` where it did, or is not whole by itself."""
+    before = _state(path)
+    if before[-1]:
+        raise Refused(
+            f"The last changes of {path} are in its -wal, which was left by a crash and which this user cannot read. "
+            "Start the daemon (it goes on where it was), or run the command as root."
+        )
+    try:
+        conn = connect(path, read_only=True, immutable=True)
+        try:
+            check_is_ours(conn, path)
+            yield conn
+        finally:
+            conn.close()
+    except sqlite3.Error as error:
+        if _state(path) == before:
+            raise explain(error, path) from None
+    if _state(path) != before:
+        raise Refused(f"{path} was written to while it was read; nothing is shown. Run the command again.")
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what changes with every change of the file, and last the bytes of its -wal."""
+    there, wal = path.stat(), Path(f"{path}-wal")
+    return there.st_ino, there.st_size, there.st_mtime_ns, wal.stat().st_size if wal.exists() else 0

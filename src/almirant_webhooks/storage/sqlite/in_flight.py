@@ -1,0 +1,94 @@
+"""Attempts in flight: they have no row of their own until they have ended, and stand in their deliveries.
+
+What was sent follows from the webhook and the event, as `claiming` has it. Before a webhook's URL or secret changes, `keep_sent`
+writes it into the deliveries; functions that write are called inside a transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ... import clock
+from ...model import Trigger
+from ...rules.signing import kept, request_headers, secrets_at
+
+_OPEN = """
+SELECT d.id, d.webhook_id, d.begun, d.manual, coalesce(d.started_at, d.created_at), d.sent, d.test,
+       e.event_type, e.body, w.url, w.secret, w.next_secret, w.switch_at
+FROM deliveries d LEFT JOIN events e ON e.seq = d.event_seq LEFT JOIN webhooks w ON w.id = d.webhook_id
+WHERE d.in_flight = 1
+"""
+UNKNOWN = "[]"  # what `attempts` keeps of headers that cannot be told any more
+
+
+class Open(NamedTuple):
+    """An attempt in flight, with its URL and its headers as `attempts` keeps them."""
+
+    delivery_id: str
+    webhook_id: str
+    number: int
+    trigger: Trigger
+    started_at: str
+    url: str
+    headers: str
+
+
+def all_open(conn: sqlite3.Connection) -> list[Open]:
+    """Return every attempt in flight; `delivery.concurrency` of them at most."""
+    return [_open(row) for row in conn.execute(_OPEN)]
+
+
+def open_of(conn: sqlite3.Connection, delivery_id: str) -> Open | None:
+    """Return a delivery's attempt in flight, or None."""
+    row = conn.execute(f"{_OPEN} AND d.id = ?", (delivery_id,)).fetchone()
+    return _open(row) if row else None
+
+
+def keep_sent(conn: sqlite3.Connection, webhook_id: str) -> None:
+    """Write down what attempts in flight have sent, before their webhook's URL or secret changes."""
+    for row in conn.execute(f"{_OPEN} AND d.webhook_id = ? AND d.sent IS NULL", (webhook_id,)).fetchall():
+        attempt = _open(row)
+        sent = json.dumps([attempt.url, attempt.headers])
+        conn.execute("UPDATE deliveries SET sent = ? WHERE id = ?", (sent, attempt.delivery_id))
+
+
+def _open(row: Sequence[Any]) -> Open:
+    delivery_id, webhook_id, number, manual, started_at, sent, *rest = row
+    url, headers = json.loads(sent) if sent is not None else _sent(delivery_id, number, started_at, *rest)
+    trigger = Trigger.MANUAL if manual else Trigger.SCHEDULED
+    return Open(delivery_id, webhook_id, number, trigger, started_at, url, headers)
+
+
+def _sent(
+    delivery_id: str,
+    number: int,
+    started_at: str,
+    test: int,
+    event_type: str | None,
+    body: str | None,
+    url: str | None,
+    secret: str | None,
+    *switch: str | None,
+) -> tuple[str, str]:
+    if (
+        not secret or url is None or body is None or event_type is None
+    ):  # its webhook is deleted, or a row was taken away
+        return url or "", UNKNOWN
+    at = clock.parse(started_at)
+    secrets = secrets_at(secret, *switch, now=at)
+    headers = request_headers(
+        url=url,
+        secret=secrets.current,
+        next_secret=secrets.next,
+        last_secret=secrets.last,
+        body=body.encode(),
+        delivery_id=delivery_id,
+        event_type=event_type,
+        number=number,
+        started_at=at,
+        test=bool(test),
+    )
+    return url, kept(headers)

@@ -1,0 +1,30 @@
+"""The SQLite library that Python has loaded: a program's own tables can be read by some releases of it alone."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+from ...model import Misconfigured
+
+OLDEST = (3, 37, 0)  # the first with STRICT tables: https://www.sqlite.org/stricttables.html
+OLDEST_WORDS = "3.37"
+
+
+def check() -> None:
+    """Raise `Misconfigured` for a library that cannot read our tables; an older one calls a healthy file damaged."""
+    what_to_do = (
+        "Install a newer libsqlite3, or use a Python that brings one; "
+        "`python3 -c 'import sqlite3; print(sqlite3.sqlite_version)'` prints the version. The database is not at fault."
+    )
+    if sqlite3.sqlite_version_info < OLDEST:
+        raise Misconfigured(
+            f"SQLite {sqlite3.sqlite_version} is too old: {OLDEST_WORDS} or newer is needed (for STRICT tables). {what_to_do}"
+        )
+    with closing(sqlite3.connect(":memory:")) as conn:
+        try:
+            conn.execute("SELECT json_group_array(value) FROM json_each('[]')").fetchone()
+        except sqlite3.OperationalError as error:  # before 3.38 they were left out unless asked for
+            raise Misconfigured(
+                f"SQLite {sqlite3.sqlite_version} was built without its JSON functions ({error}). {what_to_do}"
+            ) from None

@@ -1,0 +1,60 @@
+"""The lock that one daemon has on one database."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...model import Misconfigured, Refused
+from ...ops import files
+
+MODE = 0o640
+
+
+def file_of(database_path: Path) -> Path:
+    """Return the lock's file, which is one whatever link the database was named by."""
+    return Path(f"{database_path.resolve()}.lock")
+
+
+@contextmanager
+def hold(database_path: Path) -> Iterator[None]:
+    """Hold the lock while the block runs; raises `Refused` when another daemon has it."""
+    path = file_of(database_path)
+    try:
+        descriptor = _open(path)
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be written: {error.strerror}.") from None
+    with os.fdopen(descriptor) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Refused(f"Another daemon runs on {database_path}; one database has one daemon.") from None
+        yield
+
+
+def _open(path: Path) -> int:
+    """Open the lock's file, for its owner and its group alone: whoever can read it can hold the lock."""
+    try:
+        return files.create(path, MODE)
+    except FileExistsError:
+        descriptor = os.open(path, os.O_RDWR)
+    there = os.fstat(descriptor)
+    if there.st_uid == os.geteuid() and stat.S_IMODE(there.st_mode) != MODE:
+        os.fchmod(descriptor, MODE)
+    return descriptor
+
+
+def is_held(database_path: Path) -> bool:
+    """Tell whether a daemon runs on a database."""
+    try:
+        with file_of(database_path).open("r", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False

@@ -1,0 +1,164 @@
+"""Making and upgrading the tables: each migration is one transaction that also sets the version."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+
+from ... import clock
+from ...model import Misconfigured
+from ...ops import files
+from . import journal, outbox
+from .connection import APPLICATION_ID, SCHEMA_VERSION, connect, explain, is_there, transaction
+from .tables import schema_version
+
+
+def migrate(database_path: Path, outbox_path: Path | None) -> list[str]:
+    """Bring the database and its outbox to this release's version; return what was done, a sentence each.
+
+    A new file is made with 0640 (a database) or 0660 (an outbox). In a file that has tables of others only `outbox`
+    and `outbox_meta` are made.
+    """
+    try:
+        new = _make_file(database_path, 0o640)
+        with closing(connect(database_path)) as conn:
+            _prepare(conn, database_path, new=new)
+            with transaction(conn):
+                done = _migrate_database(conn, database_path)
+                if outbox_path is None:
+                    done += _migrate_outbox(conn, database_path)
+    except sqlite3.Error as error:
+        raise explain(error, database_path) from None
+    if outbox_path is not None:
+        try:
+            new = _make_file(outbox_path, 0o660)
+            with closing(connect(outbox_path)) as conn:
+                if new or outbox.is_alone(conn):
+                    journal.bring_to_wal(conn, outbox_path)
+                with transaction(conn):
+                    done += _migrate_outbox(conn, outbox_path)
+        except sqlite3.Error as error:
+            raise explain(error, outbox_path) from None
+    return done
+
+
+def _make_file(path: Path, mode: int) -> bool:
+    """Make an empty file with these rights before SQLite opens it, since its -wal takes them over."""
+    if is_there(path):
+        return False
+    try:
+        os.close(files.create(path, mode))
+    except FileNotFoundError:
+        raise Misconfigured(f"The directory {path.parent} does not exist; make it first.") from None
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be made: {error.strerror}.") from None
+    return True
+
+
+def _prepare(conn: sqlite3.Connection, path: Path, *, new: bool) -> None:
+    """Set what has to be set outside of a transaction, in a file that is ours or empty."""
+    if not new and conn.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        if conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            raise Misconfigured(
+                f"{path} holds tables of another program. Name another database.path; an application's own database "
+                "can hold the outbox (outbox.path)."
+            )
+        new = True
+    if new:
+        conn.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    journal.bring_to_wal(conn, path)
+
+
+def _migrate_database(conn: sqlite3.Connection, path: Path) -> list[str]:
+    """Call it inside a transaction."""
+    version = int(conn.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA_VERSION:
+        raise Misconfigured(f"{path} was written by a newer release (schema {version}); install that release again.")
+    done = []
+    for number in _numbers("migrations", version):
+        numbers = f"PRAGMA user_version={number};\nPRAGMA application_id={APPLICATION_ID};\n"
+        _run(conn, _script("migrations", number) + numbers)
+        done.append(f"{path}: database brought to schema {number}")
+    return done
+
+
+def _migrate_outbox(conn: sqlite3.Connection, path: Path) -> list[str]:
+    """Call it inside a transaction."""
+    version = schema_version(conn)
+    if version > outbox.SCHEMA_VERSION:
+        raise Misconfigured(f"The outbox in {path} was made by a newer release (schema {version}).")
+    for number in _numbers("outbox_migrations", version):
+        _run(conn, _script("outbox_migrations", number))
+    if version < outbox.SCHEMA_VERSION:
+        return [f"{path}: outbox brought to schema {outbox.SCHEMA_VERSION}"]
+    return []
+
+
+def adopt_outbox(database_path: Path, outbox_path: Path | None, since: datetime | None) -> int:
+    """Bind an outbox to this database, whatever it was bound to; return how many taken rows will be looked at again.
+
+    The database gets a new id, so that every other copy of it is another database from now on. With `since`, rows that
+    were taken at that time or later are unmarked: those that the database has already are known by their event ids and
+    not sent twice.
+    """
+    from .connection import open_database
+
+    database = open_database(database_path)
+    try:
+        with transaction(database):
+            outbox.renew_identity(database)
+        database_id, batch = outbox.identity(database)
+    finally:
+        database.close()
+    conn = outbox.open_outbox(database_path, outbox_path)
+    try:
+        with transaction(conn):
+            conn.execute("UPDATE outbox_meta SET database_id = ?, batch = ?", (database_id, batch))
+            if since is None:
+                return 0
+            again = conn.execute(
+                "UPDATE outbox SET fanned_out_at = NULL WHERE fanned_out_at >= ?", (clock.text(since),)
+            )
+            return again.rowcount
+    finally:
+        conn.close()
+
+
+def outbox_sql() -> str:
+    """Return the SQL that makes the outbox as it is now, for applications with migrations of their own."""
+    with closing(sqlite3.connect(":memory:")) as conn:
+        for number in _numbers("outbox_migrations", 0):
+            _run(conn, _script("outbox_migrations", number))
+        made = conn.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")
+        statements = [f"{row[0]};\n" for row in made]
+    first = f"INSERT INTO outbox_meta (id, schema_version) VALUES (1, {outbox.SCHEMA_VERSION});\n"
+    return "\n".join([*statements, first])
+
+
+def _numbers(folder: str, version: int) -> list[int]:
+    """Return the numbers of the migrations that follow a version, in their order."""
+    names = [entry.name for entry in resources.files(__package__).joinpath(folder).iterdir()]
+    return sorted(int(name[:4]) for name in names if name.endswith(".sql") and int(name[:4]) > version)
+
+
+def _script(folder: str, number: int) -> str:
+    found = [
+        entry
+        for entry in resources.files(__package__).joinpath(folder).iterdir()
+        if entry.name.startswith(f"{number:04d}_")
+    ]
+    return found[0].read_text(encoding="utf-8")
+
+
+def _run(conn: sqlite3.Connection, script: str) -> None:
+    """Run a script inside the open transaction (`executescript` would commit it)."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            conn.execute(statement)
+            statement = ""

@@ -1,0 +1,241 @@
+"""The outbox, where events come from: always a connection of its own, also when it is in the database's file."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ...model import Conflict, Misconfigured, Refused
+from . import sharing, triggers
+from .bulk import write_rows
+from .connection import WAIT, closed_on_error, connect, explain, is_there, transaction
+from .tables import schema_version
+from .unread import MAX_TEXT, OutboxRow
+
+SCHEMA_VERSION = 4
+OLDEST_VERSION = 1  # that is served
+BY_PROJECT = 4  # the first version whose index of what waits is by project
+_COLUMNS = ("event_id", "project_id", "event_type", "occurred_at")
+_SAME = {
+    column: f"substr(CAST(outbox.{column} AS BLOB), 1, {MAX_TEXT}) = CAST(answer.{column} AS BLOB)"
+    for column in _COLUMNS
+}
+# A payload that is too large was not read; it is known by its size.
+_SAME_PAYLOAD = """
+CASE WHEN answer.payload IS NULL THEN length(CAST(outbox.payload AS BLOB)) = answer.size
+     ELSE CAST(outbox.payload AS BLOB) = CAST(answer.payload AS BLOB) END
+"""
+_UNREAD = "outbox.id = answer.id AND outbox.fanned_out_at IS NULL AND outbox.rejected_reason IS NULL"
+_READ = ("id", *_COLUMNS, "size", "payload")
+_MARK = f"""
+UPDATE outbox SET fanned_out_at = answer.at, rejected_reason = answer.reason FROM (
+    SELECT {", ".join(f"column{place} AS {name}" for place, name in enumerate(("at", "reason", *_READ), 1))}
+    FROM (VALUES {{rows}})) AS answer
+WHERE {" AND ".join([_UNREAD, *_SAME.values(), _SAME_PAYLOAD])}
+"""
+_IS_SAME = f"""
+WITH answer ({", ".join(_READ)}) AS (VALUES ({", ".join("?" * len(_READ))}))
+SELECT 1 FROM answer CROSS JOIN outbox WHERE {" AND ".join([_UNREAD, *_SAME.values(), _SAME_PAYLOAD])}
+"""
+# Of an event that was taken already only another time is a change that the next read would not see: an event is known by
+# its id, and what else it holds.
+_REJECT_CHANGED = f"""
+WITH answer ({", ".join(_READ)}) AS (VALUES ({", ".join("?" * len(_READ))}))
+UPDATE outbox SET rejected_reason = ? FROM answer
+WHERE {" AND ".join([_UNREAD, *(_SAME[one] for one in _COLUMNS if one != "occurred_at"), _SAME_PAYLOAD])} RETURNING 1
+"""
+_CHANGED = "occurred_at was changed after the event had been taken"
+
+
+_MARK_TAKEN = "UPDATE outbox SET fanned_out_at = ?1 WHERE id IN (SELECT value FROM json_each(?2))"
+_MARK_REJECTED = "UPDATE outbox SET rejected_reason = ?1 WHERE id = ?2"
+
+
+class Mark(NamedTuple):
+    """The daemon's answer to one row: taken, or rejected with a reason."""
+
+    row: OutboxRow
+    rejected_reason: str | None
+
+    @property
+    def is_slow(self) -> bool:
+        """Tell whether the row is larger than an event may be: SQLite writes all of it anew, be it a gigabyte."""
+        return self.row.payload is None
+
+
+def open_outbox(database_path: Path, outbox_path: Path | None, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open the outbox, for inserting and marking or to read it alone; raises `Misconfigured` when it is missing or of another version."""
+    path = outbox_path or database_path
+    if not is_there(path):
+        raise Misconfigured(f"There is no outbox at {path}. Make it with `almirant-webhooks migrate`.")
+    conn = connect(path, read_only=read_only)
+    with closed_on_error(conn, path):
+        version = schema_version(conn)
+        if version == 0:
+            raise Misconfigured(
+                f"{path} has no tables outbox and outbox_meta. Make them with `almirant-webhooks migrate`, or with "
+                "the statements that `almirant-webhooks outbox-sql` prints."
+            )
+        if not OLDEST_VERSION <= version <= SCHEMA_VERSION:
+            raise Misconfigured(
+                f"The outbox in {path} has schema {version}; this release reads {OLDEST_VERSION} to {SCHEMA_VERSION}. "
+                "Install a newer release."
+            )
+        if outbox_path is None and not read_only:
+            conn.execute("PRAGMA wal_autocheckpoint=0")
+        elif outbox_path is not None and (words := sharing.kept_out(outbox_path)):
+            raise Misconfigured(words)
+    return conn
+
+
+def identity(database: sqlite3.Connection) -> tuple[str, int]:
+    """Return the database's own id and the number of the last batch that it took."""
+    row = database.execute("SELECT database_id, batch FROM database_meta").fetchone()
+    return str(row[0]), int(row[1])
+
+
+def renew_identity(database: sqlite3.Connection) -> None:
+    """Give the database a new id: copies of it have the old one, and count batches that this one never took."""
+    database.execute("UPDATE database_meta SET database_id = 'db_' || lower(hex(randomblob(16)))")
+
+
+def bind(conn: sqlite3.Connection, database_id: str, batch: int) -> None:
+    """Bind a new outbox to this database, or raise `Misconfigured` when another, or a later state of it, took from it."""
+    try:
+        with transaction(conn):
+            bound, taken = conn.execute("SELECT database_id, batch FROM outbox_meta").fetchone()
+            if bound is None:
+                bound, taken = database_id, batch
+            # Also when it changes nothing: a file that is read-only must not be found out by the first event.
+            conn.execute("UPDATE outbox_meta SET database_id = ?, batch = ?", (bound, taken))
+    except sqlite3.Error as error:
+        raise explain(error, conn.execute("PRAGMA database_list").fetchone()[2]) from None
+    way_out = (
+        "Name the right database.path, or take this outbox over with `almirant-webhooks migrate --adopt-outbox`; "
+        "with `--since TIME` the events taken since that time are looked at again."
+    )
+    if bound != database_id:
+        raise Misconfigured(f"Another database takes events from this outbox. {way_out}")
+    if taken > batch:
+        raise Misconfigured(
+            f"This database is older than its outbox (it knows {batch} batches, the outbox was read {taken} times): "
+            f"it was restored from a backup. {way_out}"
+        )
+
+
+def mark(conn: sqlite3.Connection, marks: Sequence[Mark], batch: int | None, now: str) -> list[Mark]:
+    """Write the daemon's answers into the rows; a row that changed since it was read is left to be read again.
+
+    Where the event was taken and its `occurred_at` alone is another now, the row is rejected: read again, it would be taken
+    for a duplicate. Those are returned. Call it inside a transaction. `batch` is left out in the transaction that copies
+    them: then neither can be behind.
+    """
+    slow, marks = [one for one in marks if one.is_slow], [one for one in marks if not one.is_slow]
+    for one in slow:
+        # Looked at and written by statements of their own: in one it would be in memory three times.
+        if conn.execute(_IS_SAME, _as_read(one.row)).fetchall():
+            conn.execute(_MARK_REJECTED, (one.rejected_reason, one.row.id))
+    written = write_rows(
+        conn,
+        _MARK,
+        [(None if one.rejected_reason else now, one.rejected_reason, *_as_read(one.row)) for one in marks],
+    )
+    changed = [Mark(one.row, _CHANGED) for one in marks if not one.rejected_reason] if written < len(marks) else []
+    if batch is not None:
+        conn.execute("UPDATE outbox_meta SET batch = ?", (batch,))
+    return [one for one in changed if conn.execute(_REJECT_CHANGED, (*_as_read(one.row), _CHANGED)).fetchall()]
+
+
+def _as_read(row: OutboxRow) -> tuple[object, ...]:
+    return (row.id, row.event_id, row.project_id, row.event_type, row.occurred_at, row.size, row.payload)
+
+
+def mark_taken(conn: sqlite3.Connection, marks: Iterable[Mark], now: str) -> None:
+    """Write the daemon's answers into rows that were read in this same transaction: none of them can have changed."""
+    taken = [answer.row.id for answer in marks if not answer.rejected_reason]
+    conn.execute(_MARK_TAKEN, (now, json.dumps(taken)))
+    rejected = [(answer.rejected_reason, answer.row.id) for answer in marks if answer.rejected_reason]
+    if rejected:
+        conn.executemany(_MARK_REJECTED, rejected)
+
+
+def is_alone(conn: sqlite3.Connection) -> bool:
+    """Tell whether the file has no tables but the outbox's: only then it is ours to keep small."""
+    query = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('outbox', 'outbox_meta')"
+    return bool(conn.execute(query).fetchone()[0] == 0)
+
+
+def insert(
+    conn: sqlite3.Connection,
+    *,
+    project_id: str,
+    event_type: str,
+    payload: str,
+    event_id: str | None,
+    occurred_at: str | None = None,
+    wait: float = WAIT,
+) -> str:
+    """Insert one event as a producer would; return its id. Raises `Refused` in the rule's own words.
+
+    The same id with the same content is a duplicate and changes nothing; a time that is given belongs to the content.
+    """
+    content = {"event_type": event_type, "payload": payload}
+    content |= {"occurred_at": occurred_at} if occurred_at is not None else {}
+    columns = {"project_id": project_id, **content} | ({"event_id": event_id} if event_id is not None else {})
+    marks = ", ".join("?" * len(columns))
+    try:
+        with transaction(conn, wait):
+            row = conn.execute(
+                f"INSERT INTO outbox ({', '.join(columns)}) VALUES ({marks}) RETURNING event_id", list(columns.values())
+            ).fetchone()
+        return str(row[0])
+    except UnicodeEncodeError:
+        raise Refused("The payload holds half of a surrogate pair, which is not Unicode text.", "payload") from None
+    except sqlite3.IntegrityError as error:
+        rule = str(error).removeprefix("CHECK constraint failed: ")
+        if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_UNIQUE:
+            return _same_or_refused(conn, project_id, event_id or "", content)
+        raise Refused(f"The event was refused: {rule}.", rule.split()[0]) from None
+    except sqlite3.OperationalError as error:
+        if (why := triggers.blamed(conn, error)) is None:
+            raise
+        raise Refused(f"The event was refused: {why}.") from None
+
+
+def _same_or_refused(conn: sqlite3.Connection, project_id: str, event_id: str, content: Mapping[str, str]) -> str:
+    row = conn.execute(
+        f"SELECT {', '.join(content)} FROM outbox WHERE project_id = ? AND event_id = ?", (project_id, event_id)
+    ).fetchone()
+    if row is not None and dict(row) == content:
+        return event_id
+    raise Conflict(f"The event id {event_id} is already used in {project_id} with other content.", "event_id")
+
+
+def waiting(conn: sqlite3.Connection, event_id: str) -> dict[str, object] | None:
+    """Return what became of the newest row with an event's id, or None."""
+    row = conn.execute(
+        "SELECT id, rejected_reason, fanned_out_at FROM outbox WHERE event_id = ? ORDER BY id DESC LIMIT 1", (event_id,)
+    ).fetchone()
+    return dict(row) if row else None
+
+
+_OLD = """
+SELECT id FROM outbox WHERE fanned_out_at < ?1
+UNION ALL
+SELECT id FROM outbox WHERE rejected_reason IS NOT NULL AND occurred_at < ?2 AND occurred_at GLOB '2*T*Z'
+"""
+
+
+def prune(conn: sqlite3.Connection, taken_before: str, limit: int) -> int:
+    """Delete rows that were taken before a time, at most `limit`; return how many went."""
+    return conn.execute(
+        "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE fanned_out_at < ? LIMIT ?)", (taken_before, limit)
+    ).rowcount
+
+
+def count_old(conn: sqlite3.Connection, taken_before: str, rejected_before: str) -> int:
+    """Count the rows that `prune` and a sweep of the rejected ones would delete."""
+    return int(conn.execute(f"SELECT count(*) FROM ({_OLD})", (taken_before, rejected_before)).fetchone()[0])

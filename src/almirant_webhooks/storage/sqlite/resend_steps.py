@@ -1,0 +1,220 @@
+"""The steps of resends of many: each looks at a bounded number of webhooks and deliveries. Called inside a transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from datetime import datetime
+from typing import NamedTuple
+
+from ... import clock
+from ...model import Due
+from . import audit, log
+from .deliveries import first_due
+from .resend_filters import matching, small_index
+
+WAITING = 200  # deliveries of one webhook that wait at the same time: what a cancel takes back
+LOOKED_AT = 1000  # deliveries of one webhook in one step
+# Of all webhooks in one step, so that no other writer waits for long.
+STEP_PARTS = 100
+STEP_ASKS = 200
+STEP_LOOKS = 2000
+
+_PARTS = """
+SELECT p.resend_id, p.webhook_id, p.reached, p.done, x.filters, x.created_at, x.cancelled_at, x.cancelled_by,
+       w.project_id,
+       coalesce(w.enabled AND w.discarding_since IS NULL, 0) AS open
+FROM resend_webhooks p INDEXED BY resend_parts_under_way CROSS JOIN resends x ON x.id = p.resend_id
+LEFT JOIN webhooks w ON w.id = p.webhook_id AND w.deleted_at IS NULL
+WHERE p.ended = 0 AND (p.resend_id, p.webhook_id) > (?, ?) ORDER BY p.resend_id, p.webhook_id LIMIT ?
+"""
+_WAITING = """
+FROM deliveries INDEXED BY deliveries_waiting_in_a_resend
+WHERE resend_id = ?1 AND webhook_id = ?2 AND resend_requested_at IS NOT NULL
+"""
+_TAKE_BACK = f"""
+UPDATE deliveries NOT INDEXED SET resend_requested_at = NULL WHERE rowid IN (SELECT rowid {_WAITING} AND in_flight = 0)
+"""
+_FINISHED = """
+UPDATE resends SET finished_at = ?1 WHERE id IN (SELECT value FROM json_each(?2)) AND finished_at IS NULL AND counts IS NULL
+AND NOT EXISTS (SELECT 1 FROM resend_webhooks p INDEXED BY resend_parts_under_way WHERE p.resend_id = resends.id AND p.ended = 0)
+RETURNING id
+"""
+_NOTED = """
+SELECT EXISTS (SELECT 1 FROM audit WHERE at = ?1 AND project_id = ?2 AND action = ?3 AND detail = ?4)
+"""
+_PROJECTS = """
+SELECT DISTINCT w.project_id FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL
+"""
+_OLD_PARTS = """
+DELETE FROM resend_webhooks WHERE (resend_id, webhook_id) IN (
+    SELECT p.resend_id, p.webhook_id FROM json_each(?1) v CROSS JOIN resend_webhooks p ON p.resend_id = v.value LIMIT ?2)
+"""
+Place = tuple[str, str]  # a resend and a webhook
+BEGIN: Place = ("", "")
+
+
+class Step(NamedTuple):
+    """What a step came to: webhooks that have more to send, when, the resends that are finished, and where to go on."""
+
+    touched: set[str]
+    due: dict[str, Due]
+    finished: list[str]
+    reached: Place
+
+
+def under_way(conn: sqlite3.Connection) -> bool:
+    """Tell whether there is anything to do."""
+    query = (
+        "SELECT EXISTS (SELECT 1 FROM resends INDEXED BY resends_to_part WHERE counts IS NOT NULL) "
+        "OR EXISTS (SELECT 1 FROM resend_webhooks INDEXED BY resend_parts_under_way WHERE ended = 0)"
+    )
+    return bool(conn.execute(query).fetchone()[0])
+
+
+def step(conn: sqlite3.Connection, now: datetime, after: Place = BEGIN) -> Step:
+    """Ask for the next few attempts at webhooks that have room for them, those behind `after` first, so that each has its turn."""
+    _make_more_parts(conn)
+    parts = conn.execute(_PARTS, (*after, STEP_PARTS)).fetchall()
+    if after != BEGIN and len(parts) < STEP_PARTS:
+        parts += [row for row in conn.execute(_PARTS, (*BEGIN, STEP_PARTS - len(parts))) if tuple(row)[:2] <= after]
+    touched: set[str] = set()
+    asks, looks, reached = STEP_ASKS, STEP_LOOKS, BEGIN
+    for row in parts:
+        asked, looked_at = _go_on(conn, row, now, asks)
+        asks, looks, reached = asks - asked, looks - looked_at, (row["resend_id"], row["webhook_id"])
+        if asked:
+            touched.add(row["webhook_id"])
+        if asks <= 0 or looks <= 0:
+            break
+    seen = json.dumps(sorted({row["resend_id"] for row in parts}))
+    finished = [row[0] for row in conn.execute(_FINISHED, (clock.text(now), seen)).fetchall()]
+    return Step(touched, first_due(conn, touched), finished, reached)
+
+
+def _go_on(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, most: int) -> tuple[int, int]:
+    """Go on with a part, and end it when it is over; return how many attempts were asked for and rows looked at."""
+    key = (part["resend_id"], part["webhook_id"])
+    if part["project_id"] is None:  # the webhook was deleted
+        conn.execute("DELETE FROM resend_webhooks WHERE resend_id = ? AND webhook_id = ?", key)
+    elif part["cancelled_at"] is not None:
+        return 0, take_back(conn, part)
+    elif part["done"]:
+        _end_unless_waiting(conn, key)
+    elif part["open"]:
+        return _advance(conn, part, now, most)
+    return 0, 1
+
+
+def take_back(conn: sqlite3.Connection, part: sqlite3.Row) -> int:
+    """Take back what waits of a part that was cancelled; what is in flight ends. Return how many there were, or 1."""
+    key = (part["resend_id"], part["webhook_id"])
+    count = conn.execute(_TAKE_BACK, key).rowcount
+    if count:
+        statement = "UPDATE resend_webhooks SET requested = requested - ? WHERE resend_id = ? AND webhook_id = ?"
+        conn.execute(statement, (count, *key))
+    _note(conn, "resend.cancelled", part["project_id"], part["resend_id"], part["cancelled_by"], part["cancelled_at"])
+    _end_unless_waiting(conn, key)
+    return max(1, count)
+
+
+def parts_of(conn: sqlite3.Connection, resend_id: str) -> list[sqlite3.Row]:
+    """Return the first parts of a resend that have not ended."""
+    found = conn.execute(_PARTS, (resend_id, "", STEP_PARTS)).fetchall()
+    return [row for row in found if row["resend_id"] == resend_id]
+
+
+def _end_unless_waiting(conn: sqlite3.Connection, key: Place) -> None:
+    if conn.execute(f"SELECT 1 {_WAITING} LIMIT 1", key).fetchone() is None:
+        conn.execute("UPDATE resend_webhooks SET ended = 1 WHERE resend_id = ? AND webhook_id = ?", key)
+
+
+def make_parts(conn: sqlite3.Connection, resend_id: str) -> None:
+    """Make the next parts of a resend, and note it in the trails of their projects."""
+    row = conn.execute("SELECT counts, parts, actor, created_at FROM resends WHERE id = ?", (resend_id,)).fetchone()
+    counts = json.loads(row["counts"])
+    made = row["parts"] + STEP_PARTS
+    chosen = counts[row["parts"] : made]
+    conn.executemany(
+        "INSERT INTO resend_webhooks (resend_id, webhook_id, matched) VALUES (?, ?, ?)",
+        [(resend_id, webhook, matched) for webhook, matched in chosen],
+    )
+    conn.execute(
+        "UPDATE resends SET parts = parts + ?, counts = CASE WHEN ? THEN counts END WHERE id = ?",
+        (len(chosen), made < len(counts), resend_id),
+    )
+    ids = json.dumps([webhook for webhook, _ in chosen])
+    for project in conn.execute(_PROJECTS, (ids,)).fetchall():
+        _note(conn, "resend.started", project[0], resend_id, row["actor"], row["created_at"])
+
+
+def _make_more_parts(conn: sqlite3.Connection) -> None:
+    row = conn.execute("SELECT id FROM resends INDEXED BY resends_to_part WHERE counts IS NOT NULL LIMIT 1").fetchone()
+    if row is not None:
+        make_parts(conn, row[0])
+
+
+def _note(conn: sqlite3.Connection, action: str, project_id: str, resend_id: str, actor: str, at: str) -> None:
+    """Note it once in the trail of a project."""
+    if not conn.execute(_NOTED, (at, project_id, action, resend_id)).fetchone()[0]:
+        audit.note(conn, action, actor=actor, now=clock.parse(at), project_id=project_id, detail=resend_id)
+
+
+def _advance(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, most: int) -> tuple[int, int]:
+    """Go on through one webhook's deliveries; return how many attempts were asked for, `most` at most, and rows looked at."""
+    resend_id, webhook_id, reached, created_at = (
+        part[name] for name in ("resend_id", "webhook_id", "reached", "created_at")
+    )
+    waiting = conn.execute(f"SELECT count(*) {_WAITING} AND in_flight = 0", (resend_id, webhook_id)).fetchone()[0]
+    room = min(most, WAITING - waiting)
+    if room <= 0:
+        return 0, waiting // 20  # what it costs to find out, about
+    filters = json.loads(part["filters"])
+    asked = {name: clock.parse(one) if name in ("since", "until") else one for name, one in filters.items()}
+    # Ids sort by time: what was made after the resend was asked for is not part of it.
+    end = f"dlv_{int(clock.parse(created_at).timestamp() * 1000) + 1:012x}"
+    if "until" in asked:
+        end = min(end, log.id_at(asked["until"]))
+    if "since" in asked:
+        reached = max(reached, log.id_at(asked["since"]))
+    small = small_index(conn, asked)
+    seen = conn.execute(
+        "SELECT count(*), max(id) FROM (SELECT d.id FROM deliveries d WHERE d.webhook_id = ? AND d.id > ? AND d.id < ? "
+        f"{small} ORDER BY d.id LIMIT ?)",
+        (webhook_id, reached, end, LOOKED_AT),
+    ).fetchone()
+    matches, values = matching(asked)
+    found = conn.execute(
+        "SELECT d.id FROM deliveries d WHERE d.webhook_id = ? AND d.id > ? AND d.id <= ? AND d.resend_requested_at IS NULL "
+        f"{small} AND {matches} ORDER BY d.id LIMIT ?",
+        (webhook_id, reached, seen[1] or "", *values, room),
+    ).fetchall()
+    conn.executemany(
+        "UPDATE deliveries SET resend_requested_at = ?, resend_id = ? WHERE id = ?",
+        [(clock.text(now), resend_id, row[0]) for row in found],
+    )
+    full = len(found) == room
+    conn.execute(
+        "UPDATE resend_webhooks SET requested = requested + ?, reached = ?, done = ? WHERE resend_id = ? AND webhook_id = ?",
+        (
+            len(found),
+            found[-1][0] if full else seen[1] or reached,
+            int(not full and seen[0] < LOOKED_AT),
+            resend_id,
+            webhook_id,
+        ),
+    )
+    return len(found), int(seen[0])
+
+
+def prune(conn: sqlite3.Connection, finished_before: datetime, limit: int = 100) -> tuple[int, bool]:
+    """Delete what was finished before a time, at most `limit` resends and parts; return how many resends, and whether there are more."""
+    old = conn.execute(
+        "SELECT id FROM resends INDEXED BY resends_by_end WHERE finished_at IS NOT NULL AND finished_at < ? LIMIT ?",
+        (clock.text(finished_before), limit),
+    ).fetchall()
+    ids = json.dumps([row[0] for row in old])
+    if conn.execute(_OLD_PARTS, (ids, limit)).rowcount == limit:
+        return 0, True
+    conn.execute("DELETE FROM resends WHERE id IN (SELECT value FROM json_each(?))", (ids,))
+    return len(old), len(old) == limit

@@ -1,0 +1,166 @@
+"""Many resends at once: a piece of work that walks through each webhook's deliveries once, however often it is interrupted.
+
+Here it is counted, begun, cancelled and looked at; `resend_steps` does it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from ... import clock
+from ...model import NotFound, Refused
+from . import held, log
+from .resend_filters import matching, small_index
+from .resend_steps import STEP_LOOKS, make_parts, parts_of, take_back
+from .webhooks import changed
+
+COUNTED = 1_000_000  # deliveries that a count looks at
+
+_COUNT = """
+SELECT webhook_id, count(*), total(matches) FROM (
+    SELECT d.webhook_id, {matches} AS matches FROM {place} AND d.id >= ? AND d.id < ? LIMIT ?)
+GROUP BY webhook_id
+"""
+_WITH_WEBHOOK = "CROSS JOIN webhooks w ON w.id = d.webhook_id"
+_OF_ALL = "deliveries d WHERE 1"
+_OF_WEBHOOKS = "json_each(?) v CROSS JOIN deliveries d ON d.webhook_id = v.value WHERE 1"
+_OF_EVENT = "events x CROSS JOIN deliveries d ON d.event_seq = x.seq WHERE x.id = ?"
+_WEBHOOKS = """
+SELECT id FROM webhooks WHERE enabled = 1 AND deleted_at IS NULL AND (?1 IS NULL OR id = ?1) AND (?2 IS NULL OR project_id = ?2)
+ORDER BY project_id, id
+"""
+# What was cancelled waits no more, but for what is in flight, though a step has to take it back.
+_TOTALS = """
+SELECT x.id, x.actor, x.project_id, x.filters, x.created_at, x.cancelled_at, x.finished_at, x.matched,
+       (SELECT coalesce(sum(p.requested), 0) FROM resend_webhooks p WHERE p.resend_id = x.id)
+       - CASE WHEN x.cancelled_at IS NULL THEN 0 ELSE (
+            SELECT count(*) FROM deliveries d INDEXED BY deliveries_waiting_in_a_resend
+            WHERE d.resend_id = x.id AND d.resend_requested_at IS NOT NULL AND d.in_flight = 0) END AS requested,
+       (SELECT count(*) FROM deliveries d INDEXED BY deliveries_waiting_in_a_resend
+        WHERE d.resend_id = x.id AND d.resend_requested_at IS NOT NULL
+        AND (x.cancelled_at IS NULL OR d.in_flight = 1)) AS waiting,
+       (SELECT count(*) FROM deliveries d WHERE d.resend_id = x.id AND d.state = 'succeeded'
+        AND d.resend_requested_at IS NULL) AS succeeded
+"""
+_PAGE = """
+FROM (SELECT * FROM resends r WHERE (?1 IS NULL OR r.project_id = ?1) AND (?2 IS NULL OR
+      (r.created_at, r.id) < (SELECT c.created_at, c.id FROM resends c WHERE c.id = ?2))
+      ORDER BY r.created_at DESC, r.id DESC LIMIT ?3) x
+"""
+
+
+def count(conn: sqlite3.Connection, filters: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many deliveries would be resent, by webhook; those of disabled webhooks are left out.
+
+    Raises `Refused` where more would have to be looked at than people wait for.
+    """
+    if filters.get("state") == "held":
+        return {}
+    wanted = conn.execute(_WEBHOOKS, (filters.get("webhook_id"), filters.get("project_id"))).fetchall()
+    webhooks = {row[0]: 0 for row in wanted}
+    small = small_index(conn, filters)
+    if filters.get("event_id"):
+        place, values = f"{_OF_EVENT} {small}", [filters["event_id"]]
+    elif small or filters.get("webhook_id") or filters.get("project_id"):
+        place, values = f"{_OF_WEBHOOKS} {small}", [json.dumps(list(webhooks))]
+    else:
+        place, values = _OF_ALL, []
+    state = "d.state"
+    if held.is_discarding(conn):
+        place, state = place.replace("WHERE", f"{_WITH_WEBHOOK} WHERE", 1), held.STATE
+    matches, more = matching(filters, state)
+    since, until = filters.get("since"), filters.get("until")
+    span = log.id_at(since) if since else "", log.id_at(until) if until else "dlv_~"
+    asked = _COUNT.format(matches=matches, place=place)
+    rows = conn.execute(asked, (*more, *values, *span, COUNTED + 1)).fetchall()
+    if sum(row[1] for row in rows) > COUNTED:
+        raise Refused(
+            f"More than {COUNTED:,} deliveries would have to be looked at; narrow it by time, webhook, state or status."
+        )
+    webhooks |= {row[0]: int(row[2]) for row in rows if row[0] in webhooks}
+    return {webhook: count for webhook, count in webhooks.items() if count}
+
+
+def start(
+    conn: sqlite3.Connection, filters: Mapping[str, Any], counts: Mapping[str, int], *, actor: str, now: datetime
+) -> str:
+    """Begin to resend what matches, at the webhooks that `count` has found; return the id by which it is followed.
+
+    Refused while one with the same filters is under way: a button that is pressed twice sends once.
+    """
+    if not counts:
+        raise Refused("No delivery of an enabled webhook matches; there is nothing to resend.")
+    new = f"rsd_{secrets.token_hex(10)}"
+    written = {name: clock.text(one) if isinstance(one, datetime) else one for name, one in filters.items() if one}
+    same = conn.execute(
+        "SELECT id FROM resends INDEXED BY resends_alike WHERE finished_at IS NULL AND filters = ?",
+        (json.dumps(written),),
+    ).fetchone()
+    if same is not None:
+        raise Refused(f"The resend {same[0]} of just these is under way already.")
+    # They are in the order of their projects: with the same one at both ends there is no other.
+    first, *_, last = [*counts, *counts]
+    ends = {row[0] for row in conn.execute("SELECT project_id FROM webhooks WHERE id IN (?, ?)", (first, last))}
+    conn.execute(
+        "INSERT INTO resends (id, actor, project_id, filters, created_at, matched, counts) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            new,
+            actor,
+            ends.pop() if len(ends) == 1 else None,
+            json.dumps(written),
+            clock.text(now),
+            sum(counts.values()),
+            json.dumps(list(counts.items())),
+        ),
+    )
+    make_parts(conn, new)
+    changed(conn)
+    return new
+
+
+def cancel(conn: sqlite3.Connection, resend_id: str, *, actor: str, now: datetime) -> None:
+    """Resend nothing more of it; what is in flight ends. Refused once it is over.
+
+    Nothing of it is claimed from the commit on; what many webhooks have waiting is taken back by the steps that follow.
+    """
+    found = conn.execute("SELECT finished_at FROM resends WHERE id = ?", (resend_id,)).fetchone()
+    if found is None:
+        raise NotFound(f"There is no resend {resend_id}.", "id")
+    if found[0] is not None:
+        raise Refused(f"{resend_id} is over since {found[0]}.")
+    conn.execute(
+        "UPDATE resends SET cancelled_at = ?1, finished_at = ?1, cancelled_by = ?2, counts = NULL WHERE id = ?3",
+        (clock.text(now), actor, resend_id),
+    )
+    looks = STEP_LOOKS
+    for part in parts_of(conn, resend_id):
+        if looks > 0 and part["project_id"] is not None:
+            looks -= take_back(conn, part)
+    changed(conn)
+
+
+def get(conn: sqlite3.Connection, resend_id: str) -> dict[str, Any]:
+    """Return one with its progress: `matched`, `requested`, `waiting`, `succeeded`."""
+    row = conn.execute(f"{_TOTALS} FROM resends x WHERE x.id = ?", (resend_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"There is no resend {resend_id}.", "id")
+    return _progress(row)
+
+
+def find(
+    conn: sqlite3.Connection, *, project_id: str | None = None, before: str | None = None, limit: int = 50
+) -> list[dict[str, Any]]:
+    """Return the newest, of one project alone or of all; `before` is the id of one to go on after."""
+    return [_progress(row) for row in conn.execute(f"{_TOTALS} {_PAGE}", (project_id, before, limit))]
+
+
+def _progress(row: sqlite3.Row) -> dict[str, Any]:
+    found = dict(row)
+    found["filters"] = json.loads(found["filters"])
+    over = "cancelled" if found["cancelled_at"] else "finished"
+    return {**found, "state": over if found["finished_at"] else "running"}

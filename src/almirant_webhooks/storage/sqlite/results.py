@@ -1,0 +1,245 @@
+"""Results: how attempts ended, and what that makes of their deliveries. Called inside a transaction of the caller's."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from ... import clock
+from ...model import Outcome, Result, State, Trigger
+from ...rules.retry import FREE_INTERRUPTIONS, Schedule
+from ...rules.signing import kept as kept_headers
+from .bulk import read_rows, write_rows, written
+from .health import tell_failed
+from .in_flight import Open, all_open
+
+_IN_FLIGHT = """
+SELECT json_group_array(json_array(d.id, d.webhook_id, d.begun, d.state, d.next_attempt_at, d.resend_requested_at,
+                                   d.tries, d.interruptions, d.test))
+FROM json_each(?) v CROSS JOIN deliveries d ON d.id = v.value WHERE d.in_flight = 1
+"""
+_INSERT_ATTEMPTS = """
+INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, outcome, status_code, cause, url, request_headers,
+    response_headers, response_body, response_body_cut)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+ON CONFLICT DO NOTHING
+"""
+_SETTLE = """
+WITH settled (state, next_attempt_at, resend, tries, interruptions, number, status, id) AS (VALUES {rows})
+UPDATE deliveries SET state = settled.state, next_attempt_at = settled.next_attempt_at,
+    resend_requested_at = settled.resend, in_flight = 0, started_at = NULL, manual = 0, sent = NULL, attempts = attempts + 1, tries = settled.tries,
+    interruptions = settled.interruptions, last_number = settled.number,
+    last_status = settled.status
+FROM settled WHERE deliveries.id = settled.id
+"""
+_COUNT_HOURS = """
+INSERT INTO webhook_hours (webhook_id, hour, succeeded, failed, duration_ms, longest_ms)
+SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
+ON CONFLICT (webhook_id, hour) DO UPDATE SET succeeded = succeeded + excluded.succeeded,
+    failed = failed + excluded.failed, duration_ms = duration_ms + excluded.duration_ms,
+    longest_ms = max(longest_ms, excluded.longest_ms)
+"""
+_COUNT_WEBHOOKS = """
+WITH news (id, success_at, failure_at, failing_since, failures) AS (VALUES {rows})
+UPDATE webhooks SET last_success_at = coalesce(news.success_at, last_success_at),
+    last_failure_at = coalesce(news.failure_at, last_failure_at),
+    failing_since = CASE WHEN news.success_at IS NULL THEN coalesce(webhooks.failing_since, news.failing_since)
+                         ELSE news.failing_since END,
+    failures_in_a_row = news.failures + CASE WHEN news.success_at IS NULL THEN failures_in_a_row ELSE 0 END
+FROM news WHERE webhooks.id = news.id
+"""
+
+
+# Of the newest attempts of all webhooks together: whoever is not among them has not had many lately.
+_LAST_ENDS = f"""
+SELECT json_group_array(json_array(place, webhook_id, outcome = '{Outcome.TIMEOUT.value}', duration_ms))
+FROM (SELECT a.rowid AS place, d.webhook_id, a.outcome, a.duration_ms
+      FROM (SELECT rowid, delivery_id, outcome, duration_ms FROM attempts ORDER BY rowid DESC LIMIT ?) a
+      CROSS JOIN deliveries d ON d.id = a.delivery_id
+      WHERE a.duration_ms IS NOT NULL AND a.outcome <> '{Outcome.INTERRUPTED.value}')
+"""
+NEWEST = 4096  # attempts that are looked at after a start, some 20 ms
+
+
+class LastEnd(NamedTuple):
+    """How a webhook's last attempt ended."""
+
+    webhook_id: str
+    timed_out: bool
+    duration_ms: int
+
+
+class _Delivery(NamedTuple):
+    """A delivery whose attempt `begun` is in flight, as it stands before that attempt's end."""
+
+    id: str
+    webhook_id: str
+    begun: int
+    state: str
+    next_attempt_at: str | None
+    resend: str | None
+    tries: int
+    interruptions: int
+    test: int
+
+
+def record(conn: sqlite3.Connection, results: Sequence[Result], schedule: Schedule) -> int:
+    """Write how attempts ended and when the next ones are; return how many were dropped as their webhook is gone.
+
+    An attempt that is recorded already is left as it is.
+    """
+    asked = json.dumps([result.claim.delivery_id for result in results])
+    in_flight = {row[0]: _Delivery(*row) for row in read_rows(conn, _IN_FLIGHT, asked)}
+    kept: list[Result] = []
+    settled: list[tuple[object, ...]] = []
+    pending: set[str] = set()
+    for result in results:
+        one = result.claim
+        delivery = in_flight.get(one.delivery_id)
+        if delivery is None or delivery.begun != one.number:
+            continue
+        del in_flight[one.delivery_id]
+        kept.append(result)
+        if delivery.state == State.PENDING:
+            pending.add(delivery.id)
+        settled.append(
+            (
+                *_settle(
+                    delivery,
+                    schedule,
+                    one.trigger,
+                    result.outcome,
+                    result.finished_at,
+                    result.retry_after,
+                    free=result.free,
+                ),
+                result.outcome.value.replace("_", " ") if result.status_code is None else str(result.status_code),
+                delivery.id,
+            )
+        )
+    write_rows(conn, _INSERT_ATTEMPTS, [_attempt(result) for result in kept])
+    write_rows(conn, _SETTLE, settled)
+    _count(conn, [result for result in kept if result.outcome is not Outcome.INTERRUPTED])
+    if kept:
+        _tell(conn, settled, pending, max(result.finished_at for result in kept))
+    return len(results) - len(kept)
+
+
+def interrupt_open(conn: sqlite3.Connection, schedule: Schedule, now: datetime) -> int:
+    """Record every attempt that a crash left open as interrupted; return how many. Called once, before the first claim."""
+    left = {attempt.delivery_id: attempt for attempt in all_open(conn)}
+    deliveries = [_Delivery(*row) for row in read_rows(conn, _IN_FLIGHT, json.dumps(list(left)))]
+    write_rows(conn, _INSERT_ATTEMPTS, [_interrupted(attempt) for attempt in left.values()])
+    settled = [
+        (
+            *_settle(delivery, schedule, left[delivery.id].trigger, Outcome.INTERRUPTED, now, None),
+            Outcome.INTERRUPTED.value,
+            delivery.id,
+        )
+        for delivery in deliveries
+    ]
+    write_rows(conn, _SETTLE, settled)
+    pending = {delivery.id for delivery in deliveries if delivery.state == State.PENDING}
+    _tell(conn, settled, pending, now)
+    return len(left)
+
+
+def last_ends(conn: sqlite3.Connection, newest: int = NEWEST) -> list[LastEnd]:
+    """Return how the last attempt of each webhook ended, in their order, of those that are among the newest of all."""
+    rows = sorted(read_rows(conn, _LAST_ENDS, newest))
+    return list({webhook: LastEnd(webhook, bool(timed_out), ms) for _, webhook, timed_out, ms in rows}.values())
+
+
+def _tell(conn: sqlite3.Connection, settled: Iterable[tuple[object, ...]], pending: set[str], at: datetime) -> None:
+    """Tell operators of the deliveries that were pending and have failed for good."""
+    failed = [str(row[-1]) for row in settled if row[0] == State.FAILED and row[-1] in pending]
+    if failed:
+        tell_failed(conn, failed, at)
+
+
+def _attempt(result: Result) -> tuple[object, ...]:
+    """Write an attempt that has ended as the columns of `_INSERT_ATTEMPTS`."""
+    claim = result.claim
+    headers = written(result.response_headers) if result.response_headers else None
+    return (
+        claim.delivery_id,
+        claim.number,
+        claim.trigger.value,
+        clock.text(claim.started_at),
+        result.duration_ms,
+        result.outcome.value,
+        result.status_code,
+        result.cause,
+        claim.url,
+        kept_headers(claim.headers),
+        headers,
+        result.response_body or None,
+        int(result.body_cut),
+    )
+
+
+def _interrupted(attempt: Open) -> tuple[object, ...]:
+    """Write an attempt that a crash left open as the columns of `_INSERT_ATTEMPTS`."""
+    cause = "the daemon stopped during this attempt"
+    begun = (attempt.delivery_id, attempt.number, attempt.trigger.value, attempt.started_at)
+    return (*begun, None, Outcome.INTERRUPTED.value, None, cause, attempt.url, attempt.headers, None, None, 0)
+
+
+def _settle(
+    delivery: _Delivery,
+    schedule: Schedule,
+    trigger: Trigger,
+    outcome: Outcome,
+    finished_at: datetime,
+    retry_after: float | None,
+    *,
+    free: bool = False,
+) -> tuple[object, ...]:
+    """Turn one outcome into the delivery's state, schedule and counts: the table of the contract's section 4."""
+    _, _, number, state, next_attempt_at, resend, tries, interruptions, test = delivery
+    if outcome is Outcome.INTERRUPTED and not free:
+        interruptions += 1
+        free = interruptions <= FREE_INTERRUPTIONS
+    at_once = free and not retry_after
+    if trigger is Trigger.MANUAL and not at_once:
+        resend = None
+    if outcome is Outcome.SUCCESS:
+        state, next_attempt_at = State.SUCCEEDED.value, None
+        tries += trigger is Trigger.SCHEDULED
+    elif trigger is Trigger.SCHEDULED and state == State.PENDING:
+        if free:
+            next_attempt_at = clock.text(finished_at + timedelta(seconds=retry_after or 0))
+        else:
+            tries += 1
+            later = schedule.next_attempt_at(tries, finished_at, retry_after)
+            next_attempt_at = clock.text(later) if later else None
+            state = (State.PENDING if later else State.FAILED).value
+    elif trigger is Trigger.SCHEDULED:
+        tries += not free
+    elif test and not at_once and state == State.PENDING:
+        state = State.FAILED.value
+    return (state, next_attempt_at, resend, tries, interruptions, number)
+
+
+def _count(conn: sqlite3.Connection, results: Iterable[Result]) -> None:
+    """Add attempts to their webhooks' hours and to what is known of their last success and failures."""
+    hours: dict[tuple[str, str], list[int]] = {}
+    news: dict[str, list[Any]] = {}
+    for result in results:
+        one = result.claim
+        started_at = clock.text(one.started_at)
+        succeeded = result.outcome is Outcome.SUCCESS
+        hour = hours.setdefault((one.webhook_id, started_at[:13]), [0, 0, 0, 0])
+        hour[0 if succeeded else 1] += 1
+        hour[2] += result.duration_ms
+        hour[3] = max(hour[3], result.duration_ms)
+        success_at, failure_at, since, failures = news.get(one.webhook_id, (None, None, None, 0))
+        if succeeded:
+            news[one.webhook_id] = [started_at, failure_at, None, 0]
+        else:
+            news[one.webhook_id] = [success_at, started_at, since or started_at, failures + 1]
+    write_rows(conn, _COUNT_HOURS, [(*key, *counts) for key, counts in hours.items()])
+    write_rows(conn, _COUNT_WEBHOOKS, [(webhook, *values) for webhook, values in news.items()])

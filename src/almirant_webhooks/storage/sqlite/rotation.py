@@ -1,0 +1,104 @@
+"""A webhook's change of secret. Nothing has to happen at the switch itself: each claim looks at the time."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+from typing import Any
+
+from ... import clock
+from ...model import Refused, Secrets
+from ...rules.signing import OVERLAP, secrets_at
+from . import audit
+from .in_flight import keep_sent
+from .webhooks import changed, get
+
+
+def start(
+    conn: sqlite3.Connection, webhook_id: str, *, secret: str, switch_at: datetime, actor: str, now: datetime
+) -> dict[str, Any]:
+    """Begin a change to a new secret, which signs from `switch_at` on; return the rotation with it.
+
+    A rotation that waits for its switch can be brought forward to `now`, with the secret that it has.
+    """
+    project_id = get(conn, webhook_id).project_id
+    keep_sent(conn, webhook_id)
+    _, waiting, waits_for = _columns(conn, webhook_id)
+    if waiting is not None and waits_for is not None and now < clock.parse(waits_for):
+        if switch_at > now:
+            raise Refused(
+                f"Webhook {webhook_id} has a new secret already, which signs from {waits_for} on. Take it back "
+                f"(`almirant-webhooks webhook rotate-secret {webhook_id} --cancel`), or switch to it with --now."
+            )
+        secret, action = waiting, "secret.switched"
+    else:
+        # A switch that is over is settled here, so that the secret before it is not in the way.
+        current = secrets_at(*_columns(conn, webhook_id), now=now).current
+        conn.execute("UPDATE webhooks SET secret = ? WHERE id = ?", (current, webhook_id))
+        action = "secret.rotated"
+    written = clock.text(switch_at)
+    conn.execute(
+        "UPDATE webhooks SET next_secret = ?, switch_at = ?, updated_at = ? WHERE id = ?",
+        (secret, written, clock.text(now), webhook_id),
+    )
+    audit.note(
+        conn, action, actor=actor, now=now, project_id=project_id, webhook_id=webhook_id, detail=f"switch at {written}"
+    )
+    changed(conn)
+    return {"webhook_id": webhook_id, "secret": secret, **(state(conn, webhook_id, now) or {})}
+
+
+def cancel(conn: sqlite3.Connection, webhook_id: str, *, actor: str, now: datetime) -> None:
+    """Take a new secret back before its switch; refused after it, when receivers may have let go of the one before."""
+    project_id = get(conn, webhook_id).project_id
+    rotation = state(conn, webhook_id, now)
+    if rotation is None:
+        raise Refused(f"Webhook {webhook_id} has no new secret that could be taken back.")
+    if rotation["switched"]:
+        raise Refused(f"Webhook {webhook_id} has switched to its new secret at {rotation['switch_at']} already.")
+    keep_sent(conn, webhook_id)
+    conn.execute(
+        "UPDATE webhooks SET next_secret = NULL, switch_at = NULL, updated_at = ? WHERE id = ?",
+        (clock.text(now), webhook_id),
+    )
+    audit.note(conn, "secret.rotation_cancelled", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
+    changed(conn)
+
+
+def state(conn: sqlite3.Connection, webhook_id: str, now: datetime) -> dict[str, Any] | None:
+    """Tell when the secret switches or has switched, and until when `webhook-signature` carries both; None without one."""
+    switch_at = _columns(conn, webhook_id)[2]
+    if switch_at is None or now >= clock.parse(switch_at) + OVERLAP:
+        return None
+    return {
+        "switch_at": switch_at,
+        "switched": now >= clock.parse(switch_at),
+        "both_until": clock.text(clock.parse(switch_at) + OVERLAP),
+    }
+
+
+def reveal(conn: sqlite3.Connection, webhook_id: str, *, actor: str, now: datetime) -> Secrets:
+    """Return the secrets as they sign now, and write down who looked."""
+    project_id = get(conn, webhook_id).project_id
+    audit.note(conn, "secret.revealed", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
+    return secrets_at(*_columns(conn, webhook_id), now=now)
+
+
+def settle(conn: sqlite3.Connection, now: datetime, limit: int = 100) -> int:
+    """Forget the secrets before those switches that are a day old, at most `limit`; return how many."""
+    over = conn.execute(
+        "SELECT id FROM webhooks INDEXED BY webhooks_switching "
+        "WHERE switch_at IS NOT NULL AND switch_at <= ? AND deleted_at IS NULL LIMIT ?",
+        (clock.text(now - OVERLAP), limit),
+    ).fetchall()
+    for (webhook_id,) in over:
+        keep_sent(conn, webhook_id)
+        conn.execute(
+            "UPDATE webhooks SET secret = next_secret, next_secret = NULL, switch_at = NULL WHERE id = ?", (webhook_id,)
+        )
+    return len(over)
+
+
+def _columns(conn: sqlite3.Connection, webhook_id: str) -> tuple[str, str | None, str | None]:
+    row = conn.execute("SELECT secret, next_secret, switch_at FROM webhooks WHERE id = ?", (webhook_id,)).fetchone()
+    return str(row[0]), row[1], row[2]

@@ -1,0 +1,209 @@
+"""What waits in the outbox: which rows come next, and whether they can be read as text."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from ...model import MAX_PAYLOAD_BYTES
+from .bulk import read_rows
+from .connection import encoding, is_busy
+
+MAX_TEXT = 1024
+SMALL = 16 * 1024  # bytes of a payload that is read with the others
+OLDEST = 512  # rows that are looked at, beyond those asked for, where there is no index by project
+MOST_BYTES = 1024 * 1024  # of larger payloads in one read: more would keep the others waiting
+_UNREAD = "fanned_out_at IS NULL AND rejected_reason IS NULL"
+# The next projects that have something, from the one behind ?1 on and around, and of each its oldest rows. Each project is one
+# step in the index `outbox_unread`, however many rows it has.
+_WAITING = f"""
+WITH RECURSIVE behind (project) AS (
+    SELECT min(project_id) FROM outbox WHERE {_UNREAD} AND project_id > ?1
+    UNION ALL
+    SELECT (SELECT min(project_id) FROM outbox WHERE {_UNREAD} AND project_id > behind.project)
+    FROM behind WHERE behind.project IS NOT NULL LIMIT ?2),
+around (project) AS (
+    SELECT min(project_id) FROM outbox WHERE {_UNREAD}
+    UNION ALL
+    SELECT (SELECT min(project_id) FROM outbox WHERE {_UNREAD} AND project_id > around.project)
+    FROM around WHERE around.project < ?1 LIMIT ?2),
+line (project) AS MATERIALIZED (
+    SELECT project FROM behind WHERE project IS NOT NULL
+    UNION ALL
+    SELECT project FROM around WHERE project <= ?1
+    LIMIT ?2)
+SELECT json_group_array(json_array(hex(CAST(project AS BLOB)), json((
+    SELECT json_group_array(id) FROM (
+        SELECT id FROM outbox WHERE project_id = project AND {_UNREAD} {{apart}}
+        ORDER BY id LIMIT max(1, 2 * ?3 / (SELECT count(*) FROM line)))))))
+FROM line
+"""
+# For an outbox of the first schema, which has no index by project: the oldest rows of all.
+_OLDEST = f"""
+SELECT json_group_array(json_array(id, hex(CAST(project_id AS BLOB))))
+FROM (SELECT id, project_id FROM outbox WHERE {_UNREAD} {{apart}} ORDER BY id LIMIT ?1)
+"""
+_APART = "AND id NOT IN (SELECT value FROM json_each({value}))"
+# In UTF-16 text has up to twice the bytes of UTF-8, and its characters may be up to three: what is near is counted when
+# it is fanned out. Of a payload that is too large its size is looked at once, and nothing else: each look copies it.
+_SIZED = f"""
+WITH sized (id, size) AS MATERIALIZED (
+    SELECT outbox.id, length(CAST(payload AS BLOB)) FROM json_each(?1) v CROSS JOIN outbox ON outbox.id = v.value
+    WHERE {_UNREAD})
+"""
+_FROM = f"FROM sized CROSS JOIN outbox ON outbox.id = sized.id WHERE {_UNREAD}"
+_IS_READ = f"size <= {2 * MAX_PAYLOAD_BYTES} AND length(payload) <= {MAX_PAYLOAD_BYTES}"
+_IS_OBJECT = f"""
+CASE WHEN NOT ({_IS_READ}) THEN 0
+     WHEN json_valid(payload) THEN json_type(payload) = 'object' ELSE 0 END
+"""
+_ROWS = f"""
+{_SIZED}
+SELECT json_group_array(json_array(
+    outbox.id, event_id, project_id, event_type, occurred_at, size, CASE WHEN size <= ?2 THEN payload END, {_IS_OBJECT},
+    max(length(event_id), length(project_id), length(event_type), length(occurred_at)) <= {MAX_TEXT // 4}))
+{_FROM}
+"""
+_ROWS_AS_BYTES = f"""
+{_SIZED}
+SELECT outbox.id, {
+    ", ".join(
+        f"substr(CAST({column} AS BLOB), 1, {MAX_TEXT})"
+        for column in ("event_id", "project_id", "event_type", "occurred_at")
+    )
+},
+       size, CASE WHEN size <= ?2 AND {_IS_READ} THEN CAST(payload AS BLOB) END, {_IS_OBJECT}
+{_FROM}
+"""
+_ANY = f"SELECT EXISTS (SELECT 1 FROM outbox WHERE {_UNREAD})"
+
+
+class OutboxRow(NamedTuple):
+    """A row of the outbox, its fields as text or, where one in the batch is not plain text, all as bytes.
+
+    `size` is that of the payload in bytes, which is None when it is larger than an event may be. Bytes are of the `encoding`.
+    """
+
+    id: int
+    event_id: str | bytes
+    project_id: str | bytes
+    event_type: str | bytes
+    occurred_at: str | bytes
+    size: int
+    payload: str | bytes | None
+    is_object: bool
+    encoding: str = "UTF-8"
+
+    @property
+    def project(self) -> str:
+        """The project's id as text, whatever its bytes are."""
+        if isinstance(self.project_id, str):
+            return self.project_id
+        return self.project_id.decode(self.encoding, "replace")
+
+
+class Asked(NamedTuple):
+    """Which rows to read: at most `most`, by turns of the projects behind `after`, and none of those `apart`."""
+
+    most: int
+    after: str = ""
+    apart: Collection[int] = ()
+
+
+def is_anything_unread(conn: sqlite3.Connection) -> bool:
+    """Tell whether any row waits to be fanned out."""
+    return bool(conn.execute(_ANY).fetchone()[0])
+
+
+def read_unread(conn: sqlite3.Connection, asked: Asked, *, by_project: bool = True) -> list[OutboxRow]:
+    """Return rows that wait to be fanned out: projects take turns, and each one's oldest come first.
+
+    With them come at most about 1 MiB of payloads larger than 16 KiB. What one project has inserted is in no other's way:
+    each costs one step in an index, if there is one `by_project`. Raises SQLite's error when another connection's lock is in
+    the way.
+    """
+    stored = encoding(conn)
+    line = _line(conn, asked, stored) if by_project else _line_of_oldest(conn, asked, stored)
+    ids = list(_by_turns((rows for _, rows in line), asked.most))
+    return _read(conn, ids, stored) if ids else []
+
+
+def _line(conn: sqlite3.Connection, asked: Asked, stored: str) -> list[tuple[str, list[int]]]:
+    """Return the projects whose turn it is, with the oldest rows of each."""
+    query, apart = _apart(_WAITING, "?4", asked)
+    rows = read_rows(conn, query, asked.after, asked.most, asked.most, *apart)
+    return [(_text(project, stored), ids) for project, ids in rows]
+
+
+def _line_of_oldest(conn: sqlite3.Connection, asked: Asked, stored: str) -> list[tuple[str, list[int]]]:
+    query, apart = _apart(_OLDEST, "?2", asked)
+    line: dict[str, list[int]] = {}
+    for row_id, project in read_rows(conn, query, OLDEST + asked.most, *apart):
+        line.setdefault(_text(project, stored), []).append(row_id)
+    return list(line.items())
+
+
+def _apart(query: str, value: str, asked: Asked) -> tuple[str, tuple[str, ...]]:
+    if not asked.apart:
+        return query.format(apart=""), ()
+    return query.format(apart=_APART.format(value=value)), (json.dumps(list(asked.apart)),)
+
+
+def _text(project: str, stored: str) -> str:
+    return bytes.fromhex(project).decode(stored, "replace")
+
+
+def _by_turns(line: Iterable[Iterable[int]], most: int) -> Iterator[int]:
+    """Yield at most so many rows: the first of each project, then the second of each, and so on."""
+    waiting = [iter(ids) for ids in line]
+    left = most
+    while waiting:
+        again = []
+        for rows in waiting:
+            row = next(rows, None)
+            if row is None:
+                continue
+            if not left:
+                return
+            left -= 1
+            yield row
+            again.append(rows)
+        waiting = again
+
+
+def _read(conn: sqlite3.Connection, ids: list[int], stored: str) -> list[OutboxRow]:
+    rows: list[list[Any]] = []
+    if stored == "UTF-8":  # from UTF-16 SQLite makes other text of what is none, which no mark would find again
+        try:
+            rows = read_rows(conn, _ROWS, json.dumps(ids), SMALL)
+        except (sqlite3.Error, ValueError) as error:
+            if isinstance(error, sqlite3.Error) and is_busy(error):
+                raise
+    is_text = bool(rows) and all(row[-1] for row in rows)
+
+    def read_more(few: list[int], most: int) -> list[OutboxRow]:
+        if is_text:
+            return [OutboxRow(*fields[:-1]) for fields in read_rows(conn, _ROWS, json.dumps(few), most)]
+        found = conn.execute(_ROWS_AS_BYTES, (json.dumps(few), most)).fetchall()
+        return [OutboxRow(*[*fields, stored]) for fields in found]
+
+    # Something in it may be no text, or far too long: constraint checks were off when it was inserted.
+    found = [OutboxRow(*row[:-1]) for row in rows] if is_text else read_more(ids, SMALL)
+    place = {row_id: number for number, row_id in enumerate(ids)}
+    found.sort(key=lambda row: place[row.id])
+    return list(_with_large_payloads(found, read_more, 1 if stored == "UTF-8" else 2))
+
+
+def _with_large_payloads(
+    rows: Iterable[OutboxRow], read: Callable[[list[int], int], list[OutboxRow]], bytes_each: int
+) -> Iterator[OutboxRow]:
+    """Yield rows with their payloads: of those that were left out for their size as many as fit; the others are read later."""
+    room = MOST_BYTES
+    for row in rows:
+        if row.payload is not None or row.size > bytes_each * MAX_PAYLOAD_BYTES:
+            yield row
+        elif room > 0:
+            room -= row.size
+            yield from read([row.id], bytes_each * MAX_PAYLOAD_BYTES)

@@ -1,0 +1,242 @@
+"""Webhooks and their subscriptions. Functions that write are called inside a transaction of the caller's."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from ... import clock
+from ...model import OPERATOR, NotFound, Refused, Webhook
+from . import audit, held
+from .fanout import delivery_ids, insert_test_event
+from .in_flight import keep_sent
+
+_SELECT = """
+SELECT w.id, w.project_id, w.url, w.description,
+       (SELECT group_concat(pattern, ' ') FROM
+           (SELECT pattern FROM subscriptions WHERE webhook_id = w.id ORDER BY pattern)) AS patterns,
+       w.enabled, w.created_at, w.updated_at
+FROM webhooks w WHERE w.deleted_at IS NULL
+"""
+
+
+def _webhook(row: sqlite3.Row) -> Webhook:
+    return Webhook(
+        id=row["id"],
+        project_id=row["project_id"],
+        url=row["url"],
+        description=row["description"],
+        events=tuple((row["patterns"] or "").split()),
+        enabled=bool(row["enabled"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def changed(conn: sqlite3.Connection) -> None:
+    """Count a change by an admin or operator, so that the daemon looks at once."""
+    conn.execute("UPDATE database_meta SET revision = revision + 1")
+
+
+def revision(conn: sqlite3.Connection) -> int:
+    """Return the number of changes that `changed` has counted."""
+    return int(conn.execute("SELECT revision FROM database_meta").fetchone()[0])
+
+
+def create(
+    conn: sqlite3.Connection,
+    *,
+    project_id: str,
+    url: str,
+    events: Sequence[str],
+    secret: str,
+    description: str,
+    limit: int,
+    now: datetime,
+    actor: str = OPERATOR,
+) -> Webhook:
+    """Create a webhook from checked values; refused when the project has `limit` of them already."""
+    there = conn.execute(
+        "SELECT count(*) FROM webhooks WHERE project_id = ? AND deleted_at IS NULL", (project_id,)
+    ).fetchone()[0]
+    if there >= limit:
+        raise Refused(
+            f"Project {project_id} has {there} webhooks, and limits.webhooks_per_project allows {limit}. "
+            "Delete one that is not needed, or raise the limit.",
+            "project_id",
+        )
+    webhook_id = f"wh_{secrets.token_hex(10)}"
+    written = clock.text(now)
+    conn.execute(
+        "INSERT INTO webhooks (id, project_id, url, description, secret, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (webhook_id, project_id, url, description, secret, written, written),
+    )
+    _subscribe(conn, webhook_id, events)
+    audit.note(conn, "webhook.created", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
+    changed(conn)
+    return replace(get(conn, webhook_id), secret=secret)
+
+
+def _subscribe(conn: sqlite3.Connection, webhook_id: str, events: Sequence[str]) -> None:
+    conn.execute("DELETE FROM subscriptions WHERE webhook_id = ?", (webhook_id,))
+    conn.executemany(
+        "INSERT INTO subscriptions (webhook_id, pattern) VALUES (?, ?)",
+        [(webhook_id, pattern) for pattern in sorted(set(events))],
+    )
+
+
+def get(conn: sqlite3.Connection, webhook_id: str) -> Webhook:
+    """Return one webhook without its secret; raises `NotFound`, for a deleted one too."""
+    row = conn.execute(f"{_SELECT} AND w.id = ?", (webhook_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"There is no webhook {webhook_id}.", "id")
+    return _webhook(row)
+
+
+def find(conn: sqlite3.Connection, *, project_id: str | None = None, enabled: bool | None = None) -> list[Webhook]:
+    """Return the webhooks, of a project or of all, oldest first."""
+    rows = conn.execute(
+        f"{_SELECT} AND (?1 IS NULL OR w.project_id = ?1) AND (?2 IS NULL OR w.enabled = ?2) ORDER BY w.created_at, w.id",
+        (project_id, enabled),
+    )
+    return [_webhook(row) for row in rows]
+
+
+def update(
+    conn: sqlite3.Connection,
+    webhook_id: str,
+    *,
+    url: str | None = None,
+    events: Sequence[str] | None = None,
+    secret: str | None = None,
+    description: str | None = None,
+    now: datetime,
+    actor: str = OPERATOR,
+) -> Webhook:
+    """Change what is given; the next claim uses it. A secret takes the place of the one before and of a next one at once."""
+    project_id = get(conn, webhook_id).project_id
+    keep_sent(conn, webhook_id)
+    conn.execute(
+        "UPDATE webhooks SET url = coalesce(?, url), description = coalesce(?, description), updated_at = ? WHERE id = ?",
+        (url, description, clock.text(now), webhook_id),
+    )
+    if secret is not None:
+        conn.execute(
+            "UPDATE webhooks SET secret = ?, next_secret = NULL, switch_at = NULL WHERE id = ?", (secret, webhook_id)
+        )
+    if events is not None:
+        _subscribe(conn, webhook_id, events)
+    given = {"url": url, "events": events, "secret": secret, "description": description}
+    detail = ", ".join(name for name, value in given.items() if value is not None)
+    audit.note(
+        conn, "webhook.updated", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id, detail=detail
+    )
+    changed(conn)
+    return get(conn, webhook_id)
+
+
+def enable(
+    conn: sqlite3.Connection,
+    webhook_id: str,
+    *,
+    discard_held: bool,
+    now: datetime,
+    actor: str = OPERATOR,
+    count: int | None = None,
+) -> None:
+    """Enable a webhook. What is held and past due is sent at the webhook's own limit, and the rest keeps its time.
+
+    With `discard_held` none of it is ever sent: it counts as cancelled at once, and `held.discard` writes it so. `count` is
+    what `held.count` has found before, for the audit trail.
+    """
+    get(conn, webhook_id)
+    # The hour of failures begins anew, as nothing was tried while it was disabled; one that was told of goes on.
+    done = conn.execute(
+        "UPDATE webhooks SET enabled = 1, disabled_at = NULL, updated_at = ?, "
+        "failing_since = CASE WHEN failing_noticed_at IS NOT NULL THEN failing_since END, "
+        "failures_in_a_row = CASE WHEN failing_noticed_at IS NOT NULL THEN failures_in_a_row ELSE 0 END "
+        "WHERE id = ? AND enabled = 0 RETURNING project_id",
+        (clock.text(now), webhook_id),
+    ).fetchone()
+    if done:
+        detail = ""
+        if discard_held:
+            held.begin_discarding(conn, webhook_id, now)
+            detail = "held deliveries discarded" if count is None else f"{count} held deliveries discarded"
+        audit.note(
+            conn, "webhook.enabled", actor=actor, now=now, project_id=done[0], webhook_id=webhook_id, detail=detail
+        )
+    changed(conn)
+
+
+def disable(conn: sqlite3.Connection, webhook_id: str, now: datetime, *, actor: str = OPERATOR) -> None:
+    """Disable a webhook: from the commit on nothing is claimed for it; its pending deliveries are held."""
+    get(conn, webhook_id)
+    written = clock.text(now)
+    done = conn.execute(
+        "UPDATE webhooks SET enabled = 0, disabled_at = ?, updated_at = ? WHERE id = ? AND enabled = 1 RETURNING project_id",
+        (written, written, webhook_id),
+    ).fetchone()
+    if done:
+        audit.note(conn, "webhook.disabled", actor=actor, now=now, project_id=done[0], webhook_id=webhook_id)
+    changed(conn)
+
+
+def delivery_count(conn: sqlite3.Connection, webhook_id: str) -> int:
+    """Return how many deliveries the log has for a webhook."""
+    get(conn, webhook_id)
+    return int(conn.execute("SELECT count(*) FROM deliveries WHERE webhook_id = ?", (webhook_id,)).fetchone()[0])
+
+
+def delete(conn: sqlite3.Connection, webhook_id: str, now: datetime, *, actor: str = OPERATOR) -> None:
+    """Delete a webhook: it is gone at once and its secrets overwritten; its rows are erased in small steps later."""
+    project_id = get(conn, webhook_id).project_id
+    written = clock.text(now)
+    conn.execute(
+        "UPDATE webhooks SET deleted_at = ?, secret = '', next_secret = NULL, switch_at = NULL, url = '', "
+        "description = '' WHERE id = ?",
+        (written, webhook_id),
+    )
+    conn.execute("DELETE FROM subscriptions WHERE webhook_id = ?", (webhook_id,))
+    audit.note(conn, "webhook.deleted", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
+    changed(conn)
+
+
+def health(conn: sqlite3.Connection, webhook_id: str | None, project_id: str | None = None) -> list[dict[str, Any]]:
+    """Return rows of the view `webhook_health`."""
+    rows = conn.execute(
+        "SELECT * FROM webhook_health WHERE (?1 IS NULL OR webhook_id = ?1) AND (?2 IS NULL OR project_id = ?2)",
+        (webhook_id, project_id),
+    )
+    return [dict(row) for row in rows]
+
+
+def request_test(
+    conn: sqlite3.Connection, webhook_id: str, event_type: str, payload: str, now: datetime, *, actor: str = OPERATOR
+) -> str:
+    """Ask for one attempt of a sample event at this webhook alone, enabled or not; return the delivery's id."""
+    webhook = get(conn, webhook_id)
+    seq, event_id = insert_test_event(conn, webhook.project_id, event_type, payload, now)
+    new = next(delivery_ids(now))
+    written = clock.text(now)
+    conn.execute(
+        "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, resend_requested_at, created_at, test, generation) "
+        "SELECT ?, ?, ?, id, ?, ?, 1, generation FROM webhooks WHERE id = ?",
+        (new, seq, event_id, written, written, webhook_id),
+    )
+    audit.note(
+        conn,
+        "webhook.tested",
+        actor=actor,
+        now=now,
+        project_id=webhook.project_id,
+        webhook_id=webhook_id,
+        delivery_id=new,
+        detail=event_type,
+    )
+    changed(conn)
+    return new

@@ -1,0 +1,138 @@
+"""Looks at how the service stands every few seconds: gauges, failing webhooks, and room on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from .. import clock
+from ..model import Due
+from ..ops.heartbeat import Heartbeat
+from ..ops.metrics import Metrics
+from ..storage.sqlite import deliveries, health, stats
+from ..storage.sqlite.worker import Worker
+
+EVERY = 10.0
+# Operators' events are made in the transaction of what they tell of; they are sent as soon as this.
+OWN_EVERY = 1.0
+# With less room than this (bytes) answers' bodies are stored no more: delivering goes on for longer.
+LOW_ON_DISK = 256 * 1024 * 1024
+
+log = structlog.get_logger("almirant_webhooks")
+
+
+class Waiting:
+    """Since when rows of the outbox have been waiting, by our own clock: `occurred_at` is the producer's word."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()  # when we looked, and the last row that was there
+
+    def age(self, first: int | None, last: int, moment: float) -> float:
+        """Return for how many seconds the first unread row has been seen; `moment` is in monotonic seconds."""
+        if not self._seen or self._seen[-1][1] != last:
+            self._seen.append((moment, last))
+        while self._seen and (first is None or self._seen[0][1] < first):
+            self._seen.popleft()
+        return moment - self._seen[0][0] if self._seen else 0.0
+
+
+class Observer:
+    """Reads on a connection of its own, so that counting delays no delivery.
+
+    `store_bodies` is told whether there is room for answers' bodies; `due` which of operators' webhooks have news to get.
+    """
+
+    def __init__(
+        self,
+        database: Worker,
+        reader: Worker,
+        outbox: Worker,
+        path: Path,
+        metrics: Metrics,
+        heartbeat: Heartbeat,
+        *,
+        due: Callable[[set[str], dict[str, Due]], None],
+        failing: Callable[[], str | None],
+        store_bodies: Callable[[bool], None],
+    ) -> None:
+        self._database = database
+        self._reader = reader
+        self._outbox = outbox
+        self._path = path
+        self._metrics = metrics
+        self._heartbeat = heartbeat
+        self._due = due
+        self._failing = failing
+        self._store_bodies = store_bodies
+        self._low = False
+        self._waiting = Waiting()
+
+    async def run(self) -> None:
+        """Look, then rest."""
+        looked_at = -EVERY
+        while True:
+            try:
+                if time.monotonic() - looked_at >= EVERY:
+                    looked_at = time.monotonic()
+                    await self.look()
+                if not self._failing():
+                    await self._tell_own()
+            except (sqlite3.Error, OSError) as error:
+                log.warning("observing failed", error=str(error))
+            await asyncio.sleep(OWN_EVERY)
+
+    async def look(self) -> None:
+        """Look once."""
+        now = clock.now()
+        self._look_at_disk()
+        wal = await self._reader.run(stats.wal_bytes), await self._outbox.run(stats.wal_bytes)
+        self._metrics.wal_bytes.set(max(wal))
+        if not self._failing():
+            await self._notice()
+        found = await self._reader.run(stats.pending, now)
+        for name in ("due", "scheduled", "held"):
+            self._metrics.pending.labels(name).set(found[name])
+        self._metrics.oldest_due.set(found["oldest_due_seconds"])
+        self._metrics.failing.set((await self._reader.run(stats.webhooks))["failing"])
+        waiting = await self._outbox.run(stats.outbox, now)
+        self._metrics.unread.set(waiting["unread"])
+        first, last = await self._outbox.run(stats.unread_rows)
+        self._metrics.unread_age.set(self._waiting.age(first, last, time.monotonic()))
+        self._metrics.rejected_rows.set(waiting["rejected"])
+        self._metrics.loop_lag.set(self._heartbeat.lag())
+        self._metrics.observed.set(now.timestamp())
+
+    def _look_at_disk(self) -> None:
+        sizes = stats.sizes(self._path)
+        self._metrics.database_bytes.set(sizes["database"])
+        self._metrics.disk_free.set(sizes["disk_free"])
+        low = sizes["disk_free"] < LOW_ON_DISK
+        self._metrics.bodies_stored.set(not low)
+        if low != self._low:
+            self._low = low
+            self._store_bodies(not low)
+            words = "low on disk: answers' bodies are not stored" if low else "room on disk: answers' bodies are stored"
+            (log.warning if low else log.info)(words, free_bytes=sizes["disk_free"])
+
+    async def _notice(self) -> None:
+        """Say which webhooks have begun to fail everything, and which have recovered."""
+        more = True
+        while more:
+            begun, over = await self._database.write(health.notice, clock.now())
+            for one in begun:
+                log.warning("webhook failing", webhook_id=one.webhook_id, host=one.host, since=one.since)
+            for one in over:
+                log.info("webhook recovered", webhook_id=one.webhook_id, host=one.host, since=one.since)
+            more = health.AT_ONCE in (len(begun), len(over))
+
+    async def _tell_own(self) -> None:
+        """Have events for operators sent."""
+        own = await self._reader.run(health.own_webhooks)
+        if own:
+            self._due(own, await self._database.run(deliveries.first_due, own))

@@ -1,0 +1,119 @@
+"""Removing what has had its time, in small steps that nobody notices."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from .. import clock
+from ..settings.schema import Retention
+from ..storage.sqlite import deliveries, held, outbox, rejected_rows, retention, rotation, triggers
+from ..storage.sqlite.connection import shorten_wal
+from ..storage.sqlite.worker import Worker
+
+RATE = 6000  # rows a second
+STEP = (30, 200)  # rows, at least and at most: 1 and 7 ms of the writer's time with a log of 10,000,000
+PAGES = 50  # given back in one step
+REST = 0.005  # seconds between two steps
+EVERY = 10.0
+SWEEP_EVERY = timedelta(minutes=10)
+
+log = structlog.get_logger("almirant_webhooks")
+
+
+class Walk(Protocol):
+    """Goes once through what can be too old; `removed` counts."""
+
+    removed: Counter[str]
+
+    def step(self, conn: sqlite3.Connection, limit: int) -> bool:
+        """Look at no more than `limit` rows; tell whether there is another step."""
+
+
+class Pruner:
+    """Erases deleted webhooks, cancels what was discarded or held too long, settles changes of secrets, removes what is old."""
+
+    def __init__(
+        self, database: Worker, outbox_worker: Worker, kept: Retention, *, failing: Callable[[], str | None]
+    ) -> None:
+        self._database = database
+        self._outbox = outbox_worker
+        self._kept = kept
+        self._failing = failing
+        self._walks: list[tuple[Worker, Walk]] = []  # of the sweep that is under way
+        self._swept: datetime | None = None
+        self._stepped = 0.0  # monotonic seconds
+
+    async def run(self) -> None:
+        """Take steps while there is something to do, then rest."""
+        while True:
+            try:
+                busy = not self._failing() and await self.step(clock.now())
+            except sqlite3.Error as error:
+                log.warning("pruning failed", error=str(error))
+                busy = False
+            await asyncio.sleep(REST if busy else EVERY)
+
+    async def step(self, now: datetime) -> bool:
+        """Do one small step of each kind; tell whether there may be more to do."""
+        limit = self._limit()
+        erased = await self._database.write(deliveries.erase_deleted, limit)
+        discarded = await self._database.write(held.discard, limit)
+        settled = await self._database.write(rotation.settle, now, limit)
+        before = clock.text(now - self._kept.outbox)
+        pruned = await self._prune_outbox(lambda conn, most: outbox.prune(conn, before, most), limit)
+        await self._database.run(shorten_wal)
+        if await self._outbox.run(outbox.is_alone):
+            await self._outbox.run(shorten_wal)
+        sweeping = await self._sweep_on(now, limit)
+        given_back = await self._database.write(retention.give_back, PAGES)
+        return bool(erased or discarded or settled or pruned or sweeping or given_back)
+
+    async def _prune_outbox(self, step: Callable[[sqlite3.Connection, int], int], limit: int) -> int:
+        """Remove what is old there; what fails there, for an application's trigger, say, keeps nothing else from going."""
+        try:
+            return await self._outbox.write(step, limit)
+        except sqlite3.Error as error:
+            log.warning("pruning the outbox failed", error=str(await self._outbox.run(triggers.blamed, error) or error))
+            return 0
+
+    def _limit(self) -> int:
+        """Return how many rows a step may take: few while the database is free, so that nobody waits long for one."""
+        before, self._stepped = self._stepped, time.monotonic()
+        since = self._stepped - before
+        return STEP[0] if since >= EVERY else max(STEP[0], min(STEP[1], round(RATE * since)))
+
+    async def _sweep_on(self, now: datetime, limit: int) -> bool:
+        """Take a step of the sweep, or begin one if the last was long ago or the clock was set."""
+        if not self._walks:
+            if self._swept is not None and timedelta(0) <= now - self._swept < SWEEP_EVERY:
+                return False
+            self._swept = now
+            self._walks = self._new_walks(now)
+        worker, walk = self._walks[0]
+        goes_on = (
+            await self._prune_outbox(walk.step, limit)
+            if worker is self._outbox
+            else await worker.write(walk.step, limit)
+        )
+        if not goes_on:
+            del self._walks[0]
+            removed = {what: count for what, count in walk.removed.items() if count}
+            if removed:
+                log.info("pruned", **removed)
+        return bool(self._walks)
+
+    def _new_walks(self, now: datetime) -> list[tuple[Worker, Walk]]:
+        kept = self._kept
+        return [
+            (self._database, held.TooLong(now - kept.held)),
+            (self._outbox, rejected_rows.Sweep(clock.text(now - kept.failed))),
+            (self._database, retention.Sweep(succeeded=kept.succeeded, failed=kept.failed, now=now)),
+        ]

@@ -1,0 +1,52 @@
+"""Many resends at once, a few at a time, so that fresh events never wait behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+
+import structlog
+
+from .. import clock
+from ..model import Due
+from ..storage.sqlite import resend_steps
+from ..storage.sqlite.worker import Worker
+
+REST = 0.1  # seconds between two steps while a resend is under way
+EVERY = 1.0
+
+log = structlog.get_logger("almirant_webhooks")
+
+
+class Resender:
+    """Advances the resends that are under way; `due` is told which webhooks have something to send."""
+
+    def __init__(
+        self,
+        database: Worker,
+        *,
+        due: Callable[[set[str], dict[str, Due]], None],
+        failing: Callable[[], str | None],
+    ) -> None:
+        self._database = database
+        self._due = due
+        self._failing = failing
+
+    async def run(self) -> None:
+        """Take steps while there is something to do."""
+        reached = resend_steps.BEGIN
+        while True:
+            busy = False
+            try:
+                if not self._failing() and await self._database.run(resend_steps.under_way):
+                    busy = True
+                    step = await self._database.write(resend_steps.step, clock.now(), reached)
+                    reached = step.reached
+                    if step.touched:
+                        self._due(step.touched, step.due)
+                    for resend_id in step.finished:
+                        log.info("resend finished", resend_id=resend_id)
+            except sqlite3.Error as error:
+                log.warning("resending failed", error=str(error))
+            await asyncio.sleep(REST if busy else EVERY)

@@ -1,0 +1,66 @@
+"""`python -m tests.browser.screens`: take the pictures in docs/screens, every page, some in the dark scheme and on a phone too."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+import tempfile
+from pathlib import Path
+from typing import cast
+
+from PIL import Image
+from playwright.async_api import Page, async_playwright
+
+from .scene import CHROMIUM, Scene, scene
+
+FOLDER = Path(__file__).parents[2] / "docs" / "screens"
+_DARK = {"webhooks", "deliveries"}
+_PHONE = {"webhooks", "deliveries", "delivery"}
+
+
+async def _take(page: Page, there: Scene, names: set[str], ending: str, folder: Path) -> None:
+    for name, path in there.pages.items():
+        if name in names - {"not-found"}:
+            await page.goto(there.address + path)
+            _save(await page.screenshot(full_page=True), folder / f"{name}{ending}.png")
+
+
+def _save(raw: bytes, path: Path) -> None:
+    """Write the top 1,200 pixels of a picture in its own 256 commonest colours, so that none of the pages' turns another."""
+    image = Image.open(io.BytesIO(raw)).convert("RGB")
+    image = image.crop((0, 0, image.width, min(image.height, 1200)))
+    counted = sorted(image.getcolors(image.width * image.height) or [], reverse=True)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([part for _, colour in counted[:256] for part in cast("tuple[int, int, int]", colour)])
+    image.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(f"{path.name}: {path.stat().st_size // 1024} KB")
+
+
+async def take_all(folder: Path) -> None:
+    """Take every picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as work:
+        async with scene(Path(work)) as there, async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            for scheme, width, names, ending in (
+                ("light", 1200, set(there.pages), ""),
+                ("dark", 1200, _DARK, "-dark"),
+                ("light", 375, _PHONE, "-phone"),
+            ):
+                context = await browser.new_context(
+                    color_scheme=scheme,  # type: ignore[arg-type]
+                    viewport={"width": width, "height": 800},
+                )
+                page = await context.new_page()
+                await page.goto(f"{there.address}/sign-in")
+                if scheme == "light" and width == 1200:
+                    _save(await page.screenshot(), folder / "sign-in.png")
+                await page.goto(there.link())
+                await _take(page, there, names, ending, folder)
+                await context.close()
+            await browser.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(take_all(Path(sys.argv[1]) if sys.argv[1:] else FOLDER))

@@ -1,0 +1,125 @@
+"""Batches: what one transaction records, begins and fans out."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+
+import pytest
+
+from almirant_webhooks.delivery.scheduler import Room, Shares
+from almirant_webhooks.model import Due, Outcome, Result
+from almirant_webhooks.storage.sqlite import batch, results, unread, webhooks
+from almirant_webhooks.storage.sqlite.batch import Work
+from almirant_webhooks.storage.sqlite.connection import transaction
+from almirant_webhooks.storage.sqlite.unread import Asked, OutboxRow
+
+from ..support.steps import SCHEDULE, START, Steps
+from .test_scheduler import offer
+
+ALL = Asked(100)
+
+
+def _insert(steps: Steps, count: int) -> list[OutboxRow]:
+    steps.outbox.executemany(
+        "INSERT INTO outbox (project_id, event_type, payload) VALUES ('p', 'lead.created', ?)", [("{}",)] * count
+    )
+    return unread.read_unread(steps.outbox, ALL)
+
+
+def _write(steps: Steps, work: Work) -> batch.Written:
+    with transaction(steps.conn):
+        return batch.write(steps.conn, work, SCHEDULE, START)
+
+
+def _always(webhook: str, served: bool) -> bool:
+    return True
+
+
+def test_a_new_delivery_with_a_slot_begins_with_its_insertion(steps: Steps) -> None:
+    """Event, delivery, attempt and mark are one transaction; a crash after it is an interrupted attempt that is made again."""
+    webhook = steps.webhook()
+    _insert(steps, 1)
+    (claim,) = _write(steps, Work(asked=ALL, take=_always)).begun
+    project = json.loads(claim.body)["projectId"]
+    assert (claim.webhook_id, project, claim.number, claim.body[:7]) == (webhook.id, "p", 1, b'{"id": ')
+    assert unread.read_unread(steps.outbox, ALL) == []
+    assert steps.claim(webhook, START) == [], "it is in flight"
+    with transaction(steps.conn):
+        assert results.interrupt_open(steps.conn, SCHEDULE, START) == 1
+    (again,) = steps.claim(webhook, START)
+    assert (again.delivery_id, again.number, again.body) == (claim.delivery_id, 2, claim.body)
+
+
+@pytest.mark.parametrize("one_file", [True, False])
+def test_a_batch_that_fails_leaves_nothing(steps: Steps, one_file: bool) -> None:
+    """Its rows are read again, its results are recorded by a later one, and what is sent then is one delivery."""
+    webhook = steps.webhook()
+    steps.event()
+    (claim,) = steps.claim(webhook, START)
+    rows = _insert(steps, 1)
+    work = Work([Result(claim, Outcome.SUCCESS, START, 5, status_code=200)], take=_always)
+    work = work._replace(asked=ALL) if one_file else work._replace(rows=rows)
+    with suppress(ZeroDivisionError), transaction(steps.conn):
+        assert batch.write(steps.conn, work, SCHEDULE, START).begun
+        raise ZeroDivisionError
+    assert unread.read_unread(steps.outbox, ALL) == rows
+    assert steps.conn.execute("SELECT count(*) FROM attempts").fetchone()[0] == 0
+    written = _write(steps, work)
+    assert (written.dropped, len(written.begun)) == (0, 1)
+    assert steps.conn.execute("SELECT count(*) FROM deliveries").fetchone()[0] == 2
+
+
+def test_only_enabled_webhooks_are_given_slots(steps: Steps) -> None:
+    """The delivery of a disabled one is held, and the other's begins."""
+    on, off = steps.webhook(), steps.webhook(url="https://example.com/off")
+    with transaction(steps.conn):
+        webhooks.disable(steps.conn, off.id, START)
+    _insert(steps, 1)
+    written = _write(steps, Work(asked=ALL, take=_always))
+    assert [claim.webhook_id for claim in written.begun] == [on.id]
+    assert written.fan_out is not None
+    assert written.fan_out.deliveries == 2
+
+
+def test_rows_beyond_the_most_deliveries_are_left_for_the_next_batch(steps: Steps) -> None:
+    """A row's deliveries are never torn apart."""
+    steps.webhook()
+    steps.webhook(url="https://example.com/other")
+    _insert(steps, 5)
+    written = _write(steps, Work(asked=ALL, most=3))
+    assert written.fan_out is not None
+    assert (written.fan_out.events, written.fan_out.deliveries) == (2, 4)
+    assert len(unread.read_unread(steps.outbox, ALL)) == 3
+
+
+def test_a_row_larger_than_an_event_may_be_is_left_to_be_marked_apart(steps: Steps) -> None:
+    """SQLite writes all of it anew, be it a gigabyte: the batch does not wait for that, and does not read it again."""
+    steps.webhook()
+    steps.outbox.execute("PRAGMA ignore_check_constraints=ON")
+    steps.outbox.execute(
+        "INSERT INTO outbox (project_id, event_type, payload) VALUES ('p', 'lead.created', ?)", (f'"{"x" * 300_000}"',)
+    )
+    steps.outbox.execute("PRAGMA ignore_check_constraints=OFF")
+    _insert(steps, 1)
+    written = _write(steps, Work(asked=ALL))
+    assert written.fan_out is not None
+    assert [answer.is_slow for answer in written.fan_out.marks] == [True, False]
+    assert [row.id for row in unread.read_unread(steps.outbox, ALL)] == [1]
+    assert unread.read_unread(steps.outbox, ALL._replace(apart={1})) == []
+
+
+def test_a_new_delivery_is_not_in_front_of_others_of_its_webhook() -> None:
+    """One that waits for its retry is not in its way."""
+    shares = Shares(256, 8)
+    offer(shares, {"late": Due("2026", "p"), "retries": Due("9999", "p")})
+    room = Room(shares, 100)
+    assert [room.take_new(webhook, "2027") for webhook in ("late", "retries", "fresh")] == [False, True, True]
+
+
+def test_new_deliveries_may_take_slots_that_a_full_batch_leaves() -> None:
+    """A batch is bounded so that others need not wait for it, not to keep slots free."""
+    shares = Shares(256, 8)
+    room = Room(shares, 0)
+    assert room.left == 0
+    assert room.take_new("fresh", "2027")

@@ -1,0 +1,196 @@
+"""Commits: a batch's requests are prepared while it is committed, and made only after that."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sqlite3
+from collections.abc import Callable
+from itertools import dropwhile
+
+import pytest
+from aiohttp import web
+
+from almirant_webhooks.daemon import Daemon
+from almirant_webhooks.delivery.batch import Batch
+from almirant_webhooks.storage.sqlite.fanout import FanOut
+
+from ..conftest import Receiver
+from ..support.service import Service
+
+
+class Commits:
+    """Has SQLite refuse COMMITs on the daemon's connection, as a disk may: each, or those of which `is_meant` says so in its thread."""
+
+    def __init__(self, daemon: Daemon, is_meant: Callable[[], bool] = lambda: True) -> None:
+        self.refused = 0
+        self._is_meant = is_meant
+        self._database = daemon.dispatcher.worker
+
+    def _decide(self, action: int, what: str | None, *_: object) -> int:
+        if action == sqlite3.SQLITE_TRANSACTION and what == "COMMIT" and self._is_meant():
+            self.refused += 1
+            return sqlite3.SQLITE_DENY
+        return sqlite3.SQLITE_OK
+
+    async def refuse(self) -> None:
+        await self._database.run(lambda conn: conn.set_authorizer(self._decide))
+
+    async def allow(self) -> None:
+        await self._database.run(lambda conn: conn.set_authorizer(None))
+
+
+@pytest.mark.long
+async def test_a_batch_whose_commit_fails_sends_nothing_and_loses_nothing(
+    service_anywhere: Service, receiver: Receiver
+) -> None:
+    """No request leaves of which the database does not know; its slots and its rows are free again."""
+    service = service_anywhere
+    if service.outbox is None or not service.outbox.exists():
+        service.migrate()
+    daemon = await service.start()
+    service.webhook(receiver.url)
+    service.insert()
+    await service.until(lambda: service.log(state="succeeded"))  # its connection is kept
+    commits = Commits(daemon)
+    await commits.refuse()
+    service.insert({"n": 1}, {"n": 2})
+    await service.until(lambda: commits.refused >= 3 and daemon.not_ready())
+    assert len(receiver.requests) == 1
+    await service.until(lambda: (daemon.dispatcher.in_flight, daemon.dispatcher.scheduler.in_flight.total()) == (0, 0))
+    gauge = "almirant_webhooks_attempts_in_flight"
+    assert daemon.metrics.registry.get_sample_value(gauge) == 0
+    await commits.allow()
+    await service.until(lambda: len(service.log(state="succeeded")) == 3)
+    assert len(receiver.requests) == 3
+    assert {row["attempts"] for row in service.log()} == {1}
+    unread = "SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"
+    await service.until(lambda: service.ask(unread) == (0,))
+    assert not daemon.not_ready()
+
+
+@pytest.mark.long
+async def test_answers_whose_commit_fails_are_recorded_by_a_later_one(service: Service, receiver: Receiver) -> None:
+    """Nobody is asked twice."""
+    arrived, release = asyncio.Event(), asyncio.Event()
+
+    async def slowly(_: web.Request) -> web.Response:
+        arrived.set()
+        await release.wait()
+        return web.Response(text="late")
+
+    receiver.answer = slowly
+    daemon = await service.start()
+    service.webhook(receiver.url)
+    service.insert()
+    await arrived.wait()
+    commits = Commits(daemon)
+    await commits.refuse()
+    release.set()
+    await service.until(lambda: commits.refused >= 2)
+    await commits.allow()
+    await service.until(lambda: service.log(state="succeeded"))
+    (attempt,) = service.detail(service.log()[0]["delivery_id"])["attempt_list"]
+    assert (attempt["outcome"], attempt["response_body"]) == ("success", "late")
+    assert len(receiver.requests) == 1
+
+
+async def test_a_request_that_is_refused_without_being_made_waits_for_the_commit_too(service: Service) -> None:
+    """What became of an attempt is recorded once, after its beginning."""
+    service.options["egress"] = {}
+    daemon = await service.start()
+    service.webhook("http://localhost/in")
+    commits = Commits(daemon)
+    await commits.refuse()
+    service.insert()
+    await service.until(lambda: commits.refused >= 2 and daemon.dispatcher.scheduler.in_flight.total() == 0)
+    await commits.allow()
+    await service.until(lambda: service.log(status="blocked"))
+    assert [row["attempts"] for row in service.log()] == [1]
+
+
+@pytest.mark.long
+async def test_trouble_is_not_over_because_a_commit_is_under_way(service: Service, receiver: Receiver) -> None:
+    """However long it takes until it fails: `/readyz` says so until one has succeeded."""
+    daemon = await service.start()
+    service.webhook(receiver.url)
+    loop = asyncio.get_running_loop()
+    said: list[str | None] = []
+
+    async def look() -> bool:
+        said.append(daemon.not_ready())
+        return True
+
+    commits = Commits(daemon, lambda: asyncio.run_coroutine_threadsafe(look(), loop).result())
+    service.insert()
+    await commits.refuse()
+    await service.until(lambda: len(list(dropwhile(lambda words: words is None, said))) >= 3)
+    assert all(dropwhile(lambda words: words is None, said))
+    await commits.allow()
+    await service.until(lambda: service.log(state="succeeded"))
+    assert not daemon.not_ready()
+
+
+async def test_answers_are_recorded_in_the_order_in_which_they_came(service: Service, receiver: Receiver) -> None:
+    """Those of a batch that fails come before those that came while it was committed."""
+    answers = [asyncio.Event(), asyncio.Event()]
+
+    async def answer(_: web.Request) -> web.Response:
+        number = len(receiver.requests) - 1
+        await answers[number].wait()
+        return web.Response(status=(500, 200)[number])
+
+    receiver.answer = answer
+    daemon = await service.start()
+    service.webhook(receiver.url)
+    for count in (1, 2):
+        service.insert()
+        await service.until(lambda: len(receiver.requests) == count)  # noqa: B023
+    loop = asyncio.get_running_loop()
+
+    async def have_the_next_end() -> bool:
+        answers[1].set()
+        while daemon.dispatcher.in_flight:
+            await asyncio.sleep(0)
+        return True
+
+    commits = Commits(daemon, lambda: asyncio.run_coroutine_threadsafe(have_the_next_end(), loop).result())
+    await commits.refuse()
+    answers[0].set()
+    await service.until(lambda: commits.refused >= 1)
+    await commits.allow()
+    await service.until(lambda: [row["attempts"] for row in service.log()] == [1, 1])
+    last = service.ask("SELECT failing_since, failures_in_a_row FROM webhooks")
+    assert tuple(last) == (None, 0)
+
+
+async def test_an_attempt_holds_nothing_of_the_batch_that_began_it(service: Service, receiver: Receiver) -> None:
+    """However long it takes: answers and payloads of the others are forgotten once they are recorded."""
+    release = asyncio.Event()
+
+    async def never(_: web.Request) -> web.Response:
+        await release.wait()
+        return web.Response()
+
+    receiver.answer = never
+    daemon = await service.start()
+    service.webhook(receiver.url)
+    for count in range(1, 4):
+        service.insert()
+        await service.until(lambda: len(service.log()) == count)  # noqa: B023
+    await service.until(lambda: daemon.dispatcher.in_flight == 2)
+    gc.collect()
+    there = {one.number for one in gc.get_objects() if isinstance(one, Batch)}  # one of them may be under way
+
+    def held() -> list[object]:
+        """The batches of that moment that are still held, and what any of them fanned out."""
+        gc.collect()
+        return [
+            one
+            for one in gc.get_objects()
+            if isinstance(one, FanOut) or (isinstance(one, Batch) and one.number in there)
+        ]
+
+    await service.until(lambda: not held())
+    release.set()
+    await service.until(lambda: len(service.log(state="succeeded")) == 3)

@@ -1,0 +1,141 @@
+"""The loop as a whole: nobody waits for another webhook of the same project, and no end of the loop leaves anything behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from almirant_webhooks.model import Misconfigured, Outcome, Result
+from almirant_webhooks.sending import causes
+from almirant_webhooks.storage.sqlite.connection import transaction
+
+from ..conftest import Receiver
+from ..support.service import Service
+from ..support.steps import START, Steps
+
+MANY = 400
+WAITING = "SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"
+
+
+async def _hang_for(receiver: Receiver, kind: str) -> asyncio.Event:
+    """Have requests of one type wait until the event is set."""
+    go_on = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        if json.loads(await request.read())["type"] == kind:
+            await go_on.wait()
+        return web.Response()
+
+    receiver.answer = answer
+    return go_on
+
+
+@pytest.mark.long
+async def test_a_webhook_that_hangs_is_in_no_way_of_others_in_its_project(
+    service_anywhere: Service, receiver: Receiver
+) -> None:
+    """However many events wait for it in front of theirs."""
+    service = service_anywhere
+    await service.start()
+    go_on = await _hang_for(receiver, "deal.closed")
+    service.webhook(receiver.url, "deal.closed")
+    quick = service.webhook(receiver.url + "/quick", "lead.created")
+    service.insert(*({"n": number} for number in range(MANY)), kind="deal.closed")
+    service.insert(*({"n": number} for number in range(20)), kind="lead.created")
+    await service.until(lambda: len(service.log(webhook_id=quick.id, state="succeeded", limit=100)) == 20)
+    await service.until(lambda: service.ask(WAITING)[0] == 0)
+    go_on.set()
+    await service.stop()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("concurrency", [1, 256])
+async def test_events_are_fanned_out_though_none_begins_at_once(service: Service, concurrency: int) -> None:
+    """With a first wait in the schedule nothing begins with its insertion."""
+    service.options["delivery"] = {"retry_schedule": ["10m", "10m"], "concurrency": concurrency}
+    await service.start()
+    service.webhook("http://127.0.0.1:9/", "*")
+    service.insert(*({"n": number} for number in range(MANY)))
+    await service.until(lambda: service.ask(WAITING)[0] == 0)
+    assert len(service.log(state="pending", limit=2 * MANY)) == MANY
+
+
+async def test_an_attempt_that_is_lost_while_the_daemon_stops_is_recorded(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing route is held back for a second to tell whose fault it was; a stop has no such second."""
+    daemon = await service.start()
+    service.webhook("http://127.0.0.1:9/", "*")
+    under_way = []
+
+    def begin(prepared: object, ended: object) -> asyncio.Future[object]:
+        under_way.append((prepared, ended))
+        return asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(daemon.dispatcher.attempts._sender, "begin", begin)
+    service.insert()
+    await service.until(lambda: bool(under_way))
+    stop = asyncio.create_task(service.stop())
+    await asyncio.sleep(0)
+    # The thread is busy with somebody else's work when the attempt ends.
+    daemon.dispatcher.worker.call(lambda _: time.sleep(0.2))
+    (prepared, ended), *_ = under_way
+    ended(Result(prepared.claim, Outcome.CONNECTION_ERROR, datetime.now(UTC), 5, cause=causes.NO_ROUTE))  # type: ignore[attr-defined, operator]
+    await stop
+    assert service.ask("SELECT in_flight, attempts FROM deliveries") == (0, 1)
+
+
+async def test_damage_that_a_stop_meets_leaves_nothing_open(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sentence is raised once everything is closed."""
+    daemon = await service.start()
+
+    def damaged(_: sqlite3.Connection) -> None:
+        raise Misconfigured("the database is damaged")
+
+    monkeypatch.setattr(daemon.dispatcher, "_record_rest", damaged)
+    service.daemon = None
+    with pytest.raises(Misconfigured, match="damaged"):
+        await daemon.stop()
+    for worker in daemon._workers:
+        worker._thread.join(10)
+    assert not any(worker.is_alive for worker in daemon._workers)
+
+
+async def test_an_outbox_that_an_application_locks_right_after_the_start_ends_no_daemon(
+    service: Service, receiver: Receiver, tmp_path: Path
+) -> None:
+    """In rollback-journal mode nobody else can even read it; it is delivered from once the lock is gone."""
+    service.outbox = tmp_path / "app.db"
+    service.make_application("DELETE")
+    service.migrate()
+    daemon = await service.start(migrating=False)
+    service.webhook(receiver.url, "*")
+    application = service.producer()
+    application.execute("BEGIN EXCLUSIVE")
+    application.execute("INSERT INTO outbox (project_id, event_type, payload) VALUES ('proj_1', 'lead.created', '{}')")
+    await daemon.dispatcher.look()
+    application.execute("COMMIT")
+    application.close()
+    await service.until(lambda: service.log(state="succeeded"))
+
+
+def test_an_attempt_of_a_number_that_is_in_the_log_already_stops_no_batch(steps: Steps) -> None:
+    """Somebody has edited the log by hand: what is there stays, and the delivery goes on."""
+    webhook = steps.webhook()
+    steps.event()
+    (claim,) = steps.claim(webhook, START)
+    with transaction(steps.conn):
+        steps.conn.execute(
+            "INSERT INTO attempts (delivery_id, number, trigger, started_at, outcome, url, request_headers)"
+            " VALUES (?, 1, 'scheduled', '2026-11-23T09:00:00.000Z', 'success', 'https://example.com/', '{}')",
+            (claim.delivery_id,),
+        )
+    steps.record(claim, Outcome.SUCCESS, START)
+    assert steps.only()["state"] == "succeeded"

@@ -1,0 +1,144 @@
+"""What is known of the outbox between two reads: whose rows come next, whose wait, and what is not marked yet."""
+
+from __future__ import annotations
+
+import pytest
+
+from almirant_webhooks.delivery.outbox_reader import AT_LAST, FEWEST, MOST_UNMARKED, PATIENCE, WORTH, OutboxReader
+from almirant_webhooks.ops.metrics import Metrics
+from almirant_webhooks.storage.sqlite.fanout import FanOut
+from almirant_webhooks.storage.sqlite.outbox import Mark, open_outbox
+from almirant_webhooks.storage.sqlite.unread import Asked, OutboxRow
+
+from ..support.steps import Steps
+
+MANY = 1000
+
+
+def _reader() -> OutboxReader:
+    return OutboxReader(Metrics(), frozenset())
+
+
+def _row(number: int, project: str = "p") -> OutboxRow:
+    return OutboxRow(number, f"evt_{number}", project, "a.b", "", 2, "{}", True)
+
+
+def _done(*projects: str, deliveries: int | None = None) -> FanOut:
+    """What a read of a row of each project came to."""
+    rows = [Mark(_row(number, project), None) for number, project in enumerate(projects)]
+    return FanOut(marks=rows, deliveries=deliveries or len(rows))
+
+
+def _asked(reader: OutboxReader, free: int = MANY, at: float = 100.0, *, anyway: bool = False) -> Asked | None:
+    return reader.asked(free, MANY, at, anyway=anyway)
+
+
+def test_rows_are_read_when_there_are_news_and_not_without() -> None:
+    """At once after a commit, until a read finds nothing; the poll is the backstop."""
+    reader = _reader()
+    assert _asked(reader)
+    reader.took(None, 100.0)
+    assert _asked(reader) is None
+    assert reader.next_look(100.0) is None
+    reader.look(changed=True)
+    assert _asked(reader, free=0)
+    assert reader.next_look(100.0) == 0.0
+    reader.took(None, 100.0)
+    reader.look_anew()
+    assert _asked(reader)
+
+
+def test_a_batch_that_is_written_anyway_looks_for_rows_too() -> None:
+    """A commit right before it would otherwise wait for the next one."""
+    reader = _reader()
+    reader.took(None, 100.0)
+    assert _asked(reader, anyway=True)
+
+
+def test_rows_that_are_left_wait_a_little_for_enough_slots() -> None:
+    """And are taken then, however few there are: a receiver that hangs is in nobody's way."""
+    reader = _reader()
+    reader.took(_done("p"), 100.0)
+    assert _asked(reader, WORTH - 1) is None
+    assert reader.next_look(100.0) == pytest.approx(PATIENCE)
+    assert _asked(reader, 0, 100.0 + PATIENCE)
+    assert _asked(reader, WORTH)
+
+
+def test_no_more_rows_are_read_than_there_are_slots_for_their_deliveries() -> None:
+    """Events that go to many webhooks are read a few at a time, so that another project's row is not behind many of them."""
+    reader = _reader()
+    first = _asked(reader, 80)
+    for _ in range(20):
+        reader.took(_done("wide", deliveries=100), 100.0)
+    wide = _asked(reader, 400)
+    assert first is not None
+    assert wide is not None
+    assert (first.most, wide.most) == (80, FEWEST)
+
+
+def test_each_project_has_its_turn_however_many_there_are(steps: Steps) -> None:
+    """Where a batch has fewer rows than there are projects, the next one goes on behind the last."""
+    steps.outbox.executemany(
+        "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'lead.created', '{}')",
+        [(f"p{number:02}",) for number in range(50) for _ in range(3)],
+    )
+    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    served: set[str] = set()
+    for _ in range(-(-50 // FEWEST)):
+        asked = reader.asked(0, FEWEST, 0.0, anyway=False)
+        assert asked is not None
+        rows = reader.read(asked)
+        assert rows
+        served |= {row.project for row in rows}
+        reader.took(FanOut(marks=[Mark(row, None) for row in rows], deliveries=len(rows)), -PATIENCE)
+    assert len(served) == 50
+    reader.close()
+
+
+def test_rows_that_are_copied_and_not_marked_yet_are_not_read_again(steps: Steps) -> None:
+    """While a producer has the outbox locked, marks wait; what comes behind them is read."""
+    steps.outbox.executemany(
+        "INSERT INTO outbox (project_id, event_type, payload) VALUES ('p', 'lead.created', ?)", [("{}",)] * 3
+    )
+    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    rows = reader.read(Asked(2))
+    assert rows is not None
+    reader.took(FanOut(batch=1, marks=[Mark(row, None) for row in rows], deliveries=2), 100.0)
+    steps.conn.execute("BEGIN IMMEDIATE")
+    reader.mark(steps.conn)
+    assert reader.has_marks
+    asked = _asked(reader)
+    assert asked is not None
+    assert [row.id for row in reader.read(asked) or ()] == [3]
+    steps.conn.execute("ROLLBACK")
+    reader.mark(steps.conn)
+    assert not reader.has_marks
+    assert [row.id for row in reader.read(Asked(10)) or ()] == [3]
+    reader.close()
+
+
+def test_no_more_rows_are_read_while_very_many_wait_for_their_marks(steps: Steps) -> None:
+    """Their events are in memory, however long an application keeps its file locked; it goes on once they are marked."""
+    steps.outbox.executemany(
+        "INSERT INTO outbox (project_id, event_type, payload) VALUES ('p', 'lead.created', ?)",
+        [("{}",)] * (MOST_UNMARKED + 1),
+    )
+    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    rows = reader.read(Asked(MOST_UNMARKED))
+    assert rows is not None
+    reader.took(FanOut(batch=1, marks=[Mark(row, None) for row in rows], deliveries=len(rows)), 100.0)
+    steps.conn.execute("BEGIN IMMEDIATE")
+    reader.mark(steps.conn)
+    assert _asked(reader) is None
+    waits = []
+    for _ in range(10):
+        reader.mark(steps.conn)
+        waits.append(reader.next_look(100.0) or 0.0)
+    assert waits == sorted(waits)
+    assert waits[-1] == AT_LAST
+    steps.conn.execute("ROLLBACK")
+    reader.mark(steps.conn)
+    assert not reader.has_marks
+    assert _asked(reader) is not None
+    reader.close()

@@ -1,0 +1,133 @@
+"""Which rows of the outbox come next."""
+
+from __future__ import annotations
+
+import pytest
+
+from almirant_webhooks.storage.sqlite import unread
+from almirant_webhooks.storage.sqlite.unread import MOST_BYTES, SMALL, Asked
+
+from ..support.steps import Steps
+
+
+def _insert(steps: Steps, project_id: str, count: int, payload: str = "{}") -> None:
+    steps.outbox.executemany(
+        "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'lead.created', ?)",
+        [(project_id, payload)] * count,
+    )
+
+
+def _next(steps: Steps, asked: Asked, *, by_project: bool = True) -> list[tuple[int, str]]:
+    rows = unread.read_unread(steps.outbox, asked, by_project=by_project)
+    return [(row.id, str(row.project_id)) for row in rows]
+
+
+@pytest.mark.parametrize("by_project", [True, False])
+def test_projects_take_turns_each_ones_oldest_first(steps: Steps, by_project: bool) -> None:
+    """With an index by project, and without one in an outbox of the first schema."""
+    for project, count in (("a", 3), ("b", 1), ("c", 2)):
+        _insert(steps, project, count)
+    expected = [(1, "a"), (4, "b"), (5, "c"), (2, "a"), (6, "c"), (3, "a")]
+    assert _next(steps, Asked(10), by_project=by_project) == expected
+    assert _next(steps, Asked(4), by_project=by_project) == expected[:4]
+
+
+def test_a_project_that_inserts_very_much_at_once_is_in_front_of_nobody(steps: Steps) -> None:
+    """Another's few, inserted after it or between two of its batches, come next."""
+    _insert(steps, "loud", 500)
+    _insert(steps, "quiet", 2)
+    _insert(steps, "loud", 500)
+    assert _next(steps, Asked(6)) == [
+        (1, "loud"),
+        (501, "quiet"),
+        (2, "loud"),
+        (502, "quiet"),
+        (3, "loud"),
+        (4, "loud"),
+    ]
+
+
+def test_the_next_turn_is_that_of_the_project_behind_the_last(steps: Steps) -> None:
+    """And around: where not all have a row in one batch, none is left out for ever."""
+    for project in "abcde":
+        _insert(steps, project, 2)
+    turns, after = [], ""
+    for _ in range(5):
+        rows = _next(steps, Asked(2, after))
+        turns.append("".join(project for _, project in rows))
+        after = rows[-1][1]
+    assert turns == ["ab", "cd", "ea", "bc", "de"]
+    assert _next(steps, Asked(2, "zzz")) == _next(steps, Asked(2, ""))
+
+
+def test_how_many_projects_wait_costs_no_more_than_the_rows_asked_for(steps: Steps) -> None:
+    """Nor do the rows that a project has: SQLite's steps are counted at two sizes, a hundred times apart."""
+
+    def steps_taken() -> int:
+        taken = 0
+
+        def count() -> int:
+            nonlocal taken
+            taken += 1
+            return 0
+
+        steps.outbox.set_progress_handler(count, 10)
+        assert len(unread.read_unread(steps.outbox, Asked(32))) == 32
+        steps.outbox.set_progress_handler(None, 0)
+        return taken
+
+    for number in range(40):
+        _insert(steps, f"p{number:04}", 1)
+    few = steps_taken()
+    for number in range(40, 4000):
+        _insert(steps, f"p{number:04}", 1)
+    _insert(steps, "p0000", 4000)
+    assert steps_taken() < 2 * few
+
+
+def test_a_row_that_is_no_text_takes_nothing_from_the_others_of_its_batch(steps: Steps) -> None:
+    """They are read as bytes with it, and its project has its turn."""
+    _insert(steps, "loud", 100)
+    steps.outbox.execute("PRAGMA ignore_check_constraints=ON")
+    steps.outbox.execute(
+        "INSERT INTO outbox (project_id, event_type, payload) VALUES ('odd', 'lead.created', CAST(x'ff' AS TEXT)), "
+        "(CAST(x'6f64fe' AS TEXT), 'lead.created', '{}')"
+    )
+    steps.outbox.execute("PRAGMA ignore_check_constraints=OFF")
+    rows = unread.read_unread(steps.outbox, Asked(5))
+    assert sorted(bytes(row.project_id) for row in rows) == [b"loud", b"loud", b"loud", b"odd", b"od\xfe"]  # type: ignore[arg-type]
+    assert {row.project for row in rows} == {"loud", "odd", "od\ufffd"}
+    assert len(unread.read_unread(steps.outbox, Asked(5, "od\ufffd"))) == 5
+
+
+def test_rows_that_are_apart_are_not_read_again(steps: Steps) -> None:
+    """What comes after them is."""
+    _insert(steps, "p", 5)
+    assert [row for row, _ in _next(steps, Asked(2, apart={1, 2, 4}))] == [3, 5]
+
+
+@pytest.mark.parametrize("size", [SMALL + 1, 256 * 1024])
+def test_large_payloads_are_bounded_in_bytes(steps: Steps, size: int) -> None:
+    """The row that reaches a MiB is the last of the large ones; small ones come with them, each with its own payload."""
+    empty = '{"a": ""}'
+    large = empty.replace('""', f'"{"x" * (size - len(empty))}"')
+    _insert(steps, "large", 80, large)
+    _insert(steps, "small", 3)
+    rows = unread.read_unread(steps.outbox, Asked(200))
+    most = -(-MOST_BYTES // size)
+    assert [row.payload for row in rows if row.project_id == "large"] == [large] * min(80, most)
+    assert [row.payload for row in rows if row.project_id == "small"] == ["{}"] * 3
+
+
+def test_rows_may_go_while_they_are_chosen(steps: Steps) -> None:
+    """Somebody deletes them between the look at what waits and the reading of it."""
+    _insert(steps, "p", 100)
+
+    def look(statement: str) -> None:
+        if "occurred_at" in statement:
+            steps.outbox.set_trace_callback(None)
+            steps.conn.execute("DELETE FROM outbox")
+
+    steps.outbox.set_trace_callback(look)
+    assert unread.read_unread(steps.outbox, Asked(10)) == []
+    assert steps.conn.execute("SELECT count(*) FROM outbox").fetchone()[0] == 0

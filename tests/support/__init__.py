@@ -1,0 +1,1 @@
+"""What tests are built from: a daemon, a shell, receivers, networks, and databases of a size."""

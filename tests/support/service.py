@@ -1,0 +1,147 @@
+"""The daemon as tests use it: started and stopped in the test's own loop, with producers on connections of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from almirant_webhooks import clock
+from almirant_webhooks.daemon import Daemon
+from almirant_webhooks.model import Webhook
+from almirant_webhooks.settings.schema import Settings
+from almirant_webhooks.storage.sqlite import deliveries, log, webhooks
+from almirant_webhooks.storage.sqlite.connection import open_database, open_reader, transaction
+from almirant_webhooks.storage.sqlite.migrate import migrate
+
+T = TypeVar("T")
+SECRET = "whsec_" + "c2VjcmV0LW9mLXRoaXJ0eS10d28tYnl0ZXMtbG9uZyE="
+
+
+class Service:
+    """A database, its outbox and, once started, its daemon."""
+
+    def __init__(self, database: Path, outbox: Path | None = None) -> None:
+        self.database = database
+        self.outbox = outbox
+        self.options: dict[str, dict[str, Any]] = {"egress": {"allow_localhost": True}, "admin": {"listen": ""}}
+        self.daemon: Daemon | None = None
+
+    @property
+    def outbox_file(self) -> Path:
+        return self.outbox or self.database
+
+    def make_application(self, journal_mode: str) -> None:
+        """Make an application's own database, which the outbox's tables will be put into."""
+        assert self.outbox is not None
+        conn = sqlite3.connect(self.outbox)
+        conn.execute(f"PRAGMA journal_mode={journal_mode}")
+        conn.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, item TEXT)")
+        conn.execute("PRAGMA user_version=77")
+        conn.commit()
+        conn.close()
+
+    def settings(self) -> Settings:
+        options = {**self.options, "outbox": {"path": str(self.outbox or ""), **self.options.get("outbox", {})}}
+        return Settings.model_validate({"database": {"path": str(self.database)}, **options})
+
+    def migrate(self) -> None:
+        migrate(self.database, self.outbox)
+
+    async def start(self, *, migrating: bool = True) -> Daemon:
+        if migrating:
+            self.migrate()
+        self.daemon = Daemon(self.settings())
+        await self.daemon.start()
+        return self.daemon
+
+    async def serve(self) -> str:
+        """Start it with its pages and API on a free port; return their address."""
+        self.options["admin"] = {"listen": "127.0.0.1:0"}
+        daemon = await self.start()
+        assert daemon.address is not None
+        return f"http://127.0.0.1:{daemon.address[1]}"
+
+    async def stop(self) -> None:
+        assert self.daemon is not None
+        daemon, self.daemon = self.daemon, None
+        await daemon.stop()
+
+    async def close(self) -> None:
+        if self.daemon is not None:
+            await self.stop()
+
+    def write(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run a function in a transaction, as a command does."""
+        conn = open_database(self.database)
+        try:
+            with transaction(conn):
+                return function(conn, *args, **kwargs)
+        finally:
+            conn.close()
+
+    def read(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run a function on a read-only connection."""
+        conn = open_reader(self.database)
+        try:
+            return function(conn, *args, **kwargs)
+        finally:
+            conn.close()
+
+    def webhook(self, url: str, *events: str, project: str = "proj_1", secret: str = SECRET) -> Webhook:
+        """Create a webhook."""
+        return self.write(
+            webhooks.create,
+            project_id=project,
+            url=url,
+            events=events or ("*",),
+            secret=secret,
+            description="",
+            limit=100,
+            now=clock.now(),
+        )
+
+    def producer(self) -> sqlite3.Connection:
+        """Open the outbox as any program would."""
+        return sqlite3.connect(self.outbox_file, timeout=10)
+
+    def ask(self, question: str) -> Any:
+        """Return the first row that a SELECT on the outbox's file gives."""
+        conn = self.producer()
+        try:
+            return conn.execute(question).fetchone()
+        finally:
+            conn.close()
+
+    def insert(self, *payloads: object, project: str = "proj_1", kind: str = "work_item.created") -> list[str]:
+        """Insert events as a producer does; return their ids."""
+        conn = self.producer()
+        try:
+            with conn:
+                return [
+                    conn.execute(
+                        "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, ?, ?) RETURNING event_id",
+                        (project, kind, payload if isinstance(payload, str) else json.dumps(payload)),
+                    ).fetchone()[0]
+                    for payload in payloads or ({"workItem": {"id": "wi_1"}},)
+                ]
+        finally:
+            conn.close()
+
+    def log(self, **filters: Any) -> list[dict[str, Any]]:
+        return self.read(log.deliveries, **filters)
+
+    def detail(self, delivery_id: str) -> dict[str, Any]:
+        return self.read(log.delivery, delivery_id)
+
+    def resend(self, delivery_id: str) -> bool:
+        return self.write(deliveries.request_resend, delivery_id, clock.now())
+
+    async def until(self, condition: Callable[[], object], within: float = 60) -> None:
+        """Wait until a condition of the files holds: it is asked again whenever there may be news."""
+        async with asyncio.timeout(within):
+            while not condition():
+                await asyncio.sleep(0.005)

@@ -1,0 +1,85 @@
+"""The steps of an event's way, called alone with the time passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from almirant_webhooks import clock
+from almirant_webhooks.model import Claim, Outcome, Result, Webhook
+from almirant_webhooks.rules.retry import Schedule
+from almirant_webhooks.settings.schema import Settings
+from almirant_webhooks.storage.sqlite import claiming, deliveries, fanout, log, outbox, results, unread, waits, webhooks
+from almirant_webhooks.storage.sqlite.connection import open_database, transaction
+from almirant_webhooks.storage.sqlite.migrate import migrate
+
+START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+SCHEDULE = Schedule(Settings().delivery.retry_schedule)
+
+
+class Steps:
+    """The steps of an event's way, each called alone with its own `now`."""
+
+    def __init__(self, path: Path) -> None:
+        migrate(path, None)
+        self.path = path
+        self.conn = open_database(path)
+        self.outbox = outbox.open_outbox(path, None)
+
+    def close(self) -> None:
+        self.conn.close()
+        self.outbox.close()
+
+    def webhook(self, **fields: Any) -> Webhook:
+        values: dict[str, Any] = {"project_id": "p", "url": "https://example.com/in", "events": ["*"]}
+        values |= {"secret": "s" * 20, "description": "", "limit": 100, "now": START, **fields}
+        with transaction(self.conn):
+            return webhooks.create(self.conn, **values)
+
+    def event(self, now: datetime = START, kind: str = "lead.created") -> fanout.FanOut:
+        outbox.insert(self.outbox, project_id="p", event_type=kind, payload="{}", event_id=None)
+        rows = unread.read_unread(self.outbox, unread.Asked(100))
+        with transaction(self.conn):
+            done = fanout.fan_out(self.conn, rows, SCHEDULE.waits[0], now)
+        with transaction(self.outbox):
+            outbox.mark(self.outbox, done.marks, done.batch, clock.text(now))
+        return done
+
+    def claim(self, webhook: Webhook, now: datetime) -> list[Claim]:
+        with transaction(self.conn):
+            return claiming.claim(self.conn, {webhook.id: 10}, now)
+
+    def record(self, claim: Claim, outcome: Outcome, at: datetime, **more: Any) -> int:
+        with transaction(self.conn):
+            return results.record(self.conn, [Result(claim, outcome, at, 5, **more)], SCHEDULE)
+
+    def attempt(self, webhook: Webhook, now: datetime, outcome: Outcome, **more: Any) -> Claim:
+        (claim,) = self.claim(webhook, now)
+        self.record(claim, outcome, now, **more)
+        return claim
+
+    def resend(self, delivery_id: str, now: datetime) -> bool:
+        with transaction(self.conn):
+            return deliveries.request_resend(self.conn, delivery_id, now)
+
+    def bring_forward(self, by: timedelta, now: datetime) -> int:
+        return self._in_steps(lambda place: waits.bring_forward(self.conn, by, now, place))
+
+    def shorten_waits(self, now: datetime) -> int:
+        return self._in_steps(lambda place: waits.shorten(self.conn, SCHEDULE.waits, now, place))
+
+    def _in_steps(self, step: Callable[[waits.Place], waits.Moved]) -> int:
+        count, place = 0, waits.BEGIN
+        while True:
+            with transaction(self.conn):
+                moved = step(place)
+            count += moved.shorter
+            if moved.reached is None:
+                return count
+            place = moved.reached
+
+    def only(self) -> dict[str, Any]:
+        (row,) = log.deliveries(self.conn)
+        return row

@@ -1,0 +1,61 @@
+"""The API is what `/openapi.json` says: schemathesis makes requests from it and holds the answers against it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from almirant_webhooks.ops import keys
+from almirant_webhooks.web.api import ROUTES
+
+from ..conftest import Receiver
+from ..support.service import Service
+
+COMMAND = Path(sys.executable).with_name("schemathesis")
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+    "negative_data_rejection",
+)
+
+
+@pytest.mark.long
+async def test_the_server_keeps_to_its_document(service: Service, receiver: Receiver, tmp_path: Path) -> None:
+    """Valid and invalid requests alike: no answer that is not described, and never a 500."""
+    address = await service.serve()
+    service.webhook(receiver.url)
+    service.insert()
+    await service.until(lambda: service.log(state="succeeded"))
+    async with aiohttp.ClientSession() as client, client.get(f"{address}/openapi.json") as answer:
+        document = await answer.json()
+    described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert described == {(route.method, route.path) for route in ROUTES}
+    command = [
+        str(COMMAND), "run", f"{address}/openapi.json", "--header", f"Authorization: Bearer {keys.Keys(service.settings()).token}",
+        "--max-examples", "4", "--phases", "examples,coverage,fuzzing", "--checks", ",".join(CHECKS), "--no-color",
+        "--generation-database", "none", "--seed", "1", "--max-failures", "3",
+    ]  # fmt: skip
+    environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    ran = await asyncio.to_thread(run)
+    assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-1000:]
+
+
+def test_the_page_of_the_api_names_every_route() -> None:
+    """And no other."""
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    named = set(re.findall(r"^\| `([A-Z]+ /\S+)` \|", page, re.MULTILINE))
+    assert named == {f"{route.method} {route.path}" for route in ROUTES}

@@ -1,0 +1,320 @@
+"""What is refused at one door is refused at the others: command, API and pages take the same values."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+
+from almirant_webhooks.storage.sqlite import resends
+
+from ..support.service import SECRET, Service
+from ..support.shell import Shell
+from .test_api import Api
+from .test_pages import Pages
+
+URL = "https://example.com/in"
+WHSEC = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo"
+NEW = {"project_id": "proj_1", "url": URL, "events": ["*"]}
+EVENT = {"project_id": "proj_1", "event_type": "lead.created", "payload": {}}
+
+
+class Doors:
+    """One service with its three doors, each used by the operator."""
+
+    def __init__(self, service: Service, client: aiohttp.ClientSession) -> None:
+        self.service = service
+        self.client = client
+        self.api = Api(service, client)
+        self.pages = Pages(service, client)
+        self.shell = Shell(service.database.parent, service.database)
+        self.webhook = service.webhook(URL).id
+
+    async def command(self, *words: str) -> tuple[int, str]:
+        """Run a command that is refused; return its exit code and what it said."""
+
+        def run() -> tuple[int, str]:
+            try:
+                return 1, self.shell.ours(*words, code=1)
+            except AssertionError:
+                return 2, self.shell.ours(*words, code=2)
+
+        return await asyncio.to_thread(run)
+
+    async def page(self, path: str, form: dict[str, Any] | None) -> tuple[int, str]:
+        if form is None:
+            async with self.client.get(path, headers=self.pages.cookie(None)) as answer:
+                return answer.status, await answer.text()
+        status, _, text = await self.pages.post(path, None, **form)
+        return status, text
+
+
+@pytest.fixture
+async def doors(service: Service) -> AsyncIterator[Doors]:
+    """A daemon that serves its API and its pages, and commands beside it."""
+    address = await service.serve()
+    async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
+        yield Doors(service, client)
+
+
+CREATE = ("webhook", "create", "--project", "proj_1", "--url", URL, "--event", "*")
+SEND = ("event", "send", "--data", "{}", "--type", "lead.created", "--project")
+FORM = {"project_id": "proj_1", "url": URL, "events": "*", "secret_kind": "own"}
+
+# What is asked, the words that name what is wrong, and how each door is asked: the command's words, the API's method,
+# path and body, the page's path and form. None: that door has no such thing.
+REFUSED: dict[str, tuple[str, tuple[str, ...] | None, tuple[str, str, object] | None, tuple[str, Any] | None]] = {
+    "everything sent again": (
+        "Say which deliveries",
+        None,  # without filters the command asks for an id
+        ("POST", "/resends", {}),
+        ("/resends", {"event_type": ""}),
+    ),
+    "everything until now sent again": (
+        "Say which deliveries",
+        ("delivery", "resend", "--until", "1h", "--yes"),
+        ("POST", "/resends", {"until": "1h"}),
+        ("/resends", {"until": "1h"}),
+    ),
+    "a state that is none": (
+        "state",
+        ("delivery", "resend", "--state", "odd", "--yes"),
+        ("POST", "/resends", {"state": "odd"}),
+        ("/resends", {"state": "odd"}),
+    ),
+    "a status that is none": (
+        "status must be a code (500), a class (5xx) or one of",
+        ("delivery", "resend", "--status", "*xx", "--yes"),
+        ("POST", "/resends", {"status": "*xx"}),
+        ("/resends", {"status": "*xx"}),
+    ),
+    "a list by a status that is none": (
+        "status must be a code",
+        ("delivery", "list", "--status", "9999"),
+        ("GET", "/deliveries?status=9999", None),
+        ("/deliveries?status=9999", None),
+    ),
+    "a time that is none": (
+        "is not a time",
+        ("delivery", "list", "--since", "soon"),
+        ("GET", "/deliveries?since=soon", None),
+        ("/deliveries?since=soon", None),
+    ),
+    "a time that is too long ago": (
+        "is too long ago",
+        ("delivery", "list", "--since", "999999999d"),
+        ("GET", "/deliveries?since=999999999d", None),
+        ("/deliveries?since=999999999d", None),
+    ),
+    "a time that is no time in UTC": (
+        "is out of range",
+        ("delivery", "list", "--since", "0001-01-01T00:00+14:00"),
+        ("GET", f"/deliveries?since={quote('0001-01-01T00:00+14:00', safe='')}", None),
+        (f"/deliveries?since={quote('0001-01-01T00:00+14:00', safe='')}", None),
+    ),
+    "an event of the reserved project": (
+        "reserved for events about webhooks themselves",
+        (*SEND, "almirant"),
+        ("POST", "/events", {**EVENT, "project_id": "almirant"}),
+        None,
+    ),
+    "a producer's token for the reserved project": (
+        "reserved for events about webhooks themselves",
+        ("token", "--producer", "--project", "almirant"),
+        None,
+        None,
+    ),
+    "an event type that is none": (
+        "dotted lower-case words",
+        ("event", "send", "--data", "{}", "--type", "Lead", "--project", "proj_1"),
+        ("POST", "/events", {**EVENT, "event_type": "Lead"}),
+        None,
+    ),
+    "an event id that is none": (
+        "An event id is 1 to 128",
+        (*SEND, "proj_1", "--id", "a b"),
+        ("POST", "/events", {**EVENT, "event_id": "a b"}),
+        None,
+    ),
+    "a time of an event that is none": (
+        "occurred_at: 'yesterday' is not a time",
+        (*SEND, "proj_1", "--occurred-at", "yesterday"),
+        ("POST", "/events", {**EVENT, "occurred_at": "yesterday"}),
+        None,
+    ),
+    "a secret that only looks like Standard Webhooks": (
+        "is one of Standard Webhooks",
+        (*CREATE, "--secret", WHSEC),
+        ("POST", "/webhooks", {**NEW, "secret": WHSEC}),
+        ("/webhooks", {**FORM, "secret": WHSEC}),
+    ),
+    "a secret with a blank behind it": (
+        "begin or end with a blank",
+        (*CREATE, "--secret", f"{SECRET} "),
+        ("POST", "/webhooks", {**NEW, "secret": f"{SECRET} "}),
+        ("/webhooks", {**FORM, "secret": f"{SECRET} "}),
+    ),
+    "a rotation to such a secret": (
+        "is one of Standard Webhooks",
+        ("webhook", "rotate-secret", "{webhook}", "--secret", WHSEC),
+        ("POST", "/webhooks/{webhook}/rotate-secret", {"secret": WHSEC}),
+        ("/webhooks/{webhook}/rotate-secret", {"secret": WHSEC}),
+    ),
+    "a change to such a secret": (
+        "is one of Standard Webhooks",
+        ("webhook", "update", "{webhook}", "--secret", WHSEC),
+        ("PATCH", "/webhooks/{webhook}", {"secret": WHSEC}),
+        None,
+    ),
+    "a change of nothing": (
+        "Nothing to change",
+        ("webhook", "update", "{webhook}"),
+        ("PATCH", "/webhooks/{webhook}", {}),
+        None,
+    ),
+    "a rotation taken back and begun": (
+        "cancel",
+        ("webhook", "rotate-secret", "{webhook}", "--cancel", "--now"),
+        ("POST", "/webhooks/{webhook}/rotate-secret", {"cancel": True, "now": True}),
+        None,
+    ),
+    "a URL that is none": (
+        "cannot be used",
+        ("webhook", "create", "--project", "proj_1", "--event", "*", "--url", "https://"),
+        ("POST", "/webhooks", {**NEW, "url": "https://"}),
+        ("/webhooks", {**FORM, "secret_kind": "", "url": "https://"}),
+    ),
+    "a pattern that fits nothing": (
+        "fits no event type",
+        ("webhook", "create", "--project", "proj_1", "--event", "led.*", "--url", URL),
+        ("POST", "/webhooks", {**NEW, "events": ["led.*"]}),
+        ("/webhooks", {**FORM, "secret_kind": "", "events": "led.*"}),
+    ),
+    "a test of a type that is none": (
+        "is not an event type",
+        ("webhook", "test", "{webhook}", "--event", "led.created"),
+        ("POST", "/webhooks/{webhook}/test", {"event_type": "led.created"}),
+        ("/webhooks/{webhook}/test", {"event_type": "led.created"}),
+    ),
+    "a link that lives too long": (
+        "30 days at most",
+        None,  # this service listens on a port that no link could name
+        ("POST", "/portal-links", {"project_id": "proj_1", "expires": "31d"}),
+        None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+async def test_what_one_door_refuses_the_others_refuse(doors: Doors, what: str) -> None:
+    """By the same words; and nothing is changed."""
+    words, command, call, page = REFUSED[what]
+
+    def named(text: str) -> str:
+        return text.replace("{webhook}", doors.webhook)
+
+    if command is not None:
+        code, said = await doors.command(*map(named, command))
+        assert (code in (1, 2), words in said or words.partition(" ")[0] in said) == (True, True), said
+    if call is not None:
+        method, path, body = call
+        status, problem = await doors.api.call(method, f"/api/v1{named(path)}", None, body)
+        assert (status, words in problem["detail"]) == (422, True), problem
+        assert problem["field"]
+    if page is not None:
+        path, form = page
+        status, text = await doors.page(named(path), form)
+        assert (status, words in text) == (422, True), text
+    assert doors.service.read(resends.find) == []
+    assert doors.service.log() == []
+
+
+NUMBERS = ("0000500000", "00002009223372036854775808", "007", "+5", "5.0", "5e1", "1_0", " 5", "٥", "²", "-1", "0x5", "9" * 400)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/webhooks", "/deliveries", "/resends", "/events", "/audit"])
+async def test_a_number_is_written_in_one_way(doors: Doors, path: str) -> None:
+    """No list takes a limit with leading zeros, of another script or beyond any; a number as cursor neither."""
+    for number in NUMBERS:
+        status, problem = await doors.api.call("GET", f"/api/v1{path}?limit={quote(number)}")
+        assert (status, problem["field"]) == (422, "limit"), number
+        status, problem = await doors.api.call("GET", f"/api/v1{path}?cursor={quote(number)}")
+        assert (status, problem["field"]) == (422, "cursor"), number
+        for name in ("page", "before"):
+            assert (await doors.page(f"{path}?{name}={quote(number)}", None))[0] == 200, (name, number)
+    assert (await doors.api.call("GET", f"/api/v1{path}?limit=200"))[0] == 200
+
+
+async def test_a_parameter_that_a_route_does_not_have_does_nothing_silently(doors: Doors) -> None:
+    """`dry_run` in the URL is no dry run: it is refused, and nothing is sent."""
+    status, problem = await doors.api.call("POST", "/api/v1/resends?dry_run=true", None, {"project_id": "proj_1"})
+    assert (status, problem["field"]) == (422, "dry_run")
+    for method, path in (("GET", f"/webhooks/{doors.webhook}"), ("DELETE", f"/webhooks/{doors.webhook}"), ("GET", "/whoami")):  # fmt: skip
+        status, problem = await doors.api.call(method, f"/api/v1{path}?force=1")
+        assert (status, problem["field"]) == (422, "force")
+    for path in ("/api/v1/deliveries?state=failed&state=pending", "/deliveries?state=failed&state=pending"):
+        async with doors.client.get(path, headers=doors.api.operator() | doors.pages.cookie(None)) as answer:
+            assert (answer.status, "state is given more than once" in await answer.text()) == (422, True)
+
+
+NO_TEXT = {"a NUL": b"%00", "bytes that are not UTF-8": b"\xff", "half of a pair": b"\xed\xa0\x80"}
+
+
+@pytest.mark.parametrize("what", NO_TEXT)
+async def test_what_is_no_text_is_refused_wherever_it_stands(doors: Doors, what: str) -> None:
+    """In a path, a parameter, its name, a body or a form: a sentence, never a 500."""
+    assert doors.service.daemon is not None
+    assert doors.service.daemon.address is not None
+    host, port = doors.service.daemon.address
+    odd = NO_TEXT[what]
+    lists = ("/webhooks", "/deliveries", "/resends", "/events", "/audit", "/rejected", "/sign-in")
+    names = (
+        "project",
+        "webhook",
+        "state",
+        "q",
+        "text",
+        "cause",
+        "event_id",
+        "since",
+        "cursor",
+        "before",
+        "next",
+        "done",
+    )
+    targets = [f"{path}?{name}=".encode() + odd for path in (*lists, *(f"/api/v1{one}" for one in lists[:5])) for name in names]  # fmt: skip
+    targets += [f"/api/v1/{path}/".encode() + odd for path in ("webhooks", "deliveries", "resends", "events")]
+    targets += [f"/{path}".encode() + odd for path in ("webhooks/wh_", "deliveries/", "resends/rsd_", "events/", "static/", "portal/")]  # fmt: skip
+    targets += [b"/deliveries?" + odd + b"=1"]
+    for target in targets:
+        reader, writer = await asyncio.open_connection(host, port)
+        token = doors.api.operator()["Authorization"]
+        writer.write(b"GET %s HTTP/1.1\r\nHost: %s:%d\r\nAuthorization: %s\r\nConnection: close\r\n\r\n" % (target, host.encode(), port, token.encode()))  # fmt: skip
+        status = int((await reader.readline()).split()[1])
+        assert status in (400, 404, 422), (target, status)
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize("odd", ["\0", "\ud800"])
+async def test_a_body_that_holds_what_is_no_text_is_refused_with_its_field(doors: Doors, odd: str) -> None:
+    """In a list as well; a payload is passed on as it is spelled, and the INSERT's rules are for it."""
+    for path, body, field in (
+        ("/webhooks", {**NEW, "events": [odd]}, "events"),
+        ("/webhooks", {**NEW, "project_id": odd}, "project_id"),
+        ("/resends", {"webhook_id": f"wh_{odd}"}, "webhook_id"),
+        ("/resends", {"event_type": odd}, "event_type"),
+        ("/events", {**EVENT, "event_type": odd}, "event_type"),
+    ):
+        status, problem = await doors.api.call("POST", f"/api/v1{path}", None, body)
+        assert (status, problem["field"]) == (422, field), problem
+    raw = json.dumps({**EVENT, "payload": {"text": odd}}).encode()
+    assert (await doors.api.call("POST", "/api/v1/events", None, raw))[0] == 202
+    if odd == "\0":
+        for form in ({"token": odd}, {"token": ["a", "b"]}):
+            assert (await doors.pages.post("/sign-in", None, **form))[0] == 400
