@@ -12,7 +12,7 @@ from . import clock
 from .delivery.health import Troubles, has_room
 from .delivery.loop import STEP, DeliveryLoop
 from .delivery.outbox_reader import OutboxReader
-from .delivery.scheduler import Shares
+from .delivery.scheduler import Scheduler
 from .delivery.watcher import Watcher
 from .ops import keys, limits, systemd
 from .ops.guard import Guard
@@ -122,7 +122,7 @@ class Daemon:
             self.metrics,
             troubles,
             Schedule(settings.delivery.retry_schedule),
-            Shares(fit.concurrency, settings.delivery.concurrency_per_webhook),
+            Scheduler(fit.concurrency, settings.delivery.concurrency_per_webhook),
             poll_interval=every,
             has_room=lambda: has_room(database_path),
             outbox_has_room=lambda: has_room(outbox_path or database_path),

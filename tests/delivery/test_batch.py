@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from almirant_webhooks.delivery.scheduler import Room, Shares
+from almirant_webhooks.delivery.scheduler import Room, Scheduler
 from almirant_webhooks.model import Due, Outcome, Result
 from almirant_webhooks.storage.sqlite import batch, results, unread, webhooks
 from almirant_webhooks.storage.sqlite.batch import Work
@@ -111,7 +111,7 @@ def test_a_row_larger_than_an_event_may_be_is_left_to_be_marked_apart(steps: Ste
 
 def test_a_new_delivery_is_not_in_front_of_others_of_its_webhook() -> None:
     """One that waits for its retry is not in its way."""
-    shares = Shares(256, 8)
+    shares = Scheduler(256, 8)
     offer(shares, {"late": Due("2026", "p"), "retries": Due("9999", "p")})
     room = Room(shares, 100)
     assert [room.take_new(webhook, "2027") for webhook in ("late", "retries", "fresh")] == [False, True, True]
@@ -119,7 +119,7 @@ def test_a_new_delivery_is_not_in_front_of_others_of_its_webhook() -> None:
 
 def test_new_deliveries_may_take_slots_that_a_full_batch_leaves() -> None:
     """A batch is bounded so that others need not wait for it, not to keep slots free."""
-    shares = Shares(256, 8)
+    shares = Scheduler(256, 8)
     room = Room(shares, 0)
     assert room.left == 0
     assert room.take_new("fresh", "2027")

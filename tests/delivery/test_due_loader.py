@@ -14,7 +14,7 @@ from almirant_webhooks.delivery.due_loader import DueLoader
 from almirant_webhooks.delivery.health import Troubles
 from almirant_webhooks.delivery.loop import DeliveryLoop
 from almirant_webhooks.delivery.outbox_reader import OutboxReader
-from almirant_webhooks.delivery.scheduler import Shares
+from almirant_webhooks.delivery.scheduler import Scheduler
 from almirant_webhooks.model import Claim, Outcome, Result, Webhook
 from almirant_webhooks.ops.metrics import Metrics
 from almirant_webhooks.storage.sqlite import results, webhooks
@@ -72,12 +72,12 @@ async def test_a_restart_knows_who_was_slow_and_who_timed_out(steps: Steps, work
             with transaction(steps.conn):
                 webhook = webhooks.get(steps.conn, ids[name])
             _end(steps, webhook, outcome, duration_ms)
-    shares, metrics = Shares(256, 8), Metrics()
+    scheduler, metrics = Scheduler(256, 8), Metrics()
     reader, troubles = OutboxReader(metrics, frozenset()), Troubles(metrics)
-    loop = DeliveryLoop(worker, Nobody(), reader, metrics, troubles, SCHEDULE, shares, poll_interval=1.0)
+    loop = DeliveryLoop(worker, Nobody(), reader, metrics, troubles, SCHEDULE, scheduler, poll_interval=1.0)
     await loop.recover(START)
-    assert shares.slow == {ids["steady"], ids["hangs"]}
-    assert {name: shares.room_of(ids[name]) for name in made} == {"steady": 8, "quick": 8, "hangs": 2, "new": 2}
+    assert scheduler.slow == {ids["steady"], ids["hangs"]}
+    assert {name: scheduler.room_of(ids[name]) for name in made} == {"steady": 8, "quick": 8, "hangs": 2, "new": 2}
 
 
 def test_a_restart_looks_at_the_newest_attempts_alone(steps: Steps) -> None:
@@ -95,10 +95,10 @@ async def test_webhooks_are_read_in_parts_of_bounded_size(steps: Steps, worker: 
     count = 2 * due_loader.PART + 10
     made = [steps.webhook(url=f"https://example.com/{number}", limit=count) for number in range(count)]
     steps.event()
-    shares = Shares(256, 8)
-    loaded, now = DueLoader(shares, worker.lock), clock.now()
+    scheduler = Scheduler(256, 8)
+    loaded, now = DueLoader(scheduler, worker.lock), clock.now()
     await worker.run(load_all, loaded)
-    assert len(shares.due) == count
+    assert len(scheduler.due) == count
     asked: list[int] = []
 
     def note(statement: str) -> None:
@@ -118,19 +118,19 @@ async def test_webhooks_are_read_in_parts_of_bounded_size(steps: Steps, worker: 
         rounds += 1
     assert rounds == 6
     assert max(asked) <= 2 * due_loader.PART
-    assert shares.due.keys() == {webhook.id for webhook in made} - {first.id}
+    assert scheduler.due.keys() == {webhook.id for webhook in made} - {first.id}
 
 
 async def test_webhooks_that_are_deleted_while_others_are_read_are_forgotten(steps: Steps, worker: Worker) -> None:
     """Nothing of them is due any more."""
     kept, deleted = steps.webhook(), steps.webhook(url="https://example.com/other")
     steps.event()
-    shares = Shares(256, 8)
-    loaded = DueLoader(shares, worker.lock)
+    scheduler = Scheduler(256, 8)
+    loaded = DueLoader(scheduler, worker.lock)
     await worker.run(load_all, loaded)
-    assert shares.due.keys() == {kept.id, deleted.id}
+    assert scheduler.due.keys() == {kept.id, deleted.id}
     with transaction(steps.conn):
         webhooks.delete(steps.conn, deleted.id, START)
     await worker.run(loaded.look, clock.now())
     await worker.run(loaded.step, clock.now())
-    assert shares.due.keys() == {kept.id}
+    assert scheduler.due.keys() == {kept.id}

@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 
 from almirant_webhooks.delivery import lines as lines_of
-from almirant_webhooks.delivery import scheduler
-from almirant_webhooks.delivery.scheduler import Room, Shares
+from almirant_webhooks.delivery import scheduler as scheduler_module
+from almirant_webhooks.delivery.scheduler import Room, Scheduler
 from almirant_webhooks.model import Due
 
 from ..conftest import Receiver
@@ -25,73 +25,73 @@ LATER = "2026-11-25T01:00:00.000Z"
 NOW = Due(AT, "proj_1")
 
 
-def offer(shares: Shares, due: dict[str, Due]) -> None:
+def offer(scheduler: Scheduler, due: dict[str, Due]) -> None:
     """Give webhooks something due."""
-    shares.update_due(list(due), due)
+    scheduler.update_due(list(due), due)
 
 
 def test_many_that_turn_slow_all_at_once_do_not_take_every_slot() -> None:
     """Quick until now, so nothing holds them back: an eighth is left for webhooks that have nothing in flight."""
-    shares = Shares(256, 8)
+    scheduler = Scheduler(256, 8)
     bad = {f"bad{number}": NOW for number in range(100)}
     for webhook in bad:
-        shares.begin(webhook)
-        shares.end(webhook, timed_out=False, duration_ms=5)
-    offer(shares, bad)
-    taken = shares.share_out(AT, Room(shares, 256))
+        scheduler.begin(webhook)
+        scheduler.end(webhook, timed_out=False, duration_ms=5)
+    offer(scheduler, bad)
+    taken = scheduler.share_out(AT, Room(scheduler, 256))
     assert sum(taken.values()) == 224
     for webhook, count in taken.items():
         for _ in range(count):
-            shares.begin(webhook)
-    assert shares.share_out(AT, Room(shares, 256)) == {}
-    shares.update_due({"good"}, {"good": NOW})
-    assert shares.share_out(AT, Room(shares, 256)) == {"good": 1}
+            scheduler.begin(webhook)
+    assert scheduler.share_out(AT, Room(scheduler, 256)) == {}
+    scheduler.update_due({"good"}, {"good": NOW})
+    assert scheduler.share_out(AT, Room(scheduler, 256)) == {"good": 1}
 
 
 def test_one_webhook_has_its_own_limit_whatever_is_left_for_others() -> None:
     """Where slots are many."""
-    shares = Shares(256, 8)
-    shares.begin("only")
-    shares.end("only", timed_out=False, duration_ms=5)
-    offer(shares, {"only": NOW})
-    assert shares.share_out(AT, Room(shares, 256)) == {"only": 8}
+    scheduler = Scheduler(256, 8)
+    scheduler.begin("only")
+    scheduler.end("only", timed_out=False, duration_ms=5)
+    offer(scheduler, {"only": NOW})
+    assert scheduler.share_out(AT, Room(scheduler, 256)) == {"only": 8}
 
 
 def test_some_can_be_left_out() -> None:
     """Those that were lost in what looks like an outage."""
-    shares = Shares(256, 8)
-    offer(shares, {"lost": NOW, "other": NOW})
-    assert shares.share_out(AT, Room(shares, 256), apart_from={"lost"}) == {"other": 2}
+    scheduler = Scheduler(256, 8)
+    offer(scheduler, {"lost": NOW, "other": NOW})
+    assert scheduler.share_out(AT, Room(scheduler, 256), apart_from={"lost"}) == {"other": 2}
 
 
 def test_a_project_with_many_busy_webhooks_is_one_among_the_others() -> None:
     """Its hundred backlogs do not make another project wait a hundred times as long."""
-    shares = Shares(256, 8)
-    offer(shares, {f"busy{number}": Due(AT, "busy") for number in range(100)} | {"good": Due(AT, "good")})
-    taken = shares.share_out(AT, Room(shares, 4))
+    scheduler = Scheduler(256, 8)
+    offer(scheduler, {f"busy{number}": Due(AT, "busy") for number in range(100)} | {"good": Due(AT, "good")})
+    taken = scheduler.share_out(AT, Room(scheduler, 4))
     assert taken == {"busy0": 1, "good": 2, "busy1": 1}
     for webhook in ("busy0", "good"):
-        shares.begin(webhook)
-    assert next(iter(shares.share_out(AT, Room(shares, 1)))) == "busy1"
+        scheduler.begin(webhook)
+    assert next(iter(scheduler.share_out(AT, Room(scheduler, 1)))) == "busy1"
 
 
 def test_who_waited_longest_comes_first() -> None:
     """One that had nothing due for a moment keeps its place before those that had their turn since."""
-    shares = Shares(256, 8)
-    offer(shares, {name: Due(AT, name) for name in ("seldom", "busy", "busier")})
-    shares.begin("seldom")
-    shares.update_due({"seldom"}, {})
-    shares.begin("busy")
-    shares.begin("busier")
-    shares.update_due({"seldom"}, {"seldom": Due(AT, "seldom")})
-    assert list(shares.share_out(AT, Room(shares, 3))) == ["seldom", "busy", "busier"]
+    scheduler = Scheduler(256, 8)
+    offer(scheduler, {name: Due(AT, name) for name in ("seldom", "busy", "busier")})
+    scheduler.begin("seldom")
+    scheduler.update_due({"seldom"}, {})
+    scheduler.begin("busy")
+    scheduler.begin("busier")
+    scheduler.update_due({"seldom"}, {"seldom": Due(AT, "seldom")})
+    assert list(scheduler.share_out(AT, Room(scheduler, 3))) == ["seldom", "busy", "busier"]
 
 
 def test_no_more_is_looked_at_than_there_are_slots() -> None:
     """Of ten thousand webhooks with something due the first few are asked for."""
-    shares = Shares(256, 8)
-    offer(shares, {f"{number}": Due(AT, f"proj_{number % 100}") for number in range(10_000)})
-    assert list(shares.share_out(AT, Room(shares, 3)).items()) == [("0", 1), ("1", 1), ("2", 1)]
+    scheduler = Scheduler(256, 8)
+    offer(scheduler, {f"{number}": Due(AT, f"proj_{number % 100}") for number in range(10_000)})
+    assert list(scheduler.share_out(AT, Room(scheduler, 3)).items()) == [("0", 1), ("1", 1), ("2", 1)]
 
 
 def looked_at(call: Callable[[], object]) -> int:
@@ -106,7 +106,7 @@ def looked_at(call: Callable[[], object]) -> int:
     def enter(frame: FrameType, event: str, argument: object) -> TraceFunction | None:
         return (
             count(frame, event, argument)
-            if frame.f_code.co_filename in (scheduler.__file__, lines_of.__file__)
+            if frame.f_code.co_filename in (scheduler_module.__file__, lines_of.__file__)
             else None
         )
 
@@ -119,44 +119,44 @@ def looked_at(call: Callable[[], object]) -> int:
     return lines
 
 
-def have_retries_for_later(shares: Shares, count: int) -> None:
+def have_retries_for_later(scheduler: Scheduler, count: int) -> None:
     """Nothing of them is due."""
-    offer(shares, {f"{number}": Due(LATER, f"proj_{number}") for number in range(count)})
+    offer(scheduler, {f"{number}": Due(LATER, f"proj_{number}") for number in range(count)})
 
 
-def are_slow_beside_a_full_half(shares: Shares, count: int) -> None:
+def are_slow_beside_a_full_half(scheduler: Scheduler, count: int) -> None:
     """All of them are due, and slots are free for others alone."""
     for number in range(count):
-        shares.remember(f"{number}", timed_out=False, duration_ms=1500)
+        scheduler.remember(f"{number}", timed_out=False, duration_ms=1500)
     for number in range(128):
-        shares.begin(f"{number}")
-    offer(shares, {f"{number}": Due(AT, f"proj_{number % 100}") for number in range(count)})
+        scheduler.begin(f"{number}")
+    offer(scheduler, {f"{number}": Due(AT, f"proj_{number % 100}") for number in range(count)})
 
 
-def are_quick_beside_none_free(shares: Shares, count: int) -> None:
+def are_quick_beside_none_free(scheduler: Scheduler, count: int) -> None:
     """All of them are due, and the eighth that is left is for others."""
     for number in range(256):
-        shares.begin(f"{number % 32}")
-    offer(shares, {f"{number}": Due(AT, f"proj_{number % 100}") for number in range(count)})
+        scheduler.begin(f"{number % 32}")
+    offer(scheduler, {f"{number}": Due(AT, f"proj_{number % 100}") for number in range(count)})
 
 
 @pytest.mark.parametrize("wait", [have_retries_for_later, are_slow_beside_a_full_half, are_quick_beside_none_free])
-def test_what_is_looked_at_does_not_grow_with_those_that_wait(wait: Callable[[Shares, int], None]) -> None:
+def test_what_is_looked_at_does_not_grow_with_those_that_wait(wait: Callable[[Scheduler, int], None]) -> None:
     """A fresh event's whole turn beside a thousand webhooks and beside ten thousand."""
 
     def turn(count: int) -> int:
-        shares = Shares(256, 8)
-        wait(shares, count)
-        shares.share_out(AT, Room(shares, 128))  # whoever is due stands in line from now on
+        scheduler = Scheduler(256, 8)
+        wait(scheduler, count)
+        scheduler.share_out(AT, Room(scheduler, 128))  # whoever is due stands in line from now on
 
         def whole() -> None:
-            shares.update_due({"fresh"}, {"fresh": NOW})
-            shares.share_out(AT, Room(shares, 128))
-            shares.begin("fresh")
-            shares.update_due({"fresh"}, {})
-            shares.next_due()
-            shares.end("fresh", timed_out=False, duration_ms=5)
-            shares.next_due()
+            scheduler.update_due({"fresh"}, {"fresh": NOW})
+            scheduler.share_out(AT, Room(scheduler, 128))
+            scheduler.begin("fresh")
+            scheduler.update_due({"fresh"}, {})
+            scheduler.next_due()
+            scheduler.end("fresh", timed_out=False, duration_ms=5)
+            scheduler.next_due()
 
         return looked_at(whole)
 
@@ -165,59 +165,59 @@ def test_what_is_looked_at_does_not_grow_with_those_that_wait(wait: Callable[[Sh
 
 def test_the_next_time_is_that_of_the_earliest_whatever_was_set_before() -> None:
     """Times that were changed or taken back are forgotten, however often that happens."""
-    shares = Shares(256, 8)
+    scheduler = Scheduler(256, 8)
     for number in range(1000):
-        offer(shares, {"often": Due(f"2027-01-01T00:00:{number:03}", "p")})
-    offer(shares, {"once": Due("2027-01-01T00:00:998a", "p")})
-    assert shares.next_due() == "2027-01-01T00:00:998a"
-    shares.update_due({"once"}, {})
-    assert shares.next_due() == "2027-01-01T00:00:999"
-    assert len(shares._later._heap) < 100
-    assert shares.share_out("2027-01-01T00:00:998", Room(shares, 256)) == {}
-    assert shares.share_out("2027-01-01T00:00:999", Room(shares, 256)) == {"often": 2}
+        offer(scheduler, {"often": Due(f"2027-01-01T00:00:{number:03}", "p")})
+    offer(scheduler, {"once": Due("2027-01-01T00:00:998a", "p")})
+    assert scheduler.next_due() == "2027-01-01T00:00:998a"
+    scheduler.update_due({"once"}, {})
+    assert scheduler.next_due() == "2027-01-01T00:00:999"
+    assert len(scheduler._later._heap) < 100
+    assert scheduler.share_out("2027-01-01T00:00:998", Room(scheduler, 256)) == {}
+    assert scheduler.share_out("2027-01-01T00:00:999", Room(scheduler, 256)) == {"often": 2}
 
 
 def test_a_receiver_that_is_steadily_slow_gets_its_own_limit_within_the_slow_half() -> None:
     """An answer within the time limit is one, however slow; until the first, and after a time-out, two slots are enough."""
-    shares = Shares(32, 8)
-    offer(shares, {"steady": NOW})
-    assert shares.share_out(AT, Room(shares, 32)) == {"steady": 2}
-    shares.begin("steady")
-    shares.end("steady", timed_out=False, duration_ms=1500)
-    assert shares.share_out(AT, Room(shares, 32)) == {"steady": 8}
+    scheduler = Scheduler(32, 8)
+    offer(scheduler, {"steady": NOW})
+    assert scheduler.share_out(AT, Room(scheduler, 32)) == {"steady": 2}
+    scheduler.begin("steady")
+    scheduler.end("steady", timed_out=False, duration_ms=1500)
+    assert scheduler.share_out(AT, Room(scheduler, 32)) == {"steady": 8}
     others = {f"slow{number}": NOW for number in range(3)}
     for webhook in others:
-        shares.remember(webhook, timed_out=False, duration_ms=1500)
-    offer(shares, others)
-    assert sum(shares.share_out(AT, Room(shares, 32)).values()) == 16, "they share half of the slots"
-    shares.remember("steady", timed_out=True, duration_ms=10_000)
-    shares.update_due(others, {})
-    assert shares.share_out(AT, Room(shares, 32)) == {"steady": 2}
-    shares.remember("steady", timed_out=False, duration_ms=5)
-    assert shares.share_out(AT, Room(shares, 32)) == {"steady": 8}
+        scheduler.remember(webhook, timed_out=False, duration_ms=1500)
+    offer(scheduler, others)
+    assert sum(scheduler.share_out(AT, Room(scheduler, 32)).values()) == 16, "they share half of the slots"
+    scheduler.remember("steady", timed_out=True, duration_ms=10_000)
+    scheduler.update_due(others, {})
+    assert scheduler.share_out(AT, Room(scheduler, 32)) == {"steady": 2}
+    scheduler.remember("steady", timed_out=False, duration_ms=5)
+    assert scheduler.share_out(AT, Room(scheduler, 32)) == {"steady": 8}
 
 
 def test_who_turns_slow_or_quick_while_it_waits_changes_its_half() -> None:
     """With all that it has in flight, and without losing its place."""
-    shares = Shares(8, 8)
-    offer(shares, {"turning": Due(AT, "a"), "other": Due(AT, "b")})
+    scheduler = Scheduler(8, 8)
+    offer(scheduler, {"turning": Due(AT, "a"), "other": Due(AT, "b")})
     for webhook in ("turning", "other"):
-        shares.remember(webhook, timed_out=False, duration_ms=5)
-    shares.share_out(AT, Room(shares, 1))
+        scheduler.remember(webhook, timed_out=False, duration_ms=5)
+    scheduler.share_out(AT, Room(scheduler, 1))
     for _ in range(3):
-        shares.in_flight["turning"] += 1
-    shares.remember("turning", timed_out=False, duration_ms=1500)
-    assert (shares.slow_in_flight, shares.share_out(AT, Room(shares, 8))["turning"]) == (3, 1)
-    shares.remember("turning", timed_out=False, duration_ms=5)
-    assert shares.slow_in_flight == 0
-    assert next(iter(shares.share_out(AT, Room(shares, 8)))) == "turning"
+        scheduler.in_flight["turning"] += 1
+    scheduler.remember("turning", timed_out=False, duration_ms=1500)
+    assert (scheduler.slow_in_flight, scheduler.share_out(AT, Room(scheduler, 8))["turning"]) == (3, 1)
+    scheduler.remember("turning", timed_out=False, duration_ms=5)
+    assert scheduler.slow_in_flight == 0
+    assert next(iter(scheduler.share_out(AT, Room(scheduler, 8)))) == "turning"
 
 
 async def test_a_slow_receiver_is_asked_as_often_at_once_as_its_limit_says(
     service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once it has answered; and right from a restart, which knows that from the log."""
-    monkeypatch.setattr(scheduler, "SLOW_MS", -1)  # every answer is a slow one
+    monkeypatch.setattr(scheduler_module, "SLOW_MS", -1)  # every answer is a slow one
     release = asyncio.Event()
     held: list[str] = []
 

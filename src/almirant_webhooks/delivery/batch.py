@@ -16,7 +16,7 @@ from .health import PAUSE, Troubles
 from .network import Outage
 from .outbox_reader import WORTH, OutboxReader
 from .pace import Pace
-from .scheduler import Room, Shares
+from .scheduler import Room, Scheduler
 
 FAN_OUT = "fan out"
 
@@ -35,7 +35,7 @@ class Chooser:
 
     def __init__(
         self,
-        scheduler: Shares,
+        scheduler: Scheduler,
         reader: OutboxReader,
         network: Outage,
         pace: Pace,

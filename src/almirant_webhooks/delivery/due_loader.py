@@ -16,7 +16,7 @@ import structlog
 from .. import clock
 from ..storage.sqlite import deliveries, waits, webhooks
 from ..storage.sqlite.connection import transaction
-from .scheduler import Shares
+from .scheduler import Scheduler
 
 RELOAD_EVERY = timedelta(seconds=30)
 PART = 500  # webhooks that are read at once, 1 to 2 ms of the thread
@@ -42,7 +42,7 @@ class DueLoader:
     `lock` is the one of writers on the database's file.
     """
 
-    def __init__(self, scheduler: Shares, lock: AbstractContextManager[object]) -> None:
+    def __init__(self, scheduler: Scheduler, lock: AbstractContextManager[object]) -> None:
         self._scheduler = scheduler
         self._lock = lock
         self._loaded = clock.now()

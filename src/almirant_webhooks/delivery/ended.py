@@ -9,7 +9,7 @@ from datetime import datetime
 from ..model import Outcome, Result
 from .network import Outage
 from .reports import report_trouble
-from .scheduler import Shares
+from .scheduler import Scheduler
 
 
 class Ended:
@@ -18,7 +18,7 @@ class Ended:
     Nothing here is durable: what a crash takes is shown as interrupted. `wake` is called once there are enough of them.
     """
 
-    def __init__(self, scheduler: Shares, network: Outage, wake: Callable[[], None]) -> None:
+    def __init__(self, scheduler: Scheduler, network: Outage, wake: Callable[[], None]) -> None:
         self.waiting: list[Result] = []  # to be recorded, in the order in which they came
         self._keep_bodies = True
         self._holds = True  # a stop has no time to tell whose fault it was

@@ -32,7 +32,7 @@ from .network import Outage
 from .outbox_reader import OutboxReader
 from .pace import Pace
 from .reports import report
-from .scheduler import Shares
+from .scheduler import Scheduler
 
 LOOK_AGAIN = 2.0  # seconds at most until the clock is read again, so that one that was set is noticed
 WORTH = 32  # results for which a batch pays while more are to come
@@ -57,7 +57,7 @@ class DeliveryLoop:
         metrics: Metrics,
         troubles: Troubles,
         schedule: Schedule,
-        scheduler: Shares,
+        scheduler: Scheduler,
         *,
         poll_interval: float,
         has_room: Callable[[], bool] = lambda: True,

@@ -15,7 +15,7 @@ SLOW_MS = 1000
 LIMIT_UNPROVEN = 2
 
 
-class Shares:
+class Scheduler:
     """Which webhooks have something due, what they have in flight, and who is slow.
 
     Projects take turns, and in each its webhooks do: a project with a hundred busy webhooks is one among the others. Slow
@@ -166,15 +166,15 @@ class Shares:
 class Room:
     """The free slots of one group, given away one at a time: `most` to what is due, and others to what is new."""
 
-    def __init__(self, shares: Shares, most: int) -> None:
-        self._shares = shares
-        free = shares.concurrency - shares.in_flight.total()
+    def __init__(self, scheduler: Scheduler, most: int) -> None:
+        self._scheduler = scheduler
+        free = scheduler.concurrency - scheduler.in_flight.total()
         self.left = min(most, free)
         self._free = free
         self.given: Counter[str] = Counter()
         # An eighth is for webhooks that have nothing in flight: many that turn slow all at once do not take every slot.
-        self._spare = free - shares.concurrency // 8
-        self._for_slow = max(1, shares.concurrency // 2) - shares.slow_in_flight
+        self._spare = free - scheduler.concurrency // 8
+        self._for_slow = max(1, scheduler.concurrency // 2) - scheduler.slow_in_flight
 
     @property
     def has_room_for_slow(self) -> bool:
@@ -183,10 +183,10 @@ class Room:
 
     def take(self, webhook: str) -> bool:
         """Give a webhook a slot, or tell that it may have none now."""
-        shares, given = self._shares, self.given[webhook]
-        is_slow = webhook in shares.slow
-        is_first = not (given or shares.in_flight[webhook])
-        if self._free <= 0 or given >= shares.room_of(webhook):
+        scheduler, given = self._scheduler, self.given[webhook]
+        is_slow = webhook in scheduler.slow
+        is_first = not (given or scheduler.in_flight[webhook])
+        if self._free <= 0 or given >= scheduler.room_of(webhook):
             return False
         if (is_slow and self._for_slow <= 0) or (self._spare <= 0 and not is_first):
             return False
@@ -199,5 +199,5 @@ class Room:
 
     def take_new(self, webhook: str, now: str, *, served: bool = False) -> bool:
         """Give a webhook a slot for a delivery that is new, unless others of its deliveries wait that were not just `served`."""
-        due = self._shares.due.get(webhook)
+        due = self._scheduler.due.get(webhook)
         return (served or due is None or due.at > now) and self.take(webhook)
