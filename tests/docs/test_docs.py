@@ -29,6 +29,7 @@ from ..conftest import Receiver
 from ..support.service import SECRET, Service
 
 HERE = Path(__file__).parents[2]
+PACKAGE = HERE / "src" / "almirant_webhooks"
 DOCUMENTS = sorted([HERE / "README.md", *(HERE / "docs").glob("*.md"), *(HERE / "docs" / "decisions").glob("*.md")])
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in DOCUMENTS}
 ALL = "\n".join(TEXTS.values())
@@ -146,6 +147,26 @@ def test_every_link_leads_somewhere(path: Path) -> None:
             target = path.parent / file if file else path
             assert target.is_file(), link
             assert not heading or heading in _headings(target.read_text(encoding="utf-8")), link
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_file_of_the_code_that_is_named_exists(name: str) -> None:
+    """In a room of the package, with or without its ending; a bare `file.py` may be anywhere; tests by their whole path."""
+    rooms = "|".join(path.name for path in PACKAGE.iterdir() if path.is_dir() and "__" not in path.name)
+    for code in re.findall(r"`([^`\n]+)`", _BLOCK.sub("", TEXTS[name])):
+        if re.fullmatch(rf"(?:{rooms})(?:/[a-z_]+)*(?:/|\.py)?", code) and "/" in code:
+            assert (PACKAGE / code).exists() or (PACKAGE / f"{code}.py").is_file(), code
+        elif re.fullmatch(r"tests/[\w/.]+", code):
+            assert (HERE / code).exists(), code
+        elif re.fullmatch(r"[a-z_]+\.py", code):
+            assert any((*PACKAGE.rglob(code), *(HERE / "tests").rglob(code))), code
+
+
+def test_the_architecture_page_names_every_room() -> None:
+    """Folders and modules at the root, each with its line or its place in one."""
+    table = TEXTS["architecture.md"].partition("| room |")[2].partition("## ")[0]
+    rooms = {path.name for path in PACKAGE.iterdir() if not path.name.startswith("_") and path.name != "py.typed"}
+    assert {room for room in rooms if f"`{room}" not in table} == set()
 
 
 def _headings(text: str) -> set[str]:
