@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -72,6 +73,37 @@ async def test_a_row_that_a_trigger_refuses_to_have_marked_stops_no_other(
         patch.setattr(unmarked, "RETRY", 0.0)
         await service.until(lambda: unread(service) == [])
     assert arrived(receiver) == [1, 2, 3, 4]
+
+
+async def test_a_poll_that_finds_only_rows_that_are_refused_writes_nothing(
+    service: Service, receiver: Receiver
+) -> None:
+    """Also while another program holds the file's lock; what comes behind such rows is taken as ever."""
+    service.migrate()
+    make_trigger(service, "SELECT RAISE(ABORT, 'rows are final')", "NEW.project_id = 'odd'")
+    daemon = await service.start()
+    loop = daemon.dispatcher
+    service.webhook(receiver.url)
+    service.insert({"n": 1}, project="odd")
+    await service.until(lambda: loop.reader.refused.rows() and not loop.reader.has_news)
+    statements: list[str] = []
+
+    def poll(conn: sqlite3.Connection) -> None:
+        loop.reader.look_anew()
+        conn.set_trace_callback(statements.append)
+        loop.step(conn)
+        conn.set_trace_callback(None)
+
+    with closing(service.producer()) as other:
+        other.execute("BEGIN IMMEDIATE")
+        while not any("outbox" in statement for statement in statements):
+            await loop.worker.run(poll)
+        other.execute("ROLLBACK")
+    assert not [statement for statement in statements if statement.startswith(("BEGIN", "UPDATE"))]
+    assert not daemon.not_ready()
+    service.insert({"n": 2})
+    await service.until(lambda: arrived(receiver) == [2])
+    assert unread(service) == [1]
 
 
 @pytest.mark.parametrize("body", REFUSES_ALL.values(), ids=REFUSES_ALL)

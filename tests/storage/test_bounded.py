@@ -193,7 +193,11 @@ KINDS: dict[str, Kind] = {
     "stats.outbox": Kind(lambda conn: stats.outbox(conn, NOW), on_outbox=True),
     "stats.unread_rows": Kind(stats.unread_rows, on_outbox=True),
     "stats.wal_bytes": Kind(stats.wal_bytes, on_outbox=True),
-    "unread.is_anything_unread": Kind(unread.is_anything_unread, on_outbox=True),
+    "unread.is_anything_unread": Kind(lambda conn: unread.is_anything_unread(conn, unread.Asked(20)), on_outbox=True),
+    "unread.is_anything_unread, beside rows that are set apart": Kind(
+        lambda conn: unread.is_anything_unread(conn, unread.Asked(20, apart={row.id for row in _rows(conn)})),
+        on_outbox=True,
+    ),
     "unread.read_unread": Kind(_rows, on_outbox=True),
 }
 

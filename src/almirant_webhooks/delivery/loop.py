@@ -201,7 +201,7 @@ class DeliveryLoop:
         failing = full or bool(self.failing())
         batch = self._chooser.choose(self._ended.waiting, now, at, may_begin=not (failing or self._stopping))
         work = batch.work
-        if work.asked is not None and not (work.results or work.wanted) and self.reader.is_empty(conn):
+        if work.asked is not None and not (work.results or work.wanted) and self.reader.is_empty(conn, work.asked):
             self._troubles.clear(FAN_OUT)
             return False
         # While failing a write that changes nothing tells whether that is over.

@@ -137,9 +137,9 @@ class OutboxReader:
             self._read_at, self.may_wait = time.monotonic(), True
             return None
 
-    def is_empty(self, database: sqlite3.Connection) -> bool:
-        """Tell whether nothing waits in an outbox in the database, and remember it."""
-        if not self.is_in_database or is_anything_unread(database):
+    def is_empty(self, database: sqlite3.Connection, asked: Asked) -> bool:
+        """Tell whether nothing that may be read waits in an outbox in the database, and remember it."""
+        if not self.is_in_database or is_anything_unread(database, asked):
             return False
         self.has_news = False
         return True

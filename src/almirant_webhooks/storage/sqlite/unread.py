@@ -77,7 +77,7 @@ SELECT outbox.id, {
        size, CASE WHEN size <= ?2 AND {_IS_READ} THEN CAST(payload AS BLOB) END, {_IS_OBJECT}
 {_FROM}
 """
-_ANY = f"SELECT EXISTS (SELECT 1 FROM outbox WHERE {_UNREAD})"
+_ANY = f"SELECT EXISTS (SELECT 1 FROM outbox WHERE {_UNREAD} {{apart}})"
 
 
 class OutboxRow(NamedTuple):
@@ -112,9 +112,10 @@ class Asked(NamedTuple):
     apart: Collection[int] = ()
 
 
-def is_anything_unread(conn: sqlite3.Connection) -> bool:
-    """Tell whether any row waits to be fanned out."""
-    return bool(conn.execute(_ANY).fetchone()[0])
+def is_anything_unread(conn: sqlite3.Connection, asked: Asked) -> bool:
+    """Tell whether any row waits to be fanned out that is not set apart: SQLite looks at one row more than those, at most."""
+    query, apart = _apart(_ANY, "?1", asked)
+    return bool(conn.execute(query, apart).fetchone()[0])
 
 
 def read_unread(conn: sqlite3.Connection, asked: Asked, *, by_project: bool = True) -> list[OutboxRow]:
