@@ -21,7 +21,7 @@ OLDEST, TOO_OLD = "3.37.0", "3.36.0"
 # What touches SQL in its many ways; the whole suite passes too, and takes minutes.
 SLICE = [f"tests/{name}.py" for name in (
     "cli/test_cli", "cli/test_doctor", "delivery/test_commits", "docs/test_producers", "storage/test_resends",
-    "storage/test_rotation", "storage/test_search", "storage/test_semantics", "storage/test_unread",
+    "storage/test_outbox_upgrade", "storage/test_rotation", "storage/test_search", "storage/test_semantics", "storage/test_unread",
     "storage/test_upgrade", "test_daemon", "upkeep/test_retention", "web/test_api",
 )]  # fmt: skip
 

@@ -18,7 +18,7 @@ import click
 from .. import clock
 from ..model import Misconfigured, Refused
 from ..settings.schema import Settings
-from ..storage.sqlite import audit, health, journal, library, outbox, sharing, trial
+from ..storage.sqlite import audit, health, journal, library, migrate, outbox, sharing, tables, trial
 from ..storage.sqlite import stats as numbers
 from ..storage.sqlite.connection import open_database
 from . import holders
@@ -59,6 +59,9 @@ def doctor(settings: Settings, as_json: bool, deep: bool) -> None:
     else:
         columns = {"check": "CHECK", "result": "RESULT", "words": "WHAT TO KNOW OR DO"}
         print_table(columns, [one._asdict() for one in found])
+        for one in found:
+            if one.sql:
+                click.echo(f"\n-- {one.check}\n{one.sql}", nl=False)
     if any(one.result == "wrong" for one in found):
         raise click.exceptions.Exit(1)
 
@@ -111,6 +114,19 @@ def _sqlite(settings: Settings) -> Iterator[Finding]:
     with reading_outbox(settings) as conn:
         if settings.outbox.path is not None and (why := journal.caution(conn)):
             yield Finding("outbox journal", "warning", why)
+        schema = tables.schema_version(conn)
+    if schema < outbox.SCHEMA_VERSION:
+        yield _older_outbox((settings.outbox.path or settings.database.path).absolute(), schema)
+
+
+def _older_outbox(path: Path, schema: int) -> Finding:
+    words = (
+        f"{path} has outbox schema {schema}, without an index by project: a project that inserts many rows at once makes "
+        f"others wait. `almirant-webhooks migrate` brings it to schema {outbox.SCHEMA_VERSION}; so does the SQL below, "
+        f"or that of `almirant-webhooks outbox-sql --from {schema}` in a migration of the application."
+    )
+    sql = f"BEGIN IMMEDIATE;\n\n{migrate.outbox_upgrade_sql(schema)}\nCOMMIT;\n"
+    return Finding("outbox schema", "warning", words, sql)
 
 
 def _locks(settings: Settings) -> Iterator[Finding]:

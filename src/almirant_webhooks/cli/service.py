@@ -15,7 +15,7 @@ from ..model import Misconfigured, Refused
 from ..ops import keys
 from ..settings import loading as configuration
 from ..settings.schema import Settings
-from ..storage.sqlite import audit
+from ..storage.sqlite import audit, outbox
 from ..storage.sqlite import migrate as migrations
 from ..storage.sqlite.backup import copy
 from .options import Time, actor, as_json, become_owner, config, reading, writing
@@ -96,9 +96,22 @@ def migrate(settings: Settings, adopt_outbox: bool, since: datetime | None) -> N
 
 
 @click.command("outbox-sql")
-def outbox_sql() -> None:
-    """Print the SQL that makes the outbox, for an application with migrations of its own."""
-    click.echo(migrations.outbox_sql())
+@click.option(
+    "--from",
+    "schema",
+    type=click.IntRange(outbox.OLDEST_VERSION, outbox.SCHEMA_VERSION),
+    help="Print what brings an outbox of this schema (outbox_meta.schema_version) to the present one.",
+)
+def outbox_sql(schema: int | None) -> None:
+    """Print the SQL that makes the outbox, for an application with migrations of its own.
+
+    Run what --from prints in one transaction. It prints nothing for the present schema.
+
+    \b
+    Example:
+      almirant-webhooks outbox-sql --from 1
+    """
+    click.echo(migrations.outbox_sql() if schema is None else migrations.outbox_upgrade_sql(schema), nl=not schema)
 
 
 @click.command()

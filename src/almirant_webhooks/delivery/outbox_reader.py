@@ -82,7 +82,10 @@ class OutboxReader:
         else:
             before = self._version
             try:
-                self._version = data_version(self._other())
+                conn = self._other()
+                if not self._is_by_project:
+                    self._look_at_schema(conn)
+                self._version = data_version(conn)
             except sqlite3.OperationalError:  # a file in rollback-journal mode while a producer commits
                 before = None
             news = before != self._version
@@ -207,8 +210,12 @@ class OutboxReader:
         if self._conn is None:
             assert self._opener is not None
             self._conn = self._opener()
-            self._is_by_project = schema_version(self._conn) >= outbox.BY_PROJECT
+            self._look_at_schema(self._conn)
         return self._conn
+
+    def _look_at_schema(self, conn: sqlite3.Connection) -> None:
+        """Take note of the outbox's schema: an application may bring it to the present one at any time."""
+        self._is_by_project = schema_version(conn) >= outbox.BY_PROJECT
 
     def _count(self, done: FanOut) -> None:
         self.refused.add(done)

@@ -139,6 +139,14 @@ def outbox_sql() -> str:
     return "\n".join([*statements, first])
 
 
+def outbox_upgrade_sql(version: int) -> str:
+    """Return the SQL that brings an outbox of an earlier schema to the present one; empty for the present one.
+
+    It is for one transaction: until that is committed the outbox is as it was.
+    """
+    return "\n".join(_script("outbox_migrations", number) for number in _numbers("outbox_migrations", version))
+
+
 def _numbers(folder: str, version: int) -> list[int]:
     """Return the numbers of the migrations that follow a version, in their order."""
     names = [entry.name for entry in resources.files(__package__).joinpath(folder).iterdir()]
