@@ -51,6 +51,8 @@ class Daemon:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._database_path, self._outbox_path = settings.database.path, settings.outbox.path
+        self._open_outbox = functools.partial(open_outbox_for_service, self._database_path, self._outbox_path)
         self.metrics = Metrics()
         self.address: tuple[str, int] | None = None
         self._listens_on: frozenset[tuple[str, int]] = frozenset()
@@ -75,9 +77,33 @@ class Daemon:
             raise
 
     async def _start(self) -> None:
-        settings = self.settings
         fit = self._fit()
-        database_path, outbox_path = settings.database.path, settings.outbox.path
+        database, outbox_worker = self.writers = await self._open_files()
+        await self._serve_web(database, outbox_worker, fit.web)
+        sender = await self._open_sender(fit.idle)
+        self._troubles = Troubles(self.metrics)
+        self.dispatcher = dispatcher = self._make_loop(database, sender, fit.concurrency)
+        self._closing.push_async_callback(database.run, lambda _: dispatcher.reader.close())
+        await database.run(lambda _: dispatcher.reader.open())
+        self._closing.push_async_callback(database.end_steps)
+        interrupted = await dispatcher.recover(clock.now())
+        paths = (self._database_path, self._outbox_path or self._database_path)
+        files = [path.resolve() for path in paths]
+        guard = Guard(files, self._workers)
+        self._tasks.run("heartbeat", self._heartbeat.run())
+        dispatcher.begin(lambda error: self._tasks.died(STEP, error))
+        every = self.settings.outbox.poll_interval.total_seconds()
+        self._tasks.run("watch", Watcher(files, (dispatcher.look,), every).run())
+        self._tasks.run("guard", guard.run())
+        self._tasks.run("status", systemd.tell_status(self.not_ready))
+        await self._start_upkeep(database, outbox_worker)
+        self._not_ready = None
+        log.info("started", database=str(paths[0]), outbox=str(paths[1]), interrupted=interrupted)
+        systemd.notify("READY=1\nSTATUS=delivering", within=1.0)
+
+    async def _open_files(self) -> tuple[Worker, Worker]:
+        """Open the database and the outbox, bound to it, each for writing and in a thread of its own."""
+        database_path, outbox_path = self._database_path, self._outbox_path
         for line in migrate(database_path, None) if outbox_path is None else ():
             log.info("migrated", what=line)
         self._closing.enter_context(lock.hold(database_path))
@@ -85,16 +111,19 @@ class Daemon:
         database = await self._open(
             Worker(lambda: open_for_service(database_path), self.metrics.transaction, file_lock)
         )
-        opener = functools.partial(open_outbox_for_service, database_path, outbox_path)
-        outbox_worker = await self._open(Worker(opener, self.metrics.transaction, None if outbox_path else file_lock))
-        self.writers = (database, outbox_worker)
+        outbox_lock = None if outbox_path else file_lock
+        outbox_worker = await self._open(Worker(self._open_outbox, self.metrics.transaction, outbox_lock))
         await outbox_worker.run(outbox.bind, *await database.run(outbox.identity))
         if words := await outbox_worker.run(caution):
             log.warning("outbox in rollback-journal mode", what=words)
         if outbox_path:
             read_only = functools.partial(outbox.open_outbox, database_path, outbox_path, read_only=True)
             self._outbox_reader = await self._open(Worker(read_only))
-        await self._serve_web(database, outbox_worker, fit.web)
+        return database, outbox_worker
+
+    async def _open_sender(self, most_idle: int) -> Sender:
+        """Open the sender, which dials none of the addresses that the pages listen on."""
+        settings = self.settings
         sender = Sender(
             Policy(
                 allow_localhost=settings.egress.allow_localhost,
@@ -106,44 +135,27 @@ class Daemon:
             ca_file=settings.egress.ca_file,
             stalled=self._heartbeat.stalled,
             threads=self._threads,
-            most_idle=fit.idle,
+            most_idle=most_idle,
         )
         await sender.start()
         self._closing.push_async_callback(sender.close)
-        self._troubles = troubles = Troubles(self.metrics)
-        reader = OutboxReader(
-            self.metrics, frozenset((*CATALOGUE, *settings.events.extra_types)), opener if outbox_path else None
-        )
-        every = settings.outbox.poll_interval.total_seconds()
-        self.dispatcher = dispatcher = DeliveryLoop(
+        return sender
+
+    def _make_loop(self, database: Worker, sender: Sender, concurrency: int) -> DeliveryLoop:
+        settings, database_path, outbox_path = self.settings, self._database_path, self._outbox_path
+        known_types = frozenset((*CATALOGUE, *settings.events.extra_types))
+        return DeliveryLoop(
             database,
             sender,
-            reader,
+            OutboxReader(self.metrics, known_types, self._open_outbox if outbox_path else None),
             self.metrics,
-            troubles,
+            self._troubles,
             Schedule(settings.delivery.retry_schedule),
-            Scheduler(fit.concurrency, settings.delivery.concurrency_per_webhook),
-            poll_interval=every,
+            Scheduler(concurrency, settings.delivery.concurrency_per_webhook),
+            poll_interval=settings.outbox.poll_interval.total_seconds(),
             has_room=lambda: has_room(database_path),
             outbox_has_room=lambda: has_room(outbox_path or database_path),
         )
-        self._closing.push_async_callback(database.run, lambda _: reader.close())
-        await database.run(lambda _: reader.open())
-        self._closing.push_async_callback(database.end_steps)
-        interrupted = await dispatcher.recover(clock.now())
-        files = [database_path.resolve(), (outbox_path or database_path).resolve()]
-        guard = Guard(files, self._workers)
-        self._tasks.run("heartbeat", self._heartbeat.run())
-        dispatcher.begin(lambda error: self._tasks.died(STEP, error))
-        self._tasks.run("watch", Watcher(files, (dispatcher.look,), every).run())
-        self._tasks.run("guard", guard.run())
-        self._tasks.run("status", systemd.tell_status(self.not_ready))
-        await self._start_upkeep(database, outbox_worker)
-        self._not_ready = None
-        log.info(
-            "started", database=str(database_path), outbox=str(outbox_path or database_path), interrupted=interrupted
-        )
-        systemd.notify("READY=1\nSTATUS=delivering", within=1.0)
 
     def _fit(self) -> limits.Fit:
         """Start the threads that names are looked up by, and say what the limit of open files allows."""
@@ -159,7 +171,6 @@ class Daemon:
     async def _start_upkeep(self, database: Worker, outbox_worker: Worker) -> None:
         """Begin what goes on beside the delivering: pruning, looking at how it stands, and resends of many."""
         settings, dispatcher = self.settings, self.dispatcher
-
         reader = await self._open(Worker(lambda: open_reader(settings.database.path)))
         observer = Observer(
             database,
