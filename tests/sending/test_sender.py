@@ -118,6 +118,22 @@ async def test_nothing_is_sent_while_a_request_is_prepared() -> None:
     assert (result.result().outcome, len(seen), len(kept)) == (Outcome.SUCCESS, 2, 2)
 
 
+async def test_a_request_is_written_out_whole_before_it_is_made() -> None:
+    """Its line, the headers that are recorded, and the body; for what may not be asked there is a result instead."""
+    attempt = claim("http://127.0.0.1:9/in?a=%2F")
+    async with sender() as sending:
+        prepared = sending.prepare(attempt)
+    assert isinstance(prepared, Prepared)
+    head, body = prepared.request.split(b"\r\n\r\n")
+    line, *headers = head.decode().split("\r\n")
+    assert (line, body) == ("POST /in?a=%2F HTTP/1.1", attempt.body)
+    assert sorted(headers) == sorted(f"{name}: {value}" for name, value in attempt.headers)
+    async with sender(Policy()) as sending:
+        refused = sending.prepare(claim("http://localhost/in"))
+    assert isinstance(refused, Result)
+    assert (refused.outcome, refused.cause) == (Outcome.BLOCKED, BLOCKED)
+
+
 async def test_a_body_of_very_many_chunks_is_read_to_its_end() -> None:
     """Where so much is kept that the parser has to pause on the way."""
     count = 60_000

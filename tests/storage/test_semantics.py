@@ -9,7 +9,7 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import NotFound, Outcome, Refused, Result, Trigger
-from almirant_webhooks.storage.sqlite import deliveries, held, log, results, webhooks
+from almirant_webhooks.storage.sqlite import claiming, deliveries, held, log, results, webhooks
 from almirant_webhooks.storage.sqlite.connection import transaction
 
 from ..support.steps import SCHEDULE, START, Steps
@@ -88,6 +88,37 @@ def test_a_crash_leaves_an_attempt_that_is_recorded_as_interrupted_once(steps: S
     assert steps.record(claim, Outcome.SUCCESS, START, status_code=200) == 1
     row = steps.only()
     assert (row["state"], row["status"], row["attempts"]) == ("pending", "interrupted", 1)
+
+
+def test_a_result_is_recorded_for_its_own_attempt_alone(steps: Steps) -> None:
+    """One that comes late changes nothing of the attempt that is in flight by then; that one has its own end."""
+    webhook = steps.webhook()
+    steps.event()
+    (first,) = steps.claim(webhook, START)
+    with transaction(steps.conn):
+        results.interrupt_open(steps.conn, SCHEDULE, START)
+    (second,) = steps.claim(webhook, START)
+    assert steps.record(first, Outcome.SUCCESS, START, status_code=200) == 1
+    row = steps.only()
+    assert (row["state"], row["attempts"]) == ("pending", 1)
+    assert steps.claim(webhook, START) == [], "the second attempt is in flight"
+    assert steps.record(second, Outcome.HTTP_ERROR, START, status_code=500) == 0
+    attempts = log.delivery(steps.conn, second.delivery_id)["attempt_list"]
+    assert [(row["number"], row["outcome"]) for row in attempts] == [(1, "interrupted"), (2, "http_error")]
+
+
+def test_a_claim_takes_what_is_wanted_and_says_who_has_more(steps: Steps) -> None:
+    """Of each webhook no more than asked for, in the order of the webhooks; nothing of others."""
+    first, second, third = (steps.webhook(url=f"https://example.com/{number}") for number in range(3))
+    for _ in range(3):
+        steps.event()
+    more: set[str] = set()
+    with transaction(steps.conn):
+        claims = claiming.claim(steps.conn, {second.id: 3, first.id: 2}, START, more)
+    assert [claim.webhook_id for claim in claims] == [second.id] * 3 + [first.id] * 2
+    assert more == {first.id}
+    assert all(claim.started_at == START for claim in claims)
+    assert len(steps.claim(third, START)) == 3
 
 
 def test_a_disabled_webhook_holds_its_deliveries_and_changes_no_time(steps: Steps) -> None:
