@@ -69,6 +69,28 @@ async def test_a_batch_whose_commit_fails_sends_nothing_and_loses_nothing(
     assert not daemon.not_ready()
 
 
+async def test_no_request_is_made_while_its_batch_is_committed(service: Service, receiver: Receiver) -> None:
+    """However long the disk takes: it is prepared, and waits."""
+    daemon = await service.start()
+    service.webhook(receiver.url)
+    loop = asyncio.get_running_loop()
+    before_the_commit: list[int] = []
+
+    async def look() -> bool:
+        if not service.log():  # the database does not know of the delivery yet
+            for _ in range(10):  # whatever was handed over to the event loop has its turn
+                await asyncio.sleep(0)
+                before_the_commit.append(daemon.dispatcher.in_flight + len(receiver.requests))
+        return False
+
+    commits = Commits(daemon, lambda: asyncio.run_coroutine_threadsafe(look(), loop).result())
+    await commits.refuse()
+    # In the delivery thread, between two batches: neither waits for the other.
+    await daemon.dispatcher.worker.run(lambda _: service.insert())
+    await service.until(lambda: service.log(state="succeeded"))
+    assert set(before_the_commit) == {0}
+
+
 @pytest.mark.long
 async def test_answers_whose_commit_fails_are_recorded_by_a_later_one(service: Service, receiver: Receiver) -> None:
     """Nobody is asked twice."""

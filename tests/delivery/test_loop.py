@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from almirant_webhooks.daemon import Daemon
 from almirant_webhooks.model import Misconfigured, Outcome, Result
 from almirant_webhooks.sending import causes
 from almirant_webhooks.storage.sqlite.connection import transaction
@@ -65,6 +66,75 @@ async def test_events_are_fanned_out_though_none_begins_at_once(service: Service
     service.insert(*({"n": number} for number in range(MANY)))
     await service.until(lambda: service.ask(WAITING)[0] == 0)
     assert len(service.log(state="pending", limit=2 * MANY)) == MANY
+
+
+async def _let_it_step(daemon: Daemon) -> None:
+    """Have the loop look for rows anew, and let it take a step after that."""
+    await daemon.dispatcher.look()
+    for _ in range(2):
+        await daemon.dispatcher.worker.run(lambda _: None)
+
+
+def _counted(daemon: Daemon) -> tuple[float | None, float | None]:
+    """How many rows were taken as events, and how many as duplicates of them."""
+    value = daemon.metrics.registry.get_sample_value
+    return value("almirant_webhooks_events_taken_total"), value("almirant_webhooks_events_duplicate_total")
+
+
+@pytest.mark.long
+async def test_each_row_is_read_once(service_anywhere: Service, receiver: Receiver) -> None:
+    """It is marked once its event is taken, wherever the outbox is."""
+    service = service_anywhere
+    daemon = await service.start()
+    service.webhook(receiver.url)
+    for count in range(1, 4):
+        service.insert({"n": count})
+        await service.until(lambda: len(service.log(state="succeeded")) == count)  # noqa: B023
+    await service.until(lambda: service.ask(WAITING)[0] == 0)
+    await _let_it_step(daemon)
+    assert _counted(daemon) == (3, 0)
+
+
+async def test_rows_whose_marks_wait_are_not_read_again(service: Service, receiver: Receiver, tmp_path: Path) -> None:
+    """A producer has the outbox locked: what was read of it is delivered, and is not taken for news."""
+    service.outbox = tmp_path / "outbox.db"
+    daemon = await service.start()
+    service.webhook(receiver.url)
+    producer = sqlite3.connect(service.outbox, isolation_level=None, check_same_thread=False)
+
+    def insert_and_lock(_: sqlite3.Connection) -> None:
+        service.insert({"n": 1}, {"n": 2})
+        producer.execute("BEGIN IMMEDIATE")
+
+    await daemon.dispatcher.worker.run(insert_and_lock)  # in the delivery thread, which reads nothing in between
+    await service.until(lambda: len(service.log(state="succeeded")) == 2)
+    assert service.ask(WAITING)[0] == 2
+    await _let_it_step(daemon)
+    producer.execute("ROLLBACK")
+    producer.close()
+    await service.until(lambda: service.ask(WAITING)[0] == 0)
+    await service.until(lambda: _counted(daemon) == (2, 0))
+
+
+@pytest.mark.long
+async def test_each_project_has_its_turn_however_many_deliveries_another_has_due(
+    service: Service, receiver: Receiver
+) -> None:
+    """With one slot the next of a project comes after one of each other project."""
+    service.options["delivery"] = {"concurrency": 1}
+    go_on = await _hang_for(receiver, "lead.created")
+    projects = {f"proj_{number}" for number in range(5)}
+    service.migrate()
+    for project in projects:
+        service.webhook(f"{receiver.url}/{project}", project=project)
+        service.insert(*({"n": number} for number in range(10)), project=project, kind="lead.created")
+    await service.start()
+    await service.until(lambda: service.ask(WAITING)[0] == 0)
+    go_on.set()
+    await service.until(lambda: len(service.log(state="succeeded", limit=100)) == 50)
+    turns = [request.path.rpartition("/")[2] for request in receiver.requests]
+    for begin in range(1, 41):
+        assert set(turns[begin : begin + 5]) == projects, turns
 
 
 async def test_an_attempt_that_is_lost_while_the_daemon_stops_is_recorded(

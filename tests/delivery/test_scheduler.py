@@ -213,6 +213,17 @@ def test_who_turns_slow_or_quick_while_it_waits_changes_its_half() -> None:
     assert next(iter(scheduler.share_out(AT, Room(scheduler, 8)))) == "turning"
 
 
+def test_a_turn_of_a_project_counts_for_its_slow_webhooks_too() -> None:
+    """Its slow webhooks do not keep the place that its quick ones have just used."""
+    scheduler = Scheduler(256, 8)
+    offer(scheduler, {"quick": Due(AT, "a"), "slow": Due(AT, "a"), "other": Due(AT, "b")})
+    scheduler.remember("slow", timed_out=False, duration_ms=1500)
+    assert list(scheduler.share_out(AT, Room(scheduler, 1))) == ["quick"]
+    scheduler.begin("quick")
+    scheduler.update_due({"quick"}, {})
+    assert list(scheduler.share_out(AT, Room(scheduler, 2))) == ["other", "slow"]
+
+
 async def test_a_slow_receiver_is_asked_as_often_at_once_as_its_limit_says(
     service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

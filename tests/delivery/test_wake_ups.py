@@ -1,0 +1,183 @@
+"""Nothing is slept through: what comes while the delivery thread goes to rest wakes it.
+
+No backstop helps here: the loop would look again after an hour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from collections.abc import Callable, Coroutine
+from functools import partial
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from almirant_webhooks import clock
+from almirant_webhooks.daemon import Daemon
+from almirant_webhooks.delivery import loop as loop_module
+from almirant_webhooks.delivery.ended import Ended
+from almirant_webhooks.delivery.network import Outage
+from almirant_webhooks.delivery.scheduler import Scheduler
+from almirant_webhooks.model import Claim, Outcome, Result, Trigger
+from almirant_webhooks.storage.sqlite import webhooks
+
+from ..conftest import Receiver
+from ..support.service import Service
+from ..support.steps import START
+
+HOUR = 3600.0
+News = Callable[[], Coroutine[Any, Any, object]]
+RESULT = Result(
+    Claim("dlv_1", "wh_1", "evt_1", "a.b", "https://example.com/", "s" * 16, b"{}", 1, Trigger.SCHEDULED, False, START, ()),
+    Outcome.SUCCESS,
+    START,
+    5,
+)  # fmt: skip
+
+
+async def _start_without_backstops(service: Service, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    """Start a daemon of which nothing runs but the loop: nobody looks at the files or asks for its thread."""
+    monkeypatch.setattr(loop_module, "LOOK_AGAIN", HOUR)
+    service.options["outbox"] = {"poll_interval": "1h"}
+    daemon = await service.start()
+    await daemon._tasks.cancel()
+    return daemon
+
+
+def _have_come_at_rest(daemon: Daemon, news: News) -> None:
+    """Have news come once, after a step has found that nothing is to be done, and before the thread rests."""
+    event_loop, step = asyncio.get_running_loop(), daemon.dispatcher.step
+    came: list[object] = []
+
+    def step_then_news(conn: sqlite3.Connection) -> float:
+        rest = step(conn)
+        if rest > HOUR / 2 and not came:
+            came.append(asyncio.run_coroutine_threadsafe(news(), event_loop).result())
+        return rest
+
+    daemon.dispatcher.worker.take_steps(step_then_news, lambda error: daemon._tasks.died("step", error))
+
+
+async def _look(daemon: Daemon) -> asyncio.Task[None]:
+    """Have the thread look, as the watcher does; the look is handed over, and not waited for: the thread waits for us."""
+    look = asyncio.create_task(daemon.dispatcher.look())
+    await asyncio.sleep(0)
+    return look
+
+
+async def test_a_commit_that_is_noticed_while_the_thread_goes_to_rest_is_not_slept_through(
+    service_anywhere: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the outbox is."""
+    service = service_anywhere
+    daemon = await _start_without_backstops(service, monkeypatch)
+    service.webhook(receiver.url)
+
+    async def commit() -> asyncio.Task[None]:
+        service.insert()
+        return await _look(daemon)
+
+    _have_come_at_rest(daemon, commit)
+    await service.until(lambda: service.log(state="succeeded"))
+
+
+async def test_a_webhook_that_is_enabled_while_the_thread_goes_to_rest_is_not_slept_through(
+    service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was held for it goes out."""
+    daemon = await _start_without_backstops(service, monkeypatch)
+    webhook = service.webhook(receiver.url)
+    service.write(webhooks.disable, webhook.id, clock.now())
+    service.insert()
+    await daemon.dispatcher.look()
+    await service.until(lambda: service.log(state="held"))
+
+    async def enable() -> asyncio.Task[None]:
+        service.write(webhooks.enable, webhook.id, discard_held=False, now=clock.now())
+        return await _look(daemon)
+
+    _have_come_at_rest(daemon, enable)
+    await service.until(lambda: service.log(state="succeeded"))
+
+
+async def test_an_answer_that_comes_while_the_thread_goes_to_rest_is_not_slept_through(
+    service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is recorded at once, and its slot is free for the next."""
+    arrived, release = asyncio.Event(), asyncio.Event()
+
+    async def answer_late(_: web.Request) -> web.Response:
+        arrived.set()
+        await release.wait()
+        return web.Response()
+
+    receiver.answer = answer_late
+    daemon = await _start_without_backstops(service, monkeypatch)
+    service.webhook(receiver.url)
+    service.insert()
+    await daemon.dispatcher.look()
+    await arrived.wait()
+
+    async def answer() -> None:
+        release.set()
+        while daemon.dispatcher.in_flight:
+            await asyncio.sleep(0)
+
+    _have_come_at_rest(daemon, answer)
+    await service.until(lambda: service.log(state="succeeded"))
+    assert daemon.dispatcher.scheduler.in_flight.total() == 0
+
+
+def _run_with(code: CodeType, place: int, meanwhile: Callable[[], object], call: Callable[[], object]) -> bool:
+    """Make a call, and another one at the given place of its code: before a line, or at its end. False where it has no such place."""
+    places = 0
+
+    def at_a_line(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal places
+        if event in ("line", "return"):
+            if places == place:
+                sys.settrace(None)
+                meanwhile()
+            places += 1
+        return at_a_line
+
+    def enter(frame: FrameType, event: str, _: Any) -> Any:
+        return at_a_line if frame.f_code is code else None
+
+    before = sys.gettrace()
+    sys.settrace(enter)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return places > place
+
+
+@pytest.mark.parametrize("interrupted", ["going to rest", "handing over"])
+def test_a_result_is_seen_by_the_thread_or_wakes_it_whenever_it_comes(interrupted: str) -> None:
+    """One thread looks how many there are while another hands one over: at each line of either the other may come."""
+    woken: list[bool] = []
+    seen: list[bool] = []
+    place = 0
+    while True:
+        ended = Ended(Scheduler(1, 1), Outage(), lambda: woken.append(True))
+        rest, hand_over = partial(_rest, ended, seen), partial(ended.hand_over, RESULT, 5)
+        if interrupted == "going to rest":
+            has_place = _run_with(Ended.are.__code__, place, hand_over, rest)
+        else:
+            has_place = _run_with(Ended.hand_over.__code__, place, rest, hand_over)
+        if not has_place:
+            break
+        assert any(seen) or woken, place
+        woken.clear()
+        seen.clear()
+        place += 1
+    assert place >= 3
+
+
+def _rest(ended: Ended, seen: list[bool]) -> None:
+    seen.append(ended.are(1))
