@@ -1,0 +1,240 @@
+"""Bugs that can be put into the delivery loop, by name: each function puts one in for the length of a test."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import Empty
+from typing import Any
+
+import pytest
+
+from almirant_webhooks.delivery import attempts as attempts_module
+from almirant_webhooks.delivery.attempts import Attempts
+from almirant_webhooks.delivery.ended import Ended
+from almirant_webhooks.delivery.lines import Half, Line
+from almirant_webhooks.delivery.outbox_reader import OutboxReader
+from almirant_webhooks.delivery.scheduler import Scheduler
+from almirant_webhooks.model import Claim, Outcome, Result
+from almirant_webhooks.sending import sender as sender_module
+from almirant_webhooks.sending.sender import Prepared, Sender
+from almirant_webhooks.storage.sqlite import batch, results, unread
+from almirant_webhooks.storage.sqlite.fanout import FanOut
+from almirant_webhooks.storage.sqlite.unread import Asked
+from almirant_webhooks.storage.sqlite.worker import Worker
+
+# A wake-up is lost
+
+
+def looks_before_it_says_that_it_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    def are(self: Ended, enough: int) -> bool:
+        there = len(self._handed_over) >= enough
+        self._enough = enough
+        return there
+
+    monkeypatch.setattr(Ended, "are", are)
+
+
+def looks_whether_to_wake_before_it_hands_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hand_over(self: Ended, result: Result, held_ms: int) -> None:
+        wakes = 0 < self._enough <= len(self._handed_over) + 1
+        self._handed_over.append((result, held_ms))
+        if wakes:
+            self._wake()
+
+    monkeypatch.setattr(Ended, "hand_over", hand_over)
+
+
+def wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker, "wake", lambda self: None)
+
+
+def rests_without_another_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was handed over during a step is called, and then the thread rests as that step said."""
+
+    def serve(self: Worker, conn: sqlite3.Connection) -> None:
+        while not self._closing:
+            rest = self._take_step(conn)
+            self._call_all(conn)
+            with suppress(Empty):
+                self._call(conn, self._jobs.get(block=rest is None or rest > 0, timeout=rest))
+            self._call_all(conn)
+        self._call_all(conn)
+
+    monkeypatch.setattr(Worker, "_serve", serve)
+
+
+def takes_no_note_of_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OutboxReader, "look", lambda self, *, changed: None)
+
+
+# A request leaves before its commit
+
+
+def goes_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare = Attempts.prepare
+
+    def prepare_and_go(self: Attempts, number: int, claims: Sequence[Claim]) -> None:
+        prepare(self, number, claims)
+        self.go(number)
+        prepare(self, number, ())
+
+    monkeypatch.setattr(Attempts, "prepare", prepare_and_go)
+
+
+def goes_though_the_commit_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Attempts, "drop", Attempts.go)
+
+
+# A row of the outbox is read twice
+
+
+def loses_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "mark", lambda *_, **__: None)  # in the database's own file
+    monkeypatch.setattr(OutboxReader, "_mark", lambda *_: None)  # in another file
+
+
+def forgets_what_is_not_marked_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = OutboxReader.asked
+
+    def with_none_apart(self: OutboxReader, free: int, most: int, at: float, *, anyway: bool) -> Asked | None:
+        rows = asked(self, free, most, at, anyway=anyway)
+        return rows and rows._replace(apart=())
+
+    monkeypatch.setattr(OutboxReader, "asked", with_none_apart)
+
+
+def reads_rows_that_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unread, "_apart", lambda query, value, asked: (query.format(apart=""), ()))
+
+
+# A project is starved
+
+
+def begins_at_the_first_project_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    took = OutboxReader.took
+
+    def took_and_forgot(self: OutboxReader, done: FanOut | None, at: float) -> None:
+        took(self, done, at)
+        self._after = ""
+
+    monkeypatch.setattr(OutboxReader, "took", took_and_forgot)
+
+
+def reads_from_the_first_project_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = unread.read_unread
+    monkeypatch.setattr(unread, "read_unread", lambda conn, asked, **how: read(conn, asked._replace(after=""), **how))
+
+
+def reads_the_oldest_rows_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unread, "_by_turns", lambda line, most: sorted(row for rows in line for row in rows)[:most])
+
+
+def has_nobody_leave_the_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin(self: Scheduler, webhook: str) -> None:
+        self.in_flight[webhook] += 1
+        self.slow_in_flight += webhook in self.slow
+
+    monkeypatch.setattr(Scheduler, "begin", begin)
+
+
+def keeps_the_first_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever stands in a line already stays where it is."""
+    put = Line.put
+    places: dict[tuple[Line, str], int] = {}
+    monkeypatch.setattr(Line, "put", lambda self, name, place: put(self, name, places.setdefault((self, name), place)))
+
+
+def moves_a_project_in_one_half_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Half, "move", lambda self, project, place: None)
+
+
+# A slot is never given back
+
+
+def loses_interrupted_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    hand_over = Ended.hand_over
+
+    def lose(self: Ended, result: Result, held_ms: int) -> None:
+        if result.outcome is not Outcome.INTERRUPTED:
+            hand_over(self, result, held_ms)
+
+    monkeypatch.setattr(Ended, "hand_over", lose)
+
+
+def gives_back_no_slot_of_interrupted_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    give_back = Scheduler.give_back
+
+    def end(self: Scheduler, webhook: str, *, timed_out: bool, duration_ms: int) -> None:
+        give_back(self, webhook)
+        self.remember(webhook, timed_out=timed_out, duration_ms=duration_ms)
+
+    monkeypatch.setattr(Scheduler, "end", end)
+    monkeypatch.setattr(Scheduler, "give_back", lambda self, webhook: None)
+
+
+def lets_faults_of_ours_escape(monkeypatch: pytest.MonkeyPatch) -> None:
+    def escape(claim: Claim, error: BaseException, at: object) -> Result:
+        raise error
+
+    monkeypatch.setattr(attempts_module, "by_our_fault", escape)
+    monkeypatch.setattr(sender_module, "by_our_fault", escape)
+
+
+def gives_back_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scheduler, "give_back", lambda self, webhook: None)
+
+
+def loses_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    hand_over, count = Ended.hand_over, iter(range(1, 1000))
+
+    def lose(self: Ended, result: Result, held_ms: int) -> None:
+        if next(count) != 10:
+            hand_over(self, result, held_ms)
+
+    monkeypatch.setattr(Ended, "hand_over", lose)
+
+
+# An outcome is recorded for another attempt
+
+
+def takes_the_attempt_that_began_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = Sender.begin
+    latest: list[Claim] = []
+
+    def begin_and_mix_up(self: Sender, prepared: Prepared, ended: Callable[[Result], None]) -> asyncio.Future[Any]:
+        latest.append(prepared.claim)
+        return begin(self, prepared, lambda result: ended(result._replace(claim=latest[-1])))
+
+    monkeypatch.setattr(Sender, "begin", begin_and_mix_up)
+
+
+def takes_the_attempts_in_the_order_of_their_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = Sender.begin
+    begun: list[Claim] = []
+
+    def begin_and_mix_up(self: Sender, prepared: Prepared, ended: Callable[[Result], None]) -> asyncio.Future[Any]:
+        begun.append(prepared.claim)
+        return begin(self, prepared, lambda result: ended(result._replace(claim=begun.pop(0))))
+
+    monkeypatch.setattr(Sender, "begin", begin_and_mix_up)
+
+
+def records_by_the_delivery_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = results.record
+    number = "SELECT begun FROM deliveries WHERE id = ?"
+
+    def record_for_the_last(conn: sqlite3.Connection, group: Sequence[Result], *more: Any) -> int:
+        begun = [conn.execute(number, (result.claim.delivery_id,)).fetchone()[0] for result in group]
+        return record(
+            conn,
+            [
+                result._replace(claim=result.claim._replace(number=last))
+                for result, last in zip(group, begun, strict=True)
+            ],
+            *more,
+        )
+
+    monkeypatch.setattr(results, "record", record_for_the_last)
