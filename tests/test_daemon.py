@@ -234,6 +234,7 @@ async def test_a_stop_lets_what_is_in_flight_finish(service: Service, receiver: 
 
 async def _hold_a_batch(service: Service, daemon: Daemon) -> sqlite3.Connection:
     """Insert an event whose batch waits for the lock of the database's file; return the connection that holds it."""
+    await service.until_upkeep_rests()
     other = sqlite3.connect(service.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     service.insert()

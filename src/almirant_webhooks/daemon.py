@@ -183,7 +183,8 @@ class Daemon:
             failing=dispatcher.failing,
             store_bodies=dispatcher.keep_bodies,
         )
-        self._tasks.run("prune", Pruner(database, outbox_worker, settings.retention, failing=dispatcher.failing).run())
+        self.pruner = Pruner(database, outbox_worker, settings.retention, failing=dispatcher.failing)
+        self._tasks.run("prune", self.pruner.run())
         self._tasks.run("observe", observer.run())
         self._tasks.run("resend", Resender(database, due=dispatcher.tell, failing=dispatcher.failing).run())
 

@@ -58,6 +58,12 @@ class Service:
         await self.daemon.start()
         return self.daemon
 
+    async def until_upkeep_rests(self) -> None:
+        """Wait until what a start begins with is over: an upkeep's write would wait for a lock that a test holds, and all behind it."""
+        assert self.daemon is not None
+        daemon, observed = self.daemon, "almirant_webhooks_observed_timestamp_seconds"
+        await self.until(lambda: daemon.pruner.is_resting and daemon.metrics.registry.get_sample_value(observed))
+
     async def serve(self) -> str:
         """Start it with its pages and API on a free port; return their address."""
         self.options["admin"] = {"listen": "127.0.0.1:0"}

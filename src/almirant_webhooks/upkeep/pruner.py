@@ -47,6 +47,7 @@ class Pruner:
         self._outbox = outbox_worker
         self._kept = kept
         self._failing = failing
+        self.is_resting = False  # there was nothing to do, and no step is under way
         self._walks: list[tuple[Worker, Walk]] = []  # of the sweep that is under way
         self._swept: datetime | None = None
         self._stepped = 0.0  # monotonic seconds
@@ -59,7 +60,9 @@ class Pruner:
             except sqlite3.Error as error:
                 log.warning("pruning failed", error=str(error))
                 busy = False
+            self.is_resting = not busy
             await asyncio.sleep(REST if busy else EVERY)
+            self.is_resting = False
 
     async def step(self, now: datetime) -> bool:
         """Do one small step of each kind; tell whether there may be more to do."""
