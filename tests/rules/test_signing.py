@@ -80,7 +80,7 @@ def test_the_page_s_python_verifier_accepts_what_is_signed(body: bytes) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("secret", [signing.generate_secret(), *OWN_SECRETS])
+@pytest.mark.parametrize("secret", [signing.generate_secret(), *OWN_SECRETS], ids=["generated", *OWN_SECRETS])
 def test_the_page_s_node_verifier_accepts_what_is_signed(secret: str) -> None:
     """With a body of every Unicode plane."""
     node = needs.program("node")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +16,8 @@ class Tls:
     """The contexts for connections; `ca_file` adds a private CA. Raises `Misconfigured` for one that cannot be used."""
 
     def __init__(self, ca_file: str = "") -> None:
-        self._strict = _context(ca_file)
-        self._names_checked_here = _context(ca_file)
-        self._names_checked_here.check_hostname = False
+        self._strict = _context(ca_file, check_hostname=True)
+        self._names_checked_here = _context(ca_file, check_hostname=False)
 
     def context(self, host: str) -> ssl.SSLContext:
         """Return the context for a host; after the handshake `check` has to be asked."""
@@ -45,8 +45,10 @@ def _is_odd(host: str) -> bool:
     return "_" in host and addresses.parse(host) is None
 
 
-def _context(ca_file: str) -> ssl.SSLContext:
+@functools.cache  # to read the system's certificates takes 25 ms
+def _context(ca_file: str, *, check_hostname: bool) -> ssl.SSLContext:
     context = ssl.create_default_context()
+    context.check_hostname = check_hostname
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # The same on every Python: 3.13 and later refuse by default what RFC 5280 asks for and plain `openssl req` leaves out.
     context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN

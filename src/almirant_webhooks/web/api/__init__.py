@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from aiohttp import web
 
@@ -25,9 +26,14 @@ def _checked(route: Route) -> Handler:
     return handler
 
 
+@functools.cache
+def _document() -> dict[str, Any]:
+    return openapi.describe(ROUTES)
+
+
 def add(app: web.Application) -> None:
     """Add every route of the table, and the document that describes them."""
-    document = openapi.describe(ROUTES)
+    document = _document()
 
     @allow()
     async def described(request: web.Request) -> web.Response:
