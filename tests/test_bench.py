@@ -104,6 +104,7 @@ def test_every_insert_of_a_flood_is_counted(tmp_path: Path) -> None:
     assert produced.begin < produced.end
 
 
+@pytest.mark.long
 def test_what_cannot_be_measured_by_turns_is_said(checkout: Path, tmp_path: Path) -> None:
     """Before anything is measured, with the way out of it."""
     cases: list[tuple[list[str | Path], str]] = [

@@ -52,7 +52,7 @@ def test_what_needs_rights_is_skipped_without_them() -> None:
         "tests/upkeep/test_health.py",
     ]
     done = subprocess.run(
-        [*less, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "inner_services or route or idle or low_on_disk", *names],
+        [*less, sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", "inner_services or route or idle or low_on_disk", *names],
         cwd=HERE, env={**os.environ, "CI": ""}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -123,6 +123,7 @@ def test_unknown_ids_are_exit_1(shell: Shell) -> None:
         assert "There is no" in shell.ours(*words, "nothing", code=1)
 
 
+@pytest.mark.long
 def test_what_a_restart_cannot_mend_is_exit_78(tmp_path: Path) -> None:
     """No database, not a database, another program's, a directory, no directory."""
     shell = Shell(tmp_path)

@@ -65,6 +65,7 @@ def test_a_link_that_leads_to_no_file_is_named_with_where_it_leads(tmp_path: Pat
         assert words in shell.ours(*command, code=78)
 
 
+@pytest.mark.long
 def test_a_configuration_is_right_only_if_the_daemon_would_start_with_it(shell: Shell) -> None:
     """A file of certificates that is none, places where no file can be: the key, where it came from, and why."""
     good = shell.config.read_text()
@@ -94,6 +95,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("script", OTHERS.values(), ids=OTHERS)
 def test_an_application_s_own_table_of_that_name_is_told_as_what_it_is(shell: Shell, script: str) -> None:
     """By `migrate`, `serve` and `event send`: another file, or another name; nothing of it is changed, nothing restored."""

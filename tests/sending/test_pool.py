@@ -148,6 +148,7 @@ async def test_a_lookup_without_a_file_or_a_thread_is_no_fault_of_the_receiver()
     await resolver.close()
 
 
+@pytest.mark.long
 async def test_a_handshake_that_never_ends_leaves_no_file_behind() -> None:
     """The socket is closed with the attempt."""
 

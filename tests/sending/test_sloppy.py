@@ -43,6 +43,7 @@ SLOPPY: dict[str, bytes] = {
     "empty lines before it": b"\r\n\n\r\nHTTP/1.1 200 OK\nContent-Length: 2" + BODY,
     "interim answers that are sloppy": b"HTTP/1.1 103 E\nLink : x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2" + BODY,
 }  # fmt: skip
+UNENDING = ("a coding named identity, and a length", "a coding named identity", "chunks that end in LF alone")
 
 
 def _answer_each(answer: bytes, connections: list[int]) -> Serve:
@@ -56,7 +57,9 @@ def _answer_each(answer: bytes, connections: list[int]) -> Serve:
     return serve
 
 
-@pytest.mark.parametrize("kind", SLOPPY)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.long) if kind in UNENDING else kind for kind in SLOPPY]
+)
 async def test_once_there_is_a_status_line_it_decides_and_the_connection_closes(kind: str) -> None:
     """As curl and others have it: a success by one attempt, its body shown, and what is doubtful carries no other request."""
     connections: list[int] = []

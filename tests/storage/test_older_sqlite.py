@@ -17,6 +17,8 @@ from almirant_webhooks.storage.sqlite.migrate import outbox_sql
 from ..faults.process import COMMAND
 from ..support import older
 
+pytestmark = pytest.mark.long
+
 OLDEST, TOO_OLD = "3.37.0", "3.36.0"
 # What touches SQL in its many ways; the whole suite passes too, and takes minutes.
 SLICE = [f"tests/{name}.py" for name in (
@@ -27,9 +29,10 @@ SLICE = [f"tests/{name}.py" for name in (
 
 
 @pytest.fixture(scope="session")
-def builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def builds(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """Where libraries are kept from one run to the next: pytest's own directory, which nobody else can write to."""
-    return tmp_path_factory.getbasetemp().parent
+    of_this_run = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    return of_this_run.parent
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,7 @@ def test_the_next_turn_is_that_of_the_project_behind_the_last(steps: Steps) -> N
     assert _next(steps, Asked(2, "zzz")) == _next(steps, Asked(2, ""))
 
 
+@pytest.mark.long
 def test_how_many_projects_wait_costs_no_more_than_the_rows_asked_for(steps: Steps) -> None:
     """Nor do the rows that a project has: SQLite's steps are counted at two sizes, a hundred times apart."""
 

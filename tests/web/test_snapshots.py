@@ -98,6 +98,7 @@ def _paths(named: dict[str, str]) -> Iterator[str]:
     yield from ("/deliveries?count=1&text=wi", "/api/v1/deliveries?count=true&q=wi", "/resends/new?state=pending")
 
 
+@pytest.mark.long
 async def test_nothing_that_is_pruned_between_two_reads_breaks_a_page(
     things: tuple[Pages, Pruner, dict[str, str]],
 ) -> None:
@@ -123,6 +124,7 @@ async def test_nothing_that_is_pruned_between_two_reads_breaks_a_page(
     assert between > 40
 
 
+@pytest.mark.long
 async def test_nothing_that_is_pruned_between_two_reads_breaks_a_command(
     things: tuple[Pages, Pruner, dict[str, str]],
 ) -> None:
