@@ -161,10 +161,13 @@ async def test_a_rejected_row_is_tried_again_when_its_reason_is_cleared(service:
     with conn:
         conn.execute("PRAGMA ignore_check_constraints=ON")
         conn.execute("INSERT INTO outbox (project_id, event_type, payload) VALUES ('proj_1', 'lead.created', '[]')")
-    await service.until(lambda: conn.execute("SELECT rejected_reason FROM outbox").fetchone()[0])
+    state = "SELECT rejected_reason, fanned_out_at IS NOT NULL FROM outbox"
+    await service.until(lambda: conn.execute(state).fetchone() == ("payload is not a JSON object", 0))
     with conn:
-        conn.execute("UPDATE outbox SET payload = '{}', rejected_reason = NULL")
-    await service.until(lambda: receiver.requests)
+        conn.execute("UPDATE outbox SET payload = '{\"n\": 1}', rejected_reason = NULL")
+    await service.until(lambda: service.log(state="succeeded"))
+    await service.until(lambda: conn.execute(state).fetchone() == (None, 1))
+    assert [json.loads(request.body)["data"] for request in receiver.requests] == [{"n": 1}]
     conn.close()
 
 
@@ -191,6 +194,8 @@ async def test_health_pages_answer_and_name_no_project(service: Service, receive
         for path in ("/healthz", "/readyz"):
             async with session.get(base + path) as response:
                 assert response.status == 200
+        # Counted once it is committed: the log can have it before.
+        await service.until(lambda: b'almirant_webhooks_attempts_total{outcome="success"} 1.0' in daemon.metrics.page())
         async with session.get(base + "/metrics") as response:
             page = await response.text()
     assert 'almirant_webhooks_attempts_total{outcome="success"} 1.0' in page
@@ -311,11 +316,14 @@ async def test_an_outbox_that_is_held_up_is_in_no_resend_s_way(
     producer.execute("BEGIN EXCLUSIVE")
     producer.execute("INSERT INTO outbox (project_id, event_type, payload) VALUES ('proj_1', 'lead.created', '{}')")
     for asked in range(2, 5):
-        service.write(webhooks.request_test, webhook.id, "lead.created", "{}", clock.now())
+        service.write(webhooks.request_test, webhook.id, "work_item.moved", "{}", clock.now())
         await service.until(lambda: len(service.log(state="succeeded")) == asked, within=20)  # noqa: B023
+    kinds = ["work_item.created", *["work_item.moved"] * 3]
+    assert [request.headers["X-Almirant-Event"] for request in receiver.requests] == kinds
     producer.execute("COMMIT")
     producer.close()
     await service.until(lambda: len(service.log(state="succeeded")) == 5)
+    assert [request.headers["X-Almirant-Event"] for request in receiver.requests] == [*kinds, "lead.created"]
 
 
 async def test_one_slot_is_enough_for_all(service: Service, receiver: Receiver) -> None:
@@ -359,7 +367,7 @@ async def test_a_forced_stop_leaves_the_attempt_to_be_shown_as_interrupted(
     assert len(bodies) == 1
 
 
-async def test_a_new_database_beside_a_used_outbox_is_refused(service_anywhere: Service) -> None:
+async def test_a_new_database_beside_a_used_outbox_is_refused(service_anywhere: Service, receiver: Receiver) -> None:
     """It would swallow events: exit 78 and the way out; adopted, it goes on."""
     service = service_anywhere
     if service.outbox is None:  # one file: a new database has a new outbox
@@ -373,6 +381,10 @@ async def test_a_new_database_beside_a_used_outbox_is_refused(service_anywhere: 
     service.daemon = None
     adopt_outbox(service.database, service.outbox, None)
     await service.start()
+    service.webhook(receiver.url)
+    service.insert()
+    await service.until(lambda: service.log(state="succeeded"))
+    assert len(receiver.requests) == 1
 
 
 async def test_an_older_restored_database_is_refused_and_adopting_brings_back_what_it_missed(
@@ -450,5 +462,7 @@ async def test_commits_of_producers_and_admins_are_noticed_without_the_backstop(
     service.write(webhooks.disable, webhook.id, clock.now())
     service.insert({"n": 3})
     await service.until(lambda: service.log(state="held"))
+    assert len(receiver.requests) == 3
     service.write(webhooks.enable, webhook.id, discard_held=False, now=clock.now())
-    await service.until(lambda: len(receiver.requests) == 4)
+    await service.until(lambda: len(service.log(state="succeeded")) == 4)
+    assert [json.loads(request.body)["data"]["n"] for request in receiver.requests] == [0, 1, 2, 3]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from almirant_webhooks.daemon import Daemon
+from almirant_webhooks.delivery.scheduler import LIMIT_UNPROVEN
 from almirant_webhooks.model import Misconfigured, Outcome, Result
 from almirant_webhooks.sending import causes
 from almirant_webhooks.storage.sqlite.connection import transaction
@@ -44,14 +46,18 @@ async def test_a_webhook_that_hangs_is_in_no_way_of_others_in_its_project(
 ) -> None:
     """However many events wait for it in front of theirs."""
     service = service_anywhere
+    service.options["delivery"] = {"timeout": "60s"}
     await service.start()
     go_on = await _hang_for(receiver, "deal.closed")
-    service.webhook(receiver.url, "deal.closed")
+    hanging = service.webhook(receiver.url, "deal.closed")
     quick = service.webhook(receiver.url + "/quick", "lead.created")
     service.insert(*({"n": number} for number in range(MANY)), kind="deal.closed")
     service.insert(*({"n": number} for number in range(20)), kind="lead.created")
     await service.until(lambda: len(service.log(webhook_id=quick.id, state="succeeded", limit=100)) == 20)
     await service.until(lambda: service.ask(WAITING)[0] == 0)
+    asked = {"lead.created": 20, "deal.closed": LIMIT_UNPROVEN}
+    await service.until(lambda: Counter(json.loads(request.body)["type"] for request in receiver.requests) == asked)
+    assert len(service.log(webhook_id=hanging.id, state="pending", limit=2 * MANY)) == MANY
     go_on.set()
     await service.stop()
 

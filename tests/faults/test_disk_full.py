@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, web
 
+from almirant_webhooks import clock
+
 from ..conftest import Receiver
 from ..support import needs
 from ..support.service import Service
@@ -112,29 +114,39 @@ async def test_with_the_outbox_s_own_disk_full(tmp_path: Path, disk: Disk, recei
     disk.fill()
     await service.until(lambda: is_full(service))
     service.resend(service.log()[0]["delivery_id"])
-    await service.until(lambda: len(receiver.requests) == 2)
+    await service.until(lambda: service.log()[0]["attempts"] == 2)
+    assert is_full(service)
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        service.insert(*({"text": "x" * 10_000} for _ in range(1000)))
     disk.free()
     await until_ready(service)
     service.insert()
     await service.until(lambda: len(service.log(state="succeeded")) == 2)
+    assert len(receiver.requests) == 3
     await service.close()
 
 
 async def test_before_a_claim(on_disk: Service, disk: Disk, receiver: Receiver) -> None:
     """What becomes due meanwhile is not sent until there is room."""
     receiver.status = 500
-    await on_disk.start()
+    daemon = await on_disk.start()
     on_disk.webhook(receiver.url)
     on_disk.insert()
     await on_disk.until(lambda: on_disk.log(status="500") if receiver.requests else None)
     disk.fill()
-    await on_disk.until(lambda: is_full(on_disk))
+    await on_disk.until(lambda: is_full(on_disk) and not daemon.dispatcher.scheduler.in_flight.total())
     sent = len(receiver.requests)
     receiver.status = 200
-    for _ in range(4):  # each look of the daemon is half a second from the last
-        assert on_disk.daemon is not None
-        await on_disk.daemon.dispatcher.look()
-        await asyncio.sleep(0.5)
+    await on_disk.until(lambda: on_disk.log()[0]["next_attempt_at"] <= clock.text(clock.now()))
+    looks, has_room = 0, daemon.dispatcher._has_room
+
+    def count() -> bool:
+        nonlocal looks
+        looks += 1
+        return has_room()
+
+    daemon.dispatcher._has_room = count
+    await on_disk.until(lambda: looks == 3)  # the first may have begun before it was due
     assert len(receiver.requests) == sent
     disk.free()
     await until_ready(on_disk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sqlite3
 import sys
@@ -91,8 +92,17 @@ async def test_rows_that_break_every_rule_are_rejected_and_the_others_flow(
             conn.execute(insert, ("proj_1", "lead.created", bad))
     service.insert(*({"n": number} for number in range(50)))
     await service.until(lambda: len(service.log(state="succeeded", limit=100)) == 50)
-    rejected = "SELECT count(*) FROM outbox WHERE rejected_reason IS NOT NULL"
-    await service.until(lambda: conn.execute(rejected).fetchone()[0] == 6)
+    reasons = "SELECT rejected_reason FROM outbox WHERE rejected_reason IS NOT NULL ORDER BY id"
+    await service.until(lambda: len(conn.execute(reasons).fetchall()) == 6)
+    assert [row[0].split(" (")[0] for row in conn.execute(reasons)] == [
+        "payload is larger than 256 KiB",
+        "payload is not UTF-8",
+        "payload contains a NUL character",
+        "payload is not a JSON object",
+        "payload is not a JSON object",
+        "payload is not a JSON object",
+    ]
+    assert sorted(json.loads(request.body)["data"]["n"] for request in receiver.requests) == list(range(50))
     conn.close()
 
 

@@ -132,3 +132,4 @@ async def test_a_database_that_was_left_for_a_restored_one_is_refused_when_it_co
     await refused(apart, "Another database takes events")
     put_in_place(apart, backup)
     await refused(apart, "Another database takes events")
+    assert arrived(receiver) == [1, 2, 3, 4, 5]

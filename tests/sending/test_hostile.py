@@ -91,7 +91,9 @@ async def test_a_flood_is_cut_before_the_time_limit(kind: str) -> None:
     """It neither holds its slot nor keeps the loop busy until then."""
     async with server(KINDS[kind]) as port, sender(timeout=60.0) as sending:
         async with asyncio.timeout(30):
-            await sending.send(claim(f"http://127.0.0.1:{port}/in"))
+            result = await sending.send(claim(f"http://127.0.0.1:{port}/in"))
+    assert (result.outcome.value, result.status_code, result.cause) == EXPECTED[kind]
+    assert len(result.response_body) <= KEPT
 
 
 def peak_mb() -> float:

@@ -88,7 +88,11 @@ async def test_values_that_were_written_by_hand_stop_nobody_else(
 ) -> None:
     """A time that is none, counts that were set back, a URL that is none."""
     by_hand(touched.database, f"UPDATE {change}")
-    await _goes_on(touched, receiver)
+    daemon = await _goes_on(touched, receiver)
+    assert daemon.not_ready() is None
+    assert [row["project_id"] for row in touched.log(state="succeeded") if row["project_id"] == "other"] == [
+        "other"
+    ] * 2
 
 
 def test_a_delivery_whose_event_is_gone_is_cancelled_and_says_so(steps: Steps) -> None:
