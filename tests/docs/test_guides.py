@@ -23,6 +23,7 @@ from almirant_webhooks.rules import signing
 
 from ..conftest import Receiver
 from ..support import needs
+from ..support.ports import free_port
 from ..support.service import SECRET, Service
 
 FOLDER = Path(__file__).parents[2] / "docs" / "receivers"
@@ -46,9 +47,7 @@ def _command(name: str, port: int) -> list[str]:
 )
 def receiver_port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
     """The port of a receiver that runs; its files are copied, and its temporary ones are its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     shutil.copy(FOLDER / request.param, tmp_path)
     environment = {**os.environ, "WEBHOOK_SECRET": SECRET, "PORT": str(port), "TMPDIR": str(tmp_path)}
     with (tmp_path / "out").open("wb") as out:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -24,16 +23,11 @@ from almirant_webhooks.rules.principals import Principal, Role
 from almirant_webhooks.settings.schema import Settings
 
 from ..support import needs
+from ..support.ports import free_port
 from ..support.service import Service
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reverse-proxy.md"
 NAME = "webhooks.example.com"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _configuration(folder: Path, port: int, behind: int, mark: str = "nginx") -> str:
@@ -128,7 +122,7 @@ async def _front(service: Service, folder: Path, mark: str, path: str) -> AsyncI
     certificate.private_key_pem.write_to_path(folder / f"{NAME}.key")
     trusted = ssl.create_default_context()
     authority.configure_trust(trusted)
-    port = _free_port()
+    port = free_port()
     service.options["admin"] = {"listen": "127.0.0.1:0", "public_url": f"https://{NAME}:{port}{path}"}
     daemon = await service.start()
     assert daemon.address is not None
