@@ -103,12 +103,20 @@ def test_the_unit_is_hardened_as_it_runs(machine: Container) -> None:
 def test_killed_hard_it_is_back_and_nothing_is_lost(machine: Container) -> None:
     """systemd starts it again; what was in flight is sent again."""
     before = len(states(machine))
+    until_one_is_in_flight(machine)
     inserts = "; ".join([INSERT] * 200)
     machine.run(f'sqlite3 {OUTBOX} "BEGIN; {inserts}; COMMIT"', user="shop")
     pid = machine.show("MainPID")
     machine.run("systemctl kill --signal=SIGKILL almirant-webhooks")
     machine.until(lambda: machine.show("MainPID") not in (pid, "0"))
     machine.until(lambda: states(machine) == ["succeeded"] * (before + 200))
+    assert "interrupted" in machine.run("almirant-webhooks delivery show " + _newest(machine, "proj_2"))
+
+
+def until_one_is_in_flight(machine: Container) -> None:
+    """Insert an event for the receiver that never answers, and wait until its request is under way."""
+    machine.run(f"""sqlite3 {OUTBOX} "{INSERT.replace("proj_1", "proj_2")}" """, user="shop")
+    machine.until(lambda: "in flight" in machine.run("almirant-webhooks delivery show " + _newest(machine, "proj_2")))
 
 
 def test_a_blocked_loop_is_ended_by_the_watchdog(machine: Container) -> None:
@@ -131,13 +139,12 @@ def test_a_blocked_loop_is_ended_by_the_watchdog(machine: Container) -> None:
 
 def test_a_stop_ends_within_its_limit_whatever_receivers_do(machine: Container) -> None:
     """One that never answers is not waited for beyond the time limit, and its delivery stays due."""
-    machine.run(f"""sqlite3 {OUTBOX} "{INSERT.replace("proj_1", "proj_2")}" """, user="shop")
-    machine.until(lambda: "in flight" in machine.run("almirant-webhooks delivery show " + _newest(machine, "proj_2")))
+    until_one_is_in_flight(machine)
     machine.run("systemctl stop almirant-webhooks")
     assert machine.show("Result") == "success"
     assert machine.show("ExecMainStatus") == "0"
-    assert states(machine, project="proj_2") == ["pending"]
-    assert states(machine, user="ada", project="proj_2") == ["pending"]
+    assert states(machine, project="proj_2") == ["pending"] * 2
+    assert states(machine, user="ada", project="proj_2") == ["pending"] * 2
     assert "running no" in machine.run("almirant-webhooks stats", user="ada", check=False)
     machine.run("systemctl start almirant-webhooks")
 
