@@ -18,9 +18,9 @@ _COLOURS = "axe.run(document, {resultTypes: ['violations'], runOnly: ['color-con
 async def _check(page: Page, axe: str, place: str) -> list[str]:
     """Return what is wrong with a page; in the dark scheme its colours alone can differ."""
     wrong: list[str] = []
+    await page.evaluate(axe)
     for scheme, run in (("light", _WHOLE), ("dark", _COLOURS)):
         await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        await page.evaluate(axe)
         found = await page.evaluate(run)
         wrong += [f"{place}, {scheme}: {one['id']}: {one['nodes'][0]['html'][:160]}" for one in found["violations"]]
     return wrong
