@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from almirant_webhooks import clock
@@ -163,6 +163,7 @@ def _spelled(value: str, how: str, chance: random.Random) -> str:
     form=st.sampled_from(("NFC", "NFD")),
     seed=st.integers(0, 5),
 )
+@example(value="\\", part=(0, 1), how="ASCII", case=str, form="NFC", seed=0)
 @settings(max_examples=300, deadline=None)
 def test_a_text_is_found_however_it_is_spelled(
     value: str, part: tuple[int, int], how: str, case: Callable[[str], str], form: Literal["NFC", "NFD"], seed: int

@@ -16,6 +16,8 @@ from typing import NamedTuple
 LOOKED_BYTES = 32 * 1024 * 1024  # of bodies that one page looks into
 _AT_ONCE = 50
 _ESCAPES = re.compile(r"\\(?:u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*|.)", re.DOTALL)
+_SPELLING = re.compile(r'\\(?:u[0-9a-fA-F]{4}|.)|"', re.DOTALL)
+_ESCAPE = "\1"  # stands before each escape: none is found from its middle on
 _QUOTE = "\0"  # stands for the quotes around a string: no text goes across them
 _ONE = 6  # characters of the longest escape
 _SHORT = {_QUOTE: '"', "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
@@ -41,7 +43,17 @@ def _has_text(body: bytes, text: str) -> bool:
         return '"' not in text and text in folded(written)
     meant = _ESCAPES.sub(_meant, written.replace('"', _QUOTE))
     # Who copies a text out of a body has it with its escapes.
-    return text in folded(meant) or ("\\" in text and text in written.casefold())
+    return text in folded(meant) or ("\\" in text and _has_escapes(written, text))
+
+
+def _has_escapes(written: str, text: str) -> bool:
+    """Tell whether a text that was copied with its escapes stands within a string: `\\"` may be the end of `\\\\"`."""
+    wanted = _SPELLING.sub(_as_spelled, text)
+    return _QUOTE not in wanted and wanted in _SPELLING.sub(_as_spelled, written).casefold()
+
+
+def _as_spelled(token: re.Match[str]) -> str:
+    return _QUOTE if token[0] == '"' else _ESCAPE + token[0]
 
 
 def _meant(escapes: re.Match[str]) -> str:
