@@ -70,6 +70,26 @@ def test_a_batch_that_fails_leaves_nothing(steps: Steps, one_file: bool) -> None
     assert steps.conn.execute("SELECT count(*) FROM deliveries").fetchone()[0] == 2
 
 
+def test_a_batch_tells_what_is_due_where_it_may_have_changed_that(steps: Steps) -> None:
+    """At webhooks that were claimed from, whose new delivery waits, or that have another attempt to come."""
+    waits, begins, fails, succeeds = (steps.webhook(project_id=project) for project in ("waits", "begins", "fails", "succeeds"))  # fmt: skip
+    insert = "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'lead.created', '{}')"
+    steps.outbox.executemany(insert, [("fails",), ("succeeds",)])
+    failed, succeeded = _write(steps, Work(asked=ALL, take=_always)).begun
+    steps.outbox.executemany(insert, [("waits",), ("begins",)])
+    ended = [
+        Result(failed, Outcome.HTTP_ERROR, START, 5, status_code=500),
+        Result(succeeded, Outcome.SUCCESS, START, 5, status_code=200),
+    ]
+    written = _write(steps, Work(ended, asked=ALL, take=lambda webhook, served: webhook == begins.id))
+    assert written.touched == {waits.id, fails.id}
+    assert written.due.keys() == {waits.id, fails.id}
+    steps.resend(succeeded.delivery_id, START)
+    (again,) = _write(steps, Work(wanted={fails.id: 1, succeeds.id: 1})).begun
+    written = _write(steps, Work([Result(again, Outcome.SUCCESS, START, 5, status_code=200)]))
+    assert (written.touched, written.due) == (set(), {})
+
+
 def test_only_enabled_webhooks_are_given_slots(steps: Steps) -> None:
     """The delivery of a disabled one is held, and the other's begins."""
     on, off = steps.webhook(), steps.webhook(url="https://example.com/off")

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from almirant_webhooks.delivery.outbox_reader import AT_LAST, FEWEST, MOST_UNMARKED, PATIENCE, WORTH, OutboxReader
+from almirant_webhooks.delivery.outbox_reader import (
+    AT_LAST,
+    FEWEST,
+    MOST_UNMARKED,
+    PASSED_BY,
+    PATIENCE,
+    WORTH,
+    OutboxReader,
+)
 from almirant_webhooks.ops.metrics import Metrics
 from almirant_webhooks.storage.sqlite.fanout import FanOut
 from almirant_webhooks.storage.sqlite.outbox import Mark, open_outbox
@@ -75,6 +83,61 @@ def test_no_more_rows_are_read_than_there_are_slots_for_their_deliveries() -> No
     assert first is not None
     assert wide is not None
     assert (first.most, wide.most) == (80, FEWEST)
+
+
+def _insert(steps: Steps, *projects: str) -> None:
+    steps.outbox.executemany(
+        "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'lead.created', '{}')",
+        [(project,) for project in projects],
+    )
+
+
+def _read(reader: OutboxReader, slots: dict[str, int], at: float, most: int = MANY) -> list[str]:
+    """The projects of the rows that are read and fanned out at a time, each with so many free slots."""
+    asked = reader.asked(MANY, most, at, anyway=True, slots=slots.get)
+    if asked is None:
+        return []
+    rows = reader.read(asked) or []
+    marks = [Mark(row, None) for row in rows]
+    reader.took(FanOut(marks=marks, deliveries=len(marks)) if marks else None, at)
+    reader.mark(reader._other())
+    return [row.project for row in rows]
+
+
+def test_rows_of_a_project_without_a_free_slot_wait_for_one_in_the_outbox(steps: Steps) -> None:
+    """Deliveries begin with their insertion then. They wait 50 ms at most: what hangs is copied all the same."""
+    _insert(steps, "busy", "free", "busy", "free")
+    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    slots = {"busy": 0, "free": 8}
+    assert _read(reader, slots, 100.0) == ["free", "free"]
+    assert _read(reader, slots, 100.01) == []
+    assert reader.next_look(100.01) == pytest.approx(PASSED_BY)
+    assert _read(reader, slots | {"busy": 1}, 100.02) == ["busy"], "it has a slot"
+    assert _read(reader, slots, 100.03) == []
+    assert _read(reader, slots, 100.04 + PASSED_BY) == ["busy"]
+    reader.close()
+
+
+def test_projects_without_a_free_slot_are_not_in_front_of_one_that_has_some(steps: Steps) -> None:
+    """Where they alone fill a read, the next one goes on behind them."""
+    _insert(steps, *"abcdez")
+    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    slots = dict.fromkeys("abcde", 0)
+    read = [_read(reader, slots, 100.0 + turn / 1000, most=FEWEST) for turn in range(2)]
+    assert read == [[], ["z"]]
+    reader.close()
+
+
+def test_rows_that_waited_for_a_slot_and_are_gone_are_not_waited_for(steps: Steps) -> None:
+    """Their producer has deleted them: the daemon rests."""
+    _insert(steps, "busy")
+    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    assert _read(reader, {"busy": 0}, 100.0) == []
+    assert reader.next_look(100.0) == pytest.approx(PASSED_BY)
+    steps.outbox.execute("DELETE FROM outbox")
+    assert _read(reader, {"busy": 0}, 101.0) == []
+    assert reader.next_look(101.0) is None
+    reader.close()
 
 
 def test_each_project_has_its_turn_however_many_there_are(steps: Steps) -> None:

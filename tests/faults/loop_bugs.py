@@ -99,8 +99,8 @@ def loses_marks(monkeypatch: pytest.MonkeyPatch) -> None:
 def forgets_what_is_not_marked_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = OutboxReader.asked
 
-    def with_none_apart(self: OutboxReader, free: int, most: int, at: float, *, anyway: bool) -> Asked | None:
-        rows = asked(self, free, most, at, anyway=anyway)
+    def with_none_apart(self: OutboxReader, *values: Any, **options: Any) -> Asked | None:
+        rows = asked(self, *values, **options)
         return rows and rows._replace(apart=())
 
     monkeypatch.setattr(OutboxReader, "asked", with_none_apart)

@@ -28,6 +28,16 @@ def _next(steps: Steps, asked: Asked, *, by_project: bool = True) -> list[tuple[
 
 
 @pytest.mark.parametrize("by_project", [True, False])
+def test_of_each_project_there_are_no_more_rows_than_its_limit(steps: Steps, by_project: bool) -> None:
+    """One that may have none is passed by, and what it leaves goes to the others."""
+    for project in "abc":
+        _insert(steps, project, 4)
+    limits = {"a": 0, "b": 1, "c": None}
+    rows = _next(steps, Asked(6, limit=limits.__getitem__), by_project=by_project)
+    assert rows == [(5, "b"), (9, "c"), (10, "c"), (11, "c"), (12, "c")]
+
+
+@pytest.mark.parametrize("by_project", [True, False])
 def test_projects_take_turns_each_ones_oldest_first(steps: Steps, by_project: bool) -> None:
     """With an index by project, and without one in an outbox of the first schema."""
     for project, count in (("a", 3), ("b", 1), ("c", 2)):

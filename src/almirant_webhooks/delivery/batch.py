@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -61,7 +61,7 @@ class Chooser:
             return Batch(self._number, Work(results), None, at)
         # As many fewer begin as more results wait than a batch records.
         wanted, room = self._wanted(now, max(0, min(most, 2 * most - len(waiting))), at)
-        asked = self._asked(room, most, at, anyway=bool(results or wanted))
+        asked = self._asked(room, wanted, most, at, anyway=bool(results or wanted))
         rows = self._read(asked) if asked is not None and not self._reader.is_in_database else None
         asked = asked if rows is not None or self._reader.is_in_database else None
         text, at_once = clock.text(now), not self._schedule.waits[0]
@@ -72,9 +72,15 @@ class Chooser:
         inside = asked if self._reader.is_in_database else None
         return Batch(self._number, Work(results, wanted, rows or (), inside, take, max(2 * most, WORTH)), asked, at)
 
-    def _asked(self, room: Room | None, most: int, at: float, *, anyway: bool) -> Asked | None:
+    def _asked(
+        self, room: Room | None, wanted: Mapping[str, int], most: int, at: float, *, anyway: bool
+    ) -> Asked | None:
+        slots = self._scheduler.of_projects
+        reserved = slots.by_project(wanted)
         try:
-            return self._reader.asked(room.left if room else 0, most, at, anyway=anyway)
+            return self._reader.asked(
+                room.left if room else 0, most, at, anyway=anyway, slots=lambda project: slots.free(project, reserved)
+            )
         except sqlite3.Error as error:  # an application's trigger keeps too many rows from being marked
             self._troubles.fail(FAN_OUT, error)
             self._reader.pause(PAUSE)

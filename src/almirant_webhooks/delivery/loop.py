@@ -185,10 +185,10 @@ class DeliveryLoop:
         ended = self._ended.count
         others = self.scheduler.in_flight.total() - ended
         reader_waits = self.reader.next_look(at) != 0.0 or self._stopping
-        if 0 < ended < WORTH <= others and reader_waits:
-            wait = self._pace.ended_at + PATIENCE - at
-            if wait > 0:
-                return 0.0 if self._ended.are(WORTH) else wait
+        enough = min(WORTH, (ended + others + 1) // 2)
+        wait = self._pace.ended_at + PATIENCE - at
+        if 0 < ended < enough and reader_waits and wait > 0:
+            return 0.0 if self._ended.are(enough) else wait
         return self._pace.gap(at) if self.reader.is_in_database else 0.0
 
     def _pause(self) -> float:
@@ -250,6 +250,8 @@ class DeliveryLoop:
         for claim in written.begun:
             self.scheduler.begin(claim.webhook_id)
         self.scheduler.update_due(written.touched, written.due)
+        if written.fan_out:
+            self.scheduler.of_projects.learn(written.fan_out.matching, self.scheduler.in_flight)
         if written.begun:
             self._network.probing(ended_at)
         if batch.asked is not None:

@@ -25,6 +25,7 @@ from .unmarked import Unmarked
 WORTH = 32  # free slots for which rows are read at once: for fewer a read does not pay while there are more to come
 PATIENCE = 0.003  # seconds that rows wait for so many
 FEWEST = 4  # rows that are read at least
+PASSED_BY = 0.05  # seconds at most that rows of a project wait in the outbox for a slot of one of its webhooks
 MARK_AGAIN, AT_LAST = (
     0.001,
     0.020,
@@ -54,10 +55,13 @@ class OutboxReader:
         self._conn: sqlite3.Connection | None = None
         self._metrics = metrics
         self._known_types = known_types
-        self._read_at = 0.0  # monotonic seconds
+        self._look_at = 0.0  # monotonic seconds at which rows that were left are looked for
         self._paused_until = 0.0
         self._each = 1.0  # deliveries that a row came to lately
         self._after = ""  # the project that had the last turn
+        self._last_in_line = ""
+        self._passed_by: dict[str, float] = {}  # monotonic seconds since which a project's rows wait for a slot
+        self._passing_by: dict[str, float] = {}  # likewise, by the read that is under way
         self._done: deque[FanOut] = deque()  # committed, and not marked in the other file yet
         self._unmarked: set[int] = set()
         self._mark_again = 0.0  # seconds
@@ -100,21 +104,41 @@ class OutboxReader:
         """Read and mark nothing for a while, since something is wrong with the outbox's own file."""
         self._paused_until = time.monotonic() + seconds
 
-    def asked(self, free: int, most: int, at: float, *, anyway: bool) -> Asked | None:
+    def asked(
+        self,
+        free: int,
+        most: int,
+        at: float,
+        *,
+        anyway: bool,
+        slots: Callable[[str], int | None] = lambda project: None,
+    ) -> Asked | None:
         """Return which rows to read with so many free slots at a monotonic time, or None to read none now.
 
-        `anyway` tells that there is a transaction in which a commit can be seen that was not noticed yet.
+        `anyway` tells that there is a transaction in which a commit can be seen that was not noticed yet; `slots` for how many
+        of a project's events there are some.
         """
         has_news = self.has_news or (anyway and self.is_in_database)
         if (
             not has_news
             or len(self._unmarked) >= MOST_UNMARKED
             or at < self._paused_until
-            or (self.may_wait and free < WORTH and at < self._read_at + PATIENCE)
+            or (self.may_wait and at < self._look_at and (free < WORTH or (self._passed_by and not anyway)))
         ):
             return None
-        rows = max(FEWEST, int(min(max(free, FEWEST), most) / self._each))
-        return Asked(rows, self._after, self._unmarked | self.refused.rows())
+        rows = max(1, int(min(max(free, FEWEST), most) / self._each))
+        passed_by, self._passing_by = self._passed_by, {}
+
+        def limit(project: str) -> int | None:
+            free = slots(project)
+            self._last_in_line = project
+            since = passed_by.get(project, at)
+            if free != 0 or at >= since + PASSED_BY:
+                return free or None
+            self._passing_by[project] = since
+            return 0
+
+        return Asked(rows, self._after, self._unmarked | self.refused.rows(), limit)
 
     def next_look(self, at: float) -> float | None:
         """Return after how many seconds rows are worth another read, or None when only news make them so."""
@@ -123,7 +147,7 @@ class OutboxReader:
         if self._done:
             return self._mark_again
         if self.has_news:
-            return max(0.0, self._read_at + PATIENCE - at) if self.may_wait else 0.0
+            return max(0.0, self._look_at - at) if self.may_wait else 0.0
         return None
 
     def next_mark(self, at: float) -> float | None:
@@ -137,21 +161,24 @@ class OutboxReader:
         except sqlite3.OperationalError as error:
             if not is_busy(error):
                 raise
-            self._read_at, self.may_wait = time.monotonic(), True
+            self._look_at, self.may_wait = time.monotonic() + PATIENCE, True
             return None
 
     def is_empty(self, database: sqlite3.Connection, asked: Asked) -> bool:
         """Tell whether nothing that may be read waits in an outbox in the database, and remember it."""
         if not self.is_in_database or is_anything_unread(database, asked):
             return False
-        self.has_news = False
+        self.has_news, self._passed_by = False, {}
         return True
 
     def took(self, done: FanOut | None, at: float) -> None:
         """Take over what a read came to, once its batch is committed; nothing where no row was there."""
-        self._read_at = at
-        self.has_news, self.may_wait = done is not None and bool(done.marks), True
+        took_any = done is not None and bool(done.marks)
+        self._passed_by = self._passing_by
+        self._look_at = at + (PATIENCE if took_any or not self._passed_by else PASSED_BY)
+        self.has_news, self.may_wait = took_any or bool(self._passed_by), True
         if done is None or not done.marks:
+            self._after = self._last_in_line  # the next ones may have a slot
             return
         self._each = (self._each + max(1.0, done.deliveries / len(done.marks))) / 2
         self._after = done.marks[-1].row.project

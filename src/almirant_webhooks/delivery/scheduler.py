@@ -9,6 +9,7 @@ from itertools import chain, count, takewhile
 
 from ..model import Due
 from .lines import DueTimes, Half, Line
+from .project_slots import ProjectSlots
 
 SLOW_MS = 1000
 # A webhook of which nothing is known, or whose last attempt timed out, gets this many slots until it answers.
@@ -30,6 +31,7 @@ class Scheduler:
         self.in_flight: Counter[str] = Counter()
         self.slow: set[str] = set()
         self.slow_in_flight = 0
+        self.of_projects = ProjectSlots(per_webhook)
         self._proven: set[str] = set()
         self._later = DueTimes()
         self._ready = {False: Half(), True: Half()}  # by whether they are slow
@@ -39,9 +41,10 @@ class Scheduler:
         self._next_place = count()
 
     def forget_idle(self) -> None:
-        """Let projects that have nothing due lose their places."""
+        """Let projects that have nothing due lose their places, and forget which webhooks they have."""
         projects = {one.project_id for one in self.due.values()}
         self._project_places = {one: place for one, place in self._project_places.items() if one in projects}
+        self.of_projects.forget()
 
     def update_due(self, asked: Collection[str], due: dict[str, Due]) -> None:
         """Take over what is due for the webhooks that were asked for."""
@@ -113,6 +116,7 @@ class Scheduler:
         """Count an attempt as in flight; its webhook and its project go to the end of the line."""
         self.in_flight[webhook] += 1
         self.slow_in_flight += webhook in self.slow
+        self.of_projects.begin(webhook)
         if webhook in self.due:
             project = self.due[webhook].project_id
             stood = self._leave(webhook)
@@ -142,6 +146,7 @@ class Scheduler:
     def give_back(self, webhook: str) -> None:
         """Give an attempt's slot back."""
         self.in_flight[webhook] -= 1
+        self.of_projects.give_back(webhook)
         self.slow_in_flight -= webhook in self.slow
         if not self.in_flight[webhook]:
             del self.in_flight[webhook]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import hashlib
+import binascii
 import hmac
 import json
 import re
@@ -85,15 +85,10 @@ def secrets_at(secret: str, next_secret: str | None, switch_at: str | None, *, n
     return Secrets(next_secret, last=secret if now < clock.parse(switch_at) + OVERLAP else None)
 
 
-keys = lru_cache(maxsize=4096)(verify.keys)
+keys = lru_cache(maxsize=16_384)(verify.keys)
 
 
-@lru_cache(maxsize=4096)
-def _begun(key: bytes) -> hmac.HMAC:
-    return hmac.new(key, digestmod=hashlib.sha256)
-
-
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16_384)
 def host(url: str) -> str:
     """Return the host of a URL as the header `Host` has it, with a port that is not the scheme's own.
 
@@ -113,17 +108,13 @@ def host(url: str) -> str:
 
 def signature(body: bytes, secret: str) -> str:
     """Return the value of `X-Almirant-Signature`: 64 lower-case hex digits."""
-    signed = _begun(keys(secret)[0]).copy()
-    signed.update(body)
-    return signed.hexdigest()
+    return hmac.digest(keys(secret)[0], body, "sha256").hex()
 
 
 def standard_signature(body: bytes, secret: str, delivery_id: str, timestamp: int) -> str:
     """Return the value of `webhook-signature` as Standard Webhooks has it."""
-    signed = _begun(keys(secret)[1]).copy()
-    signed.update(f"{delivery_id}.{timestamp}.".encode())
-    signed.update(body)
-    return "v1," + base64.b64encode(signed.digest()).decode()
+    signed = hmac.digest(keys(secret)[1], b"%b.%d.%b" % (delivery_id.encode(), timestamp, body), "sha256")
+    return "v1," + binascii.b2a_base64(signed, newline=False).decode()
 
 
 def request_headers(
@@ -144,11 +135,13 @@ def request_headers(
     `webhook-signature` carries the signatures of a next and a last secret too, as Standard Webhooks has it.
     """
     timestamp = int(started_at.timestamp())
-    standard = " ".join(
-        standard_signature(body, one, delivery_id, timestamp) for one in (secret, next_secret, last_secret) if one
-    )
-    signatures = [signature(body, one) for one in (secret, next_secret) if one is not None]
-    return _headers(url, len(body), event_type, delivery_id, timestamp, number, standard, *signatures, test=test)
+    standard = standard_signature(body, secret, delivery_id, timestamp)
+    for other in (next_secret, last_secret):
+        if other:
+            standard += " " + standard_signature(body, other, delivery_id, timestamp)
+    current = signature(body, secret)
+    following = signature(body, next_secret) if next_secret is not None else None
+    return _headers(url, len(body), event_type, delivery_id, timestamp, number, standard, current, following, test=test)
 
 
 def _headers(

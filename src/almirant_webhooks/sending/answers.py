@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
@@ -37,7 +36,8 @@ class Answer(NamedTuple):
     head_at: float
 
 
-def keep_headers(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
+@lru_cache(maxsize=64)  # a receiver's answers within a second have the same ones
+def keep_headers(fields: tuple[tuple[bytes, bytes], ...]) -> Headers:
     """Return the headers worth keeping: at most 128 and 16 KiB of them, credentials masked, always UTF-8."""
     kept: list[tuple[str, str]] = []
     room = MAX_HEADER_BYTES

@@ -24,7 +24,7 @@ KEEP_ALIVE = 4.0  # seconds; many servers close at 5
 SWEEP = 1.0  # seconds between looks for those that were idle for longer
 MOST_IDLE = 2048
 EVICTED = 8  # idle connections that make way for one that finds no file: as many as it may have open at once
-MOST_TARGETS = 4096
+MOST_TARGETS = 16_384
 NEXT_ADDRESS = 0.25  # seconds after which the next address is dialled beside one that does not answer
 _PATH = re.compile(r"[!-~]+")
 
@@ -197,7 +197,7 @@ def target_of(url: str) -> Target:
 
 def write(target: Target, headers: Headers, body: bytes) -> bytes:
     """Write a request as it goes over the wire; raises `ValueError` for a header that would be two."""
-    head = "".join([f"{name}: {value}\r\n" for name, value in headers])
-    if not head.count("\r") == head.count("\n") == len(headers):
+    head = "\r\n".join(map(": ".join, headers))
+    if not head.count("\r") == head.count("\n") == len(headers) - 1:
         raise ValueError("a header holds a line break")
-    return b"%b%b\r\n%b" % (target.line, head.encode(), body)
+    return b"%b%b\r\n\r\n%b" % (target.line, head.encode(), body)

@@ -167,7 +167,7 @@ class Sender:
             status_code=status,
             cause=None if success else _status_words(status),
             retry_after=retry_after(field(answer.fields, b"retry-after"), now) if status in (429, 503) else None,
-            response_headers=keep_headers(answer.fields),
+            response_headers=keep_headers(tuple(answer.fields)),
             response_body=answer.body,
             body_cut=not answer.whole,
         )

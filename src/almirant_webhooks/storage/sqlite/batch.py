@@ -38,7 +38,7 @@ class Work(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What a transaction came to, and how the webhooks that it touched stand after it.
+    """What a transaction came to, and how the webhooks stand after it of which it may have changed what is due.
 
     `gone` are deliveries that ended as their events are gone from the database.
     """
@@ -58,8 +58,8 @@ def write(conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetim
     `now` is a time within the transaction: a webhook that it sees was made before, and `event show` goes by that.
     """
     one_file = work.asked is not None
-    touched = {result.claim.webhook_id for result in work.results} | set(work.wanted)
-    dropped = record(conn, work.results, schedule) if work.results else 0
+    touched = set(work.wanted)
+    dropped = record(conn, work.results, schedule, touched) if work.results else 0
     more: set[str] = set()
     gone: list[str] = []
     begun = claim(conn, work.wanted, now, more, gone) if work.wanted else []

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from ... import clock
 from ...model import Claim, Trigger
@@ -63,17 +63,6 @@ FROM begun WHERE deliveries.id = begun.id
 _SCHEDULED = 1
 
 
-class New(NamedTuple):
-    """A delivery that is new, with all of its event that its first attempt needs."""
-
-    id: str
-    webhook_id: str
-    event_id: str
-    event_type: str
-    body: str
-    keys: Sequence[Any]  # its webhook's URL and secrets
-
-
 def claim(
     conn: sqlite3.Connection,
     wanted: Mapping[str, int],
@@ -117,46 +106,41 @@ def claim(
     return claims
 
 
-def claims_of(new: Sequence[New], now: datetime) -> list[Claim]:
-    """Return the first attempts of deliveries that are inserted as begun."""
-    return [
-        _claim(
-            [one.webhook_id, one.id, one.event_id, one.event_type, one.body, 0, 0, *one.keys],
-            Trigger.SCHEDULED,
-            now,
-        )
-        for one in new
-    ]
-
-
-def _claim(row: list[Any], trigger: Trigger, now: datetime) -> Claim:
-    webhook_id, delivery_id, event_id, event_type, text, begun, test, url, *columns = row
-    secrets = secrets_at(*columns, now=now)
-    body = text.encode()
-    number = begun + 1
+def claim_of(
+    webhook_id: str,
+    delivery_id: str,
+    event_id: str,
+    event_type: str,
+    body: bytes,
+    number: int,
+    trigger: Trigger,
+    keys: Sequence[Any],
+    now: datetime,
+    *,
+    test: bool = False,
+) -> Claim:
+    """Return an attempt with its signed headers; `keys` are its webhook's URL, secret, next secret and time of the switch."""
+    url, *columns = keys
+    current, following, last = secrets_at(*columns, now=now)
     headers = request_headers(
         url=url,
-        secret=secrets.current,
-        next_secret=secrets.next,
-        last_secret=secrets.last,
+        secret=current,
+        next_secret=following,
+        last_secret=last,
         body=body,
         delivery_id=delivery_id,
         event_type=event_type,
         number=number,
         started_at=now,
-        test=bool(test),
+        test=test,
     )
     return Claim(
-        delivery_id,
-        webhook_id,
-        event_id,
-        event_type,
-        url,
-        secrets.current,
-        body,
-        number,
-        trigger,
-        bool(test),
-        now,
-        headers,
+        delivery_id, webhook_id, event_id, event_type, url, current, body, number, trigger, test, now, headers
+    )  # fmt: skip
+
+
+def _claim(row: list[Any], trigger: Trigger, now: datetime) -> Claim:
+    webhook_id, delivery_id, event_id, event_type, text, begun, test, *keys = row
+    return claim_of(
+        webhook_id, delivery_id, event_id, event_type, text.encode(), begun + 1, trigger, keys, now, test=bool(test)
     )

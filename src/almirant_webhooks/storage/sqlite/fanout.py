@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ... import clock
-from ...model import EVENT_ID_PATTERN, MAX_PAYLOAD_BYTES, PROJECT_ID_PATTERN, RESERVED_PROJECT, Claim
-from ...rules.event_types import is_well_formed, patterns_for
+from ...model import RESERVED_PROJECT, Claim, Trigger
+from ...rules.event_types import patterns_for
 from .bulk import read_rows, write_rows
-from .claiming import New, claims_of
+from .claiming import claim_of
+from .event import Event, event_of
 from .outbox import Mark
 from .triggers import TriggerFails
 from .unread import OutboxRow
@@ -48,8 +47,6 @@ INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, cr
                         generation)
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 """
-_COLUMNS = ("event_id", "project_id", "event_type", "occurred_at", "payload")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 @dataclass(slots=True)
@@ -59,6 +56,7 @@ class FanOut:
     batch: int = 0
     marks: list[Mark] = field(default_factory=list)
     due: set[str] = field(default_factory=set)
+    matching: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)  # webhooks by project and event type
     events: int = 0
     deliveries: int = 0
     duplicates: int = 0
@@ -80,22 +78,12 @@ class FanOut:
         self.marks = [others.get(mark.row.id, mark) for mark in self.marks]
 
 
-class _Event(NamedTuple):
-    id: str
-    project_id: str
-    event_type: str
-    occurred_at: str
-    payload: str
+class _Webhooks(NamedTuple):
+    """Those that match each pair of project and event type, every one once; the keys are of the enabled ones."""
 
-    def body(self, occurred_at: str) -> str:
-        """Write the request's body: the payload stands in it as its producer wrote it."""
-        return (
-            f'{{"id": "{self.id}", "type": "{self.event_type}", "timestamp": "{occurred_at}", '
-            f'"projectId": {_quoted(self.project_id)}, "data": {self.payload}}}'
-        )
-
-
-_quoted = lru_cache(maxsize=4096)(json.dumps)
+    matching: dict[tuple[str, str], tuple[str, ...]]
+    keys: dict[str, Sequence[Any]]  # URL and secrets
+    generations: dict[str, int]
 
 
 def fan_out(
@@ -117,53 +105,58 @@ def fan_out(
     done = FanOut()
     if numbered:
         done.batch = conn.execute("UPDATE database_meta SET batch = batch + 1 RETURNING batch").fetchone()[0]
-    read = [(row, _read(row)) for row in rows]
-    events = [event for _, event in read if isinstance(event, _Event)]
-    kinds = {(event.project_id, event.event_type) for event in events}
-    keys = json.dumps([(event.project_id, event.id) for event in events])
-    seq, subscribed, known_rows = conn.execute(_LOOK_UP, (_patterns(kinds), keys)).fetchone()
-    known: dict[tuple[str, str], Any] = {(project, event): rest for project, event, *rest in json.loads(known_rows)}
-    matching, enabled, generations = _match(kinds, json.loads(subscribed))
-    written, first = clock.text(now), clock.text(now + first_wait)
+    read = [(row, event_of(row)) for row in rows]
+    seq, known, webhooks = _look_up(conn, [event for _, event in read if isinstance(event, Event)])
+    done.matching = webhooks.matching
+    written, due_at, ids = clock.text(now), clock.text(now + first_wait), delivery_ids(now)
     new: list[tuple[object, ...]] = []
     deliveries: list[tuple[object, ...]] = []
-    begin: list[New] = []
-    ids = delivery_ids(now)
     for row, event in read:
         if isinstance(event, str):
             done.marks.append(Mark(row, event))
             continue
         key = (event.project_id, event.id)
         if key in known:
-            kind, occurred_at, body = known[key]
-            same = kind == event.event_type and body == event.body(occurred_at)
+            event_type, occurred_at, body = known[key]
+            same = event_type == event.event_type and body == event.body(occurred_at)
             done.duplicates += same
             done.marks.append(Mark(row, None if same else _USED))
             continue
         body = event.body(event.occurred_at)
         known[key] = (event.event_type, event.occurred_at, body)
-        webhooks = matching.get((event.project_id, event.event_type), ())
+        matching = webhooks.matching[event.project_id, event.event_type]
         seq += 1
-        new.append((seq, *key, event.event_type, event.occurred_at, written, body, int(not webhooks)))
-        for webhook in webhooks:
-            delivery = next(ids)
-            begun = int(webhook in enabled and take(webhook))
-            begun_at = written if begun else None
-            place = (delivery, seq, event.id, webhook, first, written)
-            deliveries.append((*place, begun, begun, begun_at, generations[webhook]))
-            if begun:
-                begin.append(New(delivery, webhook, event.id, event.event_type, body, enabled[webhook]))
+        new.append((seq, *key, event.event_type, event.occurred_at, written, body, int(not matching)))
+        fields = (event.id, event.event_type, body.encode(), 1, Trigger.SCHEDULED)
+        for webhook in matching:
+            delivery, keys = next(ids), webhooks.keys.get(webhook)
+            place = (delivery, seq, event.id, webhook, due_at, written)
+            if keys is not None and take(webhook):
+                deliveries.append((*place, 1, 1, written, webhooks.generations[webhook]))
+                done.claims.append(claim_of(webhook, delivery, *fields, keys, now))
+            else:
+                deliveries.append((*place, 0, 0, None, webhooks.generations[webhook]))
+                done.due.add(webhook)
         done.marks.append(Mark(row, None))
-        done.unmatched += not webhooks
-        done.due.update(webhooks)
+        done.unmatched += not matching
         done.types.append(event.event_type)
         if len(deliveries) >= most:
             break
     write_rows(conn, _INSERT_EVENTS, new)
     write_rows(conn, _INSERT_DELIVERIES, deliveries)
-    done.claims = claims_of(begin, now)
     done.events, done.deliveries = len(new), len(deliveries)
     return done
+
+
+def _look_up(
+    conn: sqlite3.Connection, events: Sequence[Event]
+) -> tuple[int, dict[tuple[str, str], Sequence[str]], _Webhooks]:
+    """Return the last event's number, type, time and body of those events that are there, and the webhooks that match."""
+    kinds = {(event.project_id, event.event_type) for event in events}
+    keys = json.dumps([(event.project_id, event.id) for event in events])
+    seq, subscribed, rows = conn.execute(_LOOK_UP, (_patterns(kinds), keys)).fetchone()
+    known = {(project, event): rest for project, event, *rest in json.loads(rows)}
+    return seq, known, _match(kinds, json.loads(subscribed))
 
 
 def delivery_ids(now: datetime) -> Iterator[str]:
@@ -179,7 +172,7 @@ def insert_test_event(
 ) -> tuple[int, str]:
     """Insert the sample event of a `webhook test`; return its row and id."""
     written = clock.text(now)
-    event = _Event(f"evt_test_{secrets.token_hex(12)}", project_id, event_type, written, payload)
+    event = Event(f"evt_test_{secrets.token_hex(12)}", project_id, event_type, written, payload)
     seq = _last_seq(conn) + 1
     conn.execute(
         "INSERT INTO events (seq, project_id, id, event_type, occurred_at, created_at, body, test) VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
@@ -201,7 +194,7 @@ def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict
         if not webhooks:
             continue
         seq += 1
-        one = _Event(
+        one = Event(
             f"evt_{secrets.token_hex(16)}", RESERVED_PROJECT, kind, written, json.dumps(payload, ensure_ascii=False)
         )
         new.append((seq, one.project_id, one.id, kind, written, written, one.body(written), 0))
@@ -222,20 +215,16 @@ def _patterns(kinds: Iterable[tuple[str, str]]) -> str:
     return json.dumps(list({(project, pattern) for project, kind in kinds for pattern in patterns_for(kind)}))
 
 
-def _match(
-    kinds: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]]
-) -> tuple[dict[tuple[str, str], tuple[str, ...]], dict[str, Sequence[Any]], dict[str, int]]:
-    """Return the webhooks that match each pair of project and event type, every one once, what the enabled ones send with, and
-    the generation of each.
-    """
+def _match(kinds: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> _Webhooks:
+    """Return the webhooks that match pairs of project and event type, from the rows of their subscriptions."""
     subscribed: dict[tuple[str, str], list[str]] = {}
-    enabled: dict[str, Sequence[Any]] = {}
+    keys_of: dict[str, Sequence[Any]] = {}
     generations: dict[str, int] = {}
     for project, pattern, webhook, generation, is_enabled, *keys in rows:
         generations[webhook] = generation
         subscribed.setdefault((project, pattern), []).append(webhook)
         if is_enabled:
-            enabled[webhook] = keys
+            keys_of[webhook] = keys
     matching = {
         (project, kind): tuple(
             dict.fromkeys(
@@ -244,47 +233,4 @@ def _match(
         )
         for project, kind in kinds
     }
-    return matching, enabled, generations
-
-
-def _read(row: OutboxRow) -> _Event | str:
-    """Return the event of a row, or the reason why it cannot be sent; the INSERT's own checks may have been off."""
-    if row.payload is None:
-        return _too_large(row.size)
-    texts = []
-    for column, value in zip(_COLUMNS, (*row[1:5], row.payload), strict=True):
-        try:
-            text = value if isinstance(value, str) else value.decode(row.encoding)
-        except UnicodeDecodeError as error:
-            return f"{column} is not {row.encoding} (byte {error.start})"
-        if "\0" in text:
-            return f"{column} contains a NUL character"
-        texts.append(text)
-    event = _Event(*texts)
-    if len(event.payload) * 4 > MAX_PAYLOAD_BYTES and (size := len(event.payload.encode())) > MAX_PAYLOAD_BYTES:
-        return _too_large(size)
-    why = _why_not(event.project_id, event.event_type)
-    if why is not None:
-        return why
-    if not EVENT_ID_PATTERN.fullmatch(event.id):
-        return "event_id must be 1 to 128 letters, digits, _, - or :"
-    if not _TIME.fullmatch(event.occurred_at):
-        return "occurred_at must be a UTC time written YYYY-MM-DDTHH:MM:SS.mmmZ"
-    if not row.is_object:
-        return "payload is not a JSON object"
-    return event
-
-
-def _too_large(size: int) -> str:
-    return f"payload is larger than {MAX_PAYLOAD_BYTES // 1024} KiB ({size} bytes)"
-
-
-@lru_cache(maxsize=4096)
-def _why_not(project_id: str, event_type: str) -> str | None:
-    if project_id == RESERVED_PROJECT:
-        return f"project_id {RESERVED_PROJECT} is reserved for events about webhooks themselves"
-    if not PROJECT_ID_PATTERN.fullmatch(project_id):
-        return "project_id must be 1 to 128 printable ASCII characters without spaces"
-    if not is_well_formed(event_type):
-        return "event_type must be dotted lower-case words, at most 128 characters"
-    return None
+    return _Webhooks(matching, keys_of, generations)

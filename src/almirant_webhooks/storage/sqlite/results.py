@@ -86,10 +86,23 @@ class _Delivery(NamedTuple):
     test: int
 
 
-def record(conn: sqlite3.Connection, results: Sequence[Result], schedule: Schedule) -> int:
+class _Settled(NamedTuple):
+    """A delivery as it stands after that end."""
+
+    state: str
+    next_attempt_at: str | None
+    resend: str | None
+    tries: int
+    interruptions: int
+    number: int
+
+
+def record(
+    conn: sqlite3.Connection, results: Sequence[Result], schedule: Schedule, waiting: set[str] | None = None
+) -> int:
     """Write how attempts ended and when the next ones are; return how many were dropped as their webhook is gone.
 
-    An attempt that is recorded already is left as it is.
+    An attempt that is recorded already is left as it is. Webhooks that are to have another attempt are added to `waiting`.
     """
     asked = json.dumps([result.claim.delivery_id for result in results])
     in_flight = {row[0]: _Delivery(*row) for row in read_rows(conn, _IN_FLIGHT, asked)}
@@ -105,21 +118,12 @@ def record(conn: sqlite3.Connection, results: Sequence[Result], schedule: Schedu
         kept.append(result)
         if delivery.state == State.PENDING:
             pending.add(delivery.id)
-        settled.append(
-            (
-                *_settle(
-                    delivery,
-                    schedule,
-                    one.trigger,
-                    result.outcome,
-                    result.finished_at,
-                    result.retry_after,
-                    free=result.free,
-                ),
-                result.outcome.value.replace("_", " ") if result.status_code is None else str(result.status_code),
-                delivery.id,
-            )
-        )
+        retry_after, free = result.retry_after, result.free
+        after = _settle(delivery, schedule, one.trigger, result.outcome, result.finished_at, retry_after, free=free)
+        if waiting is not None and (after.next_attempt_at is not None or after.resend is not None):
+            waiting.add(one.webhook_id)
+        status = result.outcome.value.replace("_", " ") if result.status_code is None else str(result.status_code)
+        settled.append((*after, status, delivery.id))
     write_rows(conn, _INSERT_ATTEMPTS, [_attempt(result) for result in kept])
     write_rows(conn, _SETTLE, settled)
     _count(conn, [result for result in kept if result.outcome is not Outcome.INTERRUPTED])
@@ -197,7 +201,7 @@ def _settle(
     retry_after: float | None,
     *,
     free: bool = False,
-) -> tuple[object, ...]:
+) -> _Settled:
     """Turn one outcome into the delivery's state, schedule and counts: the table of the contract's section 4."""
     _, _, number, state, next_attempt_at, resend, tries, interruptions, test = delivery
     if outcome is Outcome.INTERRUPTED and not free:
@@ -221,7 +225,7 @@ def _settle(
         tries += not free
     elif test and not at_once and state == State.PENDING:
         state = State.FAILED.value
-    return (state, next_attempt_at, resend, tries, interruptions, number)
+    return _Settled(state, next_attempt_at, resend, tries, interruptions, number)
 
 
 def _count(conn: sqlite3.Connection, results: Iterable[Result]) -> None:

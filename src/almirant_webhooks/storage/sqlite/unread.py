@@ -105,11 +105,15 @@ class OutboxRow(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Which rows to read: at most `most`, by turns of the projects behind `after`, and none of those `apart`."""
+    """Which rows to read: at most `most`, by turns of the projects behind `after`, and none of those `apart`.
+
+    Of a project there are at most as many as `limit` says, which is called once for each that has something; None: any number.
+    """
 
     most: int
     after: str = ""
     apart: Collection[int] = ()
+    limit: Callable[[str], int | None] = lambda project: None
 
 
 def is_anything_unread(conn: sqlite3.Connection, asked: Asked) -> bool:
@@ -127,7 +131,7 @@ def read_unread(conn: sqlite3.Connection, asked: Asked, *, by_project: bool = Tr
     """
     stored = encoding(conn)
     line = _line(conn, asked, stored) if by_project else _line_of_oldest(conn, asked, stored)
-    ids = list(_by_turns((rows for _, rows in line), asked.most))
+    ids = list(_by_turns((rows[: asked.limit(project)] for project, rows in line), asked.most))
     return _read(conn, ids, stored) if ids else []
 
 
