@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 EVENT_ID_PATTERN = re.compile(r"[A-Za-z0-9_:-]{1,128}")
 PROJECT_ID_PATTERN = re.compile(r"[!-~]{1,128}")
@@ -75,7 +75,7 @@ class Misconfigured(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A configured receiver of one project; its secret is here at its creation alone."""
+    """A configured receiver of one project, as commands, API and pages show it."""
 
     id: str
     project_id: str
@@ -85,7 +85,46 @@ class Webhook:
     enabled: bool
     created_at: str
     updated_at: str
-    secret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewWebhook(Webhook):
+    """A webhook at its creation, the one time that its secret is beside it."""
+
+    secret: str
+
+
+class Standing(TypedDict):
+    """How a webhook's deliveries stand: a row of the view `webhook_health`. Times as text."""
+
+    webhook_id: str
+    project_id: str
+    url: str
+    enabled: int
+    pending: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    held: int
+    last_success: str | None
+    last_failure: str | None
+    failures_in_a_row: int
+    failing_since: str | None
+
+
+class Rotation(TypedDict):
+    """A change of a webhook's secret; `webhook-signature` carries both secrets until `both_until`. Times as text."""
+
+    switch_at: str
+    switched: bool
+    both_until: str
+
+
+class StartedRotation(Rotation):
+    """A change of secret as it begins, the one time that the new secret is beside it."""
+
+    webhook_id: str
+    secret: str
 
 
 class Secrets(NamedTuple):

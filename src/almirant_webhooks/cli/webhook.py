@@ -26,12 +26,6 @@ def webhook() -> None:
     """Create, list and change webhooks: configured receivers, each of one project."""
 
 
-def _public(one: Webhook) -> dict[str, Any]:
-    fields = asdict(one)
-    del fields["secret"]
-    return fields
-
-
 @webhook.command()
 @click.option("--project", required=True, help="The project that it belongs to.")
 @click.option("--url", required=True, help="Where events are POSTed to.")
@@ -87,10 +81,10 @@ def list_(settings: Settings, project: str | None, as_json: bool) -> None:
         found = webhooks.find(conn, project_id=project)
         failing = health.failing(conn)
     if as_json:
-        print_json([{**_public(one), "failing_since": failing.get(one.id)} for one in found])
+        print_json([{**asdict(one), "failing_since": failing.get(one.id)} for one in found])
         return
     rows = [
-        {**_public(one), "events": ", ".join(one.events), "on": _on(one, failing=one.id in failing)} for one in found
+        {**asdict(one), "events": ", ".join(one.events), "on": _on(one, failing=one.id in failing)} for one in found
     ]
     print_table({"id": "ID", "project_id": "PROJECT", "on": "ON", "url": "URL", "events": "EVENTS"}, rows)
 
@@ -106,7 +100,7 @@ def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) 
     with reading(settings) as conn:
         found = webhooks.get(conn, webhook_id)
         (counts,) = webhooks.health(conn, webhook_id)
-        fields = {**_public(found), **{name: value for name, value in counts.items() if name != "webhook_id"}}
+        fields = {**asdict(found), **{name: value for name, value in counts.items() if name != "webhook_id"}}
         fields["enabled"] = found.enabled
         fields |= rotation.state(conn, webhook_id, now) or {}
     if with_secret:
@@ -155,7 +149,7 @@ def update(
 
 def _print_changed(one: Webhook, what: str, *, as_json: bool) -> None:
     if as_json:
-        print_json(_public(one))
+        print_json(asdict(one))
     else:
         say(f"{one.id} {what}.")
 
@@ -242,7 +236,7 @@ def rotate_secret(
             rotation.cancel(conn, webhook_id, actor=actor(), now=now)
             begun: dict[str, Any] = {"webhook_id": webhook_id, "cancelled": True}
         else:
-            begun = rotation.start(conn, webhook_id, secret=new, switch_at=now + wait, actor=actor(), now=now)
+            begun = {**rotation.start(conn, webhook_id, secret=new, switch_at=now + wait, actor=actor(), now=now)}
     if as_json:
         print_json(begun)
     elif cancel:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from datetime import datetime
-from typing import Any
 
 from ... import clock
-from ...model import Refused, Secrets
+from ...model import Refused, Rotation, Secrets, StartedRotation
 from ...rules.signing import OVERLAP, secrets_at
 from . import audit
 from .in_flight import keep_sent
@@ -16,7 +15,7 @@ from .webhooks import changed, get
 
 def start(
     conn: sqlite3.Connection, webhook_id: str, *, secret: str, switch_at: datetime, actor: str, now: datetime
-) -> dict[str, Any]:
+) -> StartedRotation:
     """Begin a change to a new secret, which signs from `switch_at` on; return the rotation with it.
 
     A rotation that waits for its switch can be brought forward to `now`, with the secret that it has.
@@ -45,7 +44,14 @@ def start(
         conn, action, actor=actor, now=now, project_id=project_id, webhook_id=webhook_id, detail=f"switch at {written}"
     )
     changed(conn)
-    return {"webhook_id": webhook_id, "secret": secret, **(state(conn, webhook_id, now) or {})}
+    both_until = clock.text(clock.parse(written) + OVERLAP)
+    return {
+        "webhook_id": webhook_id,
+        "secret": secret,
+        "switch_at": written,
+        "switched": now >= clock.parse(written),
+        "both_until": both_until,
+    }
 
 
 def cancel(conn: sqlite3.Connection, webhook_id: str, *, actor: str, now: datetime) -> None:
@@ -65,7 +71,7 @@ def cancel(conn: sqlite3.Connection, webhook_id: str, *, actor: str, now: dateti
     changed(conn)
 
 
-def state(conn: sqlite3.Connection, webhook_id: str, now: datetime) -> dict[str, Any] | None:
+def state(conn: sqlite3.Connection, webhook_id: str, now: datetime) -> Rotation | None:
     """Tell when the secret switches or has switched, and until when `webhook-signature` carries both; None without one."""
     switch_at = _columns(conn, webhook_id)[2]
     if switch_at is None or now >= clock.parse(switch_at) + OVERLAP:

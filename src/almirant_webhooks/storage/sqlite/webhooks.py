@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import cast
 
 from ... import clock
-from ...model import OPERATOR, NotFound, Refused, Webhook
+from ...model import OPERATOR, NewWebhook, NotFound, Refused, Standing, Webhook
 from . import audit, held
 from .fanout import delivery_ids, insert_test_event
 from .in_flight import keep_sent
@@ -58,7 +58,7 @@ def create(
     limit: int,
     now: datetime,
     actor: str = OPERATOR,
-) -> Webhook:
+) -> NewWebhook:
     """Create a webhook from checked values; refused when the project has `limit` of them already."""
     there = conn.execute(
         "SELECT count(*) FROM webhooks WHERE project_id = ? AND deleted_at IS NULL", (project_id,)
@@ -78,7 +78,7 @@ def create(
     _subscribe(conn, webhook_id, events)
     audit.note(conn, "webhook.created", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
     changed(conn)
-    return replace(get(conn, webhook_id), secret=secret)
+    return NewWebhook(**asdict(get(conn, webhook_id)), secret=secret)
 
 
 def _subscribe(conn: sqlite3.Connection, webhook_id: str, events: Sequence[str]) -> None:
@@ -206,13 +206,13 @@ def delete(conn: sqlite3.Connection, webhook_id: str, now: datetime, *, actor: s
     changed(conn)
 
 
-def health(conn: sqlite3.Connection, webhook_id: str | None, project_id: str | None = None) -> list[dict[str, Any]]:
+def health(conn: sqlite3.Connection, webhook_id: str | None, project_id: str | None = None) -> list[Standing]:
     """Return rows of the view `webhook_health`."""
     rows = conn.execute(
         "SELECT * FROM webhook_health WHERE (?1 IS NULL OR webhook_id = ?1) AND (?2 IS NULL OR project_id = ?2)",
         (webhook_id, project_id),
     )
-    return [dict(row) for row in rows]
+    return [cast("Standing", dict(row)) for row in rows]
 
 
 def request_test(

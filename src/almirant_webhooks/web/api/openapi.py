@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from ...model import NewWebhook, Webhook
 from ...rules.selection import STATES
 from .parsing import MAX_LIMIT
 from .routes import Route
@@ -14,16 +17,6 @@ from .routes import Route
 _TEXT: dict[str, Any] = {"type": "string"}
 _MAYBE: dict[str, Any] = {"type": ["string", "null"]}
 _NUMBER: dict[str, Any] = {"type": ["integer", "null"]}
-_WEBHOOK: dict[str, Any] = {
-    "id": _TEXT,
-    "project_id": _TEXT,
-    "url": _TEXT,
-    "description": _TEXT,
-    "events": {"type": "array", "items": _TEXT},
-    "enabled": {"type": "boolean"},
-    "created_at": _TEXT,
-    "updated_at": _TEXT,
-}
 _DELIVERY: dict[str, Any] = {
     "id": _TEXT,
     "date": _TEXT,
@@ -53,6 +46,12 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
+def _of(kind: type) -> dict[str, Any]:
+    """Return the schema of what storage and answers have as a dataclass."""
+    fields = TypeAdapter(kind).json_schema(mode="serialization")["properties"]
+    return _object({name: {key: field[key] for key in field if key != "title"} for name, field in fields.items()})
+
+
 def _page(of: dict[str, Any]) -> dict[str, Any]:
     return _object({"items": {"type": "array", "items": of}, "next_cursor": _MAYBE})
 
@@ -60,9 +59,9 @@ def _page(of: dict[str, Any]) -> dict[str, Any]:
 _SCHEMAS: dict[str, dict[str, Any]] = {
     "Object": {"type": "object"},
     "Page": _page({"type": "object"}),
-    "Webhook": _object(_WEBHOOK),
-    "WebhookWithSecret": _object({**_WEBHOOK, "secret": _TEXT}),
-    "WebhookPage": _page(_object(_WEBHOOK)),
+    "Webhook": _of(Webhook),
+    "WebhookWithSecret": _of(NewWebhook),
+    "WebhookPage": _page(_of(Webhook)),
     "Delivery": _object(_DELIVERY),
     "DeliveryPage": _page(_object(_DELIVERY)),
     "Asked": _object({"delivery_id": _TEXT}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 from aiohttp import web
 
@@ -60,13 +59,6 @@ class Rotate(Body):
     cancel: bool = False
 
 
-def public(one: Webhook, *, secret: bool = False) -> dict[str, Any]:
-    """Return a webhook as the contract has it; its secret is there at its creation alone."""
-    fields = asdict(one)
-    shown = fields.pop("secret")
-    return {**fields, "secret": shown} if secret else fields
-
-
 async def reached(request: web.Request) -> Webhook:
     """Return the webhook of the path, if it is the caller's to see."""
     webhook_id = request.match_info["id"]
@@ -84,7 +76,7 @@ async def list_(request: web.Request) -> web.Response:
     after = parsing.cursor(given, r"[0-9T:.-]{23}Z~wh_\w+") or ""
     rest = [one for one in found if f"{one.created_at}~{one.id}" > after]
     last = rest[most - 1] if len(rest) > most else None
-    return parsing.page([public(one) for one in rest[:most]], f"{last.created_at}~{last.id}" if last else None)
+    return parsing.page([asdict(one) for one in rest[:most]], f"{last.created_at}~{last.id}" if last else None)
 
 
 async def create(request: web.Request) -> web.Response:
@@ -105,14 +97,14 @@ async def create(request: web.Request) -> web.Response:
         now=clock.now(),
         actor=principal(request).actor,
     )
-    response = parsing.answer(public(made, secret=True), 201)
+    response = parsing.answer(asdict(made), 201)
     response.headers["Location"] = f"/api/v1/webhooks/{made.id}"
     return response
 
 
 async def show(request: web.Request) -> web.Response:
     """Without its secret."""
-    return parsing.answer(public(await reached(request)))
+    return parsing.answer(asdict(await reached(request)))
 
 
 async def update(request: web.Request) -> web.Response:
@@ -132,7 +124,7 @@ async def update(request: web.Request) -> web.Response:
         now=clock.now(),
         actor=principal(request).actor,
     )
-    return parsing.answer(public(changed))
+    return parsing.answer(asdict(changed))
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -150,7 +142,7 @@ async def enable(request: web.Request) -> web.Response:
     count = await here.read(held.count, one.id)
     actor, discard = principal(request).actor, given.discard_held
     await here.write(db.enable, one.id, discard_held=discard, now=clock.now(), actor=actor, count=count)
-    return parsing.answer({**public(await here.read(db.get, one.id)), "held": count})
+    return parsing.answer({**asdict(await here.read(db.get, one.id)), "held": count})
 
 
 async def disable(request: web.Request) -> web.Response:
@@ -159,7 +151,7 @@ async def disable(request: web.Request) -> web.Response:
     one = await reached(request)
     here = context(request)
     await here.write(db.disable, one.id, clock.now(), actor=principal(request).actor)
-    return parsing.answer(public(await here.read(db.get, one.id)))
+    return parsing.answer(asdict(await here.read(db.get, one.id)))
 
 
 async def test(request: web.Request) -> web.Response:
