@@ -22,7 +22,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage": {"model", "clock", "rules", "ops"},
     "delivery": {"model", "clock", "rules", "ops", "sending", "storage"},
     "upkeep": {"model", "clock", "settings", "ops", "storage"},
-    "web": {"model", "clock", "rules", "settings", "ops", "storage"},
+    "actions": {"model", "clock", "rules", "settings", "ops", "storage"},
+    "web": {"model", "clock", "rules", "settings", "ops", "storage", "actions"},
     "receiver": {"model", "verify"},
     "daemon": {"clock", "rules", "settings", "ops", "sending", "storage", "delivery", "upkeep", "web"},
     "process": {"model", "settings", "ops", "daemon"},
@@ -38,6 +39,7 @@ ONLY = {
     ("delivery", "ops"): {"metrics"},
     ("delivery", "sending"): {"sender", "causes", "ours"},
     ("upkeep", "ops"): {"heartbeat", "metrics"},
+    ("actions", "ops"): {"keys"},
     ("web", "ops"): {"keys", "metrics", "threads"},
 }
 PURE = {"model", "clock", "verify", "rules"}

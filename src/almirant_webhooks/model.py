@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -53,12 +54,24 @@ class Outcome(StrEnum):
 
 
 class Refused(Exception):
-    """Something a user asked for that cannot be done; its text is a sentence for that user (exit 1)."""
+    """Something a user asked for that cannot be done; its text is a sentence for that user (exit 1).
 
-    def __init__(self, message: str, field: str | None = None) -> None:
+    `others` are further fields that are wrong, for a face that shows them all at once.
+    """
+
+    def __init__(self, message: str, field: str | None = None, others: Sequence[Refused] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.field = field
+        self.others = others
+
+    def by_field(self) -> dict[str, str]:
+        """Return the sentence of each field that is wrong; one without a field has an empty name."""
+        return {refused.field or "": refused.message for refused in (self, *self.others)}
+
+
+class WrongUsage(Refused):
+    """What was asked contradicts itself, or leaves out what it is about (exit 2)."""
 
 
 class NotFound(Refused):

@@ -32,6 +32,15 @@ def is_well_formed(event_type: str) -> bool:
     return len(event_type) <= MAX_LENGTH and _WELL_FORMED.fullmatch(event_type) is not None
 
 
+def check_well_formed(event_type: str) -> str:
+    """Return an event type of any catalogue, or raise `Refused`."""
+    if not is_well_formed(event_type):
+        raise Refused(
+            "An event type is dotted lower-case words such as work_item.created, at most 128 characters.", "event_type"
+        )
+    return event_type
+
+
 @lru_cache(maxsize=4096)
 def patterns_for(event_type: str) -> tuple[str, ...]:
     """Return every pattern that matches an event type: itself, its families, and `*`."""

@@ -30,17 +30,21 @@ class Role(StrEnum):
 class Principal:
     """Somebody who has shown who they are; `project_id` bounds what they reach, None is everything.
 
-    `session` is the digest of the text by which a browser has shown it, and no other browser's.
+    `session` is the digest of the text by which a browser has shown it, and no other browser's. `name` is whom the audit
+    trail names, where that is more than the role says.
     """
 
     role: Role
     project_id: str | None = None
     expires_at: int | None = None
     session: str | None = None
+    name: str = ""
 
     @property
     def actor(self) -> str:
         """The name under which the audit trail knows them."""
+        if self.name:
+            return self.name
         return OPERATOR if self.role is Role.OPERATOR else f"link to {self.project_id}"
 
     def reaches(self, project_id: str) -> bool:

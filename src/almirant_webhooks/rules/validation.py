@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from datetime import timedelta
 
 from .. import clock
-from ..model import Refused, check_project_id
+from ..model import Refused, WrongUsage, check_project_id
 from . import event_types, signing, urls
 
 MAX_DESCRIPTION = 500
@@ -47,13 +47,13 @@ def switch_after(text: str) -> timedelta:
 
 
 def link_lives(text: str) -> timedelta:
-    """Return how long a link opens the pages, from a second to 30 days, or raise `Refused`."""
+    """Return how long a link opens the pages, from a second to 30 days, or raise `WrongUsage`."""
     try:
         span = clock.duration(text)
     except ValueError as error:
-        raise Refused(f"expires: {error}.", "expires") from None
+        raise WrongUsage(f"expires: {error}.", "expires") from None
     if not timedelta(seconds=1) <= span <= LONGEST_LINK:
-        raise Refused("A link lives for a second at least and 30 days at most.", "expires")
+        raise WrongUsage("A link lives for a second at least and 30 days at most.", "expires")
     return span
 
 

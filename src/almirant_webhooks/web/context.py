@@ -11,12 +11,11 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from aiohttp import web
 
-from ..model import NotFound
+from ..actions import reach
 from ..ops.keys import Keys
 from ..ops.metrics import Metrics
 from ..rules.principals import Principal
 from ..settings.schema import Settings
-from ..storage.sqlite import outbox
 from ..storage.sqlite.worker import Worker
 from .snapshots import Readers, Snapshot
 
@@ -86,26 +85,11 @@ class Context:
         await self.wake()
         return result
 
-    async def insert(
-        self, *, project_id: str, event_type: str, payload: str, event_id: str | None, occurred_at: str | None
-    ) -> str:
-        """Insert an event into the outbox as a producer does; return its id once it is committed."""
+    async def write_outbox(self, function: Callable[[sqlite3.Connection, float], T], /) -> T:
+        """Call a function with the outbox's connection and the seconds that it may wait for a lock; it writes as a whole."""
         await self.end_reading()
         deadline = time.monotonic() + PATIENCE
-
-        def insert(conn: sqlite3.Connection) -> str:
-            wait = max(0.0, deadline - time.monotonic())
-            return outbox.insert(
-                conn,
-                project_id=project_id,
-                event_type=event_type,
-                payload=payload,
-                event_id=event_id,
-                occurred_at=occurred_at,
-                wait=wait,
-            )
-
-        return await self.outbox.run_in_turn(insert)
+        return await self.outbox.run_in_turn(lambda conn: function(conn, max(0.0, deadline - time.monotonic())))
 
 
 CONTEXT = web.AppKey("context", Context)
@@ -144,13 +128,9 @@ def scope(request: web.Request, project_id: str | None = None) -> str | None:
 
     Raises `NotFound` for a project that is not theirs.
     """
-    who = principal(request)
-    if project_id is not None and not who.reaches(project_id):
-        raise NotFound(f"There is no project {project_id}.", "project")
-    return who.project_id or project_id
+    return reach.scope(principal(request), project_id)
 
 
 def check_reach(request: web.Request, project_id: str, what: str) -> None:
     """Raise `NotFound` in the words of a thing that is not there, when it is another project's."""
-    if not principal(request).reaches(project_id):
-        raise NotFound(f"There is no {what}.", "id")
+    reach.check(principal(request), project_id, what)

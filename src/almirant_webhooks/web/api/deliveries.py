@@ -7,8 +7,9 @@ from typing import Any
 from aiohttp import web
 
 from ... import clock
+from ...actions import reach
+from ...actions import resends as actions
 from ...rules import selection
-from ...storage.sqlite import deliveries as db
 from ...storage.sqlite import log, resends, search
 from ..context import check_reach, context, principal, scope
 from . import parsing
@@ -67,11 +68,9 @@ async def show(request: web.Request) -> web.Response:
 async def resend(request: web.Request) -> web.Response:
     """One attempt as soon as none is in flight; `asked` is false when one waits already."""
     await parsing.body(request, Body)
-    found = await reached(request)
-    asked = await context(request).write(
-        db.request_resend, found["delivery_id"], clock.now(), actor=principal(request).actor
-    )
-    return parsing.answer({"delivery_id": found["delivery_id"], "asked": asked}, 202)
+    delivery_id = request.match_info["id"]
+    asked = await actions.resend(context(request), principal(request), [delivery_id], now=clock.now())
+    return parsing.answer({"delivery_id": delivery_id, "asked": bool(asked)}, 202)
 
 
 async def resend_many(request: web.Request) -> web.Response:
@@ -79,13 +78,12 @@ async def resend_many(request: web.Request) -> web.Response:
     given = await parsing.body(request, Resend)
     written = {**given.model_dump(exclude={"dry_run"}), "project_id": scope(request, given.project_id)}
     asked = selection.read(written, clock.now())
-    selection.check_is_narrowed(asked)
-    here = context(request)
-    counts = await here.read(resends.count, asked)
+    here, who = context(request), principal(request)
     if given.dry_run:
+        counts = await actions.count_many(here, who, asked)
         return parsing.answer({"deliveries": sum(counts.values()), "by_webhook": counts})
-    started = await here.write(resends.start, asked, counts, actor=principal(request).actor, now=clock.now())
-    return parsing.answer(await here.read(resends.get, started), 202)
+    started = await actions.resend_many(here, who, asked, now=clock.now())
+    return parsing.answer(await here.read(resends.get, started.id), 202)
 
 
 async def list_resends(request: web.Request) -> web.Response:
@@ -101,25 +99,17 @@ async def list_resends(request: web.Request) -> web.Response:
     return parsing.page(found[:most], found[most - 1]["id"] if len(found) > most else None)
 
 
-async def _reached_resend(request: web.Request) -> dict[str, Any]:
-    resend_id = request.match_info["id"]
-    found = await context(request).read(resends.get, resend_id)
-    check_reach(request, found["project_id"] or "", f"resend {resend_id}")
-    return found
-
-
 async def show_resend(request: web.Request) -> web.Response:
     """How far it is."""
-    return parsing.answer(await _reached_resend(request))
+    return parsing.answer(await reach.bulk_resend(context(request), principal(request), request.match_info["id"]))
 
 
 async def cancel_resend(request: web.Request) -> web.Response:
     """What is in flight ends; nothing more is sent of it."""
     await parsing.body(request, Body)
-    found = await _reached_resend(request)
-    here = context(request)
-    await here.write(resends.cancel, found["id"], actor=principal(request).actor, now=clock.now())
-    return parsing.answer(await here.read(resends.get, found["id"]))
+    here, resend_id = context(request), request.match_info["id"]
+    await actions.cancel_many(here, principal(request), resend_id, now=clock.now())
+    return parsing.answer(await here.read(resends.get, resend_id))
 
 
 _MANY = "/api/v1/resends"

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import time
 from json.decoder import WHITESPACE, scanstring  # type: ignore[attr-defined]
 from typing import Any
 
 from aiohttp import web
 
 from ... import clock
-from ...model import Refused, check_event_id, check_producers_project, check_project_id
-from ...rules import principals, validation
+from ...actions import events as actions
+from ...actions import tokens
 from ...rules.event_types import CATALOGUE, sample_payload
-from ...rules.principals import Principal, Role
+from ...rules.principals import Role
 from ...storage.sqlite import audit, log, search
 from ..context import context, principal, scope
 from . import parsing
-from .parsing import Body, checked
+from .parsing import Body
 from .routes import Route
 
 
@@ -41,17 +40,18 @@ class Link(Body):
 async def send(request: web.Request) -> web.Response:
     """202 once it is committed; the same id with the same content is taken once, with other content it is a conflict."""
     given = await parsing.body(request, Send, as_spelled="payload")
-    project = scope(request, given.project_id)
-    if project is None:
-        raise Refused("Name the project that the event belongs to.", "project_id")
-    inserted = await context(request).insert(
-        project_id=check_producers_project(project),
+    here = context(request)
+    sent = await actions.send(
+        here,
+        principal(request),
+        settings=here.settings,
+        project_id=given.project_id,
         event_type=given.event_type,
         payload=as_written((await request.read()).decode(), "payload"),
-        event_id=checked(check_event_id, given.event_id),
-        occurred_at=checked(validation.occurred_at, given.occurred_at),
+        event_id=given.event_id,
+        occurred_at=given.occurred_at,
     )
-    return parsing.answer({"event_id": inserted}, 202)
+    return parsing.answer({"event_id": sent.event_id}, 202)
 
 
 def as_written(document: str, name: str) -> str:
@@ -133,21 +133,17 @@ async def trail(request: web.Request) -> web.Response:
 async def portal_link(request: web.Request) -> web.Response:
     """So that an application's own page can link to a project's webhooks."""
     given = await parsing.body(request, Link)
-    span = validation.link_lives(given.expires)
     here = context(request)
-    expires_at = int(time.time() + span.total_seconds())
-    who = Principal(Role.PROJECT_ADMIN, check_project_id(given.project_id), expires_at)
-    link = principals.link(here.keys.signing_key, who, here.settings.pages_address())
-    written = clock.text(clock.from_unix(expires_at))
-    await here.write(
-        audit.note,
-        "portal_link.created",
-        actor=principal(request).actor,
+    link = await tokens.make_link(
+        here,
+        principal(request),
         now=clock.now(),
+        settings=here.settings,
+        signing_keys=here.keys,
         project_id=given.project_id,
-        detail=f"until {written}",
+        expires=given.expires,
     )
-    return parsing.answer({"project_id": given.project_id, "url": link, "expires_at": written}, 201)
+    return parsing.answer(link._asdict(), 201)
 
 
 async def whoami(request: web.Request) -> web.Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -21,7 +21,6 @@ from ..values import check_text, whole
 
 MAX_LIMIT = 200
 
-T = TypeVar("T")
 M = TypeVar("M", bound="Body")
 
 
@@ -108,11 +107,6 @@ _COLUMNS = {
     **{name: name for name in ("state", "status", "cause", "since", "until", "q")},
 }
 FILTERS = ("project", "webhook", "state", "status", "type", "event", "cause", "since", "until", "q")
-
-
-def checked(rule: Callable[..., T], value: Any, *more: Any) -> T | None:
-    """Apply a rule of `validation` to a value that may be left out."""
-    return None if value is None else rule(value, *more)
 
 
 def answer(value: object, status: int = 200) -> web.Response:

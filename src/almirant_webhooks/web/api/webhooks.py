@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 from aiohttp import web
 
 from ... import clock
-from ...model import Refused, Webhook
-from ...rules import validation
-from ...rules.event_types import choose_sample, sample_payload
-from ...storage.sqlite import held, rotation
+from ...actions import reach, webhook_secrets
+from ...actions import webhooks as actions
+from ...storage.sqlite import rotation
 from ...storage.sqlite import webhooks as db
-from ..context import check_reach, context, principal, scope
+from ..context import context, principal, scope
 from . import parsing
-from .parsing import Body, checked
+from .parsing import Body
 from .routes import Route
 
 
@@ -59,14 +57,6 @@ class Rotate(Body):
     cancel: bool = False
 
 
-async def reached(request: web.Request) -> Webhook:
-    """Return the webhook of the path, if it is the caller's to see."""
-    webhook_id = request.match_info["id"]
-    found = await context(request).read(db.get, webhook_id)
-    check_reach(request, found.project_id, f"webhook {webhook_id}")
-    return found
-
-
 async def list_(request: web.Request) -> web.Response:
     """Oldest first; the cursor is where the page ends in time."""
     given = parsing.query(request)
@@ -80,22 +70,19 @@ async def list_(request: web.Request) -> web.Response:
 
 
 async def create(request: web.Request) -> web.Response:
-    """The rules are those of the command and the pages."""
+    """With its secret, this once."""
     given = await parsing.body(request, Create)
     here = context(request)
-    project = scope(request, given.project_id)
-    if project is None:
-        raise Refused("Name the project that the webhook belongs to.", "project_id")
-    made = await here.write(
-        db.create,
-        project_id=validation.project_id(project),
-        url=validation.url(given.url, here.settings.policy()),
-        events=validation.events(given.events, here.settings.events.extra_types, project),
-        secret=validation.secret(given.secret),
-        description=validation.description(given.description),
-        limit=here.settings.limits.webhooks_per_project,
+    made = await actions.create(
+        here,
+        principal(request),
         now=clock.now(),
-        actor=principal(request).actor,
+        settings=here.settings,
+        project_id=given.project_id,
+        url=given.url,
+        events=given.events,
+        secret=given.secret,
+        description=given.description,
     )
     response = parsing.answer(asdict(made), 201)
     response.headers["Location"] = f"/api/v1/webhooks/{made.id}"
@@ -104,95 +91,95 @@ async def create(request: web.Request) -> web.Response:
 
 async def show(request: web.Request) -> web.Response:
     """Without its secret."""
-    return parsing.answer(asdict(await reached(request)))
+    return parsing.answer(asdict(await reach.webhook(context(request), principal(request), request.match_info["id"])))
 
 
 async def update(request: web.Request) -> web.Response:
     """The next attempt uses what was changed."""
     given = await parsing.body(request, Update)
-    one = await reached(request)
-    if not given.model_dump(exclude_none=True):
-        raise Refused("Nothing to change: give url, events, secret or description.", "body")
     here = context(request)
-    changed = await here.write(
-        db.update,
-        one.id,
-        url=checked(validation.url, given.url, here.settings.policy()),
-        events=checked(validation.events, given.events, here.settings.events.extra_types, one.project_id),
-        secret=checked(validation.secret, given.secret),
-        description=checked(validation.description, given.description),
+    changed = await actions.update(
+        here,
+        principal(request),
+        request.match_info["id"],
         now=clock.now(),
-        actor=principal(request).actor,
+        settings=here.settings,
+        url=given.url,
+        events=given.events,
+        secret=given.secret,
+        description=given.description,
     )
     return parsing.answer(asdict(changed))
 
 
 async def delete(request: web.Request) -> web.Response:
     """With its delivery history, for good."""
-    one = await reached(request)
-    await context(request).write(db.delete, one.id, clock.now(), actor=principal(request).actor)
+    await actions.delete(context(request), principal(request), request.match_info["id"], now=clock.now())
     return web.Response(status=204)
 
 
 async def enable(request: web.Request) -> web.Response:
     """What is held goes out, or is discarded."""
     given = await parsing.body(request, Enable)
-    one = await reached(request)
-    here = context(request)
-    count = await here.read(held.count, one.id)
-    actor, discard = principal(request).actor, given.discard_held
-    await here.write(db.enable, one.id, discard_held=discard, now=clock.now(), actor=actor, count=count)
-    return parsing.answer({**asdict(await here.read(db.get, one.id)), "held": count})
+    enabled = await actions.enable(
+        context(request),
+        principal(request),
+        request.match_info["id"],
+        now=clock.now(),
+        discard_held=given.discard_held,
+    )
+    return parsing.answer({**asdict(enabled.webhook), "held": enabled.held})
 
 
 async def disable(request: web.Request) -> web.Response:
     """From then on its deliveries are held."""
     await parsing.body(request, Body)
-    one = await reached(request)
-    here = context(request)
-    await here.write(db.disable, one.id, clock.now(), actor=principal(request).actor)
-    return parsing.answer(asdict(await here.read(db.get, one.id)))
+    disabled = await actions.disable(context(request), principal(request), request.match_info["id"], now=clock.now())
+    return parsing.answer(asdict(disabled))
 
 
 async def test(request: web.Request) -> web.Response:
     """A sample event to this webhook alone, also while it is disabled."""
     given = await parsing.body(request, Test)
-    one = await reached(request)
     here = context(request)
-    kind = choose_sample(one.events, here.settings.events.extra_types, given.event_type, one.project_id)
-    payload = json.dumps(sample_payload(kind), ensure_ascii=False)
-    made = await here.write(db.request_test, one.id, kind, payload, clock.now(), actor=principal(request).actor)
-    return parsing.answer({"delivery_id": made}, 202)
+    delivery_id = await actions.send_test(
+        here,
+        principal(request),
+        request.match_info["id"],
+        now=clock.now(),
+        settings=here.settings,
+        event_type=given.event_type,
+    )
+    return parsing.answer({"delivery_id": delivery_id}, 202)
 
 
 async def rotate_secret(request: web.Request) -> web.Response:
     """The new secret is in the answer; until the switch the current one goes on signing."""
     given = await parsing.body(request, Rotate)
-    one = await reached(request)
-    here = context(request)
-    now, actor = clock.now(), principal(request).actor
-    if given.cancel:
-        if given.now or given.secret is not None or given.switch_after is not None:
-            raise Refused("cancel takes the new secret back and goes with nothing else.", "cancel")
-        await here.write(rotation.cancel, one.id, actor=actor, now=now)
-        return parsing.answer({"webhook_id": one.id, "cancelled": True})
-    if given.now and given.switch_after is not None:
-        raise Refused("Give switch_after or now, not both.", "switch_after")
-    wait = validation.switch_after("0s" if given.now else given.switch_after or "24h")
-    started = await here.write(
-        rotation.start, one.id, secret=validation.secret(given.secret), switch_at=now + wait, actor=actor, now=now
+    webhook_id = request.match_info["id"]
+    started = await webhook_secrets.rotate(
+        context(request),
+        principal(request),
+        webhook_id,
+        now=clock.now(),
+        secret=given.secret,
+        switch_after=given.switch_after,
+        at_once=given.now,
+        cancel=given.cancel,
     )
+    if started is None:
+        return parsing.answer({"webhook_id": webhook_id, "cancelled": True})
     return parsing.answer(started, 202)
 
 
 async def secret(request: web.Request) -> web.Response:
     """Who looked is written down."""
-    one = await reached(request)
-    here = context(request)
-    now = clock.now()
-    found = await here.write(rotation.reveal, one.id, actor=principal(request).actor, now=now)
-    state = await here.read(rotation.state, one.id, now)
-    return parsing.answer({"webhook_id": one.id, "secret": found.current, "next_secret": found.next, "rotation": state})
+    here, now, webhook_id = context(request), clock.now(), request.match_info["id"]
+    secrets = await webhook_secrets.reveal(here, principal(request), webhook_id, now=now)
+    state = await here.read(rotation.state, webhook_id, now)
+    return parsing.answer(
+        {"webhook_id": webhook_id, "secret": secrets.current, "next_secret": secrets.next, "rotation": state}
+    )
 
 
 _ONE = "/api/v1/webhooks/{id}"

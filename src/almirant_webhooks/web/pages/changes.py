@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from aiohttp import web
 
 from ... import clock
+from ...actions import webhook_secrets
+from ...actions import webhooks as actions
 from ...model import Refused, Webhook
-from ...rules import validation
-from ...rules.event_types import check_event_type, sample_payload
-from ...storage.sqlite import rotation, summaries, webhooks
-from ...storage.sqlite.held import count as count_held
+from ...storage.sqlite import summaries, webhooks
 from ..context import context, principal
 from .page import people, see, sent_form, show, webhook_of
 from .shown import number
@@ -59,17 +57,14 @@ async def enable(request: web.Request) -> web.Response:
     if held and choice not in ("deliver", "discard"):
         raise see(f"/webhooks/{webhook.id}/enable")
     discard = bool(held) and choice == "discard"
-    here, actor = context(request), principal(request).actor
-    count = await here.read(count_held, webhook.id)
-    await here.write(webhooks.enable, webhook.id, discard_held=discard, now=clock.now(), actor=actor, count=count)
+    await actions.enable(context(request), principal(request), webhook.id, now=clock.now(), discard_held=discard)
     raise see("/webhooks", done="enabled-discarded" if discard else "enabled-held" if held else "enabled")
 
 
 @people
 async def disable(request: web.Request) -> web.Response:
     """Disable a webhook: its deliveries are held."""
-    webhook = await webhook_of(request)
-    await context(request).write(webhooks.disable, webhook.id, clock.now(), actor=principal(request).actor)
+    await actions.disable(context(request), principal(request), request.match_info["id"], now=clock.now())
     raise see("/webhooks", done="disabled")
 
 
@@ -88,22 +83,21 @@ async def ask_delete(request: web.Request) -> web.Response:
 @people
 async def delete(request: web.Request) -> web.Response:
     """Delete a webhook with its history."""
-    webhook = await webhook_of(request)
-    await context(request).write(webhooks.delete, webhook.id, clock.now(), actor=principal(request).actor)
+    await actions.delete(context(request), principal(request), request.match_info["id"], now=clock.now())
     raise see("/webhooks", done="deleted")
 
 
 @people
 async def test(request: web.Request) -> web.Response:
     """Send a sample event to this webhook alone."""
-    webhook = await webhook_of(request)
     here = context(request)
-    chosen = check_event_type(
-        str((await sent_form(request)).get("event_type", "")), here.settings.events.extra_types, webhook.project_id
-    )
-    payload = json.dumps(sample_payload(chosen), ensure_ascii=False)
-    delivery_id = await here.write(
-        webhooks.request_test, webhook.id, chosen, payload, clock.now(), actor=principal(request).actor
+    delivery_id = await actions.send_test(
+        here,
+        principal(request),
+        request.match_info["id"],
+        now=clock.now(),
+        settings=here.settings,
+        event_type=str((await sent_form(request)).get("event_type", "")),
     )
     raise see(f"/deliveries/{delivery_id}", done="tested")
 
@@ -138,18 +132,25 @@ def _ask_rotate(request: web.Request, webhook: Webhook, typed: str = "", problem
 async def rotate(request: web.Request) -> web.Response:
     """Begin the change to a new secret, or take it back before its switch."""
     webhook = await webhook_of(request)
-    here, now, actor = context(request), clock.now(), principal(request).actor
     form = await sent_form(request)
-    if form.get("cancel"):
-        await here.write(rotation.cancel, webhook.id, actor=actor, now=now)
-        raise see(f"/webhooks/{webhook.id}", done="kept")
-    typed = str(form.get("secret", ""))
+    cancel = bool(form.get("cancel"))
+    typed = "" if cancel else str(form.get("secret", ""))
     try:
-        secret = validation.secret(typed or None)
+        await webhook_secrets.rotate(
+            context(request),
+            principal(request),
+            webhook.id,
+            now=clock.now(),
+            secret=typed or None,
+            switch_after=None if cancel else str(form.get("switch_after", "")) or None,
+            cancel=cancel,
+        )
     except Refused as refused:
+        if refused.field != "secret":
+            raise
         return _ask_rotate(request, webhook, typed, refused.message)
-    switch_at = now + validation.switch_after(str(form.get("switch_after", "24h")))
-    await here.write(rotation.start, webhook.id, secret=secret, switch_at=switch_at, actor=actor, now=now)
+    if cancel:
+        raise see(f"/webhooks/{webhook.id}", done="kept")
     note_fresh(request, webhook.id)
     raise see(f"/webhooks/{webhook.id}", done="rotated")
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from aiohttp import web
 
 from ... import clock
-from ...model import NotFound, Refused, Webhook
-from ...storage.sqlite import deliveries, log, search, summaries, webhooks
+from ...actions import resends as actions
+from ...model import Refused, Webhook
+from ...storage.sqlite import log, search, summaries, webhooks
 from ...storage.sqlite.search import Filters
 from ..context import check_reach, context, principal, scope
 from . import filters
@@ -117,7 +115,8 @@ async def detail(request: web.Request) -> web.Response:
 @people
 async def resend(request: web.Request) -> web.Response:
     """Ask for one more attempt of one delivery."""
-    asked = await _resend(request, [request.match_info["id"]])
+    ids = [request.match_info["id"]]
+    asked = await actions.resend(context(request), principal(request), ids, now=clock.now())
     raise see(f"/deliveries/{request.match_info['id']}", done="resent" if asked else "waits")
 
 
@@ -129,22 +128,8 @@ async def resend_selected(request: web.Request) -> web.Response:
     ids = [str(one) for one in form.getall("id", ())][: 2 * PAGE]
     if not ids:
         raise see(back)
-    asked = await _resend(request, ids)
+    asked = await actions.resend(context(request), principal(request), ids, now=clock.now())
     raise see(back, done="resent" if asked else "waits")
-
-
-async def _resend(request: web.Request, ids: Sequence[str]) -> int:
-    here = context(request)
-    projects = await here.read(summaries.projects_of, ids)
-    for one in ids:
-        if one not in projects:
-            raise NotFound(f"There is no delivery {one}.", "id")
-        check_reach(request, projects[one], f"delivery {one}")
-    return await here.write(_request, ids, clock.now(), principal(request).actor)
-
-
-def _request(conn: sqlite3.Connection, ids: Sequence[str], now: datetime, actor: str) -> int:
-    return sum(deliveries.request_resend(conn, one, now, actor=actor) for one in ids)
 
 
 def add(app: web.Application) -> None:

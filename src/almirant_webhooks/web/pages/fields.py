@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from ...model import Refused, Webhook
-from ...rules import validation
+from ...model import Webhook
 from ...rules.event_types import patterns_for
-from ...settings.schema import Settings
-
-T = TypeVar("T")
 
 
 class Fields(Protocol):
@@ -93,26 +89,3 @@ def read(fields: Fields, project_id: str | None) -> WebhookForm:
 
 def _text(fields: Fields, name: str) -> str:
     return str(fields.get(name, ""))
-
-
-def check(form: WebhookForm, settings: Settings, *, new: bool) -> Mapping[str, Any]:
-    """Return the values to be stored; what is wrong is put beside its field in `form.errors`, all of it at once."""
-
-    def checked(name: str, check_one: Callable[[], T]) -> T | None:
-        try:
-            return check_one()
-        except Refused as refused:
-            form.errors[name] = refused.message
-            return None
-
-    values: dict[str, Any] = {
-        "url": checked("url", lambda: validation.url(form.url, settings.policy())),
-        "events": checked(
-            "events", lambda: validation.events(form.events, settings.events.extra_types, form.project_id)
-        ),
-        "description": checked("description", lambda: validation.description(form.description)),
-    }
-    if new:
-        values["project_id"] = checked("project_id", lambda: validation.project_id(form.project_id))
-        values["secret"] = checked("secret", lambda: validation.secret(form.secret if form.own_secret else None))
-    return values

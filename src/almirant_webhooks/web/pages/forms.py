@@ -5,8 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from ... import clock
-from ...model import Refused, Webhook
-from ...storage.sqlite import webhooks
+from ...actions import webhooks as actions
+from ...model import NotFound, Refused, Webhook
 from ..context import context, principal, scope
 from . import fields
 from .fields import WebhookForm
@@ -26,19 +26,22 @@ async def create(request: web.Request) -> web.Response:
     """Create a webhook and show it with its secret."""
     here, who = context(request), principal(request)
     form = fields.read(await sent_form(request), who.project_id)
-    values = fields.check(form, here.settings, new=True)
-    if form.errors:
-        return _show(request, form, None)
     try:
-        made = await here.write(
-            webhooks.create,
-            **values,
-            limit=here.settings.limits.webhooks_per_project,
+        made = await actions.create(
+            here,
+            who,
             now=clock.now(),
-            actor=who.actor,
+            settings=here.settings,
+            project_id=form.project_id,
+            url=form.url,
+            events=form.events,
+            secret=form.secret if form.own_secret else None,
+            description=form.description,
         )
+    except NotFound:
+        raise
     except Refused as refused:
-        form.errors[refused.field or ""] = refused.message
+        form.errors = refused.by_field()
         return _show(request, form, None)
     note_fresh(request, made.id)
     raise see(f"/webhooks/{made.id}")
@@ -57,10 +60,22 @@ async def save(request: web.Request) -> web.Response:
     webhook = await webhook_of(request)
     here = context(request)
     form = fields.read(await sent_form(request), webhook.project_id)
-    values = fields.check(form, here.settings, new=False)
-    if form.errors:
+    try:
+        await actions.update(
+            here,
+            principal(request),
+            webhook.id,
+            now=clock.now(),
+            settings=here.settings,
+            url=form.url,
+            events=form.events,
+            description=form.description,
+        )
+    except NotFound:
+        raise
+    except Refused as refused:
+        form.errors = refused.by_field()
         return _show(request, form, webhook)
-    await here.write(webhooks.update, webhook.id, **values, now=clock.now(), actor=principal(request).actor)
     raise see(f"/webhooks/{webhook.id}", done="saved")
 
 

@@ -11,11 +11,11 @@ from aiohttp import web
 from multidict import MultiDictProxy
 
 from ... import clock
+from ...actions import reach
 from ...model import Refused, Webhook
 from ...rules.principals import Role
-from ...storage.sqlite import webhooks
 from ..address import base, below
-from ..context import PRINCIPAL, check_reach, context
+from ..context import PRINCIPAL, context, principal
 from ..guard import allow
 from ..limits import in_time
 from ..values import cursor, is_text, row_cursor
@@ -111,9 +111,7 @@ def local(path: object, otherwise: str) -> str:
 
 async def webhook_of(request: web.Request) -> Webhook:
     """Return the webhook that the path names; one of another project is not there."""
-    webhook = await context(request).read(webhooks.get, request.match_info["id"])
-    check_reach(request, webhook.project_id, f"webhook {webhook.id}")
-    return webhook
+    return await reach.webhook(context(request), principal(request), request.match_info["id"])
 
 
 async def error(request: web.Request, status: int, sentence: str) -> web.StreamResponse:

@@ -8,10 +8,11 @@ from typing import Any
 from aiohttp import web
 
 from ... import clock
+from ...actions import reach
+from ...actions import resends as actions
 from ...model import Refused
-from ...rules import selection
 from ...storage.sqlite import resends, summaries
-from ..context import check_reach, context, principal, scope
+from ..context import context, principal, scope
 from . import filters
 from .page import before, people, see, sent_form, show
 from .webhooks import catalogue
@@ -57,7 +58,7 @@ async def _ask(request: web.Request, given: Mapping[str, Any], problem: str = ""
         # Times are fixed here, so that what is sent is what the button counted.
         fixed = {name: clock.text(asked[name]) for name in ("since", "until") if name in asked}
         fixed.setdefault("until", clock.text(clock.now()))
-        counts = await here.read(resends.count, asked) if narrowed else {}
+        counts = await actions.count_many(here, principal(request), asked) if narrowed else {}
     except Refused as refused:
         problem = problem or refused.message
     most = sorted(counts, key=lambda one: -counts[one])
@@ -87,24 +88,21 @@ def _wanted(typed: filters.Typed, project: str | None) -> dict[str, Any]:
 @people
 async def start(request: web.Request) -> web.Response:
     """Begin to send again what matches."""
-    here = context(request)
     form = await sent_form(request)
     given = {name: str(form.get(name, "")) for name in _NAMES}
     project = scope(request, given["project"] or None)
     try:
         asked = _wanted(filters.typed(given, _NAMES), project)
-        selection.check_is_narrowed(asked)
-        counts = await here.read(resends.count, asked)
-        begun = await here.write(resends.start, asked, counts, actor=principal(request).actor, now=clock.now())
+        started = await actions.resend_many(context(request), principal(request), asked, now=clock.now())
     except Refused as refused:
         return await _ask(request, given, refused.message)
-    raise see(f"/resends/{begun}", done="resend-started")
+    raise see(f"/resends/{started.id}", done="resend-started")
 
 
 @people
 async def detail(request: web.Request) -> web.Response:
     """Show how far one is."""
-    found = await _of_path(request)
+    found = await reach.bulk_resend(context(request), principal(request), request.match_info["id"])
     webhook = found["filters"].get("webhook_id")
     names = await context(request).read(summaries.names, [webhook] if webhook else [])
     return show(request, "resend.html", section="/deliveries", resend=found, names=names)
@@ -113,16 +111,9 @@ async def detail(request: web.Request) -> web.Response:
 @people
 async def cancel(request: web.Request) -> web.Response:
     """Send nothing more of it."""
-    found = await _of_path(request)
-    await context(request).write(resends.cancel, found["id"], actor=principal(request).actor, now=clock.now())
-    raise see(f"/resends/{found['id']}", done="resend-cancelled")
-
-
-async def _of_path(request: web.Request) -> dict[str, Any]:
     resend_id = request.match_info["id"]
-    found = await context(request).read(resends.get, resend_id)
-    check_reach(request, found["project_id"] or "", f"resend {resend_id}")
-    return found
+    await actions.cancel_many(context(request), principal(request), resend_id, now=clock.now())
+    raise see(f"/resends/{resend_id}", done="resend-cancelled")
 
 
 def add(app: web.Application) -> None:

@@ -9,9 +9,10 @@ from datetime import timedelta
 from aiohttp import hdrs, web
 
 from ... import clock
+from ...actions import webhook_secrets
 from ...model import Refused, Secrets
 from ...rules.event_types import catalogue_of, patterns_for
-from ...storage.sqlite import rotation, summaries
+from ...storage.sqlite import summaries
 from ..context import context, principal, scope
 from ..values import whole
 from . import plots
@@ -82,8 +83,7 @@ async def reveal(request: web.Request) -> web.Response:
 
 
 async def _reveal(request: web.Request, webhook_id: str) -> Secrets:
-    actor = principal(request).actor
-    return await context(request).write(rotation.reveal, webhook_id, actor=actor, now=clock.now())
+    return await webhook_secrets.reveal(context(request), principal(request), webhook_id, now=clock.now())
 
 
 async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, *, fresh: bool) -> web.Response:

@@ -1,0 +1,60 @@
+"""Send an event, as a producer's INSERT does."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..model import Refused, check_event_id, check_producers_project
+from ..rules import validation
+from ..rules.event_types import CATALOGUE, check_well_formed, near
+from ..rules.principals import Principal
+from ..settings.schema import Settings
+from ..storage.sqlite import outbox
+from . import reach
+from .database import Database
+
+
+class Sent(NamedTuple):
+    """An event's id, and what there is to say about its type, which may be nothing."""
+
+    event_id: str
+    note: str
+
+
+async def send(
+    database: Database,
+    who: Principal,
+    *,
+    settings: Settings,
+    project_id: str | None,
+    event_type: str,
+    payload: str,
+    event_id: str | None = None,
+    occurred_at: str | None = None,
+) -> Sent:
+    """Insert an event into the outbox; `payload` is JSON text, and `occurred_at` a time as people write it.
+
+    Raises `NotFound`, `Conflict` for an id that is used with other content, and `Refused`.
+    """
+    project = reach.scope(who, project_id)
+    if project is None:
+        raise Refused("Name the project that the event belongs to.", "project_id")
+    check_producers_project(project)
+    if event_id is not None:
+        check_event_id(event_id)
+    check_well_formed(event_type)
+    moment = None if occurred_at is None else validation.occurred_at(occurred_at)
+    inserted = await database.write_outbox(
+        lambda conn, wait: outbox.insert(
+            conn,
+            project_id=project,
+            event_type=event_type,
+            payload=payload,
+            event_id=event_id,
+            occurred_at=moment,
+            wait=wait,
+        )
+    )
+    known = (*CATALOGUE, *settings.events.extra_types)
+    unknown = f"{event_type} is not in the catalogue.{near(event_type, known)} It is sent to whoever matches it."
+    return Sent(inserted, "" if event_type in known else unknown)

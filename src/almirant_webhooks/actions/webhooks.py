@@ -1,0 +1,186 @@
+"""Create, change, enable, disable and delete a webhook, and send it a test."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import NamedTuple, TypeVar, cast
+
+from ..model import NewWebhook, Refused, Webhook, WrongUsage
+from ..rules import validation
+from ..rules.event_types import choose_sample, sample_payload
+from ..rules.principals import Principal
+from ..settings.schema import Settings
+from ..storage.sqlite import held
+from ..storage.sqlite import webhooks as storage
+from . import reach
+from .database import Database
+
+T = TypeVar("T")
+
+
+class Enabled(NamedTuple):
+    """A webhook that was enabled, and how many deliveries were held until then."""
+
+    webhook: Webhook
+    held: int
+
+
+class _Checks:
+    """Applies rules one after the other; `end` refuses with everything that is wrong at once."""
+
+    def __init__(self) -> None:
+        self._refusals: list[Refused] = []
+
+    def apply(self, rule: Callable[[], T]) -> T:
+        """Return what the rule returns; what it returns for a refused value is never used, since `end` raises."""
+        try:
+            return rule()
+        except Refused as refused:
+            self._refusals.append(refused)
+            return cast("T", None)
+
+    def end(self) -> None:
+        """Raise the first refusal with the others beside it, if there was any."""
+        if self._refusals:
+            first, *others = self._refusals
+            raise Refused(first.message, first.field, others)
+
+
+async def create(
+    database: Database,
+    who: Principal,
+    *,
+    now: datetime,
+    settings: Settings,
+    project_id: str | None,
+    url: str,
+    events: Sequence[str],
+    secret: str | None,
+    description: str,
+) -> NewWebhook:
+    """Create a webhook; without a secret one is generated.
+
+    Raises `NotFound` for another's project, else `Refused` with all fields that are wrong. Atomic with its audit entry.
+    """
+    project = reach.scope(who, project_id)
+    if project is None:
+        raise Refused("Name the project that the webhook belongs to.", "project_id")
+    checks = _Checks()
+    checked_project = checks.apply(lambda: validation.project_id(project))
+    checked_url = checks.apply(lambda: validation.url(url, settings.policy()))
+    checked_events = checks.apply(lambda: validation.events(events, settings.events.extra_types, project))
+    checked_secret = checks.apply(lambda: validation.secret(secret))
+    checked_description = checks.apply(lambda: validation.description(description))
+    checks.end()
+    return await database.write(
+        storage.create,
+        project_id=checked_project,
+        url=checked_url,
+        events=checked_events,
+        secret=checked_secret,
+        description=checked_description,
+        limit=settings.limits.webhooks_per_project,
+        now=now,
+        actor=who.actor,
+    )
+
+
+def check_changes_something(
+    url: str | None, events: Sequence[str] | None, secret: str | None, description: str | None
+) -> None:
+    """Raise `WrongUsage` for an update that has nothing to change."""
+    if url is None and events is None and secret is None and description is None:
+        raise WrongUsage("Nothing to change: give url, events, secret or description.", "body")
+
+
+async def update(
+    database: Database,
+    who: Principal,
+    webhook_id: str,
+    *,
+    now: datetime,
+    settings: Settings,
+    url: str | None = None,
+    events: Sequence[str] | None = None,
+    secret: str | None = None,
+    description: str | None = None,
+) -> Webhook:
+    """Change what is given (None stays as it is); the next attempt uses it.
+
+    Raises `NotFound`, `WrongUsage` for nothing, else `Refused` with all fields that are wrong. Atomic with its audit entry.
+    """
+    project = (await reach.webhook(database, who, webhook_id)).project_id
+    check_changes_something(url, events, secret, description)
+    checks = _Checks()
+    new_url = None if url is None else checks.apply(lambda: validation.url(url, settings.policy()))
+    new_events = (
+        None
+        if events is None
+        else checks.apply(lambda: validation.events(events, settings.events.extra_types, project))
+    )
+    new_secret = None if secret is None else checks.apply(lambda: validation.secret(secret))
+    new_description = None if description is None else checks.apply(lambda: validation.description(description))
+    checks.end()
+    return await database.write(
+        storage.update,
+        webhook_id,
+        url=new_url,
+        events=new_events,
+        secret=new_secret,
+        description=new_description,
+        now=now,
+        actor=who.actor,
+    )
+
+
+async def enable(
+    database: Database, who: Principal, webhook_id: str, *, now: datetime, discard_held: bool = False
+) -> Enabled:
+    """Enable a webhook: what is held goes out, or is discarded. Raises `NotFound`; atomic with its audit entry."""
+    await reach.webhook(database, who, webhook_id)
+    count = await database.read(held.count, webhook_id)
+
+    def change(conn: sqlite3.Connection) -> Webhook:
+        storage.enable(conn, webhook_id, discard_held=discard_held, now=now, actor=who.actor, count=count)
+        return storage.get(conn, webhook_id)
+
+    return Enabled(await database.write(change), count)
+
+
+async def disable(database: Database, who: Principal, webhook_id: str, *, now: datetime) -> Webhook:
+    """Disable a webhook: from the commit on its deliveries are held. Raises `NotFound`; atomic with its audit entry."""
+    await reach.webhook(database, who, webhook_id)
+
+    def change(conn: sqlite3.Connection) -> Webhook:
+        storage.disable(conn, webhook_id, now, actor=who.actor)
+        return storage.get(conn, webhook_id)
+
+    return await database.write(change)
+
+
+async def delete(database: Database, who: Principal, webhook_id: str, *, now: datetime) -> None:
+    """Delete a webhook with its delivery history, for good. Raises `NotFound`; atomic with its audit entry."""
+    await reach.webhook(database, who, webhook_id)
+    await database.write(storage.delete, webhook_id, now, actor=who.actor)
+
+
+async def send_test(
+    database: Database,
+    who: Principal,
+    webhook_id: str,
+    *,
+    now: datetime,
+    settings: Settings,
+    event_type: str | None = None,
+) -> str:
+    """Send a sample event to this webhook alone, also while it is disabled; return the delivery's id.
+
+    Without a type it is the first that the webhook subscribes to. Raises `NotFound`, and `Refused` for a type that is none.
+    """
+    row = await reach.webhook(database, who, webhook_id)
+    chosen = choose_sample(row.events, settings.events.extra_types, event_type, row.project_id)
+    payload = json.dumps(sample_payload(chosen), ensure_ascii=False)
+    return await database.write(storage.request_test, webhook_id, chosen, payload, now, actor=who.actor)
