@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "process": {"model", "settings", "ops", "daemon"},
     "demo": {"model", "clock", "rules", "settings", "ops", "storage", "receiver", "daemon"},
     "cli": {
-        "model", "clock", "verify", "rules", "settings", "ops", "storage", "receiver", "process", "demo",
+        "model", "clock", "verify", "rules", "settings", "ops", "storage", "actions", "receiver", "process", "demo",
     },
 }  # fmt: skip
 # Of a room that does more than another needs, the modules that it may use all the same.

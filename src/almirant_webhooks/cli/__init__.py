@@ -9,11 +9,12 @@ from contextlib import suppress
 
 import click
 
-from ..model import Misconfigured, Refused
+from ..model import Misconfigured, Refused, WrongUsage
 from . import streams
 from .root import root
 
 EXIT_REFUSED = 1
+EXIT_WRONG_USAGE = 2
 EXIT_MISCONFIGURED = 78  # EX_CONFIG: what a restart cannot mend
 
 
@@ -42,7 +43,7 @@ def _run(work: Callable[[], int | None]) -> int:
         return error.exit_code
     except Refused as error:
         _say(str(error))
-        return EXIT_REFUSED
+        return EXIT_WRONG_USAGE if isinstance(error, WrongUsage) else EXIT_REFUSED
     except Misconfigured as error:
         _say(str(error))
         return EXIT_MISCONFIGURED

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
-import time
 
 import click
 
 from .. import clock
-from ..model import Refused, check_producers_project, check_project_id
+from ..actions import tokens
+from ..model import Refused
 from ..ops import keys
-from ..rules import principals, validation
-from ..rules.principals import Principal, Role
 from ..settings.schema import Settings
-from ..storage.sqlite import audit, producers
-from .options import actor, as_json, check_rights, config, reading, writing
+from ..storage.sqlite import producers
+from .acting import CommandDatabase, caller, do
+from .options import as_json, check_rights, config, reading
 from .output import print_json, print_table, say
 
 
@@ -49,7 +47,8 @@ def token(
     if sum((rotate, producer, listing, revoke is not None)) > 1 or (project is not None and not producer):
         raise click.UsageError("Give one of --rotate, --producer [--project P], --producers and --revoke ID.")
     if producer:
-        _print_token(_new_producer(settings, project), as_json=as_json)
+        made = do(tokens.make_producer_token(CommandDatabase(settings), caller(), now=clock.now(), project_id=project))
+        _print_token(made._asdict(), as_json=as_json)
     elif listing:
         with reading(settings) as conn:
             rows = producers.listed(conn)
@@ -59,8 +58,7 @@ def token(
             print_table({"id": "ID", "project_id": "PROJECT", "created_at": "CREATED"}, rows)
     elif revoke is not None:
         _confirm(f"Remove the producer's token {revoke}?", yes=yes)
-        with writing(settings) as conn:
-            producers.revoke(conn, revoke, actor=actor(), now=clock.now())
+        do(tokens.revoke_producer_token(CommandDatabase(settings), caller(), revoke, now=clock.now()))
         say(f"{revoke} opens nothing any more.")
     else:
         if rotate:
@@ -74,20 +72,9 @@ def _keys(settings: Settings) -> keys.Keys:
     return keys.Keys(settings)
 
 
-def _new_producer(settings: Settings, project: str | None) -> dict[str, str | None]:
-    if project is not None:
-        check_producers_project(project)
-    made = f"awp_{secrets.token_urlsafe(32)}"
-    with writing(settings) as conn:
-        named = producers.add(conn, digest=principals.digest(made), project_id=project, actor=actor(), now=clock.now())
-    return {"id": named, "project_id": project, "token": made}
-
-
 def _rotate(settings: Settings, *, yes: bool) -> None:
     _confirm("Make a new token? Every session and every link of before is over.", yes=yes)
-    with writing(settings) as conn:
-        audit.note(conn, "token.rotated", actor=actor(), now=clock.now(), project_id="")
-        keys.rotate(settings.database.path)
+    do(tokens.rotate_operator_token(CommandDatabase(settings), caller(), now=clock.now(), settings=settings))
     if settings.admin.token:
         say("Sessions and links are over; the token is the configured admin.token: change it there, and restart.")
 
@@ -123,23 +110,18 @@ def portal_link(settings: Settings, project: str, expires: str, as_json: bool) -
     Example:
       almirant-webhooks portal-link proj_1 --expires 1h
     """
-    check_project_id(project)
-    try:
-        span = validation.link_lives(expires)
-    except Refused as refused:
-        raise click.UsageError(f"--expires: {refused.message.removeprefix('expires: ')}") from None
-    if settings.admin.listen is None:
-        raise Refused("admin.listen is empty: nothing serves the pages that a link could open.")
-    expires_at = int(time.time() + span.total_seconds())
-    link = principals.link(
-        _keys(settings).signing_key, Principal(Role.PROJECT_ADMIN, project, expires_at), settings.pages_address()
-    )
-    until = clock.text(clock.from_unix(expires_at))
-    with writing(settings) as conn:
-        audit.note(
-            conn, "portal_link.created", actor=actor(), now=clock.now(), project_id=project, detail=f"until {until}"
+    link = do(
+        tokens.make_link(
+            CommandDatabase(settings),
+            caller(),
+            now=clock.now(),
+            settings=settings,
+            signing_keys=_keys(settings),
+            project_id=project,
+            expires=expires,
         )
+    )
     if as_json:
-        print_json({"project_id": project, "url": link, "expires_at": until})
+        print_json(link._asdict())
     else:
-        click.echo(link)
+        click.echo(link.url)

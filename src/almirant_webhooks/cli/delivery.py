@@ -7,10 +7,12 @@ from typing import Any
 import click
 
 from .. import clock
+from ..actions import resends as actions
 from ..settings.schema import Settings
-from ..storage.sqlite import deliveries, log
+from ..storage.sqlite import log
 from . import many
-from .options import actor, as_json, config, filters, reading, writing
+from .acting import CommandDatabase, caller, do
+from .options import as_json, config, filters, reading
 from .output import print_fields, print_json, print_table, safe, safe_lines, say
 from .waiting import wait_for_attempt
 
@@ -115,8 +117,7 @@ def resend(
     if delivery_id is None:
         many.resend(settings, given, dry_run=dry_run, yes=yes, as_json=as_json)
         return
-    with writing(settings) as conn:
-        asked = deliveries.request_resend(conn, delivery_id, clock.now(), actor=actor())
+    asked = bool(do(actions.resend(CommandDatabase(settings), caller(), [delivery_id], now=clock.now())))
     if not asked:
         say(f"A resend of {delivery_id} waits already; nothing more was asked.")
     if wait:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from ..model import NotFound, Refused, check_event_id, check_producers_project
-from ..rules import validation
-from ..rules.event_types import CATALOGUE, is_well_formed, near
+from ..actions import events as actions
+from ..model import NotFound, Refused
 from ..settings.schema import Settings
 from ..storage.sqlite import log, outbox, rejected_rows
+from .acting import CommandDatabase, caller, do
 from .options import Time, as_json, config, reading, reading_outbox
 from .output import print_fields, print_json, print_table, safe, say
 
@@ -46,32 +46,24 @@ def send(
     Example:
       almirant-webhooks event send --project proj_1 --type work_item.created --data '{"workItem": {"id": "wi_1"}}'
     """
-    check_producers_project(project)
-    if event_id is not None:
-        check_event_id(event_id)
-    if not is_well_formed(event_type):
-        raise Refused("An event type is dotted lower-case words such as work_item.created, at most 128 characters.")
-    moment = None if occurred_at is None else validation.occurred_at(occurred_at)
-    payload = _payload(data)
-    known = (*CATALOGUE, *settings.events.extra_types)
-    if event_type not in known:
-        say(f"note: {event_type} is not in the catalogue.{near(event_type, known)} It is sent to whoever matches it.")
-    conn = outbox.open_outbox(settings.database.path, settings.outbox.path)
-    try:
-        inserted = outbox.insert(
-            conn,
+    sent = do(
+        actions.send(
+            CommandDatabase(settings),
+            caller(),
+            settings=settings,
             project_id=project,
             event_type=event_type,
-            payload=payload,
+            payload=_payload(data),
             event_id=event_id,
-            occurred_at=moment,
+            occurred_at=occurred_at,
         )
-    finally:
-        conn.close()
+    )
+    if sent.note:
+        say(f"note: {sent.note}")
     if as_json:
-        print_json({"event_id": inserted})
+        print_json({"event_id": sent.event_id})
     else:
-        click.echo(inserted)
+        click.echo(sent.event_id)
 
 
 def _payload(data: str) -> str:

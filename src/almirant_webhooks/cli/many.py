@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from .. import clock
+from ..actions import resends as actions
 from ..model import Refused
-from ..rules import selection
 from ..settings.schema import Settings
 from ..storage.sqlite import resends
-from .options import actor, reading, writing
+from .acting import CommandDatabase, caller, do
+from .options import reading
 from .output import print_fields, print_json, print_table, say
 
 _COLUMNS = {
@@ -29,9 +30,8 @@ _COLUMNS = {
 
 def resend(settings: Settings, filters: dict[str, Any], *, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Count what the filters match, ask, and begin; raises `Refused` when nothing does."""
-    selection.check_is_narrowed(filters)
-    with reading(settings) as conn:
-        counts = resends.count(conn, filters)
+    database = CommandDatabase(settings)
+    counts = do(actions.count_many(database, caller(), filters))
     total = sum(counts.values())
     words = f"{total} deliveries of {len(counts)} webhooks"
     if dry_run:
@@ -44,8 +44,7 @@ def resend(settings: Settings, filters: dict[str, Any], *, dry_run: bool, yes: b
         if not sys.stdin.isatty():
             raise Refused(f"This sends {words} again; say --yes.")
         click.confirm(f"Send {words} again?", abort=True, err=True)
-    with writing(settings) as conn:
-        begun = resends.start(conn, filters, counts, actor=actor(), now=clock.now())
+    begun = do(actions.resend_many(database, caller(), filters, now=clock.now(), counts=counts)).id
     if as_json:
         print_json({"resend_id": begun, "deliveries": total, "webhooks": counts})
     else:
@@ -55,8 +54,7 @@ def resend(settings: Settings, filters: dict[str, Any], *, dry_run: bool, yes: b
 
 def cancel(settings: Settings, resend_id: str) -> None:
     """Take back what is left of a resend."""
-    with writing(settings) as conn:
-        resends.cancel(conn, resend_id, actor=actor(), now=clock.now())
+    do(actions.cancel_many(CommandDatabase(settings), caller(), resend_id, now=clock.now()))
 
 
 def show(settings: Settings, resend_id: str | None, *, limit: int, as_json: bool) -> None:

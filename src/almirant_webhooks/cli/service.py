@@ -11,14 +11,15 @@ from pathlib import Path
 import click
 
 from .. import clock
+from ..actions import installation, upkeep
 from ..model import Misconfigured, Refused
-from ..ops import keys
 from ..settings import loading as configuration
 from ..settings.schema import Settings
-from ..storage.sqlite import audit, outbox
 from ..storage.sqlite import migrate as migrations
+from ..storage.sqlite import outbox
 from ..storage.sqlite.backup import copy
-from .options import Time, actor, as_json, become_owner, config, reading, writing
+from .acting import CommandDatabase, caller, do
+from .options import Time, as_json, become_owner, config, reading
 from .output import print_json, print_table, say
 
 
@@ -32,16 +33,9 @@ def serve(settings: Settings, with_migrate: bool) -> None:
 
     logs.in_background()
     if with_migrate:
-        for line in _migrate(settings):
+        for line in installation.migrate(settings):
             say(line)
     run(settings)
-
-
-def _migrate(settings: Settings) -> list[str]:
-    done = migrations.migrate(settings.database.path, settings.outbox.path)
-    if keys.ensure(settings.database.path):
-        done.append(f"{keys.path_of(settings.database.path)}: the operator's token made")
-    return done
 
 
 @click.command()
@@ -85,11 +79,11 @@ def migrate(settings: Settings, adopt_outbox: bool, since: datetime | None) -> N
     """Make or upgrade the database, and the tables of the outbox."""
     if since is not None and not adopt_outbox:
         raise click.UsageError("--since goes with --adopt-outbox.")
-    done = _migrate(settings)
+    done = installation.migrate(settings)
     for line in done:
         say(line)
     if adopt_outbox:
-        again = migrations.adopt_outbox(settings.database.path, settings.outbox.path, since)
+        again = installation.adopt_outbox(settings, since)
         say(f"The outbox belongs to this database now; {again} taken rows will be looked at again.")
     elif not done:
         say("Nothing to do: all tables are those of this release.")
@@ -145,8 +139,7 @@ def backup(settings: Settings, file: Path, as_json: bool) -> None:
 def _note(settings: Settings, size: int) -> None:
     """Write down that there is a copy with every secret in it, if this user may write."""
     try:
-        with writing(settings) as conn:
-            audit.note(conn, "backup.created", actor=actor(), now=clock.now(), project_id="", detail=f"{size} bytes")
+        do(upkeep.note_backup(CommandDatabase(settings), caller(), now=clock.now(), size=size))
     except (Refused, Misconfigured, sqlite3.Error) as error:
         say(f"note: the audit trail has no entry of it: {error}")
 

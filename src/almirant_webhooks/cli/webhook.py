@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
-from datetime import timedelta
-from typing import Any
 
 import click
 
 from .. import clock
+from ..actions import webhook_secrets
+from ..actions import webhooks as actions
 from ..model import Refused, Webhook
-from ..rules import validation
-from ..rules.event_types import choose_sample, sample_payload
 from ..settings.schema import Settings
-from ..storage.sqlite import health, held, rotation, webhooks
-from .options import actor, as_json, config, reading, writing
+from ..storage.sqlite import health, rotation, webhooks
+from .acting import CommandDatabase, caller, do
+from .options import as_json, config, reading
 from .output import print_fields, print_json, print_table, say
 from .waiting import wait_for_attempt
 
@@ -51,16 +49,19 @@ def create(
     Example:
       almirant-webhooks webhook create --project proj_1 --url https://example.com/in --event 'work_item.*'
     """
-    values: dict[str, Any] = {
-        "project_id": validation.project_id(project),
-        "url": validation.url(url, settings.policy()),
-        "events": validation.events(events, settings.events.extra_types, project),
-        "secret": validation.secret(secret),
-        "description": validation.description(description),
-        "limit": settings.limits.webhooks_per_project,
-    }
-    with writing(settings) as conn:
-        made = webhooks.create(conn, **values, now=clock.now(), actor=actor())
+    made = do(
+        actions.create(
+            CommandDatabase(settings),
+            caller(),
+            now=clock.now(),
+            settings=settings,
+            project_id=project,
+            url=url,
+            events=events,
+            secret=secret,
+            description=description,
+        )
+    )
     if as_json:
         print_json(asdict(made))
     else:
@@ -104,8 +105,7 @@ def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) 
         fields["enabled"] = found.enabled
         fields |= rotation.state(conn, webhook_id, now) or {}
     if with_secret:
-        with writing(settings) as conn:
-            secrets = rotation.reveal(conn, webhook_id, actor=actor(), now=now)
+        secrets = do(webhook_secrets.reveal(CommandDatabase(settings), caller(), webhook_id, now=now))
         fields["secret"] = secrets.current
         fields |= {"next_secret": secrets.next} if secrets.next else {}
     if as_json:
@@ -132,18 +132,21 @@ def update(
     as_json: bool,
 ) -> None:
     """Change what is given; the next attempt uses it."""
-    if url is None and not events and secret is None and description is None:
-        raise click.UsageError("Nothing to change: give --url, --event, --secret or --description.")
-    changes: dict[str, Any] = {
-        "url": None if url is None else validation.url(url, settings.policy()),
-        "secret": None if secret is None else validation.secret(secret),
-        "description": None if description is None else validation.description(description),
-    }
-    with writing(settings) as conn:
-        if events:
-            project = webhooks.get(conn, webhook_id).project_id
-            changes["events"] = validation.events(events, settings.events.extra_types, project)
-        changed = webhooks.update(conn, webhook_id, **changes, now=clock.now(), actor=actor())
+    # Wrong usage is said before the database is looked for.
+    actions.check_changes_something(url, events or None, secret, description)
+    changed = do(
+        actions.update(
+            CommandDatabase(settings),
+            caller(),
+            webhook_id,
+            now=clock.now(),
+            settings=settings,
+            url=url,
+            events=events or None,
+            secret=secret,
+            description=description,
+        )
+    )
     _print_changed(changed, "updated", as_json=as_json)
 
 
@@ -161,14 +164,11 @@ def _print_changed(one: Webhook, what: str, *, as_json: bool) -> None:
 @config
 def enable(settings: Settings, webhook_id: str, discard_held: bool, as_json: bool) -> None:
     """Enable a webhook; what is held is sent, or discarded."""
-    with reading(settings) as conn:
-        count = held.count(conn, webhook_id)
-    with writing(settings) as conn:
-        webhooks.enable(conn, webhook_id, discard_held=discard_held, now=clock.now(), actor=actor(), count=count)
-        changed = webhooks.get(conn, webhook_id)
-    _print_changed(
-        changed, f"enabled; {count} held deliveries {'discarded' if discard_held else 'go on'}", as_json=as_json
+    changed, count = do(
+        actions.enable(CommandDatabase(settings), caller(), webhook_id, now=clock.now(), discard_held=discard_held)
     )
+    words = f"enabled; {count} held deliveries {'discarded' if discard_held else 'go on'}"
+    _print_changed(changed, words, as_json=as_json)
 
 
 @webhook.command()
@@ -177,9 +177,7 @@ def enable(settings: Settings, webhook_id: str, discard_held: bool, as_json: boo
 @config
 def disable(settings: Settings, webhook_id: str, as_json: bool) -> None:
     """Disable a webhook: its deliveries are held until it is enabled."""
-    with writing(settings) as conn:
-        webhooks.disable(conn, webhook_id, clock.now(), actor=actor())
-        changed = webhooks.get(conn, webhook_id)
+    changed = do(actions.disable(CommandDatabase(settings), caller(), webhook_id, now=clock.now()))
     _print_changed(changed, "disabled; its deliveries are held", as_json=as_json)
 
 
@@ -195,8 +193,7 @@ def delete(settings: Settings, webhook_id: str, yes: bool) -> None:
         if not sys.stdin.isatty():
             raise Refused(f"This deletes {webhook_id} and its {count} deliveries for good; say --yes.")
         click.confirm(f"Delete {webhook_id} and its {count} deliveries for good?", abort=True, err=True)
-    with writing(settings) as conn:
-        webhooks.delete(conn, webhook_id, clock.now(), actor=actor())
+    do(actions.delete(CommandDatabase(settings), caller(), webhook_id, now=clock.now()))
     say(f"{webhook_id} deleted.")
 
 
@@ -226,23 +223,24 @@ def rotate_secret(
       almirant-webhooks webhook rotate-secret wh_1f… --switch-after 48h
       almirant-webhooks webhook rotate-secret wh_1f… --cancel
     """
-    if (switch_after is not None) + at_once + cancel > 1 or (cancel and secret is not None):
-        raise click.UsageError("Give one of --switch-after, --now and --cancel; --secret does not go with --cancel.")
-    wait = timedelta(0) if at_once else validation.switch_after(switch_after or "24h")
-    new = None if cancel else validation.secret(secret)
-    now = clock.now()
-    with writing(settings) as conn:
-        if new is None:
-            rotation.cancel(conn, webhook_id, actor=actor(), now=now)
-            begun: dict[str, Any] = {"webhook_id": webhook_id, "cancelled": True}
-        else:
-            begun = {**rotation.start(conn, webhook_id, secret=new, switch_at=now + wait, actor=actor(), now=now)}
+    started = do(
+        webhook_secrets.rotate(
+            CommandDatabase(settings),
+            caller(),
+            webhook_id,
+            now=clock.now(),
+            secret=secret,
+            switch_after=switch_after,
+            at_once=at_once,
+            cancel=cancel,
+        )
+    )
     if as_json:
-        print_json(begun)
-    elif cancel:
+        print_json(started or {"webhook_id": webhook_id, "cancelled": True})
+    elif started is None:
         say(f"{webhook_id} keeps its secret.")
     else:
-        print_fields(begun)
+        print_fields(started)
 
 
 @webhook.command()
@@ -253,11 +251,11 @@ def rotate_secret(
 @config
 def test(settings: Settings, webhook_id: str, event_type: str | None, wait: bool, as_json: bool) -> None:
     """Send a sample event to this webhook alone, also while it is disabled; one attempt, no retries."""
-    with writing(settings) as conn:
-        found = webhooks.get(conn, webhook_id)
-        chosen = choose_sample(found.events, settings.events.extra_types, event_type, found.project_id)
-        payload = json.dumps(sample_payload(chosen), ensure_ascii=False)
-        delivery_id = webhooks.request_test(conn, webhook_id, chosen, payload, clock.now(), actor=actor())
+    delivery_id = do(
+        actions.send_test(
+            CommandDatabase(settings), caller(), webhook_id, now=clock.now(), settings=settings, event_type=event_type
+        )
+    )
     if wait:
         wait_for_attempt(settings, delivery_id, as_json=as_json)
     elif as_json:

@@ -1,0 +1,59 @@
+"""Actions as commands call them: by the user who runs the command, on the database of the configuration, one at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Coroutine
+from contextlib import closing
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from ..rules.principals import Principal, Role
+from ..settings.schema import Settings
+from ..storage.sqlite.connection import WAIT
+from ..storage.sqlite.outbox import open_outbox
+from .options import actor, reading, writing
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class CommandDatabase:
+    """The database and the outbox, opened for each read and each write; a daemon that runs notices what is written."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def read(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a function that reads, on a state of its own."""
+        with reading(self._settings) as conn:
+            return function(conn, *args, **kwargs)
+
+    async def write(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a function in one write transaction."""
+        with writing(self._settings) as conn:
+            return function(conn, *args, **kwargs)
+
+    async def write_outbox(self, function: Callable[[sqlite3.Connection, float], T], /) -> T:
+        """Call a function with the outbox's connection and the seconds that it may wait for a lock."""
+        with closing(open_outbox(self._settings.database.path, self._settings.outbox.path)) as conn:
+            return function(conn, WAIT)
+
+
+def caller() -> Principal:
+    """Return who runs the command: an operator, whom the audit trail names by the system user."""
+    return Principal(Role.OPERATOR, name=actor())
+
+
+def do(action: Coroutine[Any, Any, T]) -> T:
+    """Run an action to its end and return its value. A command's database never suspends it, so no event loop is needed."""
+    try:
+        action.send(None)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    action.close()
+    raise RuntimeError("An action waited for something that a command does not have.")
