@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from .support import writers
+
 SOURCE = Path(__file__).parents[1] / "src" / "almirant_webhooks"
 
 # A room is a folder, or a module at the root. What each may import, from the ground up: a room stands below all that
@@ -139,6 +141,38 @@ def test_sql_requests_environment_and_printing_have_one_place_each(path: Path) -
 def test_what_sends_knows_nothing_of_the_web_server(path: Path) -> None:
     """It turns one request into a result."""
     assert "aiohttp" not in path.read_text()
+
+
+FACES = [path for path in FILES if room_of(path) in ("web", "cli")]
+WRITERS = writers.writers(SOURCE / "storage" / "sqlite")
+# `doctor` tries an INSERT and rolls it back, one counts what would be removed, and one prints SQL.
+HARMLESS = {("trial", "insert"), ("trial", "mark"), ("retention", "count"), ("migrate", "outbox_sql")}
+
+
+def test_what_writes_is_known_by_its_statements() -> None:
+    """Functions that read are not among it."""
+    for name in (("webhooks", "create"), ("rotation", "reveal"), ("retention", "Sweep"), ("outbox", "insert"), ("migrate", "migrate")):  # fmt: skip
+        assert name in WRITERS
+    for name in (("webhooks", "get"), ("log", "delivery"), ("resends", "count"), ("outbox", "open_outbox"), ("connection", "open_reader")):  # fmt: skip
+        assert name not in WRITERS
+
+
+@pytest.mark.parametrize("path", FACES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_face_changes_nothing_but_by_an_action(path: Path) -> None:
+    """Command, API and pages parse, call and show: they mention no function of the storage that writes, and no SQL."""
+    tree = ast.parse(path.read_text())
+    assert set(writers.used(tree, writers.imported(tree, "storage.sqlite"))) & WRITERS <= HARMLESS
+
+
+@pytest.mark.parametrize("path", FACES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_face_holds_no_rule(path: Path) -> None:
+    """What a value may be, the actions ask: a face imports no check of one, and neither `validation` nor `urls`.
+
+    `cli/receiver.py` is for the author of a receiver, who has no webhook: it checks a secret by itself.
+    """
+    rules = {name for name in imported(path) if name[0] in ("model", "rules")}
+    assert {name for name in rules if name[-1].startswith("check_") or name[1] in ("validation", "urls")} == set()
+    assert path.name == "receiver.py" or ("rules", "signing") not in {name[:2] for name in rules}
 
 
 def test_queries_take_their_time_from_their_caller() -> None:
