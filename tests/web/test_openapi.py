@@ -7,13 +7,15 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from almirant_webhooks.model import NewWebhook, Webhook
 from almirant_webhooks.ops import keys
-from almirant_webhooks.web.api import ROUTES
+from almirant_webhooks.web.api import ROUTES, openapi
 
 from ..conftest import Receiver
 from ..support.service import Service
@@ -52,6 +54,16 @@ async def test_the_server_keeps_to_its_document(service: Service, receiver: Rece
 
     ran = await asyncio.to_thread(run)
     assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-1000:]
+
+
+@pytest.mark.parametrize("kind", [Webhook, NewWebhook])
+def test_a_webhook_is_described_as_the_storage_has_it(kind: type[Webhook]) -> None:
+    """Each field, and no other; the secret is there at its creation alone."""
+    name = {Webhook: "Webhook", NewWebhook: "WebhookWithSecret"}[kind]
+    schema = openapi.describe(ROUTES)["components"]["schemas"][name]
+    assert list(schema["properties"]) == schema["required"] == [field.name for field in fields(kind)]
+    assert schema["properties"]["events"] == {"type": "array", "items": {"type": "string"}}
+    assert ("secret" in schema["properties"]) is (kind is NewWebhook)
 
 
 def test_the_page_of_the_api_names_every_route() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import NamedTuple
 
 from ..model import Refused, check_event_id, check_producers_project
@@ -44,8 +45,9 @@ async def send(
         check_event_id(event_id)
     check_well_formed(event_type)
     moment = None if occurred_at is None else validation.occurred_at(occurred_at)
-    inserted = await database.write_outbox(
-        lambda conn, wait: outbox.insert(
+
+    def insert(conn: sqlite3.Connection, wait: float) -> str:
+        return outbox.insert(
             conn,
             project_id=project,
             event_type=event_type,
@@ -54,7 +56,8 @@ async def send(
             occurred_at=moment,
             wait=wait,
         )
-    )
+
+    inserted = await database.write_outbox(insert)
     known = (*CATALOGUE, *settings.events.extra_types)
     unknown = f"{event_type} is not in the catalogue.{near(event_type, known)} It is sent to whoever matches it."
     return Sent(inserted, "" if event_type in known else unknown)

@@ -1,0 +1,177 @@
+"""A change is the same one whichever face makes it: the same rows, the same entries in the audit trail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from almirant_webhooks import clock
+from almirant_webhooks.actions import resends, tokens, webhook_secrets, webhooks
+from almirant_webhooks.cli.acting import CommandDatabase, caller, do
+from almirant_webhooks.model import NotFound, Refused
+from almirant_webhooks.ops.keys import Keys
+from almirant_webhooks.rules.principals import Principal, Role
+from almirant_webhooks.storage.sqlite import audit
+from almirant_webhooks.storage.sqlite import webhooks as storage
+
+from ..support.service import SECRET, Service
+from ..web.test_refusals import Doors
+
+URL = "https://example.com/in"
+OWN = "a secret of my own"
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+Z")
+
+# Each change of one webhook: the command's words, the API's method, path and body, the page's path and form.
+CHANGES: tuple[tuple[tuple[str, ...], tuple[str, str, object], tuple[str, dict[str, str]]], ...] = (
+    (
+        ("webhook", "update", "{id}", "--url", f"{URL}/2", "--event", "lead.*", "--description", "a board"),
+        ("PATCH", "/{id}", {"url": f"{URL}/2", "events": ["lead.*"], "description": "a board"}),
+        ("/{id}/edit", {"url": f"{URL}/2", "events": "lead.*", "description": "a board"}),
+    ),
+    (
+        ("webhook", "test", "{id}", "--event", "lead.created"),
+        ("POST", "/{id}/test", {"event_type": "lead.created"}),
+        ("/{id}/test", {"event_type": "lead.created"}),
+    ),
+    (
+        ("webhook", "rotate-secret", "{id}", "--switch-after", "24h", "--secret", OWN),
+        ("POST", "/{id}/rotate-secret", {"switch_after": "24h", "secret": OWN}),
+        ("/{id}/rotate-secret", {"switch_after": "24h", "secret": OWN}),
+    ),
+    (
+        ("webhook", "rotate-secret", "{id}", "--cancel"),
+        ("POST", "/{id}/rotate-secret", {"cancel": True}),
+        ("/{id}/rotate-secret", {"cancel": "1"}),
+    ),
+    (("webhook", "disable", "{id}"), ("POST", "/{id}/disable", None), ("/{id}/disable", {})),
+    (("webhook", "disable", "{id}"), ("POST", "/{id}/disable", None), ("/{id}/disable", {})),
+    (("webhook", "enable", "{id}"), ("POST", "/{id}/enable", None), ("/{id}/enable", {})),
+    (("webhook", "show", "{id}", "--secret"), ("GET", "/{id}/secret", None), ("/{id}/secret", {})),
+    (("webhook", "delete", "{id}", "--yes"), ("DELETE", "/{id}", None), ("/{id}/delete", {})),
+)
+
+
+@pytest.fixture
+async def doors(service: Service) -> AsyncIterator[Doors]:
+    """A daemon that serves its API and its pages, and commands beside it."""
+    address = await service.serve()
+    async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
+        yield Doors(service, client)
+
+
+async def by_command(doors: Doors, webhook_id: str, change: Any) -> None:
+    await asyncio.to_thread(doors.shell.ours, *(word.replace("{id}", webhook_id) for word in change[0]))
+
+
+async def by_api(doors: Doors, webhook_id: str, change: Any) -> None:
+    method, path, body = change[1]
+    status, answer = await doors.api.call(method, f"/api/v1/webhooks{path.replace('{id}', webhook_id)}", None, body)
+    assert status < 300, answer
+
+
+async def by_page(doors: Doors, webhook_id: str, change: Any) -> None:
+    path, form = change[2]
+    status, _, text = await doors.pages.post(f"/webhooks{path.replace('{id}', webhook_id)}", None, **form)
+    assert status in (200, 303), text
+
+
+def entries(service: Service, webhook_id: str) -> list[tuple[str, ...]]:
+    """What the trail has of a webhook, oldest first, without who and when."""
+    rows = service.read(audit.entries, webhook_id=webhook_id, limit=1000)
+    return [(row["action"], row["project_id"], _TIME.sub("then", row["detail"])) for row in rows[::-1]]
+
+
+async def test_a_change_by_command_api_or_page_is_the_same_one(doors: Doors) -> None:
+    """Step for step the webhook looks alike, and so does its trail; the actor alone tells them apart."""
+    faces: list[Callable[[Doors, str, Any], Awaitable[None]]] = [by_command, by_api, by_page]
+    service = doors.service
+    ids = [service.webhook(URL).id for _ in faces]
+    for change in CHANGES:
+        for face, webhook_id in zip(faces, ids, strict=True):
+            await face(doors, webhook_id, change)
+        shown = [row for row in service.read(storage.find) if row.id in ids]
+        assert len({(row.url, row.events, row.description, row.enabled) for row in shown}) == (
+            0 if "delete" in change[0] else 1
+        )
+    of_command, *others = [entries(service, webhook_id) for webhook_id in ids]
+    assert [action for action, *_ in of_command] == [
+        "webhook.created", "webhook.updated", "webhook.tested", "secret.rotated", "secret.rotation_cancelled",
+        "webhook.disabled", "webhook.enabled", "secret.revealed", "webhook.deleted",
+    ]  # fmt: skip
+    assert others == [of_command, of_command]
+    actors = {row["actor"] for row in service.read(audit.entries, webhook_id=ids[0], action="webhook.deleted")}
+    assert all(actor.startswith("user ") for actor in actors)
+
+
+async def test_a_webhook_made_by_command_api_or_page_is_the_same_one(doors: Doors) -> None:
+    """With an own secret, which none of them changes."""
+    words = ("--project", "proj_new", "--url", URL, "--event", "*", "--secret", SECRET, "--description", "d")
+    made = json.loads(await asyncio.to_thread(doors.shell.ours, "webhook", "create", *words, "--json"))
+    body = {"project_id": "proj_new", "url": URL, "events": ["*"], "secret": SECRET, "description": "d"}
+    status, answer = await doors.api.call("POST", "/api/v1/webhooks", None, body)
+    assert (status, list(answer)) == (201, list(made))
+    await doors.pages.post("/webhooks", None, **{**body, "secret_kind": "own"})
+    rows = doors.service.read(storage.find, project_id="proj_new")
+    assert len(rows) == 3
+    assert {(row.url, row.events, row.description, row.enabled) for row in rows} == {(URL, ("*",), "d", True)}
+    for row in rows:
+        assert do(webhook_secrets.reveal(CommandDatabase(doors.service.settings()), caller(), row.id, now=clock.now())).current == SECRET  # fmt: skip
+
+
+def test_an_action_reaches_no_further_than_who_acts(service: Service) -> None:
+    """Another project's webhook is not there for them, in each action that names one; nothing is written."""
+    service.migrate()
+    webhook_id = service.webhook(URL).id
+    database, now, settings = CommandDatabase(service.settings()), clock.now(), service.settings()
+    other = Principal(Role.PROJECT_ADMIN, "proj_2")
+    before = service.read(audit.entries)
+    for action in (
+        webhooks.update(database, other, webhook_id, now=now, settings=settings, description="x"),
+        webhooks.enable(database, other, webhook_id, now=now),
+        webhooks.disable(database, other, webhook_id, now=now),
+        webhooks.delete(database, other, webhook_id, now=now),
+        webhooks.send_test(database, other, webhook_id, now=now, settings=settings),
+        webhook_secrets.rotate(database, other, webhook_id, now=now),
+        webhook_secrets.reveal(database, other, webhook_id, now=now),
+        resends.resend_many(database, other, {"project_id": "proj_1"}, now=now),
+    ):
+        with pytest.raises(NotFound, match=r"^There is no (webhook|project) "):
+            do(action)
+    assert service.read(audit.entries) == before
+    with pytest.raises(Refused, match="nothing to resend"):
+        do(resends.resend_many(database, other, {"webhook_id": webhook_id}, now=now))
+
+
+def test_a_link_is_refused_where_nothing_serves_the_pages(service: Service) -> None:
+    """It would lead nowhere, and is not written down."""
+    service.migrate()
+    settings = service.settings()
+    with pytest.raises(Refused, match=r"admin\.listen is empty"):
+        do(
+            tokens.make_link(
+                CommandDatabase(settings),
+                caller(),
+                now=clock.now(),
+                settings=settings,
+                signing_keys=Keys(settings),
+                project_id="proj_1",
+                expires="1h",
+            )
+        )
+    assert service.read(audit.entries) == []
+
+
+def test_a_command_says_so_when_an_action_waits_for_what_it_does_not_have() -> None:
+    """It runs no event loop: nothing of an action may need one."""
+
+    async def waits() -> None:
+        await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError, match="waited"):
+        do(waits())

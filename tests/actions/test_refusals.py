@@ -1,0 +1,400 @@
+"""What cannot be done is refused with one sentence, whether a command, the API or a page was asked."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import aiohttp
+import pytest
+
+from almirant_webhooks import clock
+from almirant_webhooks.actions import webhooks as actions
+from almirant_webhooks.cli.acting import CommandDatabase, caller, do
+from almirant_webhooks.model import Refused
+from almirant_webhooks.rules import signing, validation
+from almirant_webhooks.rules.validation import MAX_DESCRIPTION
+from almirant_webhooks.storage.sqlite import audit, resends, rotation, webhooks
+
+from ..support.service import SECRET, Service
+from ..web.test_refusals import Doors
+
+URL = "https://example.com/in"
+GONE = "wh_0"
+NEW = {"project_id": "proj_1", "url": URL, "events": ["*"]}
+FORM = {"project_id": "proj_1", "url": URL, "events": "*", "secret_kind": "generated"}
+# Secrets and URLs that are refused; what the rule says of each is asked of the rule.
+SECRETS = ("short", f"{SECRET} ", "whsec_QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo", "a text\tof 17 bytes", "x" * 257)
+URLS = ("https://", "http://example.com/in", "https://10.0.0.1/", "https://u:p@example.com/", f"{URL}#x")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A sentence, and how each face is asked for what it refuses: None where a face has no such thing."""
+
+    sentence: str
+    command: tuple[str, ...] | None = None
+    call: tuple[str, str, object] | None = None
+    page: tuple[str, dict[str, Any]] | None = None
+    code: int = 1
+    status: int = 422
+    page_status: int | None = None
+    field: str | None = None
+
+
+@dataclass
+class Faces:
+    """A daemon with its three faces, and the names of what there is."""
+
+    doors: Doors
+    names: dict[str, str] = field(default_factory=dict)
+
+    def named(self, text: str) -> str:
+        for name, value in self.names.items():
+            text = text.replace(f"{{{name}}}", value)
+        return text
+
+
+@pytest.fixture
+async def faces(service: Service) -> AsyncIterator[Faces]:
+    """A webhook, one that rotates, one that is disabled with a delivery held, a project that is full, a resend that is over."""
+    service.options["limits"] = {"webhooks_per_project": 3}
+    address = await service.serve()
+    async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
+        doors = Doors(service, client)
+        doors.shell.config.write_text(f"{doors.shell.config.read_text()}[limits]\nwebhooks_per_project = 3\n")
+        now = clock.now()
+        rotating = service.webhook(URL).id
+        week = now + 7 * clock.duration("1d")
+        started = service.write(rotation.start, rotating, secret=SECRET, switch_at=week, actor="operator", now=now)
+        off = service.webhook(URL, project="proj_off").id
+        service.write(webhooks.disable, off, now)
+        service.insert(project="proj_off")
+        await service.until(lambda: service.log(webhook_id=off))
+        for _ in range(3):
+            service.webhook(URL, project="proj_full")
+        over = service.write(resends.start, {"since": now}, {doors.webhook: 1}, actor="operator", now=now)
+        service.write(resends.cancel, over, actor="operator", now=now)
+        yield Faces(
+            doors,
+            {
+                "webhook": doors.webhook,
+                "rotating": rotating,
+                "switch_at": started["switch_at"],
+                "off": off,
+                "delivery": service.log(webhook_id=off)[0]["delivery_id"],
+                "over": over,
+                "over_at": service.read(resends.get, over)["finished_at"],
+            },
+        )
+
+
+def new(sentence: str, option: str, value: str, body: dict[str, Any], form: dict[str, Any]) -> Refusal:
+    """A webhook that is not created for one value."""
+    words = {"--project": "proj_1", "--url": URL, "--event": "*", option: value}
+    command = tuple(word for pair in words.items() for word in pair)
+    (name,) = body
+    call = ("POST", "/webhooks", {**NEW, **body})
+    return Refusal(sentence, ("webhook", "create", *command), call, ("/webhooks", {**FORM, **form}), field=name)
+
+
+def changed(sentence: str, option: str, value: str, body: dict[str, Any], form: dict[str, Any]) -> Refusal:
+    """A webhook that is not changed for one value."""
+    (name,) = body
+    page = ("/webhooks/{webhook}/edit", {"url": URL, "events": "*", **form})
+    command = ("webhook", "update", "{webhook}", option, value)
+    return Refusal(sentence, command, ("PATCH", "/webhooks/{webhook}", body), page, field=name)
+
+
+def gone(command: tuple[str, ...], method: str, path: str, *, page: str | None = None) -> Refusal:
+    """A webhook that is not there."""
+    post = None if page is None else (f"/webhooks/{GONE}{page}", {"event_type": "lead.created", "yes": "1"})
+    words = ("webhook", command[0], GONE, *command[1:])
+    call = (method, f"/webhooks/{GONE}{path}", None)
+    return Refusal(f"There is no webhook {GONE}.", words, call, post, status=404, field="id")
+
+
+def rotated(
+    sentence: str, words: tuple[str, ...], body: dict[str, Any], form: dict[str, Any] | None, **more: Any
+) -> Refusal:
+    """A rotation that does not begin."""
+    path = "/webhooks/{webhook}/rotate-secret"
+    command = ("webhook", "rotate-secret", "{webhook}", *words)
+    return Refusal(sentence, command, ("POST", path, body), None if form is None else (path, form), **more)
+
+
+LONG = "x" * (MAX_DESCRIPTION + 1)
+ONE_LINE = f"A description is one line of at most {MAX_DESCRIPTION} characters."
+PROJECT = "A project id is 1 to 128 printable ASCII characters without spaces."
+RESERVED = "The project almirant is reserved for events about webhooks themselves, which are made here."
+NO_TYPE = "'led.created' is not an event type. Did you mean 'lead.created'?"
+NO_PATTERN = "'led.*' fits no event type. Did you mean 'lead.*'?"
+BOTH = "Give switch_after or now, not both."
+CANCEL = "cancel takes the new secret back and goes with nothing else."
+SOON = "'soon' is not a duration; write a whole number and a unit, as in 500ms, 10s, 5m, 2h, 30d"
+NO_FILTER = (
+    "Say which deliveries: by project, webhook, state, status, event type, event, cause, or since when they were made. "
+    "Everything at once is not sent again."
+)
+FULL = (
+    "Project proj_full has 3 webhooks, and limits.webhooks_per_project allows 3. Delete one that is not needed, or raise "
+    "the limit."
+)
+
+REFUSALS: dict[str, Refusal] = {
+    "a project that is none": new(PROJECT, "--project", "a b", {"project_id": "a b"}, {"project_id": "a b"}),
+    "a project that is full": new(
+        FULL, "--project", "proj_full", {"project_id": "proj_full"}, {"project_id": "proj_full"}
+    ),
+    "a pattern that fits nothing": new(NO_PATTERN, "--event", "led.*", {"events": ["led.*"]}, {"events": "led.*"}),
+    "a description of two lines": new(
+        ONE_LINE, "--description", "a\nb", {"description": "a\nb"}, {"description": "a\nb"}
+    ),
+    "a description that is too long": new(
+        ONE_LINE, "--description", LONG, {"description": LONG}, {"description": LONG}
+    ),
+    "a change to a pattern that fits nothing": changed(
+        NO_PATTERN, "--event", "led.*", {"events": ["led.*"]}, {"events": "led.*"}
+    ),
+    "a change to a long description": changed(
+        ONE_LINE, "--description", LONG, {"description": LONG}, {"description": LONG}
+    ),
+    "a webhook without events": Refusal(
+        "A webhook subscribes to one event type at least.",
+        None,  # the command asks for the option
+        ("POST", "/webhooks", {**NEW, "events": []}),
+        ("/webhooks", {**FORM, "events": []}),
+        field="events",
+    ),
+    "a webhook of no project": Refusal(
+        "Name the project that the webhook belongs to.",
+        None,  # the command asks for the option, and the form's field is never left out
+        ("POST", "/webhooks", {"url": URL, "events": ["*"]}),
+        field="project_id",
+    ),
+    "a change of nothing": Refusal(
+        "Nothing to change: give url, events, secret or description.",
+        ("webhook", "update", "{webhook}"),
+        ("PATCH", "/webhooks/{webhook}", {}),
+        code=2,
+        field="body",
+    ),
+    "a change of what is gone": Refusal(
+        f"There is no webhook {GONE}.",
+        ("webhook", "update", GONE, "--description", "x"),
+        ("PATCH", f"/webhooks/{GONE}", {"description": "x"}),
+        (f"/webhooks/{GONE}/edit", {"url": URL, "events": "*"}),
+        status=404,
+        field="id",
+    ),
+    "to enable what is gone": gone(("enable",), "POST", "/enable", page="/enable"),
+    "to disable what is gone": gone(("disable",), "POST", "/disable", page="/disable"),
+    "to delete what is gone": gone(("delete", "--yes"), "DELETE", "", page="/delete"),
+    "to test what is gone": gone(("test",), "POST", "/test", page="/test"),
+    "to rotate the secret of what is gone": gone(("rotate-secret",), "POST", "/rotate-secret", page="/rotate-secret"),
+    "to look at the secret of what is gone": gone(("show", "--secret"), "GET", "/secret", page="/secret"),
+    "a test of a type that is none": Refusal(
+        NO_TYPE,
+        ("webhook", "test", "{webhook}", "--event", "led.created"),
+        ("POST", "/webhooks/{webhook}/test", {"event_type": "led.created"}),
+        ("/webhooks/{webhook}/test", {"event_type": "led.created"}),
+        field="event_type",
+    ),
+    "a switch that is no duration": rotated(
+        f"{SOON}.", ("--switch-after", "soon"), {"switch_after": "soon"}, {"switch_after": "soon"}, field="switch_after"
+    ),
+    "a switch that is too far away": rotated(
+        "A switch is at most 30d away.",
+        ("--switch-after", "31d"),
+        {"switch_after": "31d"},
+        {"switch_after": "31d"},
+        field="switch_after",
+    ),
+    "a rotation at once and later": rotated(
+        BOTH, ("--now", "--switch-after", "1h"), {"now": True, "switch_after": "1h"}, None, code=2, field="switch_after"
+    ),
+    "a rotation taken back and begun": rotated(
+        CANCEL, ("--cancel", "--now"), {"cancel": True, "now": True}, None, code=2, field="cancel"
+    ),
+    "a rotation taken back with a secret": rotated(
+        CANCEL, ("--cancel", "--secret", SECRET), {"cancel": True, "secret": SECRET}, None, code=2, field="cancel"
+    ),
+    "a rotation taken back that was not begun": rotated(
+        "Webhook {webhook} has no new secret that could be taken back.",
+        ("--cancel",),
+        {"cancel": True},
+        {"cancel": "1"},
+        status=409,
+    ),
+    "a rotation while one waits": Refusal(
+        "Webhook {rotating} has a new secret already, which signs from {switch_at} on. Take it back "
+        "(`almirant-webhooks webhook rotate-secret {rotating} --cancel`), or switch to it with --now.",
+        ("webhook", "rotate-secret", "{rotating}"),
+        ("POST", "/webhooks/{rotating}/rotate-secret", {}),
+        ("/webhooks/{rotating}/rotate-secret", {}),
+        status=409,
+    ),
+    "a resend of what is gone": Refusal(
+        "There is no delivery dlv_0.",
+        ("delivery", "resend", "dlv_0"),
+        ("POST", "/deliveries/dlv_0/resend", {}),
+        ("/deliveries/dlv_0/resend", {}),
+        status=404,
+        field="id",
+    ),
+    "a resend among others of what is gone": Refusal(
+        "There is no delivery dlv_0.", page=("/deliveries/resend", {"id": ["{delivery}", "dlv_0"]}), status=404
+    ),
+    "a resend to a disabled webhook": Refusal(
+        "Webhook {off} is disabled; enable it first (`almirant-webhooks webhook enable {off}`).",
+        ("delivery", "resend", "{delivery}"),
+        ("POST", "/deliveries/{delivery}/resend", {}),
+        ("/deliveries/{delivery}/resend", {}),
+        status=409,
+    ),
+    "everything until now sent again": Refusal(
+        NO_FILTER,
+        ("delivery", "resend", "--until", "1h", "--yes"),
+        ("POST", "/resends", {"until": "1h"}),
+        ("/resends", {"until": "1h"}),
+        field="body",
+    ),
+    "everything counted": Refusal(
+        NO_FILTER,
+        ("delivery", "resend", "--until", "1h", "--dry-run"),
+        ("POST", "/resends", {"until": "1h", "dry_run": True}),
+        field="body",
+    ),
+    "many sent again of which there is none": Refusal(
+        "No delivery of an enabled webhook matches; there is nothing to resend.",
+        ("delivery", "resend", "--type", "sprint.closed", "--yes"),
+        ("POST", "/resends", {"event_type": "sprint.closed"}),
+        ("/resends", {"event_type": "sprint.closed"}),
+        status=409,
+        page_status=422,
+    ),
+    "to cancel a resend that is gone": Refusal(
+        "There is no resend rsd_0.",
+        ("delivery", "resends", "rsd_0", "--cancel"),
+        ("POST", "/resends/rsd_0/cancel", {}),
+        ("/resends/rsd_0/cancel", {}),
+        status=404,
+        field="id",
+    ),
+    "to cancel a resend that is over": Refusal(
+        "{over} is over since {over_at}.",
+        ("delivery", "resends", "{over}", "--cancel"),
+        ("POST", "/resends/{over}/cancel", {}),
+        ("/resends/{over}/cancel", {}),
+        status=409,
+    ),
+    "a link for no project": Refusal(
+        PROJECT,
+        ("portal-link", "a b"),
+        ("POST", "/portal-links", {"project_id": "a b"}),
+        field="project_id",
+    ),
+    "a link that lives too long": Refusal(
+        "A link lives for a second at least and 30 days at most.",
+        ("portal-link", "proj_1", "--expires", "31d"),
+        ("POST", "/portal-links", {"project_id": "proj_1", "expires": "31d"}),
+        code=2,
+        field="expires",
+    ),
+    "a link that lives for no duration": Refusal(
+        f"expires: {SOON}.",
+        ("portal-link", "proj_1", "--expires", "soon"),
+        ("POST", "/portal-links", {"project_id": "proj_1", "expires": "soon"}),
+        code=2,
+        field="expires",
+    ),
+    "a producer's token for no project": Refusal(PROJECT, ("token", "--producer", "--project", "a b")),
+    "a producer's token for the reserved project": Refusal(RESERVED, ("token", "--producer", "--project", "almirant")),
+    "a token removed that is gone": Refusal(
+        "There is no producer's token prod_0.", ("token", "--revoke", "prod_0", "--yes")
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+async def test_every_face_refuses_with_the_same_sentence_and_nothing_is_changed(faces: Faces, what: str) -> None:
+    """A command with its exit code, the API with its status and field, a page with its status."""
+    await check(faces, REFUSALS[what])
+
+
+async def check(faces: Faces, refusal: Refusal) -> None:
+    """Ask each face for what it refuses."""
+    doors = faces.doors
+    sentence = faces.named(refusal.sentence)
+    before = doors.service.read(audit.entries, limit=1000)
+    if refusal.command is not None:
+        words = [faces.named(word) for word in refusal.command]
+        said = await asyncio.to_thread(doors.shell.ours, *words, code=refusal.code)
+        assert said == f"error: {sentence}\n"
+    if refusal.call is not None:
+        method, path, body = refusal.call
+        status, problem = await doors.api.call(method, f"/api/v1{faces.named(path)}", None, body)
+        assert (status, problem["detail"], problem.get("field")) == (refusal.status, sentence, refusal.field)
+    if refusal.page is not None:
+        path, form = refusal.page
+        form = {name: [faces.named(one) for one in ([value] if isinstance(value, str) else value)] for name, value in form.items()}  # fmt: skip
+        status, text = await doors.page(faces.named(path), form)
+        assert status == (refusal.page_status or refusal.status)
+        assert sentence in html.unescape(text)
+    assert doors.service.read(audit.entries, limit=1000) == before
+
+
+def sentence_of(rule: Callable[[], object]) -> str:
+    """Return what a rule says when it refuses."""
+    with pytest.raises(Refused) as refusal:
+        rule()
+    return refusal.value.message
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+async def test_a_secret_is_refused_in_the_words_of_its_rule_at_each_place_that_takes_one(
+    faces: Faces, secret: str
+) -> None:
+    """At its creation, at a rotation and at a change."""
+    sentence = sentence_of(lambda: signing.check_secret(secret))
+    form = {"secret_kind": "own", "secret": secret}
+    rotate_form, body = {"secret": secret, "switch_after": "24h"}, {"secret": secret}
+    for refusal in (
+        new(sentence, "--secret", secret, body, form),
+        rotated(sentence, ("--secret", secret), body, rotate_form, field="secret"),
+        replace(changed(sentence, "--secret", secret, body, {}), page=None),
+    ):
+        await check(faces, refusal)
+
+
+@pytest.mark.parametrize("url", URLS)
+async def test_a_url_is_refused_in_the_words_of_its_rule_at_each_place_that_takes_one(faces: Faces, url: str) -> None:
+    """At its creation and at a change."""
+    sentence = sentence_of(lambda: validation.url(url, faces.doors.service.settings().policy()))
+    for make in (new, changed):
+        await check(faces, make(sentence, "--url", url, {"url": url}, {"url": url}))
+
+
+async def test_everything_that_is_wrong_is_said_at_once(faces: Faces) -> None:
+    """By the form beside each field; the API names the first."""
+    wrong = {"project_id": "a b", "url": "https://", "events": ["led.*"], "secret": "short", "description": LONG}
+    with pytest.raises(Refused) as refusal:
+        do(
+            actions.create(
+                CommandDatabase(faces.doors.service.settings()),
+                caller(),
+                now=clock.now(),
+                settings=faces.doors.service.settings(),
+                **wrong,  # type: ignore[arg-type]
+            )
+        )
+    sentences = refusal.value.by_field()
+    assert list(sentences) == list(wrong)
+    status, problem = await faces.doors.api.call("POST", "/api/v1/webhooks", None, wrong)
+    assert (status, problem["field"], problem["detail"]) == (422, "project_id", sentences["project_id"])
+    status, text = await faces.doors.page("/webhooks", {**wrong, "secret_kind": "own"})
+    assert status == 422
+    assert all(sentence in html.unescape(text) for sentence in sentences.values())
