@@ -26,7 +26,7 @@ from .rules.event_types import CATALOGUE, sample_payload
 from .rules.principals import Principal, Role
 from .rules.signing import generate_secret
 from .settings.schema import Settings
-from .storage.sqlite import log, webhooks
+from .storage.sqlite import search, webhooks
 from .storage.sqlite.connection import open_database, open_reader, transaction
 from .storage.sqlite.migrate import migrate
 
@@ -161,7 +161,7 @@ class _Demo:
     def _rows(self) -> list[dict[str, Any]]:
         conn = open_reader(self.database)
         try:
-            rows = log.deliveries(conn, limit=1000)
+            rows = search.newest(conn, limit=1000)
         finally:
             conn.close()
         return [{**row, "receiver": self.names[row["webhook_id"]]} for row in reversed(rows)]

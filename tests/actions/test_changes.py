@@ -17,6 +17,7 @@ from almirant_webhooks.cli.acting import CommandDatabase, caller, do
 from almirant_webhooks.model import NotFound, Refused
 from almirant_webhooks.ops.keys import Keys
 from almirant_webhooks.rules.principals import Principal, Role
+from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.sqlite import audit
 from almirant_webhooks.storage.sqlite import webhooks as storage
 
@@ -139,13 +140,13 @@ def test_an_action_reaches_no_further_than_who_acts(service: Service) -> None:
         webhooks.send_test(database, other, webhook_id, now=now, settings=settings),
         webhook_secrets.rotate(database, other, webhook_id, now=now),
         webhook_secrets.reveal(database, other, webhook_id, now=now),
-        resends.resend_many(database, other, {"project_id": "proj_1"}, now=now),
+        resends.resend_many(database, other, Selection(project_id="proj_1"), now=now),
     ):
         with pytest.raises(NotFound, match=r"^There is no (webhook|project) "):
             do(action)
     assert service.read(audit.entries) == before
     with pytest.raises(Refused, match="nothing to resend"):
-        do(resends.resend_many(database, other, {"webhook_id": webhook_id}, now=now))
+        do(resends.resend_many(database, other, Selection(webhook_id=webhook_id), now=now))
 
 
 def test_a_link_is_refused_where_nothing_serves_the_pages(service: Service) -> None:

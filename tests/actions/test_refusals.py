@@ -16,6 +16,7 @@ from almirant_webhooks.actions import webhooks as actions
 from almirant_webhooks.cli.acting import CommandDatabase, caller, do
 from almirant_webhooks.model import Refused
 from almirant_webhooks.rules import signing, validation
+from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.rules.validation import MAX_DESCRIPTION
 from almirant_webhooks.storage.sqlite import audit, resends, rotation, webhooks
 
@@ -76,7 +77,7 @@ async def faces(service: Service) -> AsyncIterator[Faces]:
         await service.until(lambda: service.log(webhook_id=off))
         for _ in range(3):
             service.webhook(URL, project="proj_full")
-        over = service.write(resends.start, {"since": now}, {doors.webhook: 1}, actor="operator", now=now)
+        over = service.write(resends.start, Selection(since=now), {doors.webhook: 1}, actor="operator", now=now)
         service.write(resends.cancel, over, actor="operator", now=now)
         yield Faces(
             doors,
@@ -87,7 +88,7 @@ async def faces(service: Service) -> AsyncIterator[Faces]:
                 "off": off,
                 "delivery": service.log(webhook_id=off)[0]["delivery_id"],
                 "over": over,
-                "over_at": service.read(resends.get, over)["finished_at"],
+                "over_at": service.read(resends.get, over)["finished_at"] or "",
             },
         )
 

@@ -7,12 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from almirant_webhooks import clock
+from almirant_webhooks.rules.selection import EventSelection, Selection
 from almirant_webhooks.storage.sqlite import log, search, webhooks
 from almirant_webhooks.storage.sqlite.connection import open_database, open_reader, transaction
-from almirant_webhooks.storage.sqlite.search import Filters
+from almirant_webhooks.storage.sqlite.selecting import id_at
 
 from .daemon import Bench, scratch
 from .table import Figure, Sizes, median
@@ -136,10 +138,10 @@ def _asked(made: list[str], count: int) -> dict[str, dict[str, Any]]:
         "a cause that is not there, a busy webhook": {"cause": "nothing", "webhook_id": made[BUSY]},
         "a day": {"since": middle, "until": middle + timedelta(days=1)},
         "a day, failed, a project": {"since": middle, "until": middle + timedelta(days=1), "state": "failed", "project_id": "proj_3"},
-        "a text": {"q": f"wi_{count - 5000}"},
-        "a text that is not there": {"q": "nothing of the kind"},
-        "a text, a project": {"q": "nothing of the kind", "project_id": "proj_3"},
-        "a text, failed": {"q": "nothing of the kind", "state": "failed"},
+        "a text": {"text": f"wi_{count - 5000}"},
+        "a text that is not there": {"text": "nothing of the kind"},
+        "a text, a project": {"text": "nothing of the kind", "project_id": "proj_3"},
+        "a text, failed": {"text": "nothing of the kind", "state": "failed"},
     }  # fmt: skip
 
 
@@ -155,23 +157,24 @@ def _timed(call: Callable[[], object], runs: int = RUNS) -> float:
 
 def _queries(conn: sqlite3.Connection, made: list[str], count: int) -> Iterator[tuple[str, float]]:
     """Yield each list with its time: the first page, one from the middle of the log, and the count."""
-    deep = log.id_at(clock.now() - timedelta(days=DAYS / 2))
+    deep = id_at(clock.now() - timedelta(days=DAYS / 2))
     for name, asked in _asked(made, count).items():
-        filters = Filters(**asked)
+        selection = Selection(**asked)
         for what, call in {
-            "first page": lambda one=filters: search.deliveries(conn, one),
-            "deep page": lambda one=filters: search.deliveries(conn, one, cursor=deep),
-            "count": lambda one=filters: search.count(conn, one),
+            "first page": lambda one=selection: search.deliveries(conn, one),
+            "deep page": lambda one=selection: search.deliveries(conn, one, cursor=deep),
+            "count": lambda one=selection: search.count(conn, one),
         }.items():
             yield f"{name}: {what}", _timed(call)
     of_events: dict[str, dict[str, Any]] = {
-        "events": {}, "events, deep": {"cursor": str(count // 2)}, "events of a project": {"project_id": "proj_3"},
+        "events": {}, "events, deep": {"cursor": count // 2}, "events of a project": {"project_id": "proj_3"},
         "events of a rare type": {"event_type": "sprint.closed"}, "unmatched events": {"unmatched": True},
         "events of a day": {"since": clock.now() - timedelta(days=15), "until": clock.now() - timedelta(days=14)},
         "events of a project that is not there": {"project_id": "none"},
     }  # fmt: skip
     for name, asked in of_events.items():
-        yield name, _timed(lambda one=asked: search.events(conn, **one))  # type: ignore[misc]
+        cursor = asked.pop("cursor", None)
+        yield name, _timed(partial(log.events, conn, EventSelection(**asked), cursor=cursor))
 
 
 def _figure(name: str, timed: Iterator[tuple[str, float]]) -> Figure:

@@ -14,7 +14,7 @@ from almirant_webhooks import clock
 from almirant_webhooks.ops.keys import Keys
 from almirant_webhooks.rules import principals
 from almirant_webhooks.rules.principals import Principal, Role
-from almirant_webhooks.storage.sqlite import log
+from almirant_webhooks.storage.sqlite.selecting import id_at
 from almirant_webhooks.web.guard import COOKIE
 
 from ..support.service import Service
@@ -39,7 +39,7 @@ async def _measure(count: int, repeats: int) -> list[tuple[str, float]]:
     found: list[tuple[str, float]] = []
     with scratch() as bench:
         ids = fill(bench, count)
-        deep = log.id_at(clock.now() - timedelta(days=DAYS - 1))
+        deep = id_at(clock.now() - timedelta(days=DAYS - 1))
         service = Service(bench.database)
         service.options["admin"] = {"listen": "127.0.0.1:0"}
         daemon = await service.start()

@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from almirant_webhooks import clock
+from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.sqlite import resend_steps, resends, retention
 from almirant_webhooks.storage.sqlite.connection import (
     become_checkpointer,
@@ -100,9 +102,9 @@ def _resending(bench: Bench) -> Iterator[Figure]:
     """Steps of a resend of all, as the daemon takes them; what waits is taken off as if it were sent."""
     conn = open_database(bench.database)
     become_checkpointer(conn)
-    counts = resends.count(conn, {})
+    counts = resends.count(conn, Selection())
     with transaction(conn):
-        resend = resends.start(conn, {}, counts, actor="operator", now=clock.now())
+        resend = resends.start(conn, Selection(), counts, actor="operator", now=clock.now())
     steps: list[float] = []
     reached = resend_steps.BEGIN
     deadline = time.monotonic() + SPAN
@@ -140,11 +142,12 @@ def _counted(name: str, calls: dict[str, Callable[[], object]]) -> Figure:
 
 def _counts(bench: Bench) -> Iterator[Figure]:
     conn, now = open_reader(bench.database), clock.now()
-    asked = {
+    asked: dict[str, dict[str, Any]] = {
         what: {key: now - value if isinstance(value, timedelta) else value for key, value in one.items()}
         for what, one in _COUNTS.items()
     }
-    yield _counted("counting a resend", {what: lambda one=one: resends.count(conn, one) for what, one in asked.items()})  # type: ignore[misc]
+    selections = {what: Selection(**one) for what, one in asked.items()}
+    yield _counted("counting a resend", {what: partial(resends.count, conn, one) for what, one in selections.items()})
     kept = {"as by default": (30, 90), "half": (15, 15), "nearly all": (1, 1)}
     yield _counted("prune --dry-run", {
         what: lambda one=one: list(retention.count(conn, succeeded=timedelta(days=one[0]), failed=timedelta(days=one[1]), now=now))  # type: ignore[misc]

@@ -17,6 +17,7 @@ from almirant_webhooks.ops.keys import Keys
 from almirant_webhooks.rules import principals
 from almirant_webhooks.rules.event_types import CATALOGUE, sample_payload
 from almirant_webhooks.rules.principals import Principal, Role
+from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.sqlite import resends, webhooks
 
 from ..support.service import SECRET, Service
@@ -158,7 +159,7 @@ def _resend(there: Scene) -> None:
 
 def _resend_many(there: Scene) -> str:
     """Send again what went well at one webhook, as after a receiver that had lost it."""
-    asked = {"webhook_id": there.webhook, "state": "succeeded", "since": clock.now() - timedelta(hours=12)}
+    asked = Selection(webhook_id=there.webhook, state="succeeded", since=clock.now() - timedelta(hours=12))
     counts = there.service.read(resends.count, asked)
     return there.service.write(resends.start, asked, counts, actor="operator", now=clock.now())
 

@@ -138,5 +138,5 @@ async def test_a_delivery_to_a_sloppy_receiver_is_sent_once(service: Service) ->
     (row,) = service.log()
     assert (row["status"], row["attempts"], row["tries"]) == ("200", 1, 1)
     (attempt,) = service.detail(row["delivery_id"])["attempt_list"]
-    assert ["X-Echo", "a"] in attempt["response_headers"]
+    assert ("X-Echo", "a") in attempt["response_headers"]
     assert attempt["response_body"] == "ok"

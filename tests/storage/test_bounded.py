@@ -16,6 +16,7 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import Outcome, Result
+from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage import sqlite
 from almirant_webhooks.storage.sqlite import (
     audit,
@@ -90,7 +91,7 @@ def _sweep(part: str) -> Call:
 
 def _begin_resend(conn: sqlite3.Connection) -> str:
     newest = conn.execute("SELECT max(seq) FROM events").fetchone()[0]  # as many as there are webhooks of a kind
-    return resends.start(conn, {"status": "5xx"}, large.counts_of(newest), actor="operator", now=NOW)
+    return resends.start(conn, Selection(status="5xx"), large.counts_of(newest), actor="operator", now=NOW)
 
 
 def _three_steps(conn: sqlite3.Connection) -> None:

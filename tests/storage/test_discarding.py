@@ -12,6 +12,7 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import Outcome, Trigger, Webhook
+from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.sqlite import (
     deliveries,
     held,
@@ -83,13 +84,13 @@ def shown(there: Steps, webhook: Webhook) -> dict[str, Any]:
     conn = there.conn
     found: dict[str, Any] = {}
     for state in ("pending", "held", "cancelled"):
-        filters = search.Filters(webhook_id=webhook.id, state=state)
+        filters = Selection(webhook_id=webhook.id, state=state)
         found[f"page of {state}"] = len(search.deliveries(conn, filters, limit=50, cursor=None).items)
         found[f"count of {state}"] = search.count(conn, filters)
         found[f"all {state}"] = search.count(conn, replace(filters, webhook_id=None))
-        found[f"list of {state}"] = len(log.deliveries(conn, state=state))
+        found[f"list of {state}"] = len(search.newest(conn, Selection(state=state)))
         if state != "held":
-            found[f"to resend of {state}"] = resends.count(conn, {"state": state})
+            found[f"to resend of {state}"] = resends.count(conn, Selection(state=state))
     (health,) = webhooks.health(conn, webhook.id)
     found |= {name: health[name] for name in ("pending", "held", "cancelled")}
     standing = summaries.of_webhooks(conn, [webhook.id], START)[webhook.id]
@@ -100,7 +101,7 @@ def shown(there: Steps, webhook: Webhook) -> dict[str, Any]:
     found["log"] = [(row["state"], row["held"], row["next_attempt_at"]) for row in rows]
     found["reasons"] = [(one["cancelled_reason"], one["resend_requested_at"]) for one in details]
     found["attempts"] = [row[0] for row in conn.execute("SELECT state FROM attempt_log")]
-    events = sorted(row["event_id"] for row in log.events(conn))
+    events = sorted(row["event_id"] for row in log.newest_events(conn))
     found["outcomes"] = [[one["verdict"] for one in log.event(conn, event)["outcomes"]] for event in events]
     return found
 
@@ -140,7 +141,7 @@ def test_disabled_again_it_holds_what_is_new_alone_and_can_discard_that_too(step
 
 def test_one_that_was_discarded_can_be_resent_before_its_step(steps: Steps, discarding: Webhook) -> None:
     """It is cancelled then, and has one manual attempt."""
-    delivery = log.deliveries(steps.conn)[0]["delivery_id"]
+    delivery = search.newest(steps.conn)[0]["delivery_id"]
     assert steps.resend(delivery, START)
     while step(steps, 2):
         pass
@@ -151,8 +152,8 @@ def test_one_that_was_discarded_can_be_resent_before_its_step(steps: Steps, disc
 def test_a_resend_of_many_waits_for_the_steps_and_gets_every_one(steps: Steps, discarding: Webhook) -> None:
     """What was asked for before the discarding is not sent."""
     with transaction(steps.conn):
-        counts = resends.count(steps.conn, {"state": "cancelled"})
-        resends.start(steps.conn, {"state": "cancelled"}, counts, actor="operator", now=START + DAY)
+        counts = resends.count(steps.conn, Selection(state="cancelled"))
+        resends.start(steps.conn, Selection(state="cancelled"), counts, actor="operator", now=START + DAY)
     with transaction(steps.conn):
         assert resend_steps.step(steps.conn, START + DAY).touched == set()
     while step(steps, 2):
@@ -168,9 +169,9 @@ def test_what_waited_in_a_resend_of_many_is_discarded_with_the_rest(steps: Steps
     for _ in range(3):
         steps.event()
         steps.attempt(webhook, START, Outcome.TIMEOUT)
-    counts = resends.count(steps.conn, {"state": "pending"})
+    counts = resends.count(steps.conn, Selection(state="pending"))
     with transaction(steps.conn):
-        resends.start(steps.conn, {"state": "pending"}, counts, actor="operator", now=START + DAY)
+        resends.start(steps.conn, Selection(state="pending"), counts, actor="operator", now=START + DAY)
         assert resend_steps.step(steps.conn, START + DAY).touched == {webhook.id}
     disable(steps, webhook)
     enable(steps, webhook, discard=True)

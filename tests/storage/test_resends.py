@@ -11,16 +11,17 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger, Webhook
+from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.sqlite import (
     audit,
     claiming,
     deliveries,
     fanout,
-    log,
     outbox,
     resend_steps,
     resends,
     results,
+    search,
     unread,
     webhooks,
 )
@@ -53,13 +54,14 @@ def fail(there: Steps, webhook: Webhook, count: int) -> None:
             ended = [Result(claim, Outcome.HTTP_ERROR, at, 5, 503, "the receiver answered 503") for claim in claims]
             results.record(there.conn, ended, SCHEDULE)
         at += timedelta(hours=2)
-    assert len(log.deliveries(there.conn, state="failed", webhook_id=webhook.id, limit=count + 1)) == count
+    assert len(search.newest(there.conn, Selection(state="failed", webhook_id=webhook.id), limit=count + 1)) == count
 
 
 def begin(there: Steps, **filters: Any) -> str:
-    counts = resends.count(there.conn, filters)
+    selection = Selection(**filters)
+    counts = resends.count(there.conn, selection)
     with transaction(there.conn):
-        return resends.start(there.conn, filters, counts, actor="operator", now=LATER)
+        return resends.start(there.conn, selection, counts, actor="operator", now=LATER)
 
 
 def take(there: Steps, webhook: Webhook, count: int = 1000, now: datetime = LATER) -> list[Claim]:
@@ -90,7 +92,7 @@ def test_each_delivery_is_resent_once_a_few_at_a_time_over_restarts(steps: Steps
     assert set(sent.values()) == {1}
     found = resends.get(steps.conn, resend)
     names = ("state", "matched", "requested", "waiting", "succeeded")
-    assert [found[name] for name in names] == ["finished", 450, 450, 0, 450]
+    assert [dict(found)[name] for name in names] == ["finished", 450, 450, 0, 450]
     assert len(sent) == 450
     assert not resend_steps.under_way(steps.conn)
 
@@ -102,7 +104,7 @@ def test_fresh_events_and_single_resends_go_first(steps: Steps) -> None:
     begin(steps, webhook_id=webhook.id)
     advance(steps)
     steps.event(LATER)
-    single = log.deliveries(steps.conn, state="failed")[0]["delivery_id"]
+    single = search.newest(steps.conn, Selection(state="failed"))[0]["delivery_id"]
     assert steps.resend(single, LATER)
     assert not steps.resend(single, LATER)
     first, second, third = take(steps, webhook, count=3)
@@ -127,7 +129,7 @@ def test_the_filters_are_those_of_the_log_and_what_cannot_be_resent_is_not_count
         webhooks.disable(steps.conn, off.id, START)
         webhooks.delete(steps.conn, gone.id, START)
     steps.event(LATER)
-    assert resends.count(steps.conn, {}) == {one.id: 3}
+    assert resends.count(steps.conn, Selection()) == {one.id: 3}
     for filters, count in (
         ({"state": "failed", "project_id": "p"}, 3),
         ({"status": "5xx", "cause": "ANSWERED 503", "event_type": "lead.created"}, 3),
@@ -136,7 +138,7 @@ def test_the_filters_are_those_of_the_log_and_what_cannot_be_resent_is_not_count
         ({"until": START}, 0),
         ({"since": START, "until": LATER}, 3),
     ):
-        assert sum(resends.count(steps.conn, filters).values()) == count, filters
+        assert sum(resends.count(steps.conn, Selection(**filters)).values()) == count, filters
     with pytest.raises(Refused, match="nothing to resend"):
         begin(steps, status="200")
     begin(steps, since=START, until=LATER, status="5xx")
@@ -159,7 +161,7 @@ def test_a_cancel_takes_back_what_waits_and_leaves_what_is_in_flight(steps: Step
     assert take(steps, webhook) == []
     found = resends.get(steps.conn, resend)
     names = ("state", "matched", "requested", "waiting", "succeeded")
-    assert [found[name] for name in names] == ["cancelled", 20, 1, 0, 1]
+    assert [dict(found)[name] for name in names] == ["cancelled", 20, 1, 0, 1]
     with pytest.raises(Refused, match="is over"), transaction(steps.conn):
         resends.cancel(steps.conn, resend, actor="operator", now=LATER)
     with pytest.raises(NotFound):
@@ -252,11 +254,11 @@ def test_a_cancel_at_very_many_webhooks_is_taken_back_in_steps_and_nothing_of_it
     with transaction(steps.conn):
         assert claiming.claim(steps.conn, dict.fromkeys(left, 1), LATER) == []
     names = ("state", "matched", "requested", "waiting")
-    assert [resends.get(steps.conn, resend)[name] for name in names] == ["cancelled", 150, 0, 0]
+    assert [dict(resends.get(steps.conn, resend))[name] for name in names] == ["cancelled", 150, 0, 0]
     while resend_steps.under_way(steps.conn):
         advance(steps)
     assert steps.conn.execute(waiting).fetchall() == []
-    assert [resends.get(steps.conn, resend)[name] for name in names] == ["cancelled", 150, 0, 0]
+    assert [dict(resends.get(steps.conn, resend))[name] for name in names] == ["cancelled", 150, 0, 0]
     assert noted(steps, "resend.cancelled") == ["p0", "p1"]
     assert {one["actor"] for one in audit.entries(steps.conn, action="resend.cancelled")} == {"somebody"}
 

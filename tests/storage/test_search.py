@@ -18,8 +18,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from almirant_webhooks import clock
-from almirant_webhooks.storage.sqlite import log, search, text
-from almirant_webhooks.storage.sqlite.search import Filters
+from almirant_webhooks.rules.selection import EventSelection, Selection
+from almirant_webhooks.storage.records import Delivery, Event
+from almirant_webhooks.storage.sqlite import log, resends, search, text
+from almirant_webhooks.storage.sqlite.selecting import id_at
 
 from ..support.service import Service
 from ..support.shell import Shell
@@ -48,7 +50,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connect
         )
         state = chance.choice(STATES)
         status = chance.choice(("200", "500", "404", "timeout", "connection error", None))
-        delivery = f"{log.id_at(clock.parse(moment))}{number:016x}"
+        delivery = f"{id_at(clock.parse(moment))}{number:016x}"
         conn.execute(
             "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, state, in_flight, begun, last_number, last_status, created_at) "
             "VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?)",
@@ -84,18 +86,42 @@ def ids_of_webhooks(conn: sqlite3.Connection) -> list[str]:
     return [row[0] for row in conn.execute("SELECT id FROM webhooks ORDER BY url")]
 
 
-def walk(conn: sqlite3.Connection, filters: Filters, limit: int) -> list[dict[str, Any]]:
+def walk(conn: sqlite3.Connection, selection: Selection, limit: int) -> list[Delivery]:
     """All pages one after the other."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Delivery] = []
     cursor = None
     for _ in range(COUNT * 3):
-        page = search.deliveries(conn, filters, limit=limit, cursor=cursor)
+        page = search.deliveries(conn, selection, limit=limit, cursor=cursor)
         assert len(page.items) <= limit
         rows += page.items
         cursor = page.next_cursor
         if cursor is None:
             return rows
     raise AssertionError("the pages do not end")
+
+
+LOG = """
+SELECT l.*, w.enabled, (SELECT group_concat(cause) FROM attempts a WHERE a.delivery_id = l.delivery_id) AS causes
+FROM delivery_log l JOIN webhooks w ON w.id = l.webhook_id ORDER BY l.delivery_id DESC
+"""
+
+
+def matches(row: sqlite3.Row, selection: Selection) -> bool:
+    """What a selection means, of a row of the view."""
+    equal = ("project_id", "webhook_id", "event_type", "event_id")
+    if any(getattr(selection, name) not in (None, row[name]) for name in equal):
+        return False
+    if selection.state is not None and selection.state not in (row["state"], "held" if row["held"] else ""):
+        return False
+    if selection.status is not None and row["status"] != selection.status:
+        if not selection.status.endswith("xx") or row["status"] is None or not row["status"].isdigit():
+            return False
+        if row["status"][0] != selection.status[0]:
+            return False
+    if selection.cause is not None and selection.cause.lower() not in (row["causes"] or ""):
+        return False
+    begin = id_at(selection.since) if selection.since else ""
+    return begin <= str(row["delivery_id"]) < (id_at(selection.until) if selection.until else "dlv_~")
 
 
 @pytest.mark.long
@@ -121,28 +147,33 @@ def walk(conn: sqlite3.Connection, filters: Filters, limit: int) -> list[dict[st
 def test_pages_together_are_what_the_view_has(
     filled: sqlite3.Connection, asked: dict[str, Any], limit: int, looked_at: int
 ) -> None:
-    """With every filter and together, whether a page stops early or not."""
+    """With every field and together, whether a page stops early or not; so do a command's list and a resend's count."""
     webhook = asked.pop("webhook", None)
     if webhook is not None:
         asked["webhook_id"] = ids_of_webhooks(filled)[webhook]
-    expected = log.deliveries(filled, limit=COUNT + 1, **asked)
+    selection = Selection(**asked)
+    expected = [row for row in filled.execute(LOG) if matches(row, selection)]
+    resendable = [row for row in expected if row["enabled"] and row["state"] != "pending"]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(search, "LOOKED_AT", looked_at)
         patched.setattr(search, "WINDOW", max(1, looked_at // 3))
-        found = walk(filled, Filters(**asked), limit)
-        total, whole = search.count(filled, Filters(**asked))
+        found = walk(filled, selection, limit)
+        total, whole = search.count(filled, selection)
     assert [row["delivery_id"] for row in found] == [row["delivery_id"] for row in expected]
     assert total <= len(expected)
     assert total == len(expected) or not whole
+    assert search.newest(filled, selection, limit=limit) == [*found[:limit]]
+    assert sum(resends.count(filled, selection).values()) == len(resendable)
+    assert Selection.load(selection.dump()) == selection
 
 
 def test_a_text_is_looked_for_in_the_payload_as_its_producer_meant_it(filled: sqlite3.Connection) -> None:
     """A quote or a letter beyond ASCII is found where it stands."""
-    rows = walk(filled, Filters(q="é 59"), 50)
+    rows = walk(filled, Selection(text="é 59"), 50)
     numbers = {row["event_id"] for row in rows}
     assert numbers <= {"evt_59", *(f"evt_{number}" for number in range(590, 600))}
     assert numbers
-    assert walk(filled, Filters(q='"'), 5) == []
+    assert walk(filled, Selection(text='"'), 5) == []
 
 
 def _spelled(value: str, how: str, chance: random.Random) -> str:
@@ -197,8 +228,8 @@ def test_a_text_is_looked_for_in_a_bounded_number_of_bytes(
     filled: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page of large bodies ends sooner; going on from cursor to cursor gives each match once all the same."""
-    everything = [row["delivery_id"] for row in walk(filled, Filters(q="é 1"), 50)]
-    whole, complete = search.count(filled, Filters(q="é 1"))
+    everything = [row["delivery_id"] for row in walk(filled, Selection(text="é 1"), 50)]
+    whole, complete = search.count(filled, Selection(text="é 1"))
     assert (whole, complete) == (len(everything), True)
     monkeypatch.setattr(text, "LOOKED_BYTES", 2_000)
     seen: list[int] = []
@@ -208,12 +239,12 @@ def test_a_text_is_looked_for_in_a_bounded_number_of_bytes(
         return text._has_text(body, asked)
 
     filled.create_function("has_text", 2, has_text)
-    first = search.deliveries(filled, Filters(q="nowhere"), limit=50)
+    first = search.deliveries(filled, Selection(text="nowhere"), limit=50)
     assert (first.items, sum(seen) < 4_000) == ([], True)
     assert first.next_cursor is not None
     assert first.looked_back_to is not None
-    assert [row["delivery_id"] for row in walk(filled, Filters(q="é 1"), 50)] == everything
-    counted, complete = search.count(filled, Filters(q="é 1"))
+    assert [row["delivery_id"] for row in walk(filled, Selection(text="é 1"), 50)] == everything
+    counted, complete = search.count(filled, Selection(text="é 1"))
     assert (counted < whole, complete) == (True, False)
     text.register(filled)
 
@@ -238,31 +269,35 @@ async def test_the_same_text_is_found_by_command_api_and_page(service: Service) 
 
 def test_a_page_keeps_its_place_while_rows_arrive(filled: sqlite3.Connection) -> None:
     """A cursor is an id, not a count."""
-    first = search.deliveries(filled, Filters(), limit=10)
+    first = search.deliveries(filled, Selection(), limit=10)
     filled.execute("SAVEPOINT arriving")
-    later = f"{log.id_at(START + timedelta(days=9))}{0:016x}"
+    later = f"{id_at(START + timedelta(days=9))}{0:016x}"
     filled.execute(
         "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, created_at) SELECT ?, event_seq, event_id, webhook_id, created_at "
         "FROM deliveries WHERE id = ?",
         (later, first.items[0]["delivery_id"]),
     )
-    second = search.deliveries(filled, Filters(), limit=10, cursor=first.next_cursor)
+    second = search.deliveries(filled, Selection(), limit=10, cursor=first.next_cursor)
     filled.execute("ROLLBACK TO arriving")
     assert [row["delivery_id"] for row in first.items + second.items] == [
-        row["delivery_id"] for row in log.deliveries(filled, limit=20)
+        row["delivery_id"] for row in search.newest(filled, limit=20)
     ]
 
 
 def test_events_are_paged_the_same_way(filled: sqlite3.Connection) -> None:
     """And filtered by project and type."""
-    everything = log.events(filled, limit=COUNT + 1)
-    for asked in ({}, {"project_id": "proj_1"}, {"event_type": "lead.created"}):
-        rows: list[dict[str, Any]] = []
+    everything = log.newest_events(filled, limit=COUNT + 1)
+    for selection in (EventSelection(), EventSelection(project_id="proj_1"), EventSelection(event_type="lead.created")):
+        rows: list[Event] = []
         cursor = None
         while True:
-            page = search.events(filled, limit=7, cursor=cursor, **asked)  # type: ignore[arg-type]
+            page = log.events(filled, selection, limit=7, cursor=cursor)
             rows += page.items
-            cursor = page.next_cursor
-            if cursor is None:
+            if page.next_cursor is None:
                 break
-        assert rows == [row for row in everything if all(row[name] == value for name, value in asked.items())]
+            cursor = int(page.next_cursor)
+        assert rows == [
+            row
+            for row in everything
+            if selection.project_id in (None, row["project_id"]) and selection.event_type in (None, row["event_type"])
+        ]

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from almirant_webhooks import clock
 from almirant_webhooks.daemon import Daemon
 from almirant_webhooks.model import Webhook
+from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.settings.schema import Settings
-from almirant_webhooks.storage.sqlite import deliveries, log, webhooks
+from almirant_webhooks.storage.sqlite import deliveries, log, search, webhooks
 from almirant_webhooks.storage.sqlite.connection import open_database, open_reader, transaction
 from almirant_webhooks.storage.sqlite.migrate import migrate
 
@@ -137,11 +138,11 @@ class Service:
         finally:
             conn.close()
 
-    def log(self, **filters: Any) -> list[dict[str, Any]]:
-        return self.read(log.deliveries, **filters)
+    def log(self, *, limit: int = 50, **fields: Any) -> list[dict[str, Any]]:
+        return [dict(row) for row in self.read(search.newest, Selection(**fields), limit=limit)]
 
     def detail(self, delivery_id: str) -> dict[str, Any]:
-        return self.read(log.delivery, delivery_id)
+        return dict(self.read(log.delivery, delivery_id))
 
     def resend(self, delivery_id: str) -> bool:
         return self.write(deliveries.request_resend, delivery_id, clock.now())

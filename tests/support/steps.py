@@ -11,7 +11,17 @@ from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, Outcome, Result, Webhook
 from almirant_webhooks.rules.retry import Schedule
 from almirant_webhooks.settings.schema import Settings
-from almirant_webhooks.storage.sqlite import claiming, deliveries, fanout, log, outbox, results, unread, waits, webhooks
+from almirant_webhooks.storage.sqlite import (
+    claiming,
+    deliveries,
+    fanout,
+    outbox,
+    results,
+    search,
+    unread,
+    waits,
+    webhooks,
+)
 from almirant_webhooks.storage.sqlite.connection import open_database, transaction
 from almirant_webhooks.storage.sqlite.migrate import migrate
 
@@ -81,5 +91,5 @@ class Steps:
             place = moved.reached
 
     def only(self) -> dict[str, Any]:
-        (row,) = log.deliveries(self.conn)
-        return row
+        (row,) = search.newest(self.conn)
+        return dict(row)

@@ -15,8 +15,9 @@ from almirant_webhooks import clock
 from almirant_webhooks.model import RESERVED_PROJECT, Outcome, Refused, Webhook
 from almirant_webhooks.rules import validation
 from almirant_webhooks.rules.retry import FREE_INTERRUPTIONS
+from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.settings.schema import Settings
-from almirant_webhooks.storage.sqlite import claiming, health, log, outbox, rejected_rows, results, webhooks
+from almirant_webhooks.storage.sqlite import claiming, health, outbox, rejected_rows, results, search, webhooks
 from almirant_webhooks.storage.sqlite.connection import transaction
 from almirant_webhooks.upkeep.observer import Waiting
 
@@ -71,7 +72,7 @@ def test_failing_and_recovery_are_transitions_that_happen_once(steps: Steps) -> 
     named = {"id": webhook.id, "projectId": "p", "host": "example.com"}
     assert first["data"]["webhook"] == second["data"]["webhook"] == named
     assert first["data"]["failingSince"] == clock.text(START + HOUR)
-    assert len(log.deliveries(steps.conn, webhook_id=operators.id)) == 2
+    assert len(search.newest(steps.conn, Selection(webhook_id=operators.id))) == 2
 
 
 def test_a_lone_failure_an_interruption_and_a_disabled_webhook_are_no_news(steps: Steps) -> None:

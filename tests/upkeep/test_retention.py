@@ -10,7 +10,7 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import Outcome
-from almirant_webhooks.storage.sqlite import audit, held, log, outbox, rejected_rows, retention, webhooks
+from almirant_webhooks.storage.sqlite import audit, held, outbox, rejected_rows, retention, search, webhooks
 from almirant_webhooks.storage.sqlite.connection import transaction
 
 from ..conftest import Receiver
@@ -81,7 +81,7 @@ def test_deliveries_go_when_their_state_s_time_is_over_and_events_with_their_las
     assert sweep(steps, at + 90 * DAY + MOMENT) == {
         "deliveries": 1, "events": 1, "hours": 0, "audit": 0, "resends": 0,
     }  # fmt: skip
-    assert [row["webhook_id"] for row in log.deliveries(steps.conn)] == [slow.id]
+    assert [row["webhook_id"] for row in search.newest(steps.conn)] == [slow.id]
     assert (count(steps, "events"), count(steps, "attempts")) == (1, 0)
 
 

@@ -97,7 +97,8 @@ async def test_older_entries_are_on_further_pages_each_once(pages: Pages) -> Non
         path = older[1].replace("&amp;", "&") if older else ""
         service.webhook("https://one.example/in")
     assert [int(number) for number in seen] == list(range(119, -1, -1))
-    assert "number-119" in await pages.get("/audit?before=nonsense&action=webhook.tested")
+    refused = await pages.get("/audit?before=nonsense&action=webhook.tested", status=422)
+    assert ("before must be one that a page" in refused, "number-119" in refused) == (True, False)
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])

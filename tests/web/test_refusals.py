@@ -245,8 +245,9 @@ async def test_a_number_is_written_in_one_way(doors: Doors, path: str) -> None:
         assert (status, problem["field"]) == (422, "limit"), number
         status, problem = await doors.api.call("GET", f"/api/v1{path}?cursor={quote(number)}")
         assert (status, problem["field"]) == (422, "cursor"), number
+        status = 200 if path == "/webhooks" else 422  # the other lists say so where they have no such place
         for name in ("page", "before"):
-            assert (await doors.page(f"{path}?{name}={quote(number)}", None))[0] == 200, (name, number)
+            assert (await doors.page(f"{path}?{name}={quote(number)}", None))[0] == status, (name, number)
     assert (await doors.api.call("GET", f"/api/v1{path}?limit=200"))[0] == 200
 
 

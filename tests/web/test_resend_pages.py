@@ -12,6 +12,7 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import Refused
+from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.sqlite import audit, resends, webhooks
 
 from ..conftest import Receiver
@@ -80,7 +81,7 @@ async def test_a_cancel_at_the_button_says_what_was_sent(pages: Pages, receiver:
     service = pages.service
     webhook = service.webhook(receiver.url)
     await _fail(pages, receiver, 3)
-    asked = {"webhook_id": webhook.id, "state": "failed"}
+    asked = Selection(webhook_id=webhook.id, state="failed")
     counts = service.read(resends.count, asked)
     service.write(webhooks.disable, webhook.id, clock.now())
     resend = service.write(resends.start, asked, counts, actor="operator", now=clock.now())
@@ -119,7 +120,7 @@ async def test_the_list_goes_on_by_a_cursor_each_one_once(pages: Pages, receiver
     await _fail(pages, receiver, 1)
     now = clock.now()
     made = [
-        service.write(resends.start, {"event_id": f"e{number}"}, {webhook.id: 1}, actor="operator", now=now + timedelta(seconds=number // 10))
+        service.write(resends.start, Selection(event_id=f"e{number}"), {webhook.id: 1}, actor="operator", now=now + timedelta(seconds=number // 10))
         for number in range(55)
     ]  # fmt: skip
     path, seen = "/api/v1/resends?limit=20", []
@@ -153,8 +154,8 @@ def test_a_count_that_would_take_too_long_says_how_to_narrow_it(
             [(f"dlv_{number}", webhook.id, "failed" if number else "succeeded", "500" if number else "200") for number in range(3)],
         )  # fmt: skip
     conn.close()
-    assert service.read(resends.count, {"state": "failed"}) == {webhook.id: 2}
-    assert service.read(resends.count, {"state": "held"}) == {}
-    for asked in ({}, {"webhook_id": webhook.id}, {"event_id": "e"}):
+    assert service.read(resends.count, Selection(state="failed")) == {webhook.id: 2}
+    assert service.read(resends.count, Selection(state="held")) == {}
+    for asked in (Selection(), Selection(webhook_id=webhook.id), Selection(event_id="e")):
         with pytest.raises(Refused, match="narrow it by time"):
             service.read(resends.count, asked)

@@ -16,6 +16,7 @@ import pytest
 
 from almirant_webhooks import clock, daemon
 from almirant_webhooks.cli import options
+from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.sqlite import outbox, rejected_rows, resends, rotation
 from almirant_webhooks.storage.sqlite.connection import open_reader
 
@@ -80,7 +81,9 @@ async def things(
     webhook = service.webhook(receiver.url)
     (event,) = service.insert({"wi": 1})
     await service.until(lambda: service.log(status="500"))
-    resend = service.write(resends.start, {"since": clock.now()}, {webhook.id: 1}, actor="operator", now=clock.now())
+    resend = service.write(
+        resends.start, Selection(since=clock.now()), {webhook.id: 1}, actor="operator", now=clock.now()
+    )
     await service.until(lambda: service.read(resends.get, resend)["state"] == "finished")
     now = clock.now()
     service.write(rotation.start, webhook.id, secret=SECRET, switch_at=now, actor="operator", now=now)

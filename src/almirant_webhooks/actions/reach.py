@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..model import NotFound, Webhook
 from ..rules.principals import Principal
+from ..storage.records import Resend
 from ..storage.sqlite import resends, summaries, webhooks
 from .database import Database
 
@@ -43,7 +43,7 @@ async def check_deliveries(database: Database, who: Principal, delivery_ids: Seq
         check(who, projects[delivery_id], f"delivery {delivery_id}")
 
 
-async def bulk_resend(database: Database, who: Principal, resend_id: str) -> dict[str, Any]:
+async def bulk_resend(database: Database, who: Principal, resend_id: str) -> Resend:
     """Return a resend of many with its progress, or raise `NotFound`; one of several projects is the operator's."""
     row = await database.read(resends.get, resend_id)
     check(who, row["project_id"] or "", f"resend {resend_id}")

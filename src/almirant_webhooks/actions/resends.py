@@ -1,14 +1,15 @@
-"""Send deliveries again: those that are named, or all that filters match, which can be cancelled."""
+"""Send deliveries again: those that are named, or all that a selection has, which can be cancelled."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ..rules import selection
 from ..rules.principals import Principal
+from ..rules.selection import Selection
 from ..storage.sqlite import deliveries
 from ..storage.sqlite import resends as storage
 from . import reach
@@ -35,24 +36,24 @@ async def resend(database: Database, who: Principal, delivery_ids: Sequence[str]
     return await database.write(change)
 
 
-async def count_many(database: Database, who: Principal, filters: Mapping[str, Any]) -> dict[str, int]:
-    """Return how many deliveries would be sent again, by webhook. Raises `NotFound`, and `Refused` without filters."""
-    return await database.read(storage.count, _within_reach(who, filters))
+async def count_many(database: Database, who: Principal, selection: Selection) -> dict[str, int]:
+    """Return how many deliveries would be sent again, by webhook. Raises `NotFound`, and `Refused` for everything."""
+    return await database.read(storage.count, _within_reach(who, selection))
 
 
 async def resend_many(
     database: Database,
     who: Principal,
-    filters: Mapping[str, Any],
+    selection: Selection,
     *,
     now: datetime,
     counts: Mapping[str, int] | None = None,
 ) -> StartedResend:
-    """Begin to send again what the filters match; `counts` is what `count_many` found, if it was called before.
+    """Begin to send again what is selected; `counts` is what `count_many` found, if it was called before.
 
-    Raises `NotFound`, and `Refused` without filters, for no matches, and while the same is under way.
+    Raises `NotFound`, and `Refused` for everything, for no matches, and while the same is under way.
     """
-    own = _within_reach(who, filters)
+    own = _within_reach(who, selection)
     if counts is None:
         counts = await database.read(storage.count, own)
     return StartedResend(await database.write(storage.start, own, counts, actor=who.actor, now=now), counts)
@@ -64,7 +65,7 @@ async def cancel_many(database: Database, who: Principal, resend_id: str, *, now
     await database.write(storage.cancel, resend_id, actor=who.actor, now=now)
 
 
-def _within_reach(who: Principal, filters: Mapping[str, Any]) -> dict[str, Any]:
-    own = {**filters, "project_id": reach.scope(who, filters.get("project_id"))}
-    selection.check_is_narrowed(own)
+def _within_reach(who: Principal, selection: Selection) -> Selection:
+    own = replace(selection, project_id=reach.scope(who, selection.project_id))
+    own.check_is_narrow()
     return own

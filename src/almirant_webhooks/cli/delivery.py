@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from .. import clock
 from ..actions import resends as actions
+from ..rules.selection import Selection
 from ..settings.schema import Settings
-from ..storage.sqlite import log
+from ..storage.records import Attempt
+from ..storage.sqlite import log, search
 from . import many
 from .acting import CommandDatabase, caller, do
-from .options import as_json, config, filters, reading
+from .options import as_json, config, reading
 from .output import print_fields, print_json, print_table, safe, safe_lines, say
+from .selecting import limit, selected, selected_with_text
 from .waiting import wait_for_attempt
 
 _COLUMNS = {
@@ -34,11 +35,11 @@ def delivery() -> None:
 
 
 @delivery.command("list")
-@filters
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@selected_with_text
+@limit
 @as_json
 @config
-def list_(settings: Settings, as_json: bool, limit: int, **given: Any) -> None:
+def list_(settings: Settings, as_json: bool, limit: int, selection: Selection) -> None:
     """List deliveries, newest first.
 
     \b
@@ -47,7 +48,7 @@ def list_(settings: Settings, as_json: bool, limit: int, **given: Any) -> None:
       almirant-webhooks delivery list --status 5xx --json
     """
     with reading(settings) as conn:
-        rows = log.deliveries(conn, limit=limit, **given)
+        rows = search.newest(conn, selection, limit=limit)
     if as_json:
         print_json(rows)
     else:
@@ -61,18 +62,18 @@ def list_(settings: Settings, as_json: bool, limit: int, **given: Any) -> None:
 def show(settings: Settings, delivery_id: str, as_json: bool) -> None:
     """Show a delivery: every attempt with its headers, and the receiver's answers."""
     with reading(settings) as conn:
-        found = log.delivery(conn, delivery_id)
+        shown = log.delivery(conn, delivery_id)
     if as_json:
-        print_json(found)
+        print_json(shown)
         return
-    attempts, body = found.pop("attempt_list"), found.pop("body")
-    print_fields({name: value for name, value in found.items() if value is not None})
-    click.echo(f"\nBody\n{safe(body)}")
-    for attempt in attempts:
+    apart = ("attempt_list", "body")
+    print_fields({name: value for name, value in shown.items() if value is not None and name not in apart})
+    click.echo(f"\nBody\n{safe(shown['body'])}")
+    for attempt in shown["attempt_list"]:
         _print_attempt(attempt)
 
 
-def _print_attempt(attempt: dict[str, Any]) -> None:
+def _print_attempt(attempt: Attempt) -> None:
     took = f", {attempt['duration_ms']} ms" if attempt["duration_ms"] is not None else ""
     status = attempt["status"] or "in flight"
     cause = f" ({attempt['cause']})" if attempt["cause"] else ""
@@ -94,15 +95,21 @@ def _print_attempt(attempt: dict[str, Any]) -> None:
 @delivery.command()
 @click.argument("delivery_id", required=False)
 @click.option("--wait", is_flag=True, help="Wait for the answer (the daemon must run); exit 1 unless it is a success.")
-@filters
-@click.option("--dry-run", is_flag=True, help="Count what the filters match, and do nothing.")
+@selected
+@click.option("--dry-run", is_flag=True, help="Count what is selected, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before many are resent.")
 @as_json
 @config
 def resend(
-    settings: Settings, delivery_id: str | None, wait: bool, dry_run: bool, yes: bool, as_json: bool, **given: Any
+    settings: Settings,
+    delivery_id: str | None,
+    wait: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    selection: Selection,
 ) -> None:
-    """Make one more attempt as soon as none is in flight: of one delivery, or of all that the filters match.
+    """Make one more attempt as soon as none is in flight: of one delivery, or of all that are selected.
 
     Many give way to fresh events. `delivery resends` shows how far they are and takes back what is left.
 
@@ -111,11 +118,11 @@ def resend(
       almirant-webhooks delivery resend dlv_019b…
       almirant-webhooks delivery resend --webhook wh_1f… --state failed --since 12h --dry-run
     """
-    filtered = any(value is not None for value in given.values())
-    if (delivery_id is None) != filtered or (delivery_id and dry_run) or (wait and not delivery_id):
-        raise click.UsageError("Give the id of one delivery (with --wait), or filters (with --dry-run or --yes).")
+    selects = selection != Selection()
+    if (delivery_id is None) != selects or (delivery_id and dry_run) or (wait and not delivery_id):
+        raise click.UsageError("Give the id of one delivery (with --wait), or a selection (with --dry-run or --yes).")
     if delivery_id is None:
-        many.resend(settings, given, dry_run=dry_run, yes=yes, as_json=as_json)
+        many.resend(settings, selection, dry_run=dry_run, yes=yes, as_json=as_json)
         return
     asked = bool(do(actions.resend(CommandDatabase(settings), caller(), [delivery_id], now=clock.now())))
     if not asked:
@@ -131,7 +138,7 @@ def resend(
 @delivery.command()
 @click.argument("resend_id", required=False)
 @click.option("--cancel", is_flag=True, help="Resend nothing more of it.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@limit
 @as_json
 @config
 def resends(settings: Settings, resend_id: str | None, cancel: bool, limit: int, as_json: bool) -> None:

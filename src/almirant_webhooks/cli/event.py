@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ..actions import events as actions
 from ..model import NotFound, Refused
+from ..rules.selection import EventSelection
 from ..settings.schema import Settings
 from ..storage.sqlite import log, outbox, rejected_rows
 from .acting import CommandDatabase, caller, do
-from .options import Time, as_json, config, reading, reading_outbox
+from .options import as_json, config, reading, reading_outbox
 from .output import print_fields, print_json, print_table, safe, say
+from .selecting import limit, selected_events
 
 
 @click.group()
@@ -93,29 +96,17 @@ def _payload(data: str) -> str:
 
 
 @event.command("list")
-@click.option("--project", help="Of this project alone.")
-@click.option("--type", "event_type", help="Of this type alone.")
-@click.option("--since", type=Time(), help="Taken at this time or later (2h: two hours ago).")
-@click.option("--until", type=Time(), help="Taken before this time.")
-@click.option("--text", help="With this text in it, in any case and spelling: an order's number, say.")
+@selected_events
 @click.option("--rejected", is_flag=True, help="Outbox rows that cannot be sent, with their reasons, instead.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@limit
 @as_json
 @config
-def list_(
-    settings: Settings,
-    project: str | None,
-    event_type: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    text: str | None,
-    rejected: bool,
-    limit: int,
-    as_json: bool,
-) -> None:
+def list_(settings: Settings, selection: EventSelection, rejected: bool, limit: int, as_json: bool) -> None:
     """List events, newest first."""
-    if rejected and any(value is not None for value in (event_type, since, until, text)):
+    project = selection.project_id
+    if rejected and selection != EventSelection(project_id=project):
         raise click.UsageError("--rejected goes with --project and --limit alone.")
+    rows: Sequence[Mapping[str, Any]]
     if rejected:
         with reading_outbox(settings) as conn:
             rows, _ = rejected_rows.newest(conn, limit, project, looked_at=-1)
@@ -128,9 +119,7 @@ def list_(
         }
     else:
         with reading(settings) as reader:
-            rows = log.events(
-                reader, project_id=project, event_type=event_type, since=since, until=until, text=text, limit=limit
-            )
+            rows = log.newest_events(reader, selection, limit=limit)
         columns = {
             "created_at": "DATE",
             "event_id": "EVENT",
@@ -153,23 +142,23 @@ def show(settings: Settings, event_id: str, project: str | None, as_json: bool) 
     """Show an event and what became of it, webhook by webhook."""
     try:
         with reading(settings) as conn:
-            found = log.event(conn, event_id, project)
+            shown = log.event(conn, event_id, project)
     except NotFound as error:
         raise NotFound(f"{error} {_not_taken(settings, event_id)}", "id") from None
-    del found["next_cursor"]  # every webhook is there
+    fields = {name: value for name, value in shown.items() if name != "next_cursor"}  # every webhook is there
     if as_json:
-        print_json(found)
+        print_json(fields)
         return
-    outcomes, body = found.pop("outcomes"), found.pop("body")
-    print_fields(found)
+    print_fields({name: value for name, value in fields.items() if name not in ("outcomes", "body")})
     click.echo()
-    if found["unmatched"]:
+    if shown["unmatched"]:
         click.echo("Unmatched: no webhook subscribed to it when it was taken.\n")
     print_table(
-        {"webhook_id": "WEBHOOK", "outcome": "OUTCOME", "delivery_id": "DELIVERY", "verdict": "VERDICT"}, outcomes
+        {"webhook_id": "WEBHOOK", "outcome": "OUTCOME", "delivery_id": "DELIVERY", "verdict": "VERDICT"},
+        shown["outcomes"],
     )
     click.echo()
-    click.echo(safe(body))
+    click.echo(safe(shown["body"]))
 
 
 def _not_taken(settings: Settings, event_id: str) -> str:

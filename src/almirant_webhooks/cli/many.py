@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import click
 
 from .. import clock
 from ..actions import resends as actions
 from ..model import Refused
+from ..rules.selection import Selection
 from ..settings.schema import Settings
 from ..storage.sqlite import resends
 from .acting import CommandDatabase, caller, do
@@ -28,10 +28,10 @@ _COLUMNS = {
 }
 
 
-def resend(settings: Settings, filters: dict[str, Any], *, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Count what the filters match, ask, and begin; raises `Refused` when nothing does."""
+def resend(settings: Settings, selection: Selection, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Count what is selected, ask, and begin; raises `Refused` when nothing is."""
     database = CommandDatabase(settings)
-    counts = do(actions.count_many(database, caller(), filters))
+    counts = do(actions.count_many(database, caller(), selection))
     total = sum(counts.values())
     words = f"{total} deliveries of {len(counts)} webhooks"
     if dry_run:
@@ -44,7 +44,7 @@ def resend(settings: Settings, filters: dict[str, Any], *, dry_run: bool, yes: b
         if not sys.stdin.isatty():
             raise Refused(f"This sends {words} again; say --yes.")
         click.confirm(f"Send {words} again?", abort=True, err=True)
-    begun = do(actions.resend_many(database, caller(), filters, now=clock.now(), counts=counts)).id
+    begun = do(actions.resend_many(database, caller(), selection, now=clock.now(), counts=counts)).id
     if as_json:
         print_json({"resend_id": begun, "deliveries": total, "webhooks": counts})
     else:
@@ -60,11 +60,12 @@ def cancel(settings: Settings, resend_id: str) -> None:
 def show(settings: Settings, resend_id: str | None, *, limit: int, as_json: bool) -> None:
     """Print one resend with its progress, or the newest."""
     with reading(settings) as conn:
-        found = [resends.get(conn, resend_id)] if resend_id is not None else resends.find(conn, limit=limit)
+        shown = [resends.get(conn, resend_id)] if resend_id is not None else resends.find(conn, limit=limit)
     if as_json:
-        print_json(found[0] if resend_id is not None else found)
+        print_json(shown[0] if resend_id is not None else shown)
     elif resend_id is None:
-        print_table(_COLUMNS, found)
+        print_table(_COLUMNS, shown)
     else:
-        fields = {name: value for name, value in found[0].items() if value is not None}
-        print_fields({**fields, "filters": ", ".join(f"{name} {value}" for name, value in fields["filters"].items())})
+        fields = {name: value for name, value in shown[0].items() if value is not None}
+        chosen = ", ".join(f"{name} {value}" for name, value in shown[0]["filters"].items())
+        print_fields({**fields, "filters": chosen})

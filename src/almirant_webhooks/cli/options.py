@@ -7,17 +7,14 @@ import pwd
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .. import clock
-from ..model import Misconfigured, Refused
+from ..model import Misconfigured
 from ..ops import files
-from ..rules import selection
 from ..settings.loading import load
 from ..settings.schema import Settings
 from ..storage.sqlite import idle
@@ -45,43 +42,6 @@ def config(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="FILE",
         help="The configuration file [default: $ALMIRANT_WEBHOOKS_CONFIG, else /etc/almirant-webhooks/config.toml].",
     )(command)
-
-
-class Time(click.ParamType[datetime]):
-    """A point in time: `2026-01-31T09:30:00Z`, `2026-01-31`, or how long ago it was: `2h`."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Read the time; how long ago is counted from now."""
-        try:
-            return clock.moment(value, clock.now())
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-def _status(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    try:
-        return value and selection.status(value)
-    except Refused as refused:
-        raise click.BadParameter(refused.message) from None
-
-
-def filters(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the filters of the delivery log, as `log.conditions` takes them."""
-    for option in (
-        click.option("--until", type=Time(), help="Made before this time."),
-        click.option("--since", type=Time(), help="Made at this time or later (2h: two hours ago)."),
-        click.option("--cause", help="With an attempt whose cause contains this."),
-        click.option("--event", "event_id", help="Of this event alone."),
-        click.option("--type", "event_type", help="Of this event type alone."),
-        click.option("--status", callback=_status, help="A code (500), a class (5xx) or a word (timeout)."),
-        click.option("--state", type=click.Choice(selection.STATES), help="In this state alone."),
-        click.option("--webhook", "webhook_id", help="Of this webhook alone."),
-        click.option("--project", "project_id", help="Of this project alone."),
-    ):
-        command = option(command)
-    return command
 
 
 @cache

@@ -19,8 +19,9 @@ from ..storage.sqlite import migrate as migrations
 from ..storage.sqlite import outbox
 from ..storage.sqlite.backup import copy
 from .acting import CommandDatabase, caller, do
-from .options import Time, as_json, become_owner, config, reading
+from .options import as_json, become_owner, config, reading
 from .output import print_json, print_table, say
+from .selecting import Time
 
 
 @click.command()

@@ -8,8 +8,9 @@ import click
 
 from ..settings.schema import Settings
 from ..storage.sqlite.audit import entries
-from .options import Time, as_json, config, reading
+from .options import as_json, config, reading
 from .output import print_json, print_table
+from .selecting import Time, limit
 
 _COLUMNS = {
     "at": "DATE",
@@ -28,7 +29,7 @@ _COLUMNS = {
 @click.option("--action", help="This action alone: secret.revealed, webhook.deleted, …")
 @click.option("--since", type=Time(), help="At this time or later (2h: two hours ago).")
 @click.option("--until", type=Time(), help="Before this time.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@limit
 @as_json
 @config
 def audit(

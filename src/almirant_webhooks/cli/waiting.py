@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from ..model import Outcome, Refused
 from ..settings.schema import Settings
+from ..storage.records import LastAttempt
 from ..storage.sqlite.deliveries import resend_done
 from .options import reading
 from .output import print_fields, print_json
@@ -14,7 +14,7 @@ from .output import print_fields, print_json
 LOOK_EVERY = 0.05
 
 
-def _look(settings: Settings, delivery_id: str) -> dict[str, Any] | None:
+def _look(settings: Settings, delivery_id: str) -> LastAttempt | None:
     with reading(settings) as conn:
         return resend_done(conn, delivery_id)
 
@@ -26,11 +26,9 @@ def wait_for_attempt(settings: Settings, delivery_id: str, *, as_json: bool) -> 
         if time.monotonic() > deadline:
             raise Refused(f"{delivery_id} was not attempted yet. Does the daemon run? It is sent when it does.")
         time.sleep(LOOK_EVERY)
-    names = ("delivery_id", "number", "outcome", "status_code", "cause", "duration_ms")
-    fields = {name: attempt[name] for name in names}
     if as_json:
-        print_json(fields)
+        print_json(attempt)
     else:
-        print_fields(fields)
+        print_fields(attempt)
     if attempt["outcome"] != Outcome.SUCCESS:
         raise Refused(f"The attempt failed: {attempt['cause'] or attempt['status_code'] or attempt['outcome']}.")

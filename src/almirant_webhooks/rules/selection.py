@@ -1,61 +1,125 @@
-"""Which deliveries of the log a list, a count or a resend means: how people write it, for command, API and pages alike."""
+"""Which deliveries of the log a list, a count or a resend means, and which events a list does.
+
+Command, API and pages parse what people write into a `Selection` here; storage makes SQL of it in one place.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from .. import clock
 from ..model import Refused, State
+from . import values
 
 STATES = (*(state.value for state in State), "held")
-WORDS = ("timeout", "connection error", "blocked", "interrupted")
-_CODE = re.compile(r"[1-9]([0-9]{2}|xx)")
-# What bounds a selection: the end of its time alone leaves all that there was before it.
-_NARROWING = ("project_id", "webhook_id", "state", "status", "event_type", "event_id", "cause", "since")
+_TIMES = ("since", "until")
+
+_Rule = Callable[[str, str, datetime], object]  # of a text, the name it was given by, and the time of asking
+_RULES: dict[str, _Rule] = {
+    "project_id": lambda text, name, _: values.project_id(text, name),
+    "webhook_id": lambda text, name, _: values.webhook_id(text, name),
+    "state": lambda text, name, _: values.word(text, name, STATES),
+    "status": lambda text, name, _: values.status(text, name),
+    "event_type": lambda text, name, _: values.event_type(text, name),
+    "event_id": lambda text, name, _: values.event_id(text, name),
+    "cause": lambda text, name, _: text,
+    "text": lambda text, name, _: text,
+    "unmatched": lambda text, name, _: values.flag(text, name),
+    "since": values.time,
+    "until": values.time,
+}
 
 
-def state(text: str) -> str:
-    """Return a delivery's state, `held` too, or raise `Refused`."""
-    if text not in STATES:
-        raise Refused(f"state must be one of {', '.join(STATES)}.", "state")
-    return text
+def _parse(
+    kind: type[Selection | EventSelection], texts: Mapping[str, str | None], names: Mapping[str, str], now: datetime
+) -> dict[str, Any]:
+    """Return the fields of a kind of selection by their rules; None is a field that was left out."""
+    parsed = {}
+    for field in fields(kind):
+        text = texts.get(field.name)
+        if text is not None:
+            name = names.get(field.name, field.name)
+            parsed[field.name] = _RULES[field.name](values.line(text, name), name, now)
+    return parsed
 
 
-def status(text: str) -> str:
-    """Return an attempt's status as the log has it: a code, a class (`5xx`) or a word; or raise `Refused`."""
-    written = text.lower().replace("_", " ")
-    if written not in WORDS and not _CODE.fullmatch(written):
-        raise Refused(f"status must be a code (500), a class (5xx) or one of {', '.join(WORDS)}.", "status")
-    return written
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Deliveries that have all of what is not None.
+
+    `state` may be `held`; `status` is a code, a class (`5xx`) or a word of the log; `cause` is a part of any attempt's cause
+    and `text` one of the event's body, both in any case; `since` and `until` bound when the delivery was made.
+    """
+
+    project_id: str | None = None
+    webhook_id: str | None = None
+    state: str | None = None
+    status: str | None = None
+    event_type: str | None = None
+    event_id: str | None = None
+    cause: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    text: str | None = None
+
+    @classmethod
+    def parse(cls, texts: Mapping[str, str | None], now: datetime, names: Mapping[str, str] | None = None) -> Self:
+        """Read a selection from texts by field; raises `Refused` with the name that `names` has for the field at fault.
+
+        None is a field that was left out. How long ago a time was is counted from `now`.
+        """
+        return cls(**_parse(cls, texts, names or {}, now))
+
+    @classmethod
+    def load(cls, kept: Mapping[str, str]) -> Self:
+        """Return a selection from what `dump` has made of it."""
+        known = {field.name for field in fields(cls)} & set(kept)
+        return cls(**{name: clock.parse(kept[name]) if name in _TIMES else kept[name] for name in known})  # type: ignore[arg-type]
+
+    def dump(self) -> dict[str, str]:
+        """Return what is selected by, as texts that `parse` takes, in the order of the fields."""
+        by_name = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: clock.text(value) if isinstance(value, datetime) else value
+            for name, value in by_name.items()
+            if value is not None
+        }
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it leaves anything out; the end of its time alone leaves all that there was before it."""
+        return any(name != "until" for name in self.dump())
+
+    def check_has_no_text(self) -> None:
+        """Raise `Refused` where a text is asked for: a resend would have to look through the bodies of the whole log."""
+        if self.text is not None:
+            raise Refused("Many deliveries are not sent again by a text in their bodies; leave it out.", "text")
+
+    def check_is_narrow(self) -> None:
+        """Raise `Refused` for everything: nobody sends all deliveries of all projects again by leaving words out."""
+        if not self.is_narrow:
+            raise Refused(
+                "Say which deliveries: by project, webhook, state, status, event type, event, cause, or since when they "
+                "were made. Everything at once is not sent again.",
+                "body",
+            )
 
 
-def moment(text: str, field: str, now: datetime) -> datetime:
-    """Return a time, or how long ago it was (`2h`), or raise `Refused`."""
-    try:
-        return clock.moment(text, now)
-    except ValueError as error:
-        raise Refused(f"{field}: {error}.", field) from None
+@dataclass(frozen=True, slots=True)
+class EventSelection:
+    """Events that have all of what is not None; `since` and `until` bound when the event was taken, `text` is in its body."""
 
+    project_id: str | None = None
+    event_type: str | None = None
+    unmatched: bool | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    text: str | None = None
 
-def read(given: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """Return filters as `storage/sqlite` takes them from what people wrote; what is empty is left out. Raises `Refused` with the field."""
-    rules: dict[str, Callable[[str], Any]] = {
-        "state": state,
-        "status": status,
-        "since": lambda text: moment(text, "since", now),
-        "until": lambda text: moment(text, "until", now),
-    }
-    return {name: rules.get(name, str)(value) for name, value in given.items() if value}
-
-
-def check_is_narrowed(filters: Mapping[str, Any]) -> None:
-    """Raise `Refused` for a selection of everything: nobody sends all deliveries of all projects again by leaving words out."""
-    if not any(filters.get(name) for name in _NARROWING):
-        raise Refused(
-            "Say which deliveries: by project, webhook, state, status, event type, event, cause, or since when they were "
-            "made. Everything at once is not sent again.",
-            "body",
-        )
+    @classmethod
+    def parse(cls, texts: Mapping[str, str | None], now: datetime, names: Mapping[str, str] | None = None) -> Self:
+        """Read a selection as `Selection.parse` does."""
+        return cls(**_parse(cls, texts, names or {}, now))

@@ -10,8 +10,10 @@ from typing import Any
 
 from ... import clock
 from ...model import OPERATOR, Due, NotFound, Refused
+from ..records import LastAttempt
 from . import audit, held
 from .bulk import read_rows
+from .rows import row_as
 from .webhooks import changed
 
 _FIRST_DUE = """
@@ -96,14 +98,14 @@ def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *,
     return True
 
 
-def resend_done(conn: sqlite3.Connection, delivery_id: str) -> dict[str, Any] | None:
+def resend_done(conn: sqlite3.Connection, delivery_id: str) -> LastAttempt | None:
     """Return the last finished attempt of a delivery once no resend or test of it waits, else None."""
     row = conn.execute(
         "SELECT a.* FROM deliveries d JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number "
         "WHERE d.id = ? AND d.resend_requested_at IS NULL AND d.in_flight = 0",
         (delivery_id,),
     ).fetchone()
-    return dict(row) if row else None
+    return row_as(LastAttempt, row) if row else None
 
 
 def erase(conn: sqlite3.Connection, delivery_ids: Sequence[str]) -> bool:

@@ -16,6 +16,7 @@ from ... import clock
 DISCARDED = "discarded when the webhook was enabled"
 # Conditions on `deliveries d` and its webhook `w`.
 IS_DISCARDED = "(d.state = 'pending' AND d.generation < w.generation)"
+IS_HELD = "(d.state = 'pending' AND w.enabled = 0 AND d.generation = w.generation)"
 STATE = f"CASE WHEN {IS_DISCARDED} THEN 'cancelled' ELSE d.state END"
 REASON = f"CASE WHEN {IS_DISCARDED} THEN '{DISCARDED}' ELSE d.cancelled_reason END"
 

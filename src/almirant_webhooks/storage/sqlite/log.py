@@ -4,82 +4,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from datetime import datetime
 from typing import Any
 
 from ... import clock
 from ...model import NotFound, Refused
 from ...rules import decoding
+from ...rules.selection import EventSelection
 from ...rules.signing import restored
+from ..records import Attempt, DeliveryDetails, Event, EventDetails, Page
 from . import held, verdicts
 from .in_flight import UNKNOWN, open_of
+from .rows import row_as
 from .text import folded
 
 
-def id_at(moment: datetime) -> str:
-    """Return the first id that a delivery of this time can have: ids sort by time."""
-    return f"dlv_{max(0, int(moment.timestamp() * 1000)):012x}"
-
-
-def conditions(
-    *,
-    project_id: str | None = None,
-    webhook_id: str | None = None,
-    state: str | None = None,
-    status: str | None = None,
-    event_type: str | None = None,
-    event_id: str | None = None,
-    cause: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-) -> tuple[list[str], list[object]]:
-    """Return conditions on `delivery_log` with their values.
-
-    `state` may be `held`; `status` a code, a class (`5xx`) or a word of the view; `cause` a part of any attempt's;
-    `since` and `until` bound when the delivery was made.
-    """
-    equal = {"project_id": project_id, "webhook_id": webhook_id, "event_type": event_type, "event_id": event_id}
-    where = [f"delivery_log.{column} = ?" for column, value in equal.items() if value is not None]
-    values: list[object] = [value for value in equal.values() if value is not None]
-
-    def add(condition: str, value: object) -> None:
-        where.append(condition)
-        values.append(value)
-
-    if state == "held":
-        where.append("held = 1")
-    elif state is not None:
-        add("delivery_log.state = ?", state)
-    if status is not None:
-        is_class = len(status) == 3 and status.endswith("xx")
-        add("status GLOB ?" if is_class else "status = ?", f"{status[0]}[0-9][0-9]" if is_class else status)
-    if cause is not None:
-        add(
-            "EXISTS (SELECT 1 FROM attempts a WHERE a.delivery_id = delivery_log.delivery_id "
-            "AND instr(lower(a.cause), lower(?)) > 0)",
-            cause,
-        )
-    if since is not None:
-        add("delivery_log.delivery_id >= ?", id_at(since))
-    if until is not None:
-        add("delivery_log.delivery_id < ?", id_at(until))
-    return where, values
-
-
-def deliveries(
-    conn: sqlite3.Connection, *, limit: int = 50, before: str | None = None, **filters: Any
-) -> list[dict[str, Any]]:
-    """Return rows of `delivery_log`, newest first; `before` is the id of a delivery to go on after."""
-    where, values = conditions(**filters)
-    if before is not None:
-        where.append("delivery_id < ?")
-        values.append(before)
-    condition = f"WHERE {' AND '.join(where)}" if where else ""
-    rows = conn.execute(f"SELECT * FROM delivery_log {condition} ORDER BY delivery_id DESC LIMIT ?", (*values, limit))
-    return [dict(row) for row in rows]
-
-
-def delivery(conn: sqlite3.Connection, delivery_id: str) -> dict[str, Any]:
+def delivery(conn: sqlite3.Connection, delivery_id: str) -> DeliveryDetails:
     """Return one delivery: its row of `delivery_log`, its body, and every attempt with headers and answer."""
     row = conn.execute("SELECT * FROM delivery_log WHERE delivery_id = ?", (delivery_id,)).fetchone()
     if row is None:
@@ -90,39 +29,47 @@ def delivery(conn: sqlite3.Connection, delivery_id: str) -> dict[str, Any]:
         "FROM deliveries d JOIN events e ON e.seq = d.event_seq JOIN webhooks w ON w.id = d.webhook_id WHERE d.id = ?",
         (delivery_id,),
     ).fetchone()
-    rows = conn.execute(
+    attempts = conn.execute(
         "SELECT l.number, l.trigger, l.started_at, l.duration_ms, l.outcome, l.status, a.status_code, l.cause, l.url, "
         "a.request_headers, a.response_headers, a.response_body, coalesce(a.response_body_cut, 0) AS body_cut "
         "FROM attempt_log l LEFT JOIN attempts a ON a.delivery_id = l.delivery_id AND a.number = l.number "
         "WHERE l.delivery_id = ? ORDER BY l.number",
         (delivery_id,),
-    )
-    attempts = [dict(attempt) for attempt in rows]
+    ).fetchall()
+    kept = [attempt["request_headers"] for attempt in attempts]
     if attempts and attempts[-1]["outcome"] is None:
         in_flight = open_of(conn, delivery_id)
-        attempts[-1]["request_headers"] = in_flight.headers if in_flight is not None else UNKNOWN
-    found = {**dict(row), **dict(more)}
+        kept[-1] = in_flight.headers if in_flight is not None else UNKNOWN
     sent = {
-        "size": len(found["body"].encode()),
-        "event_type": found["event_type"],
+        "size": len(more["body"].encode()),
+        "event_type": row["event_type"],
         "delivery_id": delivery_id,
-        "test": bool(found.pop("test")),
+        "test": bool(more["test"]),
     }
-    return {**found, "attempt_list": [_attempt(one, sent) for one in attempts]}
+    attempt_list = [_attempt(attempt, headers, sent) for attempt, headers in zip(attempts, kept, strict=True)]
+    return row_as(DeliveryDetails, row, **dict(more), attempt_list=attempt_list)
 
 
-def _attempt(attempt: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
-    """Make an attempt readable; `response_body_note` says what was done with the body's bytes for that, if anything."""
-    own = {name: attempt[name] for name in ("url", "number", "started_at")}
-    attempt["request_headers"] = restored(attempt["request_headers"], **own, **sent)
-    attempt["response_headers"] = json.loads(attempt["response_headers"] or "[]")
-    attempt["body_cut"] = bool(attempt["body_cut"])
-    body = decoding.show(attempt["response_body"] or b"", attempt["response_headers"], cut=attempt["body_cut"])
-    attempt["response_body"], attempt["response_body_is_text"], attempt["response_body_note"] = body
-    return attempt
+def _attempt(row: sqlite3.Row, kept: str, sent: dict[str, Any]) -> Attempt:
+    """Make an attempt readable; `kept` is what was kept of its headers."""
+    own = {name: row[name] for name in ("url", "number", "started_at")}
+    response_headers = tuple((name, value) for name, value in json.loads(row["response_headers"] or "[]"))
+    answer = decoding.show(row["response_body"] or b"", response_headers, cut=bool(row["body_cut"]))
+    return row_as(
+        Attempt,
+        row,
+        request_headers=restored(kept, **own, **sent),
+        response_headers=response_headers,
+        response_body=answer.text,
+        response_body_is_text=answer.is_text,
+        response_body_note=answer.note,
+    )
 
 
 EVERY_WEBHOOK = 1_000_000
+EVERY_EVENT = EventSelection()
+LOOKED_AT = 10_000  # rows that one page of events looks at
+LAST_ROW = 2**63 - 1
 _LAST_WEBHOOK = "wh_~"  # sorts behind every id
 _WEBHOOKS = """
 SELECT id FROM webhooks INDEXED BY webhooks_of_a_project WHERE project_id = ? AND deleted_at IS NULL AND id > ?
@@ -143,29 +90,49 @@ FROM events e
 
 
 def events(
-    conn: sqlite3.Connection,
-    *,
-    project_id: str | None = None,
-    event_type: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    text: str | None = None,
-    limit: int = 50,
-) -> list[dict[str, Any]]:
-    """Return events, newest first, each with the number of its deliveries; `text` is one in the body."""
-    wanted = None if text is None else folded(text)
-    rows = conn.execute(
-        f"{EVENTS} WHERE (?1 IS NULL OR e.project_id = ?1) AND (?2 IS NULL OR e.event_type = ?2) "
-        "AND (?3 IS NULL OR e.created_at >= ?3) AND (?4 IS NULL OR e.created_at < ?4) "
-        "AND (?5 IS NULL OR has_text(CAST(e.body AS BLOB), ?5)) ORDER BY e.seq DESC LIMIT ?6",
-        (project_id, event_type, since and clock.text(since), until and clock.text(until), wanted, limit),
-    )
-    return [readable_event(row) for row in rows]
+    conn: sqlite3.Connection, selection: EventSelection = EVERY_EVENT, *, limit: int = 50, cursor: int | None = None
+) -> Page[Event]:
+    """Return events, newest first, those before the row `cursor` if it is given; at most 10,000 rows are looked at."""
+    last = int(conn.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
+    before = last + 1 if cursor is None else min(cursor, last + 1)
+    floor = before - LOOKED_AT
+    rows = _events(conn, selection, floor, before, limit + 1)
+    items = [row_as(Event, row) for row in rows[:limit]]
+    if len(rows) > limit:
+        return Page(items, str(rows[limit - 1]["seq"]))
+    if floor <= 1:
+        return Page(items)
+    first = conn.execute("SELECT created_at FROM events WHERE seq >= ? ORDER BY seq LIMIT 1", (floor,)).fetchone()
+    if first is None or (selection.since is not None and first[0] < clock.text(selection.since)):
+        return Page(items)
+    return Page(items, str(floor), first[0])
 
 
-def readable_event(row: sqlite3.Row) -> dict[str, Any]:
-    """Make an event's row readable."""
-    return {**dict(row), "unmatched": bool(row["unmatched"]), "test": bool(row["test"])}
+def newest_events(conn: sqlite3.Connection, selection: EventSelection = EVERY_EVENT, *, limit: int = 50) -> list[Event]:
+    """Return the newest events that match, however far back they are: for commands, beside which nobody waits."""
+    return [row_as(Event, row) for row in _events(conn, selection, 0, LAST_ROW, limit)]
+
+
+def _events(conn: sqlite3.Connection, selection: EventSelection, begin: int, end: int, limit: int) -> list[sqlite3.Row]:
+    """Return the newest that match of the rows from `begin` on and before `end`."""
+    since, until, text = selection.since, selection.until, selection.text
+    return conn.execute(
+        f"{EVENTS} WHERE e.seq < ?1 AND e.seq >= ?2 AND (?3 IS NULL OR e.project_id = ?3) "
+        "AND (?4 IS NULL OR e.event_type = ?4) AND (?5 IS NULL OR e.unmatched = ?5) "
+        "AND (?6 IS NULL OR e.created_at >= ?6) AND (?7 IS NULL OR e.created_at < ?7) "
+        "AND (?8 IS NULL OR has_text(CAST(e.body AS BLOB), ?8)) ORDER BY e.seq DESC LIMIT ?9",
+        (
+            end,
+            begin,
+            selection.project_id,
+            selection.event_type,
+            selection.unmatched,
+            since and clock.text(since),
+            until and clock.text(until),
+            None if text is None else folded(text),
+            limit,
+        ),
+    ).fetchall()
 
 
 def event(
@@ -175,7 +142,7 @@ def event(
     *,
     after: str = "",
     limit: int = EVERY_WEBHOOK,
-) -> dict[str, Any]:
+) -> EventDetails:
     """Return one event with its body and what became of it at `limit` webhooks, which come in the order of their ids.
 
     `after` is the webhook to go on behind: the `next_cursor` of the page before, None on the last one.
@@ -190,16 +157,12 @@ def event(
         raise Refused(
             f"The event id {event_id} is in several projects ({projects}); name one with --project.", "project"
         )
-    found = rows[0]
-    project_id = found["project_id"]
-    ids = [row[0] for row in conn.execute(_WEBHOOKS, (project_id, after, limit + 1))]
+    row = rows[0]
+    project_id = row["project_id"]
+    ids = [webhook[0] for webhook in conn.execute(_WEBHOOKS, (project_id, after, limit + 1))]
     last = ids[limit - 1] if len(ids) > limit else None
     span = (project_id, event_id, after, last or _LAST_WEBHOOK)
-    body = conn.execute("SELECT body FROM events WHERE seq = ?", (found["seq"],)).fetchone()[0]
-    outcomes = [dict(row) for row in conn.execute(_OUTCOMES if ids or after else _NO_WEBHOOK, span)]
-    return {
-        **readable_event(found),
-        "body": body,
-        "outcomes": verdicts.add(conn, found["seq"], after, span[-1], outcomes),
-        "next_cursor": last,
-    }
+    body = conn.execute("SELECT body FROM events WHERE seq = ?", (row["seq"],)).fetchone()[0]
+    outcomes = conn.execute(_OUTCOMES if ids or after else _NO_WEBHOOK, span).fetchall()
+    judged = verdicts.add(conn, row["seq"], after, span[-1], outcomes)
+    return row_as(EventDetails, row, body=body, outcomes=judged, next_cursor=last)

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections import Counter
 
+from ..records import RejectedRow
 from .connection import encoding
 
 _END = 2**63 - 1
@@ -30,7 +31,7 @@ def newest(
     *,
     before: int | None = None,
     looked_at: int = LOOKED_AT,
-) -> tuple[list[dict[str, object]], int | None]:
+) -> tuple[list[RejectedRow], int | None]:
     """Return the newest rejected rows, of one project or all, and the row to go on before, None at the end.
 
     What is not UTF-8 has replacement characters. With a project at most `looked_at` rows are looked at (-1: all). Payloads
@@ -44,15 +45,19 @@ def newest(
         wanted = [one for one in ids if one in there]
     shown = wanted[:limit]
     rows = {row[0]: row[1:] for row in conn.execute(_SHOWN, (json.dumps(shown),))}
-    names, stored = ("event_id", "project_id", "event_type"), encoding(conn)
-    items = [
-        {
-            "id": one,
-            **{name: value.decode(stored, "replace") for name, value in zip(names, rows[one][:3], strict=True)},
-            "rejected_reason": rows[one][3],
-        }
-        for one in shown
-    ]
+    stored = encoding(conn)
+    items: list[RejectedRow] = []
+    for row_id in shown:
+        event_id, project, event_type = (value.decode(stored, "replace") for value in rows[row_id][:3])
+        items.append(
+            {
+                "id": row_id,
+                "event_id": event_id,
+                "project_id": project,
+                "event_type": event_type,
+                "rejected_reason": rows[row_id][3],
+            }
+        )
     if len(wanted) > limit:
         return items, int(shown[-1])
     return items, int(ids[-1]) if project_id is not None and len(ids) == looked_at else None

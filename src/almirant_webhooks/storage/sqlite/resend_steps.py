@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from ... import clock
 from ...model import Due
-from . import audit, log
+from ...rules.selection import Selection
+from . import audit, selecting
 from .deliveries import first_due
-from .resend_filters import matching, small_index
 
 WAITING = 200  # deliveries of one webhook that wait at the same time: what a cancel takes back
 LOOKED_AT = 1000  # deliveries of one webhook in one step
@@ -169,25 +169,20 @@ def _advance(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, most: i
     room = min(most, WAITING - waiting)
     if room <= 0:
         return 0, waiting // 20  # what it costs to find out, about
-    filters = json.loads(part["filters"])
-    asked = {name: clock.parse(one) if name in ("since", "until") else one for name, one in filters.items()}
-    # Ids sort by time: what was made after the resend was asked for is not part of it.
-    end = f"dlv_{int(clock.parse(created_at).timestamp() * 1000) + 1:012x}"
-    if "until" in asked:
-        end = min(end, log.id_at(asked["until"]))
-    if "since" in asked:
-        reached = max(reached, log.id_at(asked["since"]))
-    small = small_index(conn, asked)
+    asked = selecting.query(conn, Selection.load(json.loads(part["filters"])), tried=True)
+    # What was made after the resend was asked for is not part of it.
+    end = min(asked.end, f"{selecting.id_at(clock.parse(created_at))}~")
+    span = (webhook_id, max(reached, asked.begin), end)
     seen = conn.execute(
         "SELECT count(*), max(id) FROM (SELECT d.id FROM deliveries d WHERE d.webhook_id = ? AND d.id > ? AND d.id < ? "
-        f"{small} ORDER BY d.id LIMIT ?)",
-        (webhook_id, reached, end, LOOKED_AT),
+        f"{asked.small_index} ORDER BY d.id LIMIT ?)",
+        (*span, LOOKED_AT),
     ).fetchone()
-    matches, values = matching(asked)
     found = conn.execute(
-        "SELECT d.id FROM deliveries d WHERE d.webhook_id = ? AND d.id > ? AND d.id <= ? AND d.resend_requested_at IS NULL "
-        f"{small} AND {matches} ORDER BY d.id LIMIT ?",
-        (webhook_id, reached, seen[1] or "", *values, room),
+        "SELECT d.id FROM webhooks w CROSS JOIN deliveries d ON d.webhook_id = w.id "
+        "WHERE w.id = ? AND d.id > ? AND d.id <= ? AND d.resend_requested_at IS NULL "
+        f"{asked.small_index} AND {asked.where} ORDER BY d.id LIMIT ?",
+        (*span[:2], seen[1] or "", *asked.values, room),
     ).fetchall()
     conn.executemany(
         "UPDATE deliveries SET resend_requested_at = ?, resend_id = ? WHERE id = ?",
@@ -198,7 +193,7 @@ def _advance(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, most: i
         "UPDATE resend_webhooks SET requested = requested + ?, reached = ?, done = ? WHERE resend_id = ? AND webhook_id = ?",
         (
             len(found),
-            found[-1][0] if full else seen[1] or reached,
+            found[-1][0] if full else seen[1] or span[1],
             int(not full and seen[0] < LOOKED_AT),
             resend_id,
             webhook_id,

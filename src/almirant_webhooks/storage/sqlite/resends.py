@@ -10,13 +10,14 @@ import secrets
 import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from ... import clock
 from ...model import NotFound, Refused
-from . import held, log
-from .resend_filters import matching, small_index
+from ...rules.selection import Selection
+from ..records import Progress, Resend
+from . import selecting
 from .resend_steps import STEP_LOOKS, make_parts, parts_of, take_back
+from .rows import row_as
 from .webhooks import changed
 
 COUNTED = 1_000_000  # deliveries that a count looks at
@@ -26,14 +27,11 @@ SELECT webhook_id, count(*), total(matches) FROM (
     SELECT d.webhook_id, {matches} AS matches FROM {place} AND d.id >= ? AND d.id < ? LIMIT ?)
 GROUP BY webhook_id
 """
-_WITH_WEBHOOK = "CROSS JOIN webhooks w ON w.id = d.webhook_id"
-_OF_ALL = "deliveries d WHERE 1"
-_OF_WEBHOOKS = "json_each(?) v CROSS JOIN deliveries d ON d.webhook_id = v.value WHERE 1"
-_OF_EVENT = "events x CROSS JOIN deliveries d ON d.event_seq = x.seq WHERE x.id = ?"
-_WEBHOOKS = """
-SELECT id FROM webhooks WHERE enabled = 1 AND deleted_at IS NULL AND (?1 IS NULL OR id = ?1) AND (?2 IS NULL OR project_id = ?2)
-ORDER BY project_id, id
-"""
+# SQLite leaves the join out where nothing is asked of the webhook.
+_WITH_WEBHOOK = "LEFT JOIN webhooks w ON w.id = d.webhook_id"
+_OF_ALL = f"deliveries d {_WITH_WEBHOOK} WHERE 1"
+_OF_WEBHOOKS = f"json_each(?) v CROSS JOIN deliveries d ON d.webhook_id = v.value {_WITH_WEBHOOK} WHERE 1"
+_OF_EVENT = f"events x CROSS JOIN deliveries d ON d.event_seq = x.seq {_WITH_WEBHOOK} WHERE x.id = ?"
 # What was cancelled waits no more, but for what is in flight, though a step has to take it back.
 _TOTALS = """
 SELECT x.id, x.actor, x.project_id, x.filters, x.created_at, x.cancelled_at, x.finished_at, x.matched,
@@ -54,30 +52,24 @@ FROM (SELECT * FROM resends r WHERE (?1 IS NULL OR r.project_id = ?1) AND (?2 IS
 """
 
 
-def count(conn: sqlite3.Connection, filters: Mapping[str, Any]) -> dict[str, int]:
+def count(conn: sqlite3.Connection, selection: Selection) -> dict[str, int]:
     """Return how many deliveries would be resent, by webhook; those of disabled webhooks are left out.
 
-    Raises `Refused` where more would have to be looked at than people wait for.
+    Raises `Refused` where more would have to be looked at than people wait for, or a text in their bodies is asked for.
     """
-    if filters.get("state") == "held":
+    selection.check_has_no_text()
+    if selection.state == "held":
         return {}
-    wanted = conn.execute(_WEBHOOKS, (filters.get("webhook_id"), filters.get("project_id"))).fetchall()
-    webhooks = {row[0]: 0 for row in wanted}
-    small = small_index(conn, filters)
-    if filters.get("event_id"):
-        place, values = f"{_OF_EVENT} {small}", [filters["event_id"]]
-    elif small or filters.get("webhook_id") or filters.get("project_id"):
-        place, values = f"{_OF_WEBHOOKS} {small}", [json.dumps(list(webhooks))]
+    webhooks = dict.fromkeys(selecting.webhooks(conn, selection, enabled=True), 0)
+    asked = selecting.query(conn, selection, tried=True)
+    if selection.event_id is not None:
+        place, values = f"{_OF_EVENT} {asked.small_index}", [selection.event_id]
+    elif asked.small_index or selection.webhook_id is not None or selection.project_id is not None:
+        place, values = f"{_OF_WEBHOOKS} {asked.small_index}", [json.dumps(list(webhooks))]
     else:
         place, values = _OF_ALL, []
-    state = "d.state"
-    if held.is_discarding(conn):
-        place, state = place.replace("WHERE", f"{_WITH_WEBHOOK} WHERE", 1), held.STATE
-    matches, more = matching(filters, state)
-    since, until = filters.get("since"), filters.get("until")
-    span = log.id_at(since) if since else "", log.id_at(until) if until else "dlv_~"
-    asked = _COUNT.format(matches=matches, place=place)
-    rows = conn.execute(asked, (*more, *values, *span, COUNTED + 1)).fetchall()
+    statement = _COUNT.format(matches=asked.where, place=place)
+    rows = conn.execute(statement, (*asked.values, *values, asked.begin, asked.end, COUNTED + 1)).fetchall()
     if sum(row[1] for row in rows) > COUNTED:
         raise Refused(
             f"More than {COUNTED:,} deliveries would have to be looked at; narrow it by time, webhook, state or status."
@@ -87,19 +79,20 @@ def count(conn: sqlite3.Connection, filters: Mapping[str, Any]) -> dict[str, int
 
 
 def start(
-    conn: sqlite3.Connection, filters: Mapping[str, Any], counts: Mapping[str, int], *, actor: str, now: datetime
+    conn: sqlite3.Connection, selection: Selection, counts: Mapping[str, int], *, actor: str, now: datetime
 ) -> str:
     """Begin to resend what matches, at the webhooks that `count` has found; return the id by which it is followed.
 
-    Refused while one with the same filters is under way: a button that is pressed twice sends once.
+    Refused while one of the same selection is under way: a button that is pressed twice sends once.
     """
+    selection.check_has_no_text()
     if not counts:
         raise Refused("No delivery of an enabled webhook matches; there is nothing to resend.")
     new = f"rsd_{secrets.token_hex(10)}"
-    written = {name: clock.text(one) if isinstance(one, datetime) else one for name, one in filters.items() if one}
+    kept = json.dumps(selection.dump())
     same = conn.execute(
         "SELECT id FROM resends INDEXED BY resends_alike WHERE finished_at IS NULL AND filters = ?",
-        (json.dumps(written),),
+        (kept,),
     ).fetchone()
     if same is not None:
         raise Refused(f"The resend {same[0]} of just these is under way already.")
@@ -112,7 +105,7 @@ def start(
             new,
             actor,
             ends.pop() if len(ends) == 1 else None,
-            json.dumps(written),
+            kept,
             clock.text(now),
             sum(counts.values()),
             json.dumps(list(counts.items())),
@@ -144,7 +137,7 @@ def cancel(conn: sqlite3.Connection, resend_id: str, *, actor: str, now: datetim
     changed(conn)
 
 
-def get(conn: sqlite3.Connection, resend_id: str) -> dict[str, Any]:
+def get(conn: sqlite3.Connection, resend_id: str) -> Resend:
     """Return one with its progress: `matched`, `requested`, `waiting`, `succeeded`."""
     row = conn.execute(f"{_TOTALS} FROM resends x WHERE x.id = ?", (resend_id,)).fetchone()
     if row is None:
@@ -154,13 +147,12 @@ def get(conn: sqlite3.Connection, resend_id: str) -> dict[str, Any]:
 
 def find(
     conn: sqlite3.Connection, *, project_id: str | None = None, before: str | None = None, limit: int = 50
-) -> list[dict[str, Any]]:
+) -> list[Resend]:
     """Return the newest, of one project alone or of all; `before` is the id of one to go on after."""
     return [_progress(row) for row in conn.execute(f"{_TOTALS} {_PAGE}", (project_id, before, limit))]
 
 
-def _progress(row: sqlite3.Row) -> dict[str, Any]:
-    found = dict(row)
-    found["filters"] = json.loads(found["filters"])
-    over = "cancelled" if found["cancelled_at"] else "finished"
-    return {**found, "state": over if found["finished_at"] else "running"}
+def _progress(row: sqlite3.Row) -> Resend:
+    over = Progress.CANCELLED if row["cancelled_at"] else Progress.FINISHED
+    state = over if row["finished_at"] else Progress.RUNNING
+    return row_as(Resend, row, filters=json.loads(row["filters"]), state=state)

@@ -79,7 +79,7 @@ class Look(NamedTuple):
     stopped: str | None
 
 
-def look(conn: sqlite3.Connection, ids: Sequence[str], text: str, most: int) -> Look:
+def look(conn: sqlite3.Connection, ids: Sequence[str], text: str, most: float) -> Look:
     """Look for a text in the bodies of deliveries, newest first, until more than `most` bytes of them were looked into."""
     found: list[str] = []
     looked = 0

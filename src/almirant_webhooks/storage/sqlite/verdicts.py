@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from typing import Any
 
+from ..records import EventOutcome
 from . import held
+from .rows import row_as
 
 _DELIVERIES = f"""
 SELECT d.id, {held.STATE} AS state, d.attempts, d.next_attempt_at, {held.REASON} AS cancelled_reason, d.resend_requested_at, d.in_flight,
@@ -18,14 +19,14 @@ WHERE d.event_seq = ? AND d.webhook_id > ? AND d.webhook_id <= ?
 
 
 def add(
-    conn: sqlite3.Connection, event_seq: int, after: str, last: str, outcomes: Iterable[dict[str, Any]]
-) -> list[dict[str, Any]]:
+    conn: sqlite3.Connection, event_seq: int, after: str, last: str, outcomes: Iterable[sqlite3.Row]
+) -> list[EventOutcome]:
     """Return the outcomes of an event at the webhooks behind `after` up to `last`, each with its `verdict`."""
     known = {row["id"]: row for row in conn.execute(_DELIVERIES, (event_seq, after, last))}
-    return [{**one, "verdict": _verdict(one, known.get(one["delivery_id"]))} for one in outcomes]
+    return [row_as(EventOutcome, row, verdict=_verdict(row, known.get(row["delivery_id"]))) for row in outcomes]
 
 
-def _verdict(outcome: dict[str, Any], delivery: sqlite3.Row | None) -> str:
+def _verdict(outcome: sqlite3.Row, delivery: sqlite3.Row | None) -> str:
     if delivery is None:
         return {
             "unmatched": "The project has no webhook, so there was nobody to send it to.",

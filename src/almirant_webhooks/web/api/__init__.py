@@ -9,7 +9,8 @@ from aiohttp import web
 
 from ..address import base
 from ..guard import Handler, allow
-from . import deliveries, events, openapi, parsing, webhooks
+from ..values import check_names
+from . import deliveries, events, openapi, webhooks
 from .routes import Route
 
 ROUTES: tuple[Route, ...] = (*webhooks.ROUTES, *deliveries.ROUTES, *events.ROUTES)
@@ -20,7 +21,7 @@ def _checked(route: Route) -> Handler:
 
     @functools.wraps(route.handler)
     async def handler(request: web.Request) -> web.StreamResponse:
-        parsing.check_query(request, route.parameters)
+        check_names(request.query, route.parameters)
         return await route.handler(request)
 
     return handler

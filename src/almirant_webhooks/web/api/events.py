@@ -13,10 +13,10 @@ from ...actions import events as actions
 from ...actions import tokens
 from ...rules.event_types import CATALOGUE, sample_payload
 from ...rules.principals import Role
-from ...storage.sqlite import audit, log, search
+from ...storage.sqlite import audit, log
 from ..context import context, principal, scope
-from . import parsing
-from .parsing import Body
+from . import answers, parsing
+from .parsing import EVENT_SELECTION, Body
 from .routes import Route
 
 
@@ -75,36 +75,32 @@ def as_written(document: str, name: str) -> str:
 
 async def list_(request: web.Request) -> web.Response:
     """Newest first, each with the number of its deliveries."""
-    given = parsing.query(request)
-    at = parsing.row_cursor(given)
-    found = await context(request).read(
-        search.events,
-        project_id=scope(request, given.get("project")),
-        event_type=given.get("type"),
-        unmatched=parsing.flag(given, "unmatched"),
-        since=parsing.time(given, "since"),
-        until=parsing.time(given, "until"),
-        limit=parsing.limit(given),
-        cursor=None if at is None else str(at),
+    params = parsing.query(request)
+    page = await context(request).read(
+        log.events,
+        parsing.event_selection(request, params),
+        limit=parsing.limit(params),
+        cursor=parsing.row_cursor(params),
     )
-    return parsing.page([_public(row) for row in found.items], found.next_cursor, looked_back_to=found.looked_back_to)
-
-
-def _public(row: dict[str, Any]) -> dict[str, Any]:
-    return {"id": row["event_id"], **{name: value for name, value in row.items() if name not in ("event_id", "seq")}}
+    answer: answers.EventPage = {
+        "items": [answers.event(row) for row in page.items],
+        "next_cursor": page.next_cursor,
+        "looked_back_to": page.looked_back_to,
+    }
+    return parsing.answer(answer)
 
 
 async def show(request: web.Request) -> web.Response:
     """With its body, and what became of it webhook by webhook: of a thousand at a time, as the cursor tells."""
-    given = parsing.query(request)
-    found = await context(request).read(
+    params = parsing.query(request)
+    event = await context(request).read(
         log.event,
         request.match_info["id"],
-        scope(request, given.get("project")),
-        after=parsing.cursor(given, r"wh_\w{1,64}") or "",
+        parsing.project(request, params),
+        after=parsing.cursor(params, r"wh_\w{1,64}") or "",
         limit=_OUTCOMES,
     )
-    return parsing.answer(_public(found))
+    return parsing.answer(answers.event_details(event))
 
 
 async def types(request: web.Request) -> web.Response:
@@ -158,9 +154,9 @@ _EVERYBODY = (Role.OPERATOR, Role.PROJECT_ADMIN, Role.PRODUCER)
 ROUTES = (
     Route("POST", "/api/v1/events", send, "Send an event, as an INSERT into the outbox does", {202: "Event id"},
           roles=(Role.OPERATOR, Role.PRODUCER), body=Send),
-    Route("GET", "/api/v1/events", list_, "List events, newest first", {200: "Page"},
-          parameters=("project", "type", "unmatched", "since", "until", "limit", "cursor")),
-    Route("GET", "/api/v1/events/{id}", show, "Show an event and what became of it", {200: "Object"},
+    Route("GET", "/api/v1/events", list_, "List events, newest first", {200: answers.EventPage},
+          parameters=(*EVENT_SELECTION, "limit", "cursor")),
+    Route("GET", "/api/v1/events/{id}", show, "Show an event and what became of it", {200: answers.EventDetails},
           parameters=("project", "cursor")),
     Route("GET", "/api/v1/audit", trail, "List who did what, newest first", {200: "Page"},
           parameters=_TRAIL),

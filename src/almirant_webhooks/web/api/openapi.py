@@ -13,26 +13,10 @@ from ...model import NewWebhook, Webhook
 from ...rules.selection import STATES
 from .parsing import MAX_LIMIT
 from .routes import Route
+from .schemas import name_of, schemas_of
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _MAYBE: dict[str, Any] = {"type": ["string", "null"]}
-_NUMBER: dict[str, Any] = {"type": ["integer", "null"]}
-_DELIVERY: dict[str, Any] = {
-    "id": _TEXT,
-    "date": _TEXT,
-    "project_id": _TEXT,
-    "webhook_id": _TEXT,
-    "url": _TEXT,
-    "event_type": _TEXT,
-    "event_id": _TEXT,
-    "state": {"enum": [state for state in STATES if state != "held"]},
-    "held": {"type": "boolean"},
-    "status": _MAYBE,
-    "duration_ms": _NUMBER,
-    "attempts": {"type": "integer"},
-    "tries": {"type": "integer"},
-    "next_attempt_at": _MAYBE,
-}
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "state": {"enum": list(STATES)},
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
@@ -62,9 +46,7 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
     "Webhook": _of(Webhook),
     "WebhookWithSecret": _of(NewWebhook),
     "WebhookPage": _page(_of(Webhook)),
-    "Delivery": _object(_DELIVERY),
-    "DeliveryPage": _page(_object(_DELIVERY)),
-    "Asked": _object({"delivery_id": _TEXT}),
+    "Delivery id": _object({"delivery_id": _TEXT}),
     "Event id": _object({"event_id": _TEXT}),
     "Problem": _object({"type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT}),
 }
@@ -73,14 +55,18 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
 def describe(routes: Iterable[Route]) -> dict[str, Any]:
     """Return the document of these routes."""
     paths: dict[str, dict[str, Any]] = {}
+    schemas = {name.replace(" ", ""): schema for name, schema in _SCHEMAS.items()}
     for route in routes:
+        for answer in route.answers.values():
+            if isinstance(answer, type):
+                schemas |= schemas_of(answer)
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
         "info": {"title": "almirant-webhooks", "version": version("almirant-webhooks")},
         "paths": paths,
         "components": {
-            "schemas": {name.replace(" ", ""): schema for name, schema in _SCHEMAS.items()},
+            "schemas": schemas,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"token": []}],
@@ -97,7 +83,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "description": f"For {', '.join(f'a {role.value}' for role in route.roles)}.",
         "parameters": in_path + in_query,
         "responses": {
-            **{str(status): _response(route.summary, schema) for status, schema in route.answers.items()},
+            **{str(status): _response(route.summary, answer) for status, answer in route.answers.items()},
             "default": _response("A problem (RFC 9457)", "Problem", "application/problem+json"),
         },
     }
@@ -110,10 +96,8 @@ def _operation(route: Route) -> dict[str, Any]:
     return operation
 
 
-def _response(words: str, schema: str | None, kind: str = "application/json") -> dict[str, Any]:
-    if schema is None:
+def _response(words: str, answer: type | str | None, kind: str = "application/json") -> dict[str, Any]:
+    if answer is None:
         return {"description": words}
-    return {
-        "description": words,
-        "content": {kind: {"schema": {"$ref": f"#/components/schemas/{schema.replace(' ', '')}"}}},
-    }
+    name = name_of(answer) if isinstance(answer, type) else answer.replace(" ", "")
+    return {"description": words, "content": {kind: {"schema": {"$ref": f"#/components/schemas/{name}"}}}}

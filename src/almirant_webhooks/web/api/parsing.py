@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -12,12 +13,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ... import clock
 from ...model import Refused
-from ...rules import selection
-from ...storage.sqlite.search import Filters
-from .. import values
+from ...rules import values
+from ...rules.selection import EventSelection, Selection
 from ..context import context, scope
 from ..limits import in_time
-from ..values import check_text, whole
+from ..values import check_names, check_text
 
 MAX_LIMIT = 200
 
@@ -46,6 +46,8 @@ async def body(request: web.Request, model: type[M], as_spelled: str = "") -> M:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "body"
+        if first["type"] == "extra_forbidden":
+            check_names([field], list(model.model_fields))
         raise Refused(f"{field}: {first['msg']}.", field) from None
     for name, value in found:
         if name != as_spelled:
@@ -53,60 +55,78 @@ async def body(request: web.Request, model: type[M], as_spelled: str = "") -> M:
     return found
 
 
-def check_query(request: web.Request, known: Sequence[str]) -> None:
-    """Raise `Refused` for a parameter of the URL that the route does not have: whoever wrote it relies on it."""
-    for name in request.query:
-        if name not in known:
-            there = f"known are {', '.join(known)}" if known else "this route has none"
-            raise Refused(f"There is no parameter {name!r}; {there}.", name)
-
-
 def query(request: web.Request) -> dict[str, str]:
     """Return the parameters of the URL, each once and known to the route; empty ones are left out."""
     return {name: value for name, value in request.query.items() if value != ""}
 
 
-def limit(given: dict[str, str]) -> int:
+def limit(params: Mapping[str, str]) -> int:
     """Return how many items a page has: 50, or what was asked for, 200 at most."""
-    return whole(given.get("limit", "50"), "limit", 1, MAX_LIMIT)
+    return values.whole(params.get("limit", "50"), "limit", 1, MAX_LIMIT)
 
 
-def cursor(given: dict[str, str], form: str) -> str | None:
+def cursor(params: Mapping[str, str], form: str) -> str | None:
     """Return where to go on, which has the form of those that pages give."""
-    return values.cursor(given["cursor"], form) if "cursor" in given else None
+    return values.cursor(params["cursor"], "cursor", form) if "cursor" in params else None
 
 
-def row_cursor(given: dict[str, str]) -> int | None:
+def row_cursor(params: Mapping[str, str]) -> int | None:
     """Return the number of the row to go on after."""
-    return values.row_cursor(given["cursor"]) if "cursor" in given else None
+    return values.row_cursor(params["cursor"], "cursor") if "cursor" in params else None
 
 
-def flag(given: dict[str, str], name: str) -> bool | None:
+def flag(params: Mapping[str, str], name: str) -> bool | None:
     """Return a parameter that is true or false, None where it is left out."""
-    if given.get(name, "true") not in ("true", "false"):
-        raise Refused(f"{name} must be true or false.", name)
-    return given[name] == "true" if name in given else None
+    return values.flag(params[name], name) if name in params else None
 
 
-def time(given: dict[str, str], name: str) -> datetime | None:
+def time(params: Mapping[str, str], name: str) -> datetime | None:
     """Return a parameter that is a time, or how long ago it was."""
-    return selection.moment(given[name], name, clock.now()) if name in given else None
+    return values.time(params[name], name, clock.now()) if name in params else None
 
 
-def filters(request: web.Request, given: dict[str, str]) -> Filters:
-    """Return what deliveries to look for, within what is the caller's to see."""
-    wanted = {column: given[name] for name, column in _COLUMNS.items() if name in given}
-    project = scope(request, given.get("project"))
-    return Filters(project_id=project, **selection.read(wanted, clock.now()))
+def project(request: web.Request, params: Mapping[str, str]) -> str | None:
+    """Return the project to look at: the one that was asked for, or the caller's own (None: all)."""
+    asked = values.project_id(params["project"], "project") if "project" in params else None
+    return scope(request, asked)
 
 
-_COLUMNS = {
-    "webhook": "webhook_id",
-    "type": "event_type",
-    "event": "event_id",
-    **{name: name for name in ("state", "status", "cause", "since", "until", "q")},
+def selection(request: web.Request, params: Mapping[str, str]) -> Selection:
+    """Return which deliveries the URL selects, within what is the caller's to see."""
+    texts = {field: params.get(name) for field, name in _SELECTION.items()}
+    parsed = Selection.parse(texts, clock.now(), _SELECTION)
+    return replace(parsed, project_id=scope(request, parsed.project_id))
+
+
+def event_selection(request: web.Request, params: Mapping[str, str]) -> EventSelection:
+    """Return which events the URL selects, within what is the caller's to see."""
+    texts = {field: params.get(name) for field, name in _EVENT_SELECTION.items()}
+    parsed = EventSelection.parse(texts, clock.now(), _EVENT_SELECTION)
+    return replace(parsed, project_id=scope(request, parsed.project_id))
+
+
+# The parameter of each field.
+_SELECTION = {
+    "project_id": "project",
+    "webhook_id": "webhook",
+    "state": "state",
+    "status": "status",
+    "event_type": "type",
+    "event_id": "event",
+    "cause": "cause",
+    "since": "since",
+    "until": "until",
+    "text": "q",
 }
-FILTERS = ("project", "webhook", "state", "status", "type", "event", "cause", "since", "until", "q")
+_EVENT_SELECTION = {
+    "project_id": "project",
+    "event_type": "type",
+    "unmatched": "unmatched",
+    "since": "since",
+    "until": "until",
+}
+SELECTION = tuple(_SELECTION.values())
+EVENT_SELECTION = tuple(_EVENT_SELECTION.values())
 
 
 def answer(value: object, status: int = 200) -> web.Response:
@@ -114,6 +134,6 @@ def answer(value: object, status: int = 200) -> web.Response:
     return web.json_response(value, status=status)
 
 
-def page(items: list[dict[str, Any]], next_cursor: str | None, **more: object) -> web.Response:
+def page(items: Sequence[Mapping[str, Any]], next_cursor: str | None) -> web.Response:
     """Answer with a list and where it goes on."""
-    return answer({"items": items, "next_cursor": next_cursor, **more})
+    return answer({"items": items, "next_cursor": next_cursor})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -14,7 +15,7 @@ ADMINS = (Role.OPERATOR, Role.PROJECT_ADMIN)
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one path; `answers` maps each status of success to the schema of its body (None: no body).
+    """One method of one path; `answers` maps each status of success to the type of its body, or its name (None: no body).
 
     `writes` is for a GET that leaves something behind.
     """
@@ -23,7 +24,7 @@ class Route:
     path: str
     handler: Handler
     summary: str
-    answers: dict[int, str | None]
+    answers: Mapping[int, type | str | None]
     roles: tuple[Role, ...] = ADMINS
     body: type[BaseModel] | None = None
     parameters: tuple[str, ...] = ()

@@ -192,7 +192,7 @@ ROUTES = (
     Route("DELETE", _ONE, delete, "Delete a webhook with its delivery history", {204: None}),
     Route("POST", f"{_ONE}/enable", enable, "Enable a webhook", {200: "Webhook"}, body=Enable),
     Route("POST", f"{_ONE}/disable", disable, "Disable a webhook; its deliveries are held", {200: "Webhook"}, body=Body),
-    Route("POST", f"{_ONE}/test", test, "Send a sample event", {202: "Asked"}, body=Test),
+    Route("POST", f"{_ONE}/test", test, "Send a sample event", {202: "Delivery id"}, body=Test),
     Route("POST", f"{_ONE}/rotate-secret", rotate_secret, "Begin, bring forward or cancel a change of secret",
           {200: "Object", 202: "Object"}, body=Rotate),
     Route("GET", f"{_ONE}/secret", secret, "Reveal the secret, which is written down", {200: "Object"}, writes=True),

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 from aiohttp import web
 
 from ... import clock
 from ...actions import resends as actions
 from ...model import Refused, Webhook
+from ...rules.selection import Selection
+from ...storage.records import Delivery
 from ...storage.sqlite import log, search, summaries, webhooks
-from ...storage.sqlite.search import Filters
 from ..context import check_reach, context, principal, scope
-from . import filters
-from .page import before, local, people, see, sent_form, show, webhook_of
+from . import selecting
+from .page import before, check_params, local, people, see, sent_form, show, webhook_of
 from .shown import day_and_time, number
 from .webhooks import catalogue
 
@@ -35,21 +36,20 @@ async def of_webhook(request: web.Request) -> web.Response:
 
 
 async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
-    here, now = context(request), clock.now()
-    typed = filters.typed(request.query, _NAMES, _FOLDED)
-    cursor = before(request, r"dlv_\w{1,64}") or ""
+    here = context(request)
+    typed = selecting.typed(request.query, _NAMES, _FOLDED)
     path = f"/webhooks/{webhook.id}/deliveries" if webhook else "/deliveries"
-    project = webhook.project_id if webhook else scope(request, typed.values["project"] or None)
-    rows: list[dict[str, Any]] = []
-    following, problem, remark, total = None, "", "", ""
+    project = webhook.project_id if webhook else scope(request, typed.project or None)
+    rows: list[Delivery] = []
+    cursor, following, problem, remark, total = "", None, "", "", ""
     try:
-        wanted = Filters(
-            **filters.chosen(typed, now),
-            project_id=project,
-            webhook_id=webhook.id if webhook else None,
-        )
-        rows, following, remark = await _read(request, wanted, cursor)
-        total = await _count(request, wanted) if request.query.get("count") else ""
+        check_params(request, *_NAMES, "count")
+        parsed = selecting.deliveries(typed, clock.now())
+        selection = replace(parsed, project_id=project, webhook_id=webhook.id if webhook else None)
+        cursor = before(request, r"dlv_\w{1,64}") or ""
+        rows, following, remark = await _read(request, selection, cursor)
+        if request.query.get("count"):
+            total = await _count(request, selection)
     except Refused as refused:
         problem = refused.message
     here_now = typed.url(path, before=cursor, count="1" if total else "")
@@ -61,14 +61,14 @@ async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
         webhook=webhook,
         path=path,
         here=here_now,
-        filters=typed,
+        typed=typed,
         problem=problem,
         remark=remark,
         rows=rows,
         names=await here.read(summaries.names, list({row["webhook_id"] for row in rows})),
         attempts_in_all=len(here.settings.delivery.retry_schedule),
         catalogue=catalogue(request),
-        # A resend of many has no filter by text: the button would send more than is shown.
+        # A resend of many goes by no text: the button would send more than is shown.
         many=None if typed.text else typed.url("/resends/new", webhook=webhook.id if webhook else ""),
         older=typed.url(path, before=following) if following else None,
         newest=typed.url(path) if cursor else None,
@@ -77,18 +77,18 @@ async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
     )
 
 
-async def _read(request: web.Request, wanted: Filters, cursor: str) -> tuple[list[dict[str, Any]], str | None, str]:
+async def _read(request: web.Request, selection: Selection, cursor: str) -> tuple[list[Delivery], str | None, str]:
     """Return rows, where the next page begins, and how far a search has looked that has not come to the end."""
-    page = await context(request).read(search.deliveries, wanted, limit=PAGE, cursor=cursor or None)
+    page = await context(request).read(search.deliveries, selection, limit=PAGE, cursor=cursor or None)
     remark = ""
     if page.looked_back_to is not None:
         remark = f"Looked back to {day_and_time(page.looked_back_to)}. Older goes on from there."
     return page.items, page.next_cursor, remark
 
 
-async def _count(request: web.Request, wanted: Filters) -> str:
+async def _count(request: web.Request, selection: Selection) -> str:
     """Say how many deliveries match; asked for at a link, since it can take as long as the page itself."""
-    found, whole = await context(request).read(search.count, wanted)
+    found, whole = await context(request).read(search.count, selection)
     if whole:
         return f"{number(found)} {'delivery matches' if found == 1 else 'deliveries match'}."
     if found >= search.COUNTED:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 from aiohttp import web
 
 from ... import clock
 from ...model import Refused
-from ...storage.sqlite import log, rejected_rows, search
+from ...rules.values import cursor
+from ...storage.records import Event
+from ...storage.sqlite import log, rejected_rows
 from ..context import context, scope
-from . import filters
-from .page import before_row, people, show
+from . import selecting
+from .page import before_row, check_params, people, show
 from .webhooks import catalogue
 
 PAGE = 50
@@ -32,23 +34,16 @@ _WHY = {
 @people
 async def list_(request: web.Request) -> web.Response:
     """Show the events, newest first."""
-    now = clock.now()
-    typed = filters.typed(request.query, ("project", "event_type", "since", "until"))
-    cursor = before_row(request)
-    project = scope(request, typed.values["project"] or None)
-    rows: list[dict[str, Any]] = []
-    following, problem = None, ""
+    typed = selecting.typed(request.query, tuple(selecting.EVENTS.values()))
+    project = scope(request, typed.project or None)
+    rows: list[Event] = []
+    at, following, problem = None, None, ""
     try:
-        rows, following = await _read(
-            request,
-            {
-                "project_id": project,
-                "event_type": typed.values["event_type"] or None,
-                "since": filters.moment(typed.values["since"], now),
-                "until": filters.moment(typed.values["until"], now),
-            },
-            cursor,
-        )
+        check_params(request, *typed.values)
+        selection = replace(selecting.events(typed, clock.now()), project_id=project)
+        at = before_row(request)
+        page = await context(request).read(log.events, selection, limit=PAGE, cursor=at)
+        rows, following = page.items, page.next_cursor
     except Refused as refused:
         problem = refused.message
     return show(
@@ -57,30 +52,22 @@ async def list_(request: web.Request) -> web.Response:
         section="/events",
         status=422 if problem else 200,
         path="/events",
-        filters=typed,
+        typed=typed,
         problem=problem,
         rows=rows,
         rejected=None,
         catalogue=catalogue(request),
         older=typed.url("/events", before=following) if following else None,
-        newest=typed.url("/events") if cursor is not None else None,
+        newest=typed.url("/events") if at is not None else None,
     )
-
-
-async def _read(
-    request: web.Request, wanted: dict[str, Any], cursor: int | None
-) -> tuple[list[dict[str, Any]], str | None]:
-    page = await context(request).read(
-        search.events, **wanted, limit=PAGE, cursor=None if cursor is None else str(cursor)
-    )
-    return page.items, page.next_cursor
 
 
 @people
 async def rejected(request: web.Request) -> web.Response:
     """Show rejected rows of the outbox with their reasons, a project's own or all."""
-    typed = filters.typed(request.query, ("project",))
-    project = scope(request, typed.values["project"] or None)
+    check_params(request, "project")
+    typed = selecting.typed(request.query, ("project",))
+    project = scope(request, typed.project or None)
     at = before_row(request)
     rows, following = await context(request).read_outbox(rejected_rows.newest, PAGE, project, before=at)
     return show(
@@ -88,7 +75,7 @@ async def rejected(request: web.Request) -> web.Response:
         "events.html",
         section="/events",
         path="/rejected",
-        filters=typed,
+        typed=typed,
         problem="",
         rows=[],
         rejected=rows,
@@ -102,7 +89,8 @@ async def rejected(request: web.Request) -> web.Response:
 async def detail(request: web.Request) -> web.Response:
     """Show one event, and why it went where it went."""
     project = scope(request, request.query.get("project") or None)
-    after = request.query.get("after", "")
+    text = request.query.get("after", "")
+    after = cursor(text, "after", r"wh_\w{1,64}") if text else ""
     event = await context(request).read(log.event, request.match_info["id"], project, after=after, limit=_OUTCOMES)
     return show(request, "event.html", section="/events", event=event, why=lambda outcome: _WHY.get(outcome, ""))
 

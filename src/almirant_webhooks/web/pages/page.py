@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -12,13 +11,14 @@ from multidict import MultiDictProxy
 
 from ... import clock
 from ...actions import reach
-from ...model import Refused, Webhook
+from ...model import Webhook
 from ...rules.principals import Role
+from ...rules.values import cursor, is_text, row_cursor
 from ..address import base, below
 from ..context import PRINCIPAL, context, principal
 from ..guard import allow
 from ..limits import in_time
-from ..values import cursor, is_text, row_cursor
+from ..values import check_names
 from .render import render
 
 people = allow(Role.OPERATOR, Role.PROJECT_ADMIN)
@@ -69,17 +69,20 @@ async def sent_form(request: web.Request) -> MultiDictProxy[str | bytes | bytear
 
 
 def before(request: web.Request, form: str) -> str | None:
-    """Return where a list goes on; what its own links do not lead to is its beginning."""
-    with suppress(Refused):
-        return cursor(request.query.get("before", ""), form)
-    return None
+    """Return where a list goes on, None for its beginning; raises `Refused` for what its own links do not lead to."""
+    text = request.query.get("before", "")
+    return cursor(text, "before", form) if text else None
 
 
 def before_row(request: web.Request) -> int | None:
-    """Return the row before which a list goes on; what its own links do not lead to is its beginning."""
-    with suppress(Refused):
-        return row_cursor(request.query.get("before", ""))
-    return None
+    """Return the row before which a list goes on, as `before` does."""
+    text = request.query.get("before", "")
+    return row_cursor(text, "before") if text else None
+
+
+def check_params(request: web.Request, *known: str) -> None:
+    """Raise `Refused` for a parameter that a list does not have, but for those that every page has."""
+    check_names(request.query, (*known, "before", "done"))
 
 
 def show(request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:

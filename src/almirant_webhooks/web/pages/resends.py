@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -11,10 +11,12 @@ from ... import clock
 from ...actions import reach
 from ...actions import resends as actions
 from ...model import Refused
+from ...rules.selection import Selection
 from ...storage.sqlite import resends, summaries
 from ..context import context, principal, scope
-from . import filters
-from .page import before, people, see, sent_form, show
+from ..values import check_names
+from . import selecting
+from .page import before, check_params, people, see, sent_form, show
 from .webhooks import catalogue
 
 PAGE = 50
@@ -26,10 +28,11 @@ _FOLDED = ("until", "cause", "event_id", "project", "webhook")
 @people
 async def list_(request: web.Request) -> web.Response:
     """Show the resends of a project, or of all to the operator, newest first."""
+    check_params(request, "project")
     cursor = before(request, r"rsd_\w{1,64}")
-    project = scope(request, request.query.get("project", "").strip() or None)
+    kept = selecting.typed(request.query, ("project",))
+    project = scope(request, kept.project or None)
     rows = await context(request).read(resends.find, project_id=project, before=cursor, limit=PAGE + 1)
-    kept = filters.typed(request.query, ("project",))
     return show(
         request,
         "resends.html",
@@ -42,70 +45,73 @@ async def list_(request: web.Request) -> web.Response:
 
 @people
 async def ask(request: web.Request) -> web.Response:
-    """Show how many deliveries the filters match, and the button that sends them again."""
+    """Show how many deliveries are selected, and the button that sends them again."""
     return await _ask(request, request.query)
 
 
-async def _ask(request: web.Request, given: Mapping[str, Any], problem: str = "") -> web.Response:
+async def _ask(request: web.Request, params: Mapping[str, str], problem: str = "") -> web.Response:
     here = context(request)
-    typed = filters.typed(given, _NAMES, _FOLDED)
-    project = scope(request, typed.values["project"] or None)
+    typed = selecting.typed(params, _NAMES, _FOLDED)
+    project = scope(request, typed.project or None)
     counts: dict[str, int] = {}
     fixed: dict[str, str] = {}
-    narrowed = bool(project) or any(value for name, value in typed.values.items() if name != "until")
+    narrow = True
     try:
-        asked = _wanted(typed, project)
+        check_names(params, (*_NAMES, "done"))
+        selection = _selection(typed, project)
         # Times are fixed here, so that what is sent is what the button counted.
-        fixed = {name: clock.text(asked[name]) for name in ("since", "until") if name in asked}
+        kept = selection.dump()
+        fixed = {name: kept[name] for name in ("since", "until") if name in kept}
         fixed.setdefault("until", clock.text(clock.now()))
-        counts = await actions.count_many(here, principal(request), asked) if narrowed else {}
+        narrow = selection.is_narrow
+        counts = await actions.count_many(here, principal(request), selection) if narrow else {}
     except Refused as refused:
         problem = problem or refused.message
-    most = sorted(counts, key=lambda one: -counts[one])
+    most = sorted(counts, key=lambda webhook: -counts[webhook])
     return show(
         request,
         "resend_many.html",
         section="/deliveries",
         status=422 if problem else 200,
-        filters=typed,
+        typed=typed,
         fixed={**typed.values, **fixed},
         problem=problem,
-        narrowed=narrowed,
+        narrow=narrow,
         total=sum(counts.values()),
-        counts={one: counts[one] for one in most[:_SHOWN]},
+        counts={webhook: counts[webhook] for webhook in most[:_SHOWN]},
         webhooks=len(most),
         names=await here.read(summaries.names, most[:_SHOWN]),
         catalogue=catalogue(request),
     )
 
 
-def _wanted(typed: filters.Typed, project: str | None) -> dict[str, Any]:
-    """Return the filters as `resends` takes them."""
-    more = {"webhook_id": typed.values["webhook"], "project_id": project}
-    return filters.chosen(typed, clock.now()) | {name: value for name, value in more.items() if value}
+def _selection(typed: selecting.Typed, project: str | None) -> Selection:
+    """Return what was typed, within the project."""
+    return replace(selecting.deliveries(typed, clock.now()), project_id=project)
 
 
 @people
 async def start(request: web.Request) -> web.Response:
-    """Begin to send again what matches."""
-    form = await sent_form(request)
-    given = {name: str(form.get(name, "")) for name in _NAMES}
-    project = scope(request, given["project"] or None)
+    """Begin to send again what is selected."""
+    params = {name: str(value) for name, value in (await sent_form(request)).items()}
+    typed = selecting.typed(params, _NAMES)
+    project = scope(request, typed.project or None)
     try:
-        asked = _wanted(filters.typed(given, _NAMES), project)
-        started = await actions.resend_many(context(request), principal(request), asked, now=clock.now())
+        check_names(params, _NAMES)
+        selection = _selection(typed, project)
+        started = await actions.resend_many(context(request), principal(request), selection, now=clock.now())
     except Refused as refused:
-        return await _ask(request, given, refused.message)
+        return await _ask(request, params, refused.message)
     raise see(f"/resends/{started.id}", done="resend-started")
 
 
 @people
 async def detail(request: web.Request) -> web.Response:
     """Show how far one is."""
-    found = await reach.bulk_resend(context(request), principal(request), request.match_info["id"])
-    webhook = found["filters"].get("webhook_id")
+    resend = await reach.bulk_resend(context(request), principal(request), request.match_info["id"])
+    webhook = resend["filters"].get("webhook_id")
     names = await context(request).read(summaries.names, [webhook] if webhook else [])
-    return show(request, "resend.html", section="/deliveries", resend=found, names=names)
+    return show(request, "resend.html", section="/deliveries", resend=resend, names=names)
 
 
 @people

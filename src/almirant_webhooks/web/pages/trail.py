@@ -10,8 +10,8 @@ from ... import clock
 from ...model import Refused
 from ...storage.sqlite import audit, summaries
 from ..context import context, scope
-from . import filters
-from .page import before_row, people, show
+from . import selecting
+from .page import before_row, check_params, people, show
 
 PAGE = 50
 _NAMES = ("action", "webhook", "since", "until", "project")
@@ -21,19 +21,20 @@ _NAMES = ("action", "webhook", "since", "until", "project")
 async def list_(request: web.Request) -> web.Response:
     """Show the entries, newest first: a project's own, or all to the operator."""
     here, now = context(request), clock.now()
-    typed = filters.typed(request.query, _NAMES)
-    cursor = before_row(request)
+    typed = selecting.typed(request.query, _NAMES)
     project = scope(request, typed.values["project"] or None)
     rows: list[dict[str, Any]] = []
-    problem = ""
+    cursor, problem = None, ""
     try:
+        check_params(request, *_NAMES)
+        cursor = before_row(request)
         rows = await here.read(
             audit.entries,
             project_id=project,
             webhook_id=typed.values["webhook"] or None,
             action=typed.values["action"] or None,
-            since=filters.moment(typed.values["since"], now),
-            until=filters.moment(typed.values["until"], now),
+            since=selecting.time(typed, "since", now),
+            until=selecting.time(typed, "until", now),
             before=cursor,
             limit=PAGE + 1,
         )
@@ -45,7 +46,7 @@ async def list_(request: web.Request) -> web.Response:
         "audit.html",
         section="/audit",
         status=422 if problem else 200,
-        filters=typed,
+        typed=typed,
         problem=problem,
         rows=shown,
         names=await here.read(summaries.names, list({row["webhook_id"] for row in shown if row["webhook_id"]})),

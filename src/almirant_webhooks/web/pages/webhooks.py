@@ -12,9 +12,9 @@ from ... import clock
 from ...actions import webhook_secrets
 from ...model import Refused, Secrets
 from ...rules.event_types import catalogue_of, patterns_for
+from ...rules.values import whole
 from ...storage.sqlite import summaries
 from ..context import context, principal, scope
-from ..values import whole
 from . import plots
 from .page import people, show, webhook_of
 

@@ -1,0 +1,175 @@
+"""What storage tells of deliveries, attempts, events and resends, in the columns of the log's views.
+
+They are dictionaries, as rows are, so that command, API and pages show them as they come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypedDict, TypeVar
+
+from ..model import Headers, Outcome, State, Trigger
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """Rows, and where the next page begins; `looked_back_to` is the time down to which a search has come so far."""
+
+    items: list[Row]
+    next_cursor: str | None = None
+    looked_back_to: str | None = None
+
+
+class DeliveryFields(TypedDict):
+    """What every face shows of a delivery by the same names; times are texts of UTC."""
+
+    date: str
+    project_id: str
+    webhook_id: str
+    url: str
+    event_type: str
+    event_id: str
+    state: State
+    status: str | None
+    duration_ms: int | None
+    attempts: int
+    tries: int
+    next_attempt_at: str | None
+
+
+class Delivery(DeliveryFields):
+    """A row of `delivery_log`; `held` is 0 or 1."""
+
+    delivery_id: str
+    held: int
+
+
+class Attempt(TypedDict):
+    """One attempt; its outcome and status are None while it is in flight.
+
+    `response_body_note` says what was done with the body's bytes so that they can be read, if anything.
+    """
+
+    number: int
+    trigger: Trigger
+    started_at: str
+    duration_ms: int | None
+    outcome: Outcome | None
+    status: str | None
+    status_code: int | None
+    cause: str | None
+    url: str
+    request_headers: Headers
+    response_headers: Headers
+    response_body: str
+    body_cut: bool
+    response_body_is_text: bool
+    response_body_note: str | None
+
+
+class LastAttempt(TypedDict):
+    """How the last attempt of a delivery ended."""
+
+    delivery_id: str
+    number: int
+    outcome: Outcome
+    status_code: int | None
+    cause: str | None
+    duration_ms: int | None
+
+
+class Details(TypedDict):
+    """What one delivery has beside its row: its body and every attempt, oldest first."""
+
+    body: str
+    cancelled_reason: str | None
+    resend_requested_at: str | None
+    attempt_list: list[Attempt]
+
+
+class DeliveryDetails(Delivery, Details):
+    """One delivery as a whole."""
+
+
+class EventFields(TypedDict):
+    """What every face shows of an event by the same names; `deliveries` is their number."""
+
+    project_id: str
+    event_type: str
+    occurred_at: str
+    created_at: str
+    deliveries: int
+    unmatched: bool
+    test: bool
+
+
+class Event(EventFields):
+    """An event that was taken; `seq` is its place in the log."""
+
+    seq: int
+    event_id: str
+
+
+class EventOutcome(TypedDict):
+    """What became of an event at one webhook, with a sentence that says why; no webhook where nobody was there to send it to."""
+
+    event_id: str
+    project_id: str
+    event_type: str
+    created_at: str
+    webhook_id: str | None
+    url: str | None
+    delivery_id: str | None
+    outcome: str
+    unmatched: int
+    verdict: str
+
+
+class EventOutcomes(TypedDict):
+    """What one event has beside its row: its body and its outcomes, by webhook; `next_cursor` is the webhook to go on behind."""
+
+    body: str
+    outcomes: list[EventOutcome]
+    next_cursor: str | None
+
+
+class EventDetails(Event, EventOutcomes):
+    """One event as a whole."""
+
+
+class RejectedRow(TypedDict):
+    """A row of the outbox that cannot be sent, and why; `id` is its number there."""
+
+    id: int
+    event_id: str
+    project_id: str
+    event_type: str
+    rejected_reason: str
+
+
+class Progress(StrEnum):
+    """Where a resend of many stands."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+
+
+class Resend(TypedDict):
+    """A resend of many, with its progress; `filters` is its selection."""
+
+    id: str
+    actor: str
+    project_id: str | None
+    filters: dict[str, str]
+    created_at: str
+    cancelled_at: str | None
+    finished_at: str | None
+    matched: int
+    requested: int
+    waiting: int
+    succeeded: int
+    state: Progress

@@ -1,0 +1,125 @@
+"""What the API answers of deliveries, attempts, events and resends; `/openapi.json` describes these types themselves."""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+from ...storage import records
+
+
+class Delivery(records.DeliveryFields):
+    """A delivery in a list."""
+
+    id: str
+    held: bool
+
+
+class DeliveryDetails(Delivery, records.Details):
+    """A delivery with its body and every attempt."""
+
+
+class Count(TypedDict):
+    """How many match; where `complete` is false there are more."""
+
+    value: int
+    complete: bool
+
+
+class DeliveryPage(TypedDict):
+    """Deliveries, newest first; `count` is there where it was asked for."""
+
+    items: list[Delivery]
+    next_cursor: str | None
+    looked_back_to: str | None
+    count: NotRequired[Count]
+
+
+class Asked(TypedDict):
+    """A resend of one delivery; `asked` is false where one waited already."""
+
+    delivery_id: str
+    asked: bool
+
+
+class ResendCount(TypedDict):
+    """How many deliveries would be sent again, in all and by webhook."""
+
+    deliveries: int
+    by_webhook: dict[str, int]
+
+
+class ResendPage(TypedDict):
+    """Resends of many, newest first."""
+
+    items: list[records.Resend]
+    next_cursor: str | None
+
+
+class Event(records.EventFields):
+    """An event in a list."""
+
+    id: str
+
+
+class EventDetails(Event, records.EventOutcomes):
+    """An event with its body and what became of it."""
+
+
+class EventPage(TypedDict):
+    """Events, newest first."""
+
+    items: list[Event]
+    next_cursor: str | None
+    looked_back_to: str | None
+
+
+def delivery(row: records.Delivery) -> Delivery:
+    """Return a delivery as the API has it."""
+    return {**_delivery_fields(row), "id": row["delivery_id"], "held": bool(row["held"])}
+
+
+def delivery_details(row: records.DeliveryDetails) -> DeliveryDetails:
+    """Return a whole delivery as the API has it."""
+    return {
+        **delivery(row),
+        "body": row["body"],
+        "cancelled_reason": row["cancelled_reason"],
+        "resend_requested_at": row["resend_requested_at"],
+        "attempt_list": row["attempt_list"],
+    }
+
+
+def _delivery_fields(row: records.DeliveryFields) -> records.DeliveryFields:
+    return {
+        "date": row["date"],
+        "project_id": row["project_id"],
+        "webhook_id": row["webhook_id"],
+        "url": row["url"],
+        "event_type": row["event_type"],
+        "event_id": row["event_id"],
+        "state": row["state"],
+        "status": row["status"],
+        "duration_ms": row["duration_ms"],
+        "attempts": row["attempts"],
+        "tries": row["tries"],
+        "next_attempt_at": row["next_attempt_at"],
+    }
+
+
+def event(row: records.Event) -> Event:
+    """Return an event as the API has it."""
+    return {
+        "id": row["event_id"],
+        "project_id": row["project_id"],
+        "event_type": row["event_type"],
+        "occurred_at": row["occurred_at"],
+        "created_at": row["created_at"],
+        "deliveries": row["deliveries"],
+        "unmatched": row["unmatched"],
+        "test": row["test"],
+    }
+
+
+def event_details(row: records.EventDetails) -> EventDetails:
+    """Return a whole event as the API has it."""
+    return {**event(row), "body": row["body"], "outcomes": row["outcomes"], "next_cursor": row["next_cursor"]}
