@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
@@ -37,7 +38,9 @@ async def check_url(request: web.Request, handler: Handler) -> web.StreamRespons
     """Refuse a URL that cannot mean what it says: bytes that are no text, or a parameter that is there twice."""
     if not is_text(request.path):
         raise web.HTTPBadRequest(text="This address is not text: it holds a NUL, or bytes that are not UTF-8.")
-    for name, value in request.query.items():
+    # `request.query` has U+FFFD for encoded bytes that are not UTF-8.
+    params = parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True, errors="surrogateescape")
+    for name, value in params:
         storable(name, "A parameter's name")
         storable(value, name)
         if len(request.query.getall(name)) > 1:

@@ -1,4 +1,4 @@
-"""From a request to values: JSON bodies by a model, filters by their names; what is wrong is named with its field."""
+"""From a request to values: JSON bodies by a model, selections by their parameters; what is wrong is named with its field."""
 
 from __future__ import annotations
 
