@@ -92,9 +92,9 @@ def _insert(steps: Steps, *projects: str) -> None:
     )
 
 
-def _read(reader: OutboxReader, slots: dict[str, int], at: float, most: int = MANY) -> list[str]:
+def _read(reader: OutboxReader, slots: dict[str, int], at: float, most: int = MANY, free: int = MANY) -> list[str]:
     """The projects of the rows that are read and fanned out at a time, each with so many free slots."""
-    asked = reader.asked(MANY, most, at, anyway=True, slots=slots.get)
+    asked = reader.asked(free, most, at, anyway=True, slots=slots.get)
     if asked is None:
         return []
     rows = reader.read(asked) or []
@@ -115,6 +115,22 @@ def test_rows_of_a_project_without_a_free_slot_wait_for_one_in_the_outbox(steps:
     assert _read(reader, slots | {"busy": 1}, 100.02) == ["busy"], "it has a slot"
     assert _read(reader, slots, 100.03) == []
     assert _read(reader, slots, 100.04 + PASSED_BY) == ["busy"]
+    reader.close()
+
+
+@pytest.mark.parametrize("ended_after", [PATIENCE / 2, 2 * PATIENCE])
+def test_a_slot_that_is_given_back_brings_the_next_row_however_few_slots_are_free(
+    steps: Steps, ended_after: float
+) -> None:
+    """Rows that wait for it are read with the batch that records the attempt, or right after: not 50 ms later."""
+    _insert(steps, "busy")
+    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    assert _read(reader, {"busy": 0}, 100.0, free=1) == []
+    read = _read(reader, {"busy": 1}, 100.0 + ended_after, free=1)
+    if not read:
+        assert reader.next_look(100.0 + ended_after) == pytest.approx(PATIENCE - ended_after)
+        read = _read(reader, {"busy": 1}, 100.0 + PATIENCE, free=1)
+    assert read == ["busy"]
     reader.close()
 
 

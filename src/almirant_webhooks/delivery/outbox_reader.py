@@ -56,6 +56,7 @@ class OutboxReader:
         self._metrics = metrics
         self._known_types = known_types
         self._look_at = 0.0  # monotonic seconds at which rows that were left are looked for
+        self._soonest = 0.0  # likewise, if a slot is given back before
         self._paused_until = 0.0
         self._each = 1.0  # deliveries that a row came to lately
         self._after = ""  # the project that had the last turn
@@ -119,6 +120,8 @@ class OutboxReader:
         of a project's events there are some.
         """
         has_news = self.has_news or (anyway and self.is_in_database)
+        if anyway:  # a batch that records attempts gives slots back
+            self._look_at = min(self._look_at, self._soonest)
         if (
             not has_news
             or len(self._unmarked) >= MOST_UNMARKED
@@ -161,7 +164,8 @@ class OutboxReader:
         except sqlite3.OperationalError as error:
             if not is_busy(error):
                 raise
-            self._look_at, self.may_wait = time.monotonic() + PATIENCE, True
+            self._look_at = self._soonest = time.monotonic() + PATIENCE
+            self.may_wait = True
             return None
 
     def is_empty(self, database: sqlite3.Connection, asked: Asked) -> bool:
@@ -175,6 +179,7 @@ class OutboxReader:
         """Take over what a read came to, once its batch is committed; nothing where no row was there."""
         took_any = done is not None and bool(done.marks)
         self._passed_by = self._passing_by
+        self._soonest = at + PATIENCE
         self._look_at = at + (PATIENCE if took_any or not self._passed_by else PASSED_BY)
         self.has_news, self.may_wait = took_any or bool(self._passed_by), True
         if done is None or not done.marks:
