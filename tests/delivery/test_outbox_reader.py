@@ -144,6 +144,42 @@ def test_projects_without_a_free_slot_are_not_in_front_of_one_that_has_some(step
     reader.close()
 
 
+def _read_until(reader: OutboxReader, slots: dict[str, int], project: str, most: int) -> float:
+    """Let it read whenever it wants to, with nothing in flight that ends; return after how long it has a project's row."""
+    at = 100.0
+    while at < 101.0:
+        asked = reader.asked(MANY, most, at, anyway=False, slots=slots.get)
+        rows = reader.read(asked) if asked is not None else None
+        if rows is not None:
+            marks = [Mark(row, None) for row in rows]
+            reader.took(FanOut(marks=marks, deliveries=len(marks)) if marks else None, at)
+            reader.mark(reader._other())
+            if project in [row.project for row in rows]:
+                return at - 100.0
+        at += reader.next_look(at) or 0.0
+    raise AssertionError("its row is not read")
+
+
+@pytest.mark.parametrize("most", [1, FEWEST])
+def test_many_projects_without_a_free_slot_cost_another_no_wait(steps: Steps, most: int) -> None:
+    """They are more than rows are read at once, and the reader comes around to all before it rests."""
+    busy = [f"busy{number}" for number in range(50)]
+    _insert(steps, *busy, "free")
+    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    assert _read_until(reader, dict.fromkeys(busy, 0) | {"free": 8}, "free", most) < PASSED_BY / 2
+    reader.close()
+
+
+@pytest.mark.parametrize("most", [1, FEWEST])
+def test_rows_without_a_slot_are_copied_after_50_ms_however_many_projects_they_are_of(steps: Steps, most: int) -> None:
+    """How long one has waited is not forgotten by a read that looks at others."""
+    busy = [f"busy{number}" for number in range(50)]
+    _insert(steps, *busy)
+    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    assert _read_until(reader, dict.fromkeys(busy, 0), busy[0], most) < PASSED_BY * 2 + 50 / most * PATIENCE
+    reader.close()
+
+
 def test_rows_that_waited_for_a_slot_and_are_gone_are_not_waited_for(steps: Steps) -> None:
     """Their producer has deleted them: the daemon rests."""
     _insert(steps, "busy")

@@ -60,9 +60,10 @@ class OutboxReader:
         self._paused_until = 0.0
         self._each = 1.0  # deliveries that a row came to lately
         self._after = ""  # the project that had the last turn
-        self._last_in_line = ""
+        self._in_line: list[str] = []  # the projects that the read under way looks at
+        self._most_in_line = 0
         self._passed_by: dict[str, float] = {}  # monotonic seconds since which a project's rows wait for a slot
-        self._passing_by: dict[str, float] = {}  # likewise, by the read that is under way
+        self._passing_by: dict[str, float] = {}  # likewise, with the read that is under way
         self._done: deque[FanOut] = deque()  # committed, and not marked in the other file yet
         self._unmarked: set[int] = set()
         self._mark_again = 0.0  # seconds
@@ -130,18 +131,20 @@ class OutboxReader:
         ):
             return None
         rows = max(1, int(min(max(free, FEWEST), most) / self._each))
-        passed_by, self._passing_by = self._passed_by, {}
+        passing_by = self._passing_by = dict(self._passed_by)
+        # Projects that were passed by are looked at beside as many others.
+        self._in_line, self._most_in_line = [], rows + len(passing_by)
 
         def limit(project: str) -> int | None:
+            self._in_line.append(project)
             free = slots(project)
-            self._last_in_line = project
-            since = passed_by.get(project, at)
-            if free != 0 or at >= since + PASSED_BY:
-                return free or None
-            self._passing_by[project] = since
-            return 0
+            if free != 0:
+                passing_by.pop(project, None)
+                return free
+            since = passing_by.setdefault(project, at)
+            return None if at >= since + PASSED_BY else 0
 
-        return Asked(rows, self._after, self._unmarked | self.refused.rows(), limit)
+        return Asked(rows, self._after, self._unmarked | self.refused.rows(), limit, self._most_in_line)
 
     def next_look(self, at: float) -> float | None:
         """Return after how many seconds rows are worth another read, or None when only news make them so."""
@@ -178,12 +181,16 @@ class OutboxReader:
     def took(self, done: FanOut | None, at: float) -> None:
         """Take over what a read came to, once its batch is committed; nothing where no row was there."""
         took_any = done is not None and bool(done.marks)
-        self._passed_by = self._passing_by
+        saw_all = len(self._in_line) < self._most_in_line
+        left = {answer.row.project for answer in done.marks} if done is not None else set()
+        if saw_all:  # a producer may have deleted its rows
+            left |= self._passing_by.keys() - set(self._in_line)
+        self._passed_by = {project: since for project, since in self._passing_by.items() if project not in left}
         self._soonest = at + PATIENCE
-        self._look_at = at + (PATIENCE if took_any or not self._passed_by else PASSED_BY)
+        self._look_at = at + (PASSED_BY if self._passed_by and saw_all and not took_any else PATIENCE)
         self.has_news, self.may_wait = took_any or bool(self._passed_by), True
         if done is None or not done.marks:
-            self._after = self._last_in_line  # the next ones may have a slot
+            self._after = self._in_line[-1] if self._in_line else self._after  # the next ones may have a slot
             return
         self._each = (self._each + max(1.0, done.deliveries / len(done.marks))) / 2
         self._after = done.marks[-1].row.project

@@ -37,7 +37,7 @@ line (project) AS MATERIALIZED (
 SELECT json_group_array(json_array(hex(CAST(project AS BLOB)), json((
     SELECT json_group_array(id) FROM (
         SELECT id FROM outbox WHERE project_id = project AND {_UNREAD} {{apart}}
-        ORDER BY id LIMIT max(1, 2 * ?3 / (SELECT count(*) FROM line)))))))
+        ORDER BY id LIMIT max(1, 2 * ?2 / (SELECT count(*) FROM line)))))))
 FROM line
 """
 # For an outbox of the first schema, which has no index by project: the oldest rows of all.
@@ -107,13 +107,15 @@ class OutboxRow(NamedTuple):
 class Asked(NamedTuple):
     """Which rows to read: at most `most`, by turns of the projects behind `after`, and none of those `apart`.
 
-    Of a project there are at most as many as `limit` says, which is called once for each that has something; None: any number.
+    So many `projects` are looked at, or as many as rows are read. Of a project there are at most as many rows as `limit` says,
+    which is called once for each that is looked at; None: any number.
     """
 
     most: int
     after: str = ""
     apart: Collection[int] = ()
     limit: Callable[[str], int | None] = lambda project: None
+    projects: int | None = None
 
 
 def is_anything_unread(conn: sqlite3.Connection, asked: Asked) -> bool:
@@ -137,8 +139,8 @@ def read_unread(conn: sqlite3.Connection, asked: Asked, *, by_project: bool = Tr
 
 def _line(conn: sqlite3.Connection, asked: Asked, stored: str) -> list[tuple[str, list[int]]]:
     """Return the projects whose turn it is, with the oldest rows of each."""
-    query, apart = _apart(_WAITING, "?4", asked)
-    rows = read_rows(conn, query, asked.after, asked.most, asked.most, *apart)
+    query, apart = _apart(_WAITING, "?3", asked)
+    rows = read_rows(conn, query, asked.after, asked.projects or asked.most, *apart)
     return [(_text(project, stored), ids) for project, ids in rows]
 
 
