@@ -176,6 +176,21 @@ def test_a_running_daemon_reads_by_project_once_the_application_has_upgraded_its
     reader.close()
 
 
+def test_rows_of_an_older_outbox_wait_for_no_slot(application: Callable[[int], Path], shell: Shell) -> None:
+    """Of the oldest rows of all, those of one project without a slot would hide the others for as long as they wait."""
+    path = application(outbox.OLDEST_VERSION)
+    row = "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'lead.created', '{}')"
+    with closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute("DELETE FROM outbox")
+        conn.executemany(row, [("loud",)] * 1000 + [("quiet",)])
+    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(shell.folder / "log.db", path))
+    reader.open()
+    asked = reader.asked(100, 10, 100.0, anyway=False, slots={"loud": 0, "quiet": 8}.get)
+    assert asked is not None
+    assert [row.project for row in reader.read(asked) or ()] == ["loud"] * 10
+    reader.close()
+
+
 async def test_the_daemon_serves_an_application_s_outbox_of_the_oldest_schema(tmp_path: Path) -> None:
     """And changes nothing of its tables."""
     path = tmp_path / "shop.db"

@@ -137,7 +137,7 @@ class OutboxReader:
 
         def limit(project: str) -> int | None:
             self._in_line.append(project)
-            free = slots(project)
+            free = slots(project) if self._is_by_project else None  # else its rows would hide those behind them
             if free != 0:
                 passing_by.pop(project, None)
                 return free
