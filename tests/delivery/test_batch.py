@@ -100,6 +100,7 @@ def test_only_enabled_webhooks_are_given_slots(steps: Steps) -> None:
     assert [claim.webhook_id for claim in written.begun] == [on.id]
     assert written.fan_out is not None
     assert written.fan_out.deliveries == 2
+    assert written.fan_out.enabled == {("p", "lead.created"): [on.id]}, "what is held takes no slot of its project"
 
 
 def test_rows_beyond_the_most_deliveries_are_left_for_the_next_batch(steps: Steps) -> None:

@@ -18,9 +18,9 @@ class ProjectSlots:
         self._webhooks: Counter[str] = Counter()  # by project
         self._in_flight: Counter[str] = Counter()  # by project
 
-    def learn(self, matching: Mapping[tuple[str, str], Iterable[str]], in_flight: Mapping[str, int]) -> None:
-        """Take note of the webhooks that match pairs of project and event type, and of what these have in flight."""
-        for (project, _), webhooks in matching.items():
+    def learn(self, enabled: Mapping[tuple[str, str], Iterable[str]], in_flight: Mapping[str, int]) -> None:
+        """Take note of the enabled webhooks that match pairs of project and event type, and of what these have in flight."""
+        for (project, _), webhooks in enabled.items():
             for webhook in webhooks:
                 if webhook not in self._projects:
                     self._projects[webhook] = project

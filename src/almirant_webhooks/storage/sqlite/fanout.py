@@ -56,7 +56,7 @@ class FanOut:
     batch: int = 0
     marks: list[Mark] = field(default_factory=list)
     due: set[str] = field(default_factory=set)
-    matching: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)  # webhooks by project and event type
+    enabled: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # by project and event type
     events: int = 0
     deliveries: int = 0
     duplicates: int = 0
@@ -107,7 +107,7 @@ def fan_out(
         done.batch = conn.execute("UPDATE database_meta SET batch = batch + 1 RETURNING batch").fetchone()[0]
     read = [(row, event_of(row)) for row in rows]
     seq, known, webhooks = _look_up(conn, [event for _, event in read if isinstance(event, Event)])
-    done.matching = webhooks.matching
+    done.enabled = {kind: [one for one in every if one in webhooks.keys] for kind, every in webhooks.matching.items()}
     written, due_at, ids = clock.text(now), clock.text(now + first_wait), delivery_ids(now)
     new: list[tuple[object, ...]] = []
     deliveries: list[tuple[object, ...]] = []
