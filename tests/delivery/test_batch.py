@@ -7,8 +7,16 @@ from contextlib import suppress
 
 import pytest
 
+from almirant_webhooks.delivery.batch import Chooser
+from almirant_webhooks.delivery.health import Troubles
+from almirant_webhooks.delivery.network import Outage
+from almirant_webhooks.delivery.outbox_reader import OutboxReader
+from almirant_webhooks.delivery.pace import Pace
 from almirant_webhooks.delivery.scheduler import Room, Scheduler
 from almirant_webhooks.model import Due, Outcome, Result
+from almirant_webhooks.ops.metrics import Metrics
+from almirant_webhooks.rules.retry import Schedule
+from almirant_webhooks.settings.schema import Settings
 from almirant_webhooks.storage.sqlite import batch, results, unread, webhooks
 from almirant_webhooks.storage.sqlite.batch import Work
 from almirant_webhooks.storage.sqlite.connection import transaction
@@ -101,6 +109,27 @@ def test_only_enabled_webhooks_are_given_slots(steps: Steps) -> None:
     assert written.fan_out is not None
     assert written.fan_out.deliveries == 2
     assert written.fan_out.enabled == {("p", "lead.created"): [on.id]}, "what is held takes no slot of its project"
+
+
+@pytest.mark.parametrize(("first_wait", "rows"), [("0s", 0), ("10m", None)])
+def test_rows_wait_for_a_slot_only_where_deliveries_begin_with_their_insertion(
+    first_wait: str, rows: int | None
+) -> None:
+    """With a first wait in the schedule none takes a slot, and all are copied as fast as they can be."""
+    scheduler, metrics = Scheduler(256, 8), Metrics()
+    scheduler.of_projects.learn({("p", "lead.created"): ["wh_1"]}, {"wh_1": 8})
+    chooser = Chooser(
+        scheduler,
+        OutboxReader(metrics, frozenset()),
+        Outage(),
+        Pace(),
+        Troubles(metrics),
+        Schedule(Settings.model_validate({"delivery": {"retry_schedule": [first_wait]}}).delivery.retry_schedule),
+        lambda: True,
+    )
+    asked = chooser.choose([], START, 0.0, may_begin=True).asked
+    assert asked is not None
+    assert asked.limit("p") == rows
 
 
 def test_rows_beyond_the_most_deliveries_are_left_for_the_next_batch(steps: Steps) -> None:

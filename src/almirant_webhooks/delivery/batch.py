@@ -48,7 +48,7 @@ class Chooser:
         self._network = network
         self._pace = pace
         self._troubles = troubles
-        self._schedule = schedule
+        self._at_once = not schedule.waits[0]  # new deliveries begin with their insertion
         self._outbox_has_room = outbox_has_room
         self._number = 0  # of the last batch
 
@@ -64,10 +64,10 @@ class Chooser:
         asked = self._asked(room, wanted, most, at, anyway=bool(results or wanted))
         rows = self._read(asked) if asked is not None and not self._reader.is_in_database else None
         asked = asked if rows is not None or self._reader.is_in_database else None
-        text, at_once = clock.text(now), not self._schedule.waits[0]
+        text = clock.text(now)
 
         def take(webhook: str, served: bool) -> bool:
-            return room is not None and at_once and room.take_new(webhook, text, served=served)
+            return room is not None and self._at_once and room.take_new(webhook, text, served=served)
 
         inside = asked if self._reader.is_in_database else None
         return Batch(self._number, Work(results, wanted, rows or (), inside, take, max(2 * most, WORTH)), asked, at)
@@ -77,10 +77,12 @@ class Chooser:
     ) -> Asked | None:
         slots = self._scheduler.of_projects
         reserved = slots.by_project(wanted)
+
+        def free(project: str) -> int | None:
+            return slots.free(project, reserved) if self._at_once else None  # else no row takes a slot
+
         try:
-            return self._reader.asked(
-                room.left if room else 0, most, at, anyway=anyway, slots=lambda project: slots.free(project, reserved)
-            )
+            return self._reader.asked(room.left if room else 0, most, at, anyway=anyway, slots=free)
         except sqlite3.Error as error:  # an application's trigger keeps too many rows from being marked
             self._troubles.fail(FAN_OUT, error)
             self._reader.pause(PAUSE)
