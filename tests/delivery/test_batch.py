@@ -117,7 +117,8 @@ def test_rows_wait_for_a_slot_only_where_deliveries_begin_with_their_insertion(
 ) -> None:
     """With a first wait in the schedule none takes a slot, and all are copied as fast as they can be."""
     scheduler, metrics = Scheduler(256, 8), Metrics()
-    scheduler.of_projects.learn({("p", "lead.created"): ["wh_1"]}, {"wh_1": 8})
+    scheduler.of_projects.learn({("p", "lead.created"): ["wh_1"]})
+    scheduler.in_flight["wh_1"] = 8
     chooser = Chooser(
         scheduler,
         OutboxReader(metrics, frozenset()),

@@ -76,10 +76,9 @@ class Chooser:
         self, room: Room | None, wanted: Mapping[str, int], most: int, at: float, *, anyway: bool
     ) -> Asked | None:
         slots = self._scheduler.of_projects
-        reserved = slots.by_project(wanted)
 
         def free(project: str) -> int | None:
-            return slots.free(project, reserved) if self._at_once else None  # else no row takes a slot
+            return slots.free(project, wanted) if self._at_once else None  # else no row takes a slot
 
         try:
             return self._reader.asked(room.left if room else 0, most, at, anyway=anyway, slots=free)

@@ -251,7 +251,7 @@ class DeliveryLoop:
             self.scheduler.begin(claim.webhook_id)
         self.scheduler.update_due(written.touched, written.due)
         if written.fan_out:
-            self.scheduler.of_projects.learn(written.fan_out.enabled, self.scheduler.in_flight)
+            self.scheduler.of_projects.learn(written.fan_out.enabled)
         if written.begun:
             self._network.probing(ended_at)
         if batch.asked is not None:

@@ -31,7 +31,7 @@ class Scheduler:
         self.in_flight: Counter[str] = Counter()
         self.slow: set[str] = set()
         self.slow_in_flight = 0
-        self.of_projects = ProjectSlots(per_webhook)
+        self.of_projects = ProjectSlots(per_webhook, self.in_flight)
         self._proven: set[str] = set()
         self._later = DueTimes()
         self._ready = {False: Half(), True: Half()}  # by whether they are slow
@@ -116,7 +116,6 @@ class Scheduler:
         """Count an attempt as in flight; its webhook and its project go to the end of the line."""
         self.in_flight[webhook] += 1
         self.slow_in_flight += webhook in self.slow
-        self.of_projects.begin(webhook)
         if webhook in self.due:
             project = self.due[webhook].project_id
             stood = self._leave(webhook)
@@ -146,7 +145,6 @@ class Scheduler:
     def give_back(self, webhook: str) -> None:
         """Give an attempt's slot back."""
         self.in_flight[webhook] -= 1
-        self.of_projects.give_back(webhook)
         self.slow_in_flight -= webhook in self.slow
         if not self.in_flight[webhook]:
             del self.in_flight[webhook]
