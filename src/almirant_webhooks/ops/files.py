@@ -1,4 +1,4 @@
-"""Files as they are made here: with the rights that were meant, whatever the umask."""
+"""Makes files with exact rights, independent of the umask."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def create(path: Path, mode: int) -> int:
 
 
 def check_link(path: Path) -> None:
-    """Raise `Misconfigured` for a symbolic link that leads to no file: making one there is nobody's wish but a mistake's."""
+    """Raise `Misconfigured` for a symbolic link that leads to no file: to make the file there would hide a mistake."""
     try:
         leads_nowhere = path.is_symlink() and not path.exists()
     except OSError:  # whoever opens it says why it cannot be reached

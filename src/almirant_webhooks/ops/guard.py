@@ -1,4 +1,4 @@
-"""Noticing that what the daemon stands on is gone: a file that was deleted or replaced, or a thread that has died."""
+"""Notices that a file was deleted or replaced, or that a thread has died: the daemon cannot work without them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Guard:
         self._workers = workers
 
     async def run(self) -> None:
-        """Look until something is gone; SQLite would go on writing into a file that nobody can open any more."""
+        """Check until something is gone: SQLite itself would go on writing into a deleted file."""
         while True:
             await asyncio.sleep(EVERY)
             for path, identity in self._files.items():

@@ -1,4 +1,4 @@
-"""The event loop's own pulse: feeds systemd's watchdog and knows when the loop stood still."""
+"""The heartbeat of the event loop: feeds systemd's watchdog and notices when the loop was blocked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 BEAT = 0.25
 # A request whose time limit ran out while the loop stood still for this long (seconds, in all) was not given its time.
 STALL = 1.0
-# Whoever stands still for this long (seconds) is not ready, until it has not done so for twice as long.
+# Seconds of a blocked loop after which the daemon is not ready, until the loop has run freely for twice as long.
 NOT_READY = 2.0
 
 

@@ -17,7 +17,7 @@ ENDING = ".keys"
 
 
 def path_of(database_path: Path) -> Path:
-    """Return where the file is: beside the database, whatever link that was named by."""
+    """Return the path of the file: beside the database, with links followed."""
     return Path(f"{database_path.resolve()}{ENDING}")
 
 

@@ -1,4 +1,4 @@
-"""Telling systemd how it stands (sd_notify(3)) and how often it wants to hear (sd_watchdog_enabled(3))."""
+"""Tells systemd the daemon's state (sd_notify(3)) and reads the watchdog's interval (sd_watchdog_enabled(3))."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon's tasks: one that ends before it is asked to is a part that is missing, and must not go unnoticed."""
+"""The daemon's tasks: if one ends before it is asked to, the daemon notices and ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Tasks:
         task.add_done_callback(self._one_ended)
 
     def why_not_ready(self) -> str | None:
-        """Say which part of the daemon is missing, or None."""
+        """Return in words which task has ended too early, or None."""
         return f"the task {self.dead!r} has died" if self.dead else None
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Threads for calls that block: a few from the start, and more for as long as there is more to do."""
+"""Threads for calls that block: a few from the start, and more while calls wait."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Call(Generic[T]):
 
 
 class Threads:
-    """Threads that keep neither the loop nor the end of the process waiting, as an executor's would.
+    """Threads that neither the event loop nor the end of the process waits for, unlike an executor's.
 
     Those of the start stay. A call for which none of them is free gets one of its own; where none can be started it waits
     until another has ended.

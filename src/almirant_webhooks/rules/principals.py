@@ -19,7 +19,7 @@ SESSION = "session"
 
 
 class Role(StrEnum):
-    """What somebody is to the service (contract, section 7)."""
+    """The kind of a caller (contract, section 7)."""
 
     OPERATOR = "operator"
     PROJECT_ADMIN = "project admin"

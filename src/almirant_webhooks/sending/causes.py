@@ -117,7 +117,7 @@ def is_usual_end(error: Exception | None) -> bool:
 
 
 def forget_frames(error: BaseException | None) -> None:
-    """Cut an error from the frames that it came through: they hold the connection, which holds the error.
+    """Drop an error's traceback: its frames hold the connection, which holds the error.
 
     Left to the garbage collector, which comes after tens of thousands of objects, each attempt that fails would keep
     its buffers for minutes.

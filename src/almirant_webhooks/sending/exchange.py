@@ -18,8 +18,8 @@ from .answers import Answer, Fields
 from .causes import Failure
 from .sloppy import MAX_FIELD, MAX_FIELDS, MAX_HEAD, MAX_INTERIM, SloppyReader, Unreadable
 
-# Seconds between a time limit that is over and giving up: uvloop runs timers before it reads, so that after a pause of
-# the process answers that lie in the sockets would come second.
+# Seconds between the time limit and the time-out. uvloop runs timers before it reads: after a pause of the process the
+# limit would end before answers that are already in the sockets.
 LAST_LOOK = 0.01
 _LENIENT = {
     "lenient_optional_lf_after_cr": True,
@@ -92,7 +92,7 @@ class Connection(asyncio.Protocol):
             self._finish_answer()
 
     def close(self) -> None:
-        """Drop the connection at once: a peer that does not read would hold what is still to be written for ever."""
+        """Drop the connection at once: to wait for unsent bytes could take for ever, if the peer does not read."""
         self._may_keep = False
         if self._timer is not None:
             self._timer.cancel()
@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; what nobody asked for closes the connection."""
+        """Read on; bytes that belong to no request close the connection."""
         if self._end is None or self._end.done():
             self.close()
             return
@@ -223,11 +223,11 @@ class Connection(asyncio.Protocol):
         self._parser.set_dangerous_leniencies(**_LENIENT)
         self._feed(b"HTTP/1.1 %03d \r\n%bConnection: close\r\n\r\n" % (head.status, end or b""))
         self._feed(body)
-        if end is None:  # nobody knows where the body ends: what came with the head is shown
+        if end is None:  # the end of the body is unknown: keep what came with the head
             self._complete = True
 
     def _look(self) -> None:
-        """See what reading has come to."""
+        """Finish if the answer is complete, refused, or beyond its bounds."""
         if self._refused:
             seen = sloppy.first_bytes(self._seen) if self._refused in causes.NO_HTTP else b""
             self._finish(Failure(Outcome.CONNECTION_ERROR, self._refused, seen))

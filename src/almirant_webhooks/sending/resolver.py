@@ -1,4 +1,4 @@
-"""Names to addresses that may be dialled, on threads of its own; a name that never answers delays no other."""
+"""Resolves names to addresses that may be dialled, on threads of its own: a name that never answers delays no other."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Sender:
         await self._resolver.close()
 
     def prepare(self, claim: Claim) -> Prepared | Result:
-        """Write a request out, or return the result where none is made; nobody notices if it is thrown away."""
+        """Write a request out, or return the result where none is made. It has no effect until it is begun."""
         try:
             if is_local_url(claim.url) and not self._policy.allow_localhost:
                 raise Blocked
@@ -193,7 +193,7 @@ class Sender:
         )
 
     def _ask_for_fresh(self, delivery_id: str) -> None:
-        """Have the next attempt of a delivery open a connection; the oldest wish is forgotten when there are too many."""
+        """Have the next attempt of a delivery open a connection; the oldest entry is dropped when there are too many."""
         self._use_fresh[delivery_id] = None
         if len(self._use_fresh) > MOST_FRESH:
             del self._use_fresh[next(iter(self._use_fresh))]

@@ -86,7 +86,7 @@ class SloppyReader:
 
 
 def framing(fields: Fields) -> bytes | None:
-    """Return the header that says where a body ends, `b""` for one that the connection's end ends, None for a riddle."""
+    """Return the header that says where a body ends, `b""` if the connection's end does, None if that cannot be told."""
     coding = b",".join([value for name, value in fields if name.lower() == b"transfer-encoding"])
     if coding.rpartition(b",")[2].strip().lower() == b"chunked":
         return b"Transfer-Encoding: chunked\r\n"

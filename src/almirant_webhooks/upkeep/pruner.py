@@ -1,4 +1,4 @@
-"""Removing what has had its time, in small steps that nobody notices."""
+"""Removes what is older than it is kept, in steps small enough to delay no delivery."""
 
 from __future__ import annotations
 

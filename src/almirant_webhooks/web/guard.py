@@ -104,7 +104,7 @@ def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
 
 @web.middleware
 async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse names that lead here by somebody else's DNS (rebinding); health and metrics have nothing to hide."""
+    """Refuse names that lead here by somebody else's DNS (rebinding); health and metrics are open."""
     open_to_all = allowed_by(request.match_info.handler) == OPEN and request.path in ("/healthz", "/readyz", "/metrics")
     if not open_to_all and not host_is_ours(request.host, context(request)):
         raise web.HTTPMisdirectedRequest(

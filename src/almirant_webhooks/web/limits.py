@@ -22,7 +22,7 @@ class Failures:
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, str]] = deque(maxlen=MOST_FROM_ALL)
-        # Digests of tokens that were good: nobody shuts them out by guessing, from behind the same proxy, say.
+        # Digests of tokens that were good: wrong guesses from the same address (a shared proxy, say) do not lock them out.
         self.proven: set[str] = set()
         # So that many guesses at once are counted like those that come one after the other.
         self.one_by_one = asyncio.Lock()

@@ -1,4 +1,4 @@
-"""The journal mode of a file: in WAL mode readers and writers are in nobody's way (https://www.sqlite.org/wal.html)."""
+"""The journal mode of a file: in WAL mode readers and a writer do not block each other (https://www.sqlite.org/wal.html)."""
 
 from __future__ import annotations
 
