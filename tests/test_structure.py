@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "web": {"model", "clock", "rules", "settings", "ops", "storage", "actions"},
     "receiver": {"model", "verify"},
     "daemon": {"clock", "rules", "settings", "ops", "sending", "storage", "delivery", "upkeep", "web"},
-    "process": {"model", "settings", "ops", "daemon"},
+    "process": {"model", "settings", "ops", "storage", "daemon"},
     "demo": {"model", "clock", "rules", "settings", "ops", "storage", "receiver", "daemon"},
     "cli": {
         "model", "clock", "verify", "rules", "settings", "ops", "storage", "actions", "receiver", "process", "demo",
@@ -135,6 +135,21 @@ def test_sql_requests_environment_and_printing_have_one_place_each(path: Path) -
         assert used.isdisjoint({"environ", "getenv"})
     if room not in ("cli", "demo"):
         assert "print" not in used
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_an_engine_s_library_has_one_place(path: Path) -> None:
+    """Outside of `storage/sqlite` nobody knows SQLite's connections, errors and codes; what is raised there is a `StorageError`.
+
+    `aiosqlite` is how the demo inserts, as any producer does.
+    """
+    if path.is_relative_to(SOURCE / "storage" / "sqlite"):
+        return
+    tree = list(ast.walk(ast.parse(path.read_text())))
+    modules = {alias.name for node in tree if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module or "" for node in tree if isinstance(node, ast.ImportFrom)}
+    assert "sqlite3" not in modules
+    assert not any(name == "sqlite3" or name.startswith("SQLITE_") for name in names(path))
 
 
 @pytest.mark.parametrize("path", sorted((SOURCE / "sending").glob("*.py")), ids=lambda path: path.name)

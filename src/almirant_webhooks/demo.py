@@ -28,6 +28,7 @@ from .rules.signing import generate_secret
 from .settings.schema import Settings
 from .storage.sqlite import search, webhooks
 from .storage.sqlite.connection import open_database, open_reader, transaction
+from .storage.sqlite.errors import session
 from .storage.sqlite.migrate import migrate
 
 PROJECT = "proj_demo"
@@ -115,8 +116,7 @@ class _Demo:
             receiver = Receiver(secret=generate_secret(), fail_first=failures)
             await receiver.start()
             self.receivers[name] = receiver
-            conn = open_database(self.database)
-            with transaction(conn):
+            with session(open_database(self.database)) as conn, transaction(conn):
                 made = webhooks.create(
                     conn,
                     project_id=PROJECT,
@@ -127,7 +127,6 @@ class _Demo:
                     limit=len(self.receivers),
                     now=clock.now(),
                 )
-            conn.close()
             self.names[made.id] = name
 
     def _introduce(self, daemon: Daemon) -> None:
@@ -159,11 +158,8 @@ class _Demo:
             await conn.commit()
 
     def _rows(self) -> list[dict[str, Any]]:
-        conn = open_reader(self.database)
-        try:
+        with session(open_reader(self.database)) as conn:
             rows = search.newest(conn, limit=1000)
-        finally:
-            conn.close()
         return [{**row, "receiver": self.names[row["webhook_id"]]} for row in reversed(rows)]
 
     async def _watch(self) -> bool:

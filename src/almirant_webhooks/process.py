@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import signal
-import sqlite3
 
 import structlog
 import uvloop
@@ -16,6 +15,7 @@ from .model import Misconfigured, Refused
 from .ops import logs
 from .ops.threads import start_libuv_s
 from .settings.schema import Settings
+from .storage.engine import StorageError
 
 log = structlog.get_logger("almirant_webhooks")
 
@@ -33,7 +33,7 @@ async def _main(settings: Settings) -> None:
 
 
 def run(settings: Settings) -> None:
-    """Run the daemon until SIGTERM, SIGINT or SIGHUP; raises `Misconfigured`, `Refused` or SQLite's errors for a sentence.
+    """Run the daemon until SIGTERM, SIGINT or SIGHUP; raises `Misconfigured`, `Refused` or a `StorageError` for a sentence.
 
     Standard error has to be `logs.in_background` already.
     """
@@ -48,7 +48,7 @@ def run(settings: Settings) -> None:
             log.error("ended without closing everything: something hangs")
             logs.drain()
             os._exit(1)
-        except (Misconfigured, Refused, sqlite3.Error):
+        except (Misconfigured, Refused, StorageError):
             raise
         except Exception as error:
             raise Refused(f"The daemon ended by a fault of its own ({error}); its log says more.") from None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import sys
 
 from almirant_webhooks import cli
 from almirant_webhooks.delivery import health
 from almirant_webhooks.ops import guard
+from almirant_webhooks.storage.engine import StorageError
 from almirant_webhooks.storage.sqlite import results
 
 
@@ -22,7 +22,7 @@ def forget(*_: object) -> int:
     return 0
 
 
-def hope(_: sqlite3.Error) -> bool:
+def hope(_: StorageError) -> bool:
     """Whatever fails is tried again for ever."""
     return False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import NamedTuple
 
 from ..model import Refused, check_event_id, check_producers_project
@@ -10,6 +9,7 @@ from ..rules import validation
 from ..rules.event_types import CATALOGUE, check_well_formed, near
 from ..rules.principals import Principal
 from ..settings.schema import Settings
+from ..storage.engine import Session
 from ..storage.sqlite import outbox
 from . import reach
 from .database import Database
@@ -46,7 +46,7 @@ async def send(
     check_well_formed(event_type)
     moment = None if occurred_at is None else validation.occurred_at(occurred_at)
 
-    def insert(conn: sqlite3.Connection, wait: float) -> str:
+    def insert(conn: Session, wait: float) -> str:
         return outbox.insert(
             conn,
             project_id=project,

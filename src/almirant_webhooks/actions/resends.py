@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 from ..rules.principals import Principal
 from ..rules.selection import Selection
+from ..storage.engine import Session
 from ..storage.sqlite import deliveries
 from ..storage.sqlite import resends as storage
 from . import reach
@@ -30,7 +30,7 @@ async def resend(database: Database, who: Principal, delivery_ids: Sequence[str]
     """
     await reach.check_deliveries(database, who, delivery_ids)
 
-    def change(conn: sqlite3.Connection) -> int:
+    def change(conn: Session) -> int:
         return sum(deliveries.request_resend(conn, each, now, actor=who.actor) for each in delivery_ids)
 
     return await database.write(change)

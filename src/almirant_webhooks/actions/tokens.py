@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from datetime import datetime
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from ..ops import keys
 from ..rules import principals, validation
 from ..rules.principals import Principal, Role
 from ..settings.schema import Settings
+from ..storage.engine import Session
 from ..storage.sqlite import audit, producers
 from .database import Database
 
@@ -82,7 +82,7 @@ async def revoke_producer_token(database: Database, who: Principal, token_id: st
 async def rotate_operator_token(database: Database, who: Principal, *, now: datetime, settings: Settings) -> None:
     """Put a new operator's token and a new key in place of the old; sessions and links of before are over."""
 
-    def change(conn: sqlite3.Connection) -> None:
+    def change(conn: Session) -> None:
         audit.note(conn, "token.rotated", actor=who.actor, now=now, project_id="")
         keys.rotate(settings.database.path)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from .. import clock
 from ..rules.principals import Principal
 from ..settings.schema import Settings
+from ..storage.engine import Session
 from ..storage.sqlite import audit, outbox, rejected_rows, retention
 from ..storage.sqlite.connection import transaction
 from .database import Database
@@ -58,7 +58,7 @@ class Pruning:
         self._taken += taken
         return more
 
-    def _prune_outbox(self, conn: sqlite3.Connection, wait: float) -> tuple[int, bool]:
+    def _prune_outbox(self, conn: Session, wait: float) -> tuple[int, bool]:
         with transaction(conn, wait):
             taken = outbox.prune(conn, self._taken_before, STEP)
             more = self._rejected.step(conn, STEP)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeVar, cast
@@ -13,6 +12,7 @@ from ..rules import validation
 from ..rules.event_types import choose_sample, sample_payload
 from ..rules.principals import Principal
 from ..settings.schema import Settings
+from ..storage.engine import Session
 from ..storage.sqlite import held
 from ..storage.sqlite import webhooks as storage
 from . import reach
@@ -143,7 +143,7 @@ async def enable(
     await reach.webhook(database, who, webhook_id)
     count = await database.read(held.count, webhook_id)
 
-    def change(conn: sqlite3.Connection) -> Webhook:
+    def change(conn: Session) -> Webhook:
         storage.enable(conn, webhook_id, discard_held=discard_held, now=now, actor=who.actor, count=count)
         return storage.get(conn, webhook_id)
 
@@ -154,7 +154,7 @@ async def disable(database: Database, who: Principal, webhook_id: str, *, now: d
     """Disable a webhook: from the commit on its deliveries are held. Raises `NotFound`; atomic with its audit entry."""
     await reach.webhook(database, who, webhook_id)
 
-    def change(conn: sqlite3.Connection) -> Webhook:
+    def change(conn: Session) -> Webhook:
         storage.disable(conn, webhook_id, now, actor=who.actor)
         return storage.get(conn, webhook_id)
 

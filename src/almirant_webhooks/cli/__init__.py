@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,6 +9,7 @@ from contextlib import suppress
 import click
 
 from ..model import Misconfigured, Refused, WrongUsage
+from ..storage.engine import StorageError
 from . import streams
 from .root import root
 
@@ -47,10 +47,8 @@ def _run(work: Callable[[], int | None]) -> int:
     except Misconfigured as error:
         _say(str(error))
         return EXIT_MISCONFIGURED
-    except sqlite3.Error as error:
-        from ..storage.sqlite.connection import explain
-
-        known = explain(error, "the database")
+    except StorageError as error:
+        known = error.explained("the database")
         _say(str(known))
         return EXIT_MISCONFIGURED if isinstance(known, Misconfigured) else EXIT_REFUSED
     except BrokenPipeError:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Coroutine
-from contextlib import closing
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..rules.principals import Principal, Role
 from ..settings.schema import Settings
+from ..storage.engine import Session
 from ..storage.sqlite.connection import WAIT
+from ..storage.sqlite.errors import session
 from ..storage.sqlite.outbox import open_outbox
 from .options import actor, reading, writing
 
@@ -23,23 +23,19 @@ class CommandDatabase:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    async def read(
-        self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def read(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that reads, on a state of its own."""
         with reading(self._settings) as conn:
             return function(conn, *args, **kwargs)
 
-    async def write(
-        self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def write(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function in one write transaction."""
         with writing(self._settings) as conn:
             return function(conn, *args, **kwargs)
 
-    async def write_outbox(self, function: Callable[[sqlite3.Connection, float], T], /) -> T:
+    async def write_outbox(self, function: Callable[[Session, float], T], /) -> T:
         """Call a function with the outbox's connection and the seconds that it may wait for a lock."""
-        with closing(open_outbox(self._settings.database.path, self._settings.outbox.path)) as conn:
+        with session(open_outbox(self._settings.database.path, self._settings.outbox.path)) as conn:
             return function(conn, WAIT)
 
 

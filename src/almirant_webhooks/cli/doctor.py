@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-import sqlite3
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from ..settings.schema import Settings
 from ..storage.sqlite import audit, health, journal, library, migrate, outbox, sharing, tables, trial
 from ..storage.sqlite import stats as numbers
 from ..storage.sqlite.connection import open_database
+from ..storage.sqlite.errors import session
 from . import holders
 from .findings import Finding
 from .findings import ok as _ok
@@ -96,9 +95,9 @@ def _files(settings: Settings) -> Iterator[Finding]:
 
 def _sqlite(settings: Settings) -> Iterator[Finding]:
     """The library's version, and the journal mode."""
-    version = sqlite3.sqlite_version_info
+    version = library.VERSION
     fixed = version >= (3, 51, 3) or version[2] >= _FIXED.get(version[:2], 10**6) or version < (3, 7, 0)
-    words = f"SQLite {sqlite3.sqlite_version} ({library.OLDEST_WORDS} or newer is needed, in producers too)"
+    words = f"SQLite {library.VERSION_WORDS} ({library.OLDEST_WORDS} or newer is needed, in producers too)"
     if fixed:
         yield _ok("SQLite", f"{words}.")
     else:
@@ -135,10 +134,10 @@ def _locks(settings: Settings) -> Iterator[Finding]:
     if not os.access(database, os.W_OK):
         yield Finding("locks", "warning", "Not looked at: this user cannot write to the database.")
         return
-    with closing(open_database(database)) as conn:
+    with session(open_database(database)) as conn:
         yield _lock("database lock", database, numbers.lock_wait(conn, LOCK_WAIT))
     outbox_path = (settings.outbox.path or database).absolute().resolve()
-    with closing(outbox.open_outbox(settings.database.path, settings.outbox.path)) as conn:
+    with session(outbox.open_outbox(settings.database.path, settings.outbox.path)) as conn:
         free = numbers.lock_wait(conn, LOCK_WAIT)
         yield _lock("outbox lock", outbox_path, free)
         if free and (why := trial.insert(conn)) is not None:

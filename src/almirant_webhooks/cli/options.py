@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,10 @@ from ..model import Misconfigured
 from ..ops import files
 from ..settings.loading import load
 from ..settings.schema import Settings
+from ..storage.engine import Session
 from ..storage.sqlite import idle
 from ..storage.sqlite.connection import begin_reading, open_database, open_reader, transaction
+from ..storage.sqlite.errors import engine_errors, session
 from ..storage.sqlite.outbox import open_outbox
 
 _NO_LOGIN = 2**32 - 1  # of a service, or where logins are not tracked (proc(5), loginuid)
@@ -95,38 +96,34 @@ def _user_name(uid: int) -> str:
 
 
 @contextmanager
-def writing(settings: Settings) -> Iterator[sqlite3.Connection]:
+def writing(settings: Settings) -> Iterator[Session]:
     """Open the database and begin a transaction, which is committed when the block ends."""
     path = settings.database.path
     check_rights(path, os.R_OK | os.W_OK, "written")
-    conn = open_database(path)
-    try:
-        with transaction(conn):
-            yield conn
-    finally:
-        conn.close()
+    with session(open_database(path)) as conn, transaction(conn):
+        yield conn
 
 
 @contextmanager
-def reading(settings: Settings) -> Iterator[sqlite3.Connection]:
+def reading(settings: Settings) -> Iterator[Session]:
     """Open the database for reading alone: all that the block reads is of one state."""
     path = settings.database.path
     check_rights(path, os.R_OK, "read")
     if idle.needed(path):
-        with idle.reading(path) as conn:
+        with engine_errors(), idle.reading(path) as conn:
             yield conn
     else:
-        with closing(open_reader(path)) as conn:
+        with session(open_reader(path)) as conn:
             begin_reading(conn)
             yield conn
 
 
 @contextmanager
-def reading_outbox(settings: Settings) -> Iterator[sqlite3.Connection]:
+def reading_outbox(settings: Settings) -> Iterator[Session]:
     """Open the outbox to look into it, by a user who may not write to it too where it is in the database."""
     if settings.outbox.path is None and not os.access(settings.database.path, os.W_OK):
         with reading(settings) as conn:
             yield conn
     else:
-        with closing(open_outbox(settings.database.path, settings.outbox.path)) as conn:
+        with session(open_outbox(settings.database.path, settings.outbox.path)) as conn:
             yield conn

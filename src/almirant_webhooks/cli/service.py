@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from ..actions import installation, upkeep
 from ..model import Misconfigured, Refused
 from ..settings import loading as configuration
 from ..settings.schema import Settings
+from ..storage.engine import StorageError
 from ..storage.sqlite import migrate as migrations
 from ..storage.sqlite import outbox
 from ..storage.sqlite.backup import copy
@@ -141,7 +141,7 @@ def _note(settings: Settings, size: int) -> None:
     """Write down that there is a copy with every secret in it, if this user may write."""
     try:
         do(upkeep.note_backup(CommandDatabase(settings), caller(), now=clock.now(), size=size))
-    except (Refused, Misconfigured, sqlite3.Error) as error:
+    except (Refused, Misconfigured, StorageError) as error:
         say(f"note: the audit trail has no entry of it: {error}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from datetime import datetime
 
 import click
@@ -12,6 +11,7 @@ from .. import clock
 from ..actions import upkeep as actions
 from ..settings.schema import Settings
 from ..storage.sqlite import outbox, retention
+from ..storage.sqlite.errors import session
 from .acting import CommandDatabase, do
 from .options import as_json, config, reading
 from .output import print_fields, print_json, say
@@ -44,7 +44,7 @@ def _count(settings: Settings, now: datetime) -> dict[str, int]:
             if time.monotonic() - said > SAY_EVERY:
                 said = time.monotonic()
                 say(f"{counts['deliveries']} deliveries and {counts['events']} events so far.")
-    with closing(outbox.open_outbox(settings.database.path, settings.outbox.path)) as outbox_conn:
+    with session(outbox.open_outbox(settings.database.path, settings.outbox.path)) as outbox_conn:
         counts["outbox"] = outbox.count_old(outbox_conn, *actions.ends(settings, now))
     return counts
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 from .. import clock
 from ..model import Result
 from ..rules.retry import Schedule
+from ..storage.engine import StorageError
 from ..storage.sqlite.batch import Work
 from ..storage.sqlite.unread import Asked, OutboxRow
 from .health import PAUSE, Troubles
@@ -82,7 +82,7 @@ class Chooser:
 
         try:
             return self._reader.asked(room.left if room else 0, most, at, anyway=anyway, slots=free)
-        except sqlite3.Error as error:  # an application's trigger keeps too many rows from being marked
+        except StorageError as error:  # an application's trigger keeps too many rows from being marked
             self._troubles.fail(FAN_OUT, error)
             self._reader.pause(PAUSE)
             return None
@@ -95,7 +95,7 @@ class Chooser:
             return None
         try:
             rows = self._reader.read(asked)
-        except sqlite3.Error as error:
+        except StorageError as error:
             self._troubles.fail(FAN_OUT, error)
             self._reader.pause(PAUSE)
             return None

@@ -5,7 +5,6 @@ In the delivery thread alone. The scheduler keeps what is read here; the databas
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from .. import clock
+from ..storage.engine import Session
 from ..storage.sqlite import deliveries, waits, webhooks
 from ..storage.sqlite.connection import transaction
 from .scheduler import Scheduler
@@ -61,7 +61,7 @@ class DueLoader:
         """Have it read anew at the next opportunity."""
         self._loaded -= RELOAD_EVERY
 
-    def look(self, conn: sqlite3.Connection, now: datetime) -> None:
+    def look(self, conn: Session, now: datetime) -> None:
         """Look whether webhooks have changed."""
         self.reload_if_changed(webhooks.revision(conn), now)
 
@@ -77,7 +77,7 @@ class DueLoader:
         self._again = self._after is not None
         self._after = self._after or ""
 
-    def step(self, conn: sqlite3.Connection, now: datetime) -> None:
+    def step(self, conn: Session, now: datetime) -> None:
         """Read a part, look everything up from time to time, and have nothing wait longer because the clock was set back."""
         (before, read_at), moment = self._clock, time.monotonic()
         set_back = before - now + timedelta(seconds=moment - read_at)
@@ -92,7 +92,7 @@ class DueLoader:
             self._read_on(conn, self._after)
         self._clock = (now, moment)
 
-    def _bring_forward(self, conn: sqlite3.Connection, change: SetBack) -> None:
+    def _bring_forward(self, conn: Session, change: SetBack) -> None:
         """Take the time off a few waits; what fails is done with the next step."""
         if change.place is not None:
             with self._lock, transaction(conn):
@@ -105,7 +105,7 @@ class DueLoader:
             )
             self.reload(change.now)
 
-    def _read_on(self, conn: sqlite3.Connection, after: str) -> None:
+    def _read_on(self, conn: Session, after: str) -> None:
         asked, due = deliveries.first_due_after(conn, after, PART)
         self._scheduler.update_due(asked, due)
         self._after = asked[-1] if len(asked) == PART else None

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from pathlib import Path
 
 import structlog
 
 from ..ops.metrics import Metrics
-from ..storage.sqlite.connection import explain, is_beyond_repair, is_busy, primary_code
-from ..storage.sqlite.triggers import TriggerFails
+from ..storage.engine import Full, StorageError, is_beyond_repair
 
 PAUSE = 0.5  # seconds after a failed transaction
-FULL = "the disk is full"
 LEAST_ROOM = 1024 * 1024  # bytes: for the records of what is in flight when it is reached
 
 log = structlog.get_logger("almirant_webhooks")
@@ -46,16 +43,16 @@ class Troubles:
         """Return in words which steps cannot be taken and why, or None."""
         return "; ".join(f"cannot {step}: {why}" for step, why in list(self._now.items())) or None
 
-    def fail(self, step: str, error: sqlite3.Error) -> None:
+    def fail(self, step: str, error: StorageError) -> None:
         """Take note that a step failed; raises what no later try can mend."""
         if is_beyond_repair(error):
-            raise explain(error, f"the database (cannot {step})")
+            raise error.explained(f"the database (cannot {step})")
         self._metrics.database_errors.inc()
-        self._note(step, _words(error), str(error))
+        self._note(step, error.why, str(error))
 
     def fail_full(self, step: str) -> None:
         """Take note that a step has to wait for room on the disk."""
-        self._note(step, FULL, "less than the least room is left")
+        self._note(step, Full.why, "less than the least room is left")
 
     def _note(self, step: str, words: str, error: str) -> None:
         if self._now.get(step) != words:
@@ -66,13 +63,3 @@ class Troubles:
         """Take note that a step was taken."""
         if self._now.pop(step, None) is not None:
             log.info("database works again", step=step)
-
-
-def _words(error: sqlite3.Error) -> str:
-    if primary_code(error) == sqlite3.SQLITE_FULL:
-        return FULL
-    if is_busy(error):
-        return "the database is locked by another program"
-    if isinstance(error, TriggerFails):
-        return str(error)
-    return "the database cannot be written"

@@ -7,7 +7,6 @@ ask of the database. The event loop only makes the requests: claims go there wit
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,9 +18,11 @@ from .. import clock
 from ..model import Due
 from ..ops.metrics import Metrics
 from ..rules.retry import Schedule
+from ..storage.engine import Session, StorageError
 from ..storage.sqlite import results, waits
 from ..storage.sqlite.batch import Written, write
 from ..storage.sqlite.connection import data_version, transaction
+from ..storage.sqlite.errors import engine_errors
 from ..storage.sqlite.worker import Worker
 from .attempts import Attempts, Sends
 from .batch import FAN_OUT, Batch, Chooser
@@ -152,22 +153,22 @@ class DeliveryLoop:
 
     # In the delivery thread
 
-    def step(self, conn: sqlite3.Connection) -> float:
+    def step(self, conn: Session) -> float:
         """Write the next batch, if there is one; return for how many seconds nothing else is to be done, unless it is woken.
 
         Raises `Misconfigured` for what no later try can mend.
         """
         at = time.monotonic()
-        wait = self._wait(at)
-        if wait > 0:
+        if (wait := self._wait(at)) > 0:
             return wait
         now = clock.now()
         full = not self._has_room()
         try:
-            self._due.step(conn, now)
-            worked = self._take_turn(conn, now, at, full=full)
-            self._mark(conn)
-        except sqlite3.Error as error:
+            with engine_errors():
+                self._due.step(conn, now)
+                worked = self._take_turn(conn, now, at, full=full)
+                self._mark(conn)
+        except StorageError as error:
             self._troubles.fail(STEP, error)
             self._due.invalidate()  # what it said to be due may not be
             self.reader.look_anew()
@@ -195,7 +196,7 @@ class DeliveryLoop:
         self._paused_until = time.monotonic() + PAUSE
         return PAUSE
 
-    def _take_turn(self, conn: sqlite3.Connection, now: datetime, at: float, *, full: bool) -> bool:
+    def _take_turn(self, conn: Session, now: datetime, at: float, *, full: bool) -> bool:
         """Choose a batch and write it; tell whether there was anything to do."""
         self._ended.take(now, at)
         failing = full or bool(self.failing())
@@ -212,16 +213,16 @@ class DeliveryLoop:
         self._write(conn, batch, full=full)
         return True
 
-    def _mark(self, conn: sqlite3.Connection) -> None:
+    def _mark(self, conn: Session) -> None:
         try:
             self.reader.mark(conn)
-        except sqlite3.Error as error:
+        except StorageError as error:
             if self.reader.is_in_database:
                 raise
             self._troubles.fail(FAN_OUT, error)
             self.reader.pause(PAUSE)
 
-    def _write(self, conn: sqlite3.Connection, batch: Batch, *, full: bool) -> None:
+    def _write(self, conn: Session, batch: Batch, *, full: bool) -> None:
         """Write and commit a batch; its requests are prepared meanwhile, and made once it is committed."""
         call, number = self._event_loop.call_soon_threadsafe, batch.number
         prepared, self.is_writing = False, True
@@ -241,7 +242,7 @@ class DeliveryLoop:
             call(self.attempts.go, number)
         self._confirm(conn, batch, written, full=full)
 
-    def _confirm(self, conn: sqlite3.Connection, batch: Batch, written: Written, *, full: bool) -> None:
+    def _confirm(self, conn: Session, batch: Batch, written: Written, *, full: bool) -> None:
         """Take over what a batch that is committed has changed."""
         ended_at = time.monotonic()
         self._ended.recorded(len(batch.work.results))
@@ -258,15 +259,14 @@ class DeliveryLoop:
             self.reader.took(written.fan_out, ended_at)
             if self.reader.is_in_database:
                 self._troubles.clear(FAN_OUT)
-        inserted = written.fan_out.deliveries if written.fan_out else 0
-        begun = len(written.begun) + inserted
+        begun = len(written.begun) + (written.fan_out.deliveries if written.fan_out else 0)
         self._pace.took(batch.begun_at, ended_at, len(batch.work.results) + begun)
         self._due.reload_if_changed(written.revision, clock.now())
         self._metrics.dropped.inc(written.dropped)
         self._metrics.in_flight.set(self.scheduler.in_flight.total())
         report(batch.work.results, self._metrics, gone=written.gone)
 
-    def _look(self, conn: sqlite3.Connection) -> None:
+    def _look(self, conn: Session) -> None:
         before, self._version = self._version, data_version(conn)
         changed = before != self._version
         self.reader.look(changed=changed)
@@ -289,10 +289,10 @@ class DeliveryLoop:
         seconds.append(self.reader.next_mark(at) if self._stopping else self.reader.next_look(at))
         return 0.0 if self._ended.are(1) or self._due.is_busy else min(one for one in seconds if one is not None)
 
-    def _stop(self, _: sqlite3.Connection) -> None:
+    def _stop(self, _: Session) -> None:
         self._stopping = True
 
-    def _record_rest(self, conn: sqlite3.Connection) -> None:
+    def _record_rest(self, conn: Session) -> None:
         """Record and mark what is left, for as long as a stop may take."""
         until = time.monotonic() + RECORD_WITHIN
         self._ended.give_up()

@@ -5,7 +5,6 @@ In the delivery thread alone. Nothing here is durable: a start reads the outbox 
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -15,8 +14,10 @@ import structlog
 
 from .. import clock
 from ..ops.metrics import Metrics
+from ..storage.engine import Busy, Session, StorageError
 from ..storage.sqlite import marking, outbox
-from ..storage.sqlite.connection import data_version, is_busy, large_rows, transaction
+from ..storage.sqlite.connection import data_version, large_rows, transaction
+from ..storage.sqlite.errors import engine_errors
 from ..storage.sqlite.fanout import FanOut
 from ..storage.sqlite.tables import schema_version
 from ..storage.sqlite.unread import Asked, OutboxRow, is_anything_unread, read_unread
@@ -46,13 +47,13 @@ class OutboxReader:
         self,
         metrics: Metrics,
         known_types: frozenset[str],
-        opener: Callable[[], sqlite3.Connection] | None = None,
+        opener: Callable[[], Session] | None = None,
     ) -> None:
         self.is_in_database = opener is None
         self.has_news = True
         self.may_wait = False  # the news are rows that were left, not a commit that was noticed
         self._opener = opener
-        self._conn: sqlite3.Connection | None = None
+        self._conn: Session | None = None
         self._metrics = metrics
         self._known_types = known_types
         self._look_at = 0.0  # monotonic seconds at which rows that were left are looked for
@@ -88,11 +89,12 @@ class OutboxReader:
         else:
             before = self._version
             try:
-                conn = self._other()
-                if not self._is_by_project:
-                    self._look_at_schema(conn)
-                self._version = data_version(conn)
-            except sqlite3.OperationalError:  # a file in rollback-journal mode while a producer commits
+                with engine_errors():
+                    conn = self._other()
+                    if not self._is_by_project:
+                        self._look_at_schema(conn)
+                    self._version = data_version(conn)
+            except StorageError:  # a file in rollback-journal mode while a producer commits
                 before = None
             news = before != self._version
         if news:
@@ -163,15 +165,14 @@ class OutboxReader:
     def read(self, asked: Asked) -> list[OutboxRow] | None:
         """Read rows of an outbox in another file; None when nothing can be told as a producer has it locked."""
         try:
-            return read_unread(self._other(), asked, by_project=self._is_by_project)
-        except sqlite3.OperationalError as error:
-            if not is_busy(error):
-                raise
+            with engine_errors():
+                return read_unread(self._other(), asked, by_project=self._is_by_project)
+        except Busy:
             self._look_at = self._soonest = time.monotonic() + PATIENCE
             self.may_wait = True
             return None
 
-    def is_empty(self, database: sqlite3.Connection, asked: Asked) -> bool:
+    def is_empty(self, database: Session, asked: Asked) -> bool:
         """Tell whether nothing that may be read waits in an outbox in the database, and remember it."""
         if not self.is_in_database or is_anything_unread(database, asked):
             return False
@@ -206,7 +207,7 @@ class OutboxReader:
         """Tell whether answers wait to be written into the outbox."""
         return bool(self._done)
 
-    def mark(self, database: sqlite3.Connection) -> None:
+    def mark(self, database: Session) -> None:
         """Write some answers into the outbox, unless somebody else has it locked: a crash before does no harm, as what is there is not taken twice.
 
         In the database's own file only rows that are larger than an event may be are left: SQLite writes all of each anew.
@@ -217,14 +218,13 @@ class OutboxReader:
         conn = database if self.is_in_database else self._other()
         try:
             with (
+                engine_errors(),
                 large_rows(conn) if self.is_in_database else nullcontext(),
                 transaction(conn, 0.0, self._metrics.transaction),
             ):
                 for done in batch:
                     self._mark(conn, done, clock.text(clock.now()))
-        except sqlite3.OperationalError as error:
-            if not is_busy(error):
-                raise
+        except Busy:
             self._mark_again = min(max(MARK_AGAIN, 2 * self._mark_again), AT_LAST)
             return
         self._mark_again = 0.0
@@ -233,7 +233,7 @@ class OutboxReader:
             self._unmarked.difference_update(answer.row.id for answer in done.marks)
             self._count(done)
 
-    def _mark(self, conn: sqlite3.Connection, done: FanOut, now: str) -> None:
+    def _mark(self, conn: Session, done: FanOut, now: str) -> None:
         marks = [answer for answer in done.marks if answer.is_slow or not self.is_in_database]
         marking.mark(conn, done, marks, None if self.is_in_database else done.batch, now)
 
@@ -245,14 +245,14 @@ class OutboxReader:
             if left <= 0:
                 return
 
-    def _other(self) -> sqlite3.Connection:
+    def _other(self) -> Session:
         if self._conn is None:
             assert self._opener is not None
             self._conn = self._opener()
             self._look_at_schema(self._conn)
         return self._conn
 
-    def _look_at_schema(self, conn: sqlite3.Connection) -> None:
+    def _look_at_schema(self, conn: Session) -> None:
         """Take note of the outbox's schema: an application may bring it to the present one at any time."""
         self._is_by_project = schema_version(conn) >= outbox.BY_PROJECT
 

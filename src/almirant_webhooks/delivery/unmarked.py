@@ -6,8 +6,8 @@ import time
 
 import structlog
 
+from ..storage.engine import TriggerFails
 from ..storage.sqlite.fanout import FanOut
-from ..storage.sqlite.triggers import TriggerFails
 
 MOST = 100  # beside so many nothing more is read
 RETRY = 60.0  # seconds after which all are tried again
@@ -21,7 +21,7 @@ class Unmarked:
     def __init__(self) -> None:
         self._rows: set[int] = set()
         self._since = 0.0  # monotonic seconds
-        self._why = TriggerFails()
+        self._why = TriggerFails("")
 
     def rows(self) -> set[int]:
         """Return the rows that are not to be read; raises `TriggerFails` where there are too many."""

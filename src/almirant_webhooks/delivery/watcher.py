@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import structlog
 from asyncinotify import Inotify, Mask
+
+from ..storage.engine import StorageError
 
 # The write is seen before its commit is, so a look that finds nothing is repeated a little later (seconds).
 LOOKS = (0.0, 0.001, 0.003, 0.010, 0.030)
@@ -62,7 +63,7 @@ class Watcher:
             for wait in waits:
                 if await _is_set_within(written, wait):
                     break  # a later commit must not wait until the looks for an earlier one are over
-                with suppress(sqlite3.Error):  # the steps themselves meet it, and say so
+                with suppress(StorageError):  # the steps themselves meet it, and say so
                     await look()
 
 

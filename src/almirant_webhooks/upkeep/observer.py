@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from .. import clock
 from ..model import Due
 from ..ops.heartbeat import Heartbeat
 from ..ops.metrics import Metrics
+from ..storage.engine import StorageError
 from ..storage.sqlite import deliveries, health, stats
 from ..storage.sqlite.worker import Worker
 
@@ -83,7 +83,7 @@ class Observer:
                     await self.look()
                 if not self._failing():
                     await self._tell_own()
-            except (sqlite3.Error, OSError) as error:
+            except (StorageError, OSError) as error:
                 log.warning("observing failed", error=str(error))
             await asyncio.sleep(OWN_EVERY)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +13,8 @@ import structlog
 
 from .. import clock
 from ..settings.schema import Retention
-from ..storage.sqlite import deliveries, held, outbox, rejected_rows, retention, rotation, triggers
+from ..storage.engine import Session, StorageError
+from ..storage.sqlite import deliveries, held, outbox, rejected_rows, retention, rotation
 from ..storage.sqlite.connection import shorten_wal
 from ..storage.sqlite.worker import Worker
 
@@ -33,7 +33,7 @@ class Walk(Protocol):
 
     removed: Counter[str]
 
-    def step(self, conn: sqlite3.Connection, limit: int) -> bool:
+    def step(self, conn: Session, limit: int) -> bool:
         """Look at no more than `limit` rows; tell whether there is another step."""
 
 
@@ -57,7 +57,7 @@ class Pruner:
         while True:
             try:
                 busy = not self._failing() and await self.step(clock.now())
-            except sqlite3.Error as error:
+            except StorageError as error:
                 log.warning("pruning failed", error=str(error))
                 busy = False
             self.is_resting = not busy
@@ -79,12 +79,12 @@ class Pruner:
         given_back = await self._database.write(retention.give_back, PAGES)
         return bool(erased or discarded or settled or pruned or sweeping or given_back)
 
-    async def _prune_outbox(self, step: Callable[[sqlite3.Connection, int], int], limit: int) -> int:
+    async def _prune_outbox(self, step: Callable[[Session, int], int], limit: int) -> int:
         """Remove what is old there; what fails there, for an application's trigger, say, keeps nothing else from going."""
         try:
             return await self._outbox.write(step, limit)
-        except sqlite3.Error as error:
-            log.warning("pruning the outbox failed", error=str(await self._outbox.run(triggers.blamed, error) or error))
+        except StorageError as error:
+            log.warning("pruning the outbox failed", error=str(error))
             return 0
 
     def _limit(self) -> int:

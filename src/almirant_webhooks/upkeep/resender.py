@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 
 import structlog
 
 from .. import clock
 from ..model import Due
+from ..storage.engine import StorageError
 from ..storage.sqlite import resend_steps
 from ..storage.sqlite.worker import Worker
 
@@ -47,6 +47,6 @@ class Resender:
                         self._due(step.touched, step.due)
                     for resend_id in step.finished:
                         log.info("resend finished", resend_id=resend_id)
-            except sqlite3.Error as error:
+            except StorageError as error:
                 log.warning("resending failed", error=str(error))
             await asyncio.sleep(REST if busy else EVERY)

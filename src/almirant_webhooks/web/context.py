@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from ..ops.keys import Keys
 from ..ops.metrics import Metrics
 from ..rules.principals import Principal
 from ..settings.schema import Settings
+from ..storage.engine import Session
 from ..storage.sqlite.worker import Worker
 from .snapshots import Readers, Snapshot
 
@@ -56,9 +56,7 @@ class Context:
         own._snapshot = Snapshot(self._lent)
         return own
 
-    async def read(
-        self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def read(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function of `storage/sqlite` on the request's snapshot: all its reads see one state, until it writes."""
         assert self._snapshot is not None
         return await self._snapshot.read(function, *args, **kwargs)
@@ -69,23 +67,21 @@ class Context:
             await self._snapshot.end()
 
     async def read_outbox(
-        self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+        self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Call a function that reads the outbox, on a read-only connection as well."""
         if self.outbox_reader is None:
             return await self.read(function, *args, **kwargs)
         return await self.outbox_reader.run(function, *args, **kwargs)
 
-    async def write(
-        self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def write(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function of `storage/sqlite` in one write transaction of the daemon's, and let the delivery loop look at once."""
         await self.end_reading()
         result = await self.database.write_by(time.monotonic() + PATIENCE, function, *args, **kwargs)
         await self.wake()
         return result
 
-    async def write_outbox(self, function: Callable[[sqlite3.Connection, float], T], /) -> T:
+    async def write_outbox(self, function: Callable[[Session, float], T], /) -> T:
         """Call a function with the outbox's connection and the seconds that it may wait for a lock; it writes as a whole."""
         await self.end_reading()
         deadline = time.monotonic() + PATIENCE

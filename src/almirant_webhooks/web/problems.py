@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from http import HTTPStatus
 
 import structlog
 from aiohttp import web
 
 from ..model import Conflict, NotFound, Refused
-from ..storage.sqlite.connection import is_busy
+from ..storage.engine import Busy, StorageError
 from .context import context
 from .guard import Handler
 
@@ -40,9 +39,9 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await _answer(
             request, 400, "The body cannot be read: it is not encoded as its headers say, or ends early."
         )
-    except sqlite3.Error as error:
+    except StorageError as error:
         log.warning("request failed", path=_route(request), error=str(error))
-        words = "is locked by another program" if is_busy(error) else "cannot be used"
+        words = "is locked by another program" if isinstance(error, Busy) else "cannot be used"
         return await _answer(request, 503, f"The database {words} at the moment; nothing was changed. Try again.")
     except Exception:
         log.exception("request failed", path=_route(request))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
+from ..storage.engine import Session
 from ..storage.sqlite.connection import begin_reading, end_reading
 from ..storage.sqlite.worker import Worker
 
@@ -41,15 +41,13 @@ class Snapshot:
         self._readers = readers
         self._held: Worker | None = None
 
-    async def read(
-        self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def read(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function of `storage/sqlite` on the snapshot."""
         if self._held is not None:
             return await self._held.run(function, *args, **kwargs)
         self._held = await self._readers.borrow()
 
-        def first(conn: sqlite3.Connection) -> T:
+        def first(conn: Session) -> T:
             begin_reading(conn)
             return function(conn, *args, **kwargs)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ...model import Misconfigured, Refused
 from ...ops import files
-from .connection import begin_reading, connect, end_reading, explain
+from .connection import begin_reading, connect, end_reading
+from .errors import explain
 
 PAGES = 1000  # in one step
 

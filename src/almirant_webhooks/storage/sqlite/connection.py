@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from ...model import Misconfigured, Refused
+from ...model import Misconfigured
 from ...ops import files
 from . import sharing, text
+from .errors import explain, is_busy
 
 APPLICATION_ID = 0x616C6D77  # "almw" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
 SCHEMA_VERSION = 6
@@ -20,46 +21,6 @@ WAIT = 5.0
 WAL_MOST = 64 * 1024 * 1024  # bytes that a WAL may keep on the disk
 
 T = TypeVar("T")
-
-_DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
-_NO_ACCESS = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
-
-
-def primary_code(error: sqlite3.Error) -> int:
-    """Return SQLite's primary result code of an error, 0 when it has none."""
-    return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
-
-
-def is_busy(error: sqlite3.Error) -> bool:
-    """Tell whether another connection's lock was in the way."""
-    return primary_code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-
-
-def is_beyond_repair(error: sqlite3.Error) -> bool:
-    """Tell whether no later try can succeed: a damaged file, or one whose tables are not ours any more."""
-    missing = str(error).startswith(("no such table", "no such column"))
-    return primary_code(error) in _DAMAGED or (primary_code(error) == sqlite3.SQLITE_ERROR and missing)
-
-
-def explain(error: sqlite3.Error, path: object) -> Refused | Misconfigured:
-    """Turn an error of SQLite into a sentence for a person: `Misconfigured` for what a restart cannot mend."""
-    code = primary_code(error)
-    if code in _DAMAGED:
-        what = "is not an SQLite database" if code == sqlite3.SQLITE_NOTADB else "is damaged"
-        return Misconfigured(f"{path} {what} ({error}). Restore it from a backup, or name another file.")
-    if is_beyond_repair(error):
-        return Misconfigured(
-            f"The tables of {path} are not those of this release ({error}). Restore it from a backup, or name another file."
-        )
-    if code in _NO_ACCESS:
-        return Misconfigured(
-            f"{path} cannot be opened for writing ({error}). Check the rights of the file, of its -wal and -shm, and of its directory."
-        )
-    if code == sqlite3.SQLITE_FULL:
-        return Refused(f"There is no room left on the disk of {path}. Nothing was changed; make room and try again.")
-    if is_busy(error):
-        return Refused(f"{path} is locked by another program. Nothing was changed; try again.")
-    return Refused(f"{path}: {error}")
 
 
 def patiently(call: Callable[[], T], wait: float = WAIT) -> T:

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from ... import clock
 from ...model import RESERVED_PROJECT, Claim, Trigger
 from ...rules.event_types import patterns_for
+from ..engine import TriggerFails
 from .bulk import read_rows, write_rows
 from .claiming import claim_of
 from .event import Event, event_of
 from .outbox import Mark
-from .triggers import TriggerFails
 from .unread import OutboxRow
 
 # More than that in one transaction would keep the others waiting.

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from ...model import Refused
 from . import lock
-from .connection import check_is_ours, connect, explain
+from .connection import check_is_ours, connect
+from .errors import explain
 
 
 def needed(path: Path) -> bool:

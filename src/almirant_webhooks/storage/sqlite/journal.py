@@ -11,12 +11,12 @@ from .connection import (
     WAIT,
     become_checkpointer,
     closed_on_error,
-    is_busy,
     open_database,
     patiently,
     prove_writable,
     transaction,
 )
+from .errors import is_busy
 
 
 def mode(conn: sqlite3.Connection) -> str:

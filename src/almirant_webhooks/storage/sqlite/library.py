@@ -9,6 +9,8 @@ from ...model import Misconfigured
 
 OLDEST = (3, 37, 0)  # the first with STRICT tables: https://www.sqlite.org/stricttables.html
 OLDEST_WORDS = "3.37"
+VERSION = sqlite3.sqlite_version_info
+VERSION_WORDS = sqlite3.sqlite_version
 
 
 def check() -> None:

@@ -13,7 +13,8 @@ from ... import clock
 from ...model import Misconfigured
 from ...ops import files
 from . import journal, outbox
-from .connection import APPLICATION_ID, SCHEMA_VERSION, connect, explain, is_there, transaction
+from .connection import APPLICATION_ID, SCHEMA_VERSION, connect, is_there, transaction
+from .errors import explain, of_an_engine
 from .tables import schema_version
 
 
@@ -98,6 +99,7 @@ def _migrate_outbox(conn: sqlite3.Connection, path: Path) -> list[str]:
     return []
 
 
+@of_an_engine
 def adopt_outbox(database_path: Path, outbox_path: Path | None, since: datetime | None) -> int:
     """Bind an outbox to this database, whatever it was bound to; return how many taken rows will be looked at again.
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from ...model import Conflict, Misconfigured, Refused
 from . import sharing, triggers
 from .bulk import write_rows
-from .connection import WAIT, closed_on_error, connect, explain, is_there, transaction
+from .connection import WAIT, closed_on_error, connect, is_there, transaction
+from .errors import explain
 from .tables import schema_version
 from .unread import MAX_TEXT, OutboxRow
 
@@ -230,10 +231,12 @@ SELECT id FROM outbox WHERE rejected_reason IS NOT NULL AND occurred_at < ?2 AND
 
 
 def prune(conn: sqlite3.Connection, taken_before: str, limit: int) -> int:
-    """Delete rows that were taken before a time, at most `limit`; return how many went."""
-    return conn.execute(
-        "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE fanned_out_at < ? LIMIT ?)", (taken_before, limit)
-    ).rowcount
+    """Delete rows that were taken before a time, at most `limit`; return how many went. Raises `TriggerFails`."""
+    with triggers.blaming(conn):
+        return conn.execute(
+            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE fanned_out_at < ? LIMIT ?)",
+            (taken_before, limit),
+        ).rowcount
 
 
 def count_old(conn: sqlite3.Connection, taken_before: str, rejected_before: str) -> int:

@@ -7,6 +7,7 @@ import sqlite3
 from collections import Counter
 
 from ..records import RejectedRow
+from . import triggers
 from .connection import encoding
 
 _END = 2**63 - 1
@@ -72,7 +73,10 @@ class Sweep:
         self._after = 0
 
     def step(self, conn: sqlite3.Connection, limit: int) -> bool:
-        """Look at no more than `limit` rows; tell whether there is another step. Called inside a transaction."""
+        """Look at no more than `limit` rows; tell whether there is another step. Called inside a transaction.
+
+        Raises `TriggerFails`.
+        """
         seen, last = conn.execute(
             "SELECT count(*), max(id) FROM (SELECT id FROM outbox INDEXED BY outbox_rejected "
             "WHERE rejected_reason IS NOT NULL AND id > ? ORDER BY id LIMIT ?)",
@@ -80,10 +84,11 @@ class Sweep:
         ).fetchone()
         if not seen:
             return False
-        self.removed["rejected"] += conn.execute(
-            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox INDEXED BY outbox_rejected WHERE rejected_reason "
-            "IS NOT NULL AND id > ?1 AND id <= ?2 AND occurred_at < ?3 AND occurred_at GLOB '2*T*Z')",
-            (self._after, last, self._before),
-        ).rowcount
+        with triggers.blaming(conn):
+            self.removed["rejected"] += conn.execute(
+                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox INDEXED BY outbox_rejected WHERE rejected_reason "
+                "IS NOT NULL AND id > ?1 AND id <= ?2 AND occurred_at < ?3 AND occurred_at GLOB '2*T*Z')",
+                (self._after, last, self._before),
+            ).rowcount
         self._after = last
         return bool(seen == limit)

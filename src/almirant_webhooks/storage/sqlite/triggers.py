@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
-from .connection import primary_code
+from ..engine import TriggerFails
+from .errors import primary_code
 
 # What the statements themselves never meet: rows are inserted and marked by their own rules.
 _OF_A_TRIGGER = {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG}
@@ -26,10 +28,6 @@ SELECT id FROM outbox WHERE id IN (SELECT value FROM json_each(?)) AND fanned_ou
 ERRORS = (sqlite3.IntegrityError, sqlite3.OperationalError, sqlite3.DataError)
 
 
-class TriggerFails(sqlite3.DatabaseError):
-    """An application's trigger kept a statement from being run; its text names the trigger, and says what to do."""
-
-
 def named(conn: sqlite3.Connection) -> list[str]:
     """Return the names of triggers on the outbox that are not ours."""
     return [row[0] for row in conn.execute(_NAMES)]
@@ -40,6 +38,17 @@ def blamed(conn: sqlite3.Connection, error: sqlite3.Error) -> TriggerFails | Non
     if primary_code(error) not in _OF_A_TRIGGER or not (names := named(conn)):
         return None
     return TriggerFails(f"{_which(names)} fails: {error}. {_WAY_OUT}")
+
+
+@contextmanager
+def blaming(conn: sqlite3.Connection) -> Iterator[None]:
+    """Raise what fails in the block as `TriggerFails`, if it can be the fault of an application's trigger."""
+    try:
+        yield
+    except ERRORS as error:
+        if (why := blamed(conn, error)) is None:
+            raise
+        raise why from error
 
 
 def ignored(conn: sqlite3.Connection, ids: Collection[int]) -> tuple[set[int], TriggerFails | None]:

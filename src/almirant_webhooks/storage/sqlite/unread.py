@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from ...model import MAX_PAYLOAD_BYTES
 from .bulk import read_rows
-from .connection import encoding, is_busy
+from .connection import encoding
+from .errors import is_busy
 
 MAX_TEXT = 1024
 SMALL = 16 * 1024  # bytes of a payload that is read with the others

@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ...model import NO_THREAD, Refused
 from .connection import transaction
+from .errors import storage_error
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -121,7 +122,10 @@ class Worker:
     async def run(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call a function with the connection in the thread. Cancelling the await does not stop it."""
+        """Call a function with the connection in the thread. Cancelling the await does not stop it.
+
+        What it raises is raised here, SQLite's errors as an engine's.
+        """
         return await self.call(lambda conn: function(conn, *args, **kwargs))
 
     def call(self, function: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
@@ -220,6 +224,8 @@ class Worker:
         self._tell(future, value, error)
 
     def _tell(self, future: asyncio.Future[Any], value: object, error: BaseException | None) -> None:
+        if isinstance(error, sqlite3.Error):
+            error = storage_error(error)
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(_settle, future, value, error)
 

@@ -1,0 +1,93 @@
+"""SQLite's errors as those of an engine. Within `storage/sqlite` they stay `sqlite3.Error`; no other room sees one."""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import ParamSpec, TypeVar
+
+from ...model import Misconfigured, Refused
+from ..engine import Busy, Damaged, Denied, Full, StorageError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
+_NO_ACCESS = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary result code of an error, 0 when it has none."""
+    return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Tell whether another connection's lock was in the way."""
+    return primary_code(error) in _BUSY
+
+
+def storage_error(error: sqlite3.Error) -> StorageError:
+    """Return an error of SQLite as one of an engine, with its words and a sentence for people."""
+    other = _storage_error(primary_code(error), str(error))
+    other.__cause__ = error
+    return other
+
+
+def _storage_error(code: int, words: str) -> StorageError:
+    if code in _DAMAGED:
+        what = "is not an SQLite database" if code == sqlite3.SQLITE_NOTADB else "is damaged"
+        return Damaged(words, f"{{what}} {what} ({words}). Restore it from a backup, or name another file.")
+    if code == sqlite3.SQLITE_ERROR and words.startswith(("no such table", "no such column")):
+        return Damaged(
+            words,
+            f"The tables of {{what}} are not those of this release ({words}). "
+            "Restore it from a backup, or name another file.",
+        )
+    if code in _NO_ACCESS:
+        return Denied(
+            words,
+            f"{{what}} cannot be opened for writing ({words}). "
+            "Check the rights of the file, of its -wal and -shm, and of its directory.",
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return Full(words, "There is no room left on the disk of {what}. Nothing was changed; make room and try again.")
+    if code in _BUSY:
+        return Busy(words, "{what} is locked by another program. Nothing was changed; try again.")
+    return StorageError(words)
+
+
+def explain(error: sqlite3.Error, path: object) -> Refused | Misconfigured:
+    """Turn an error of SQLite into a sentence for a person: `Misconfigured` for what a restart cannot mend."""
+    return storage_error(error).explained(path)
+
+
+@contextmanager
+def engine_errors() -> Iterator[None]:
+    """Raise what SQLite raises in the block as an engine's error."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise storage_error(error) from error
+
+
+def of_an_engine(function: Callable[P, T]) -> Callable[P, T]:
+    """Have a function raise an engine's errors in place of SQLite's; it costs nothing where none is raised."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except sqlite3.Error as error:
+            raise storage_error(error) from error
+
+    return call
+
+
+@contextmanager
+def session(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Use a connection for the block, and close it; errors are an engine's."""
+    with engine_errors(), closing(conn):
+        yield conn
