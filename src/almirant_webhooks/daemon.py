@@ -9,11 +9,10 @@ import functools
 import structlog
 
 from . import clock
-from .delivery.health import Troubles, has_room
+from .delivery.health import Troubles
 from .delivery.loop import STEP, DeliveryLoop
 from .delivery.outbox_reader import OutboxReader
 from .delivery.scheduler import Scheduler
-from .delivery.watcher import Watcher
 from .ops import keys, limits, systemd
 from .ops.guard import Guard
 from .ops.heartbeat import Heartbeat
@@ -28,8 +27,11 @@ from .sending.sender import Sender
 from .settings.schema import Settings
 from .storage.sqlite import lock, outbox
 from .storage.sqlite.connection import open_reader
+from .storage.sqlite.delivery_store import SqliteDeliveryStore
 from .storage.sqlite.journal import caution, open_for_service, open_outbox_for_service
 from .storage.sqlite.migrate import migrate
+from .storage.sqlite.outbox_stores import outbox_store
+from .storage.sqlite.watcher import Watcher
 from .storage.sqlite.worker import FairLock, Worker
 from .upkeep.observer import Observer
 from .upkeep.pruner import Pruner
@@ -144,17 +146,18 @@ class Daemon:
     def _make_loop(self, database: Worker, sender: Sender, concurrency: int) -> DeliveryLoop:
         settings, database_path, outbox_path = self.settings, self._database_path, self._outbox_path
         known_types = frozenset((*CATALOGUE, *settings.events.extra_types))
+        observe = self.metrics.transaction
+        rows = outbox_store(outbox_path or database_path, self._open_outbox if outbox_path else None, observe)
         return DeliveryLoop(
             database,
+            SqliteDeliveryStore(database_path, database.lock, observe),
             sender,
-            OutboxReader(self.metrics, known_types, self._open_outbox if outbox_path else None),
+            OutboxReader(self.metrics, known_types, rows),
             self.metrics,
             self._troubles,
             Schedule(settings.delivery.retry_schedule),
             Scheduler(concurrency, settings.delivery.concurrency_per_webhook),
             poll_interval=settings.outbox.poll_interval.total_seconds(),
-            has_room=lambda: has_room(database_path),
-            outbox_has_room=lambda: has_room(outbox_path or database_path),
         )
 
     def _fit(self) -> limits.Fit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -17,10 +18,10 @@ from almirant_webhooks.model import Due, Outcome, Result
 from almirant_webhooks.ops.metrics import Metrics
 from almirant_webhooks.rules.retry import Schedule
 from almirant_webhooks.settings.schema import Settings
+from almirant_webhooks.storage.engine import Asked, OutboxRow, Work, Written
 from almirant_webhooks.storage.sqlite import batch, results, unread, webhooks
-from almirant_webhooks.storage.sqlite.batch import Work
 from almirant_webhooks.storage.sqlite.connection import transaction
-from almirant_webhooks.storage.sqlite.unread import Asked, OutboxRow
+from almirant_webhooks.storage.sqlite.outbox_stores import OutboxInDatabase
 
 from ..support.steps import SCHEDULE, START, Steps
 from .test_scheduler import offer
@@ -35,7 +36,7 @@ def _insert(steps: Steps, count: int) -> list[OutboxRow]:
     return unread.read_unread(steps.outbox, ALL)
 
 
-def _write(steps: Steps, work: Work) -> batch.Written:
+def _write(steps: Steps, work: Work) -> Written:
     with transaction(steps.conn):
         return batch.write(steps.conn, work, SCHEDULE, START)
 
@@ -121,12 +122,11 @@ def test_rows_wait_for_a_slot_only_where_deliveries_begin_with_their_insertion(
     scheduler.in_flight["wh_1"] = 8
     chooser = Chooser(
         scheduler,
-        OutboxReader(metrics, frozenset()),
+        OutboxReader(metrics, frozenset(), OutboxInDatabase(Path.cwd())),
         Outage(),
         Pace(),
         Troubles(metrics),
         Schedule(Settings.model_validate({"delivery": {"retry_schedule": [first_wait]}}).delivery.retry_schedule),
-        lambda: True,
     )
     asked = chooser.choose([], START, 0.0, may_begin=True).asked
     assert asked is not None

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from almirant_webhooks.daemon import Daemon
 from almirant_webhooks.delivery.batch import Batch
-from almirant_webhooks.storage.sqlite.fanout import FanOut
+from almirant_webhooks.storage.engine import FanOut
 
 from ..conftest import Receiver
 from ..support.service import Service

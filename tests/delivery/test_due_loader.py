@@ -17,9 +17,11 @@ from almirant_webhooks.delivery.outbox_reader import OutboxReader
 from almirant_webhooks.delivery.scheduler import Scheduler
 from almirant_webhooks.model import Claim, Outcome, Result, Webhook
 from almirant_webhooks.ops.metrics import Metrics
+from almirant_webhooks.storage.engine import LastEnd
 from almirant_webhooks.storage.sqlite import results, webhooks
 from almirant_webhooks.storage.sqlite.connection import open_database, transaction
-from almirant_webhooks.storage.sqlite.results import LastEnd
+from almirant_webhooks.storage.sqlite.delivery_store import SqliteDeliveryStore
+from almirant_webhooks.storage.sqlite.outbox_stores import OutboxInDatabase
 from almirant_webhooks.storage.sqlite.worker import Worker
 
 from ..support.steps import SCHEDULE, START, Steps
@@ -73,8 +75,9 @@ async def test_a_restart_knows_who_was_slow_and_who_timed_out(steps: Steps, work
                 webhook = webhooks.get(steps.conn, ids[name])
             _end(steps, webhook, outcome, duration_ms)
     scheduler, metrics = Scheduler(256, 8), Metrics()
-    reader, troubles = OutboxReader(metrics, frozenset()), Troubles(metrics)
-    loop = DeliveryLoop(worker, Nobody(), reader, metrics, troubles, SCHEDULE, scheduler, poll_interval=1.0)
+    store, troubles = SqliteDeliveryStore(steps.path, worker.lock), Troubles(metrics)
+    reader = OutboxReader(metrics, frozenset(), OutboxInDatabase(steps.path))
+    loop = DeliveryLoop(worker, store, Nobody(), reader, metrics, troubles, SCHEDULE, scheduler, poll_interval=1.0)
     await loop.recover(START)
     assert scheduler.slow == {ids["steady"], ids["hangs"]}
     assert {name: scheduler.room_of(ids[name]) for name in made} == {"steady": 8, "quick": 8, "hangs": 2, "new": 2}
@@ -96,7 +99,7 @@ async def test_webhooks_are_read_in_parts_of_bounded_size(steps: Steps, worker: 
     made = [steps.webhook(url=f"https://example.com/{number}", limit=count) for number in range(count)]
     steps.event()
     scheduler = Scheduler(256, 8)
-    loaded, now = DueLoader(scheduler, worker.lock), clock.now()
+    loaded, now = DueLoader(scheduler, SqliteDeliveryStore(steps.path, worker.lock)), clock.now()
     await worker.run(load_all, loaded)
     assert len(scheduler.due) == count
     asked: list[int] = []
@@ -126,7 +129,7 @@ async def test_webhooks_that_are_deleted_while_others_are_read_are_forgotten(ste
     kept, deleted = steps.webhook(), steps.webhook(url="https://example.com/other")
     steps.event()
     scheduler = Scheduler(256, 8)
-    loaded = DueLoader(scheduler, worker.lock)
+    loaded = DueLoader(scheduler, SqliteDeliveryStore(steps.path, worker.lock))
     await worker.run(load_all, loaded)
     assert scheduler.due.keys() == {kept.id, deleted.id}
     with transaction(steps.conn):

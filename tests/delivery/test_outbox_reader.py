@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from almirant_webhooks.delivery.outbox_reader import (
@@ -14,9 +16,9 @@ from almirant_webhooks.delivery.outbox_reader import (
     OutboxReader,
 )
 from almirant_webhooks.ops.metrics import Metrics
-from almirant_webhooks.storage.sqlite.fanout import FanOut
-from almirant_webhooks.storage.sqlite.outbox import Mark, open_outbox
-from almirant_webhooks.storage.sqlite.unread import Asked, OutboxRow
+from almirant_webhooks.storage.engine import Asked, FanOut, Mark, OutboxRow
+from almirant_webhooks.storage.sqlite.outbox import open_outbox
+from almirant_webhooks.storage.sqlite.outbox_stores import OutboxApart, OutboxInDatabase
 
 from ..support.steps import Steps
 
@@ -24,7 +26,11 @@ MANY = 1000
 
 
 def _reader() -> OutboxReader:
-    return OutboxReader(Metrics(), frozenset())
+    return OutboxReader(Metrics(), frozenset(), OutboxInDatabase(Path("nowhere")))
+
+
+def _reader_apart(steps: Steps) -> OutboxReader:
+    return OutboxReader(Metrics(), frozenset(), OutboxApart(steps.path, lambda: open_outbox(steps.path, None)))
 
 
 def _row(number: int, project: str = "p") -> OutboxRow:
@@ -100,14 +106,14 @@ def _read(reader: OutboxReader, slots: dict[str, int], at: float, most: int = MA
     rows = reader.read(asked) or []
     marks = [Mark(row, None) for row in rows]
     reader.took(FanOut(marks=marks, deliveries=len(marks)) if marks else None, at)
-    reader.mark(reader._other())
+    reader.mark(None)
     return [row.project for row in rows]
 
 
 def test_rows_of_a_project_without_a_free_slot_wait_for_one_in_the_outbox(steps: Steps) -> None:
     """Deliveries begin with their insertion then. They wait 50 ms at most: what hangs is copied all the same."""
     _insert(steps, "busy", "free", "busy", "free")
-    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    reader = _reader_apart(steps)
     slots = {"busy": 0, "free": 8}
     assert _read(reader, slots, 100.0) == ["free", "free"]
     assert _read(reader, slots, 100.01) == []
@@ -124,7 +130,7 @@ def test_a_slot_that_is_given_back_brings_the_next_row_however_few_slots_are_fre
 ) -> None:
     """Rows that wait for it are read with the batch that records the attempt, or right after: not 50 ms later."""
     _insert(steps, "busy")
-    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    reader = _reader_apart(steps)
     assert _read(reader, {"busy": 0}, 100.0, free=1) == []
     read = _read(reader, {"busy": 1}, 100.0 + ended_after, free=1)
     if not read:
@@ -137,7 +143,7 @@ def test_a_slot_that_is_given_back_brings_the_next_row_however_few_slots_are_fre
 def test_projects_without_a_free_slot_are_not_in_front_of_one_that_has_some(steps: Steps) -> None:
     """Where they alone fill a read, the next one goes on behind them."""
     _insert(steps, *"abcdez")
-    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    reader = _reader_apart(steps)
     slots = dict.fromkeys("abcde", 0)
     read = [_read(reader, slots, 100.0 + turn / 1000, most=FEWEST) for turn in range(2)]
     assert read == [[], ["z"]]
@@ -153,7 +159,7 @@ def _read_until(reader: OutboxReader, slots: dict[str, int], project: str, most:
         if rows is not None:
             marks = [Mark(row, None) for row in rows]
             reader.took(FanOut(marks=marks, deliveries=len(marks)) if marks else None, at)
-            reader.mark(reader._other())
+            reader.mark(None)
             if project in [row.project for row in rows]:
                 return at - 100.0
         at += reader.next_look(at) or 0.0
@@ -165,7 +171,7 @@ def test_many_projects_without_a_free_slot_cost_another_no_wait(steps: Steps, mo
     """They are more than rows are read at once, and the reader comes around to all before it rests."""
     busy = [f"busy{number}" for number in range(50)]
     _insert(steps, *busy, "free")
-    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    reader = _reader_apart(steps)
     assert _read_until(reader, dict.fromkeys(busy, 0) | {"free": 8}, "free", most) < PASSED_BY / 2
     reader.close()
 
@@ -175,7 +181,7 @@ def test_rows_without_a_slot_are_copied_after_50_ms_however_many_projects_they_a
     """How long one has waited is not forgotten by a read that looks at others."""
     busy = [f"busy{number}" for number in range(50)]
     _insert(steps, *busy)
-    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    reader = _reader_apart(steps)
     assert _read_until(reader, dict.fromkeys(busy, 0), busy[0], most) < PASSED_BY * 2 + 50 / most * PATIENCE
     reader.close()
 
@@ -183,7 +189,7 @@ def test_rows_without_a_slot_are_copied_after_50_ms_however_many_projects_they_a
 def test_rows_that_waited_for_a_slot_and_are_gone_are_not_waited_for(steps: Steps) -> None:
     """Their producer has deleted them: the daemon rests."""
     _insert(steps, "busy")
-    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    reader = _reader_apart(steps)
     assert _read(reader, {"busy": 0}, 100.0) == []
     assert reader.next_look(100.0) == pytest.approx(PASSED_BY)
     steps.outbox.execute("DELETE FROM outbox")
@@ -198,7 +204,7 @@ def test_each_project_has_its_turn_however_many_there_are(steps: Steps) -> None:
         "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'lead.created', '{}')",
         [(f"p{number:02}",) for number in range(50) for _ in range(3)],
     )
-    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    reader = _reader_apart(steps)
     served: set[str] = set()
     for _ in range(-(-50 // FEWEST)):
         asked = reader.asked(0, FEWEST, 0.0, anyway=False)
@@ -216,7 +222,7 @@ def test_rows_that_are_copied_and_not_marked_yet_are_not_read_again(steps: Steps
     steps.outbox.executemany(
         "INSERT INTO outbox (project_id, event_type, payload) VALUES ('p', 'lead.created', ?)", [("{}",)] * 3
     )
-    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    reader = _reader_apart(steps)
     rows = reader.read(Asked(2))
     assert rows is not None
     reader.took(FanOut(batch=1, marks=[Mark(row, None) for row in rows], deliveries=2), 100.0)
@@ -239,7 +245,7 @@ def test_no_more_rows_are_read_while_very_many_wait_for_their_marks(steps: Steps
         "INSERT INTO outbox (project_id, event_type, payload) VALUES ('p', 'lead.created', ?)",
         [("{}",)] * (MOST_UNMARKED + 1),
     )
-    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(steps.path, None))
+    reader = _reader_apart(steps)
     rows = reader.read(Asked(MOST_UNMARKED))
     assert rows is not None
     reader.took(FanOut(batch=1, marks=[Mark(row, None) for row in rows], deliveries=len(rows)), 100.0)

@@ -20,9 +20,8 @@ from almirant_webhooks.delivery.scheduler import Scheduler
 from almirant_webhooks.model import Claim, Outcome, Result
 from almirant_webhooks.sending import sender as sender_module
 from almirant_webhooks.sending.sender import Prepared, Sender
-from almirant_webhooks.storage.sqlite import batch, results, unread
-from almirant_webhooks.storage.sqlite.fanout import FanOut
-from almirant_webhooks.storage.sqlite.unread import Asked
+from almirant_webhooks.storage.engine import Asked, FanOut
+from almirant_webhooks.storage.sqlite import batch, marking, results, unread
 from almirant_webhooks.storage.sqlite.worker import Worker
 
 # A wake-up is lost
@@ -93,7 +92,7 @@ def goes_though_the_commit_failed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def loses_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "mark", lambda *_, **__: None)  # in the database's own file
-    monkeypatch.setattr(OutboxReader, "_mark", lambda *_: None)  # in another file
+    monkeypatch.setattr(marking, "mark", lambda *_, **__: None)  # in another file
 
 
 def forgets_what_is_not_marked_yet(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from almirant_webhooks import daemon as daemon_module
 from almirant_webhooks.sending.exchange import Connection
-from almirant_webhooks.storage.sqlite import migrate
+from almirant_webhooks.storage.sqlite import migrate, room
 
 from ..conftest import Receiver
 from ..sending import test_exchange
@@ -77,7 +76,7 @@ async def test_a_daemon_that_looks_away_from_damage(
 async def test_a_daemon_that_does_not_look_for_room(
     on_disk: Service, disk: Disk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon_module, "has_room", lambda _: True)
+    monkeypatch.setattr(room, "has_room", lambda _: True)
     monkeypatch.setattr(Service, "until", partialmethod(Service.until, within=6))
     with pytest.raises(TimeoutError):
         await test_disk_full.test_idle(on_disk, disk, receiver)

@@ -33,6 +33,7 @@ from hypothesis.stateful import (
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger
+from almirant_webhooks.storage.engine import Asked, FanOut, Mark, OutboxRow
 from almirant_webhooks.storage.sqlite import (
     claiming,
     deliveries,
@@ -90,7 +91,7 @@ class Machine(RuleBasedStateMachine):
         self.outbox = outbox.open_outbox(self.database, self.outbox_file)
         outbox.bind(self.outbox, *outbox.identity(self.conn))
         self.read: Any = None
-        self.done: fanout.FanOut | None = None
+        self.done: FanOut | None = None
 
     def teardown(self) -> None:
         self.conn.close()
@@ -179,8 +180,8 @@ class Machine(RuleBasedStateMachine):
         self.read = self.read_unread(limit)
         self.done = None
 
-    def read_unread(self, limit: int) -> list[unread.OutboxRow]:
-        return unread.read_unread(self.outbox, unread.Asked(limit))
+    def read_unread(self, limit: int) -> list[OutboxRow]:
+        return unread.read_unread(self.outbox, Asked(limit))
 
     @precondition(lambda self: self.read and self.done is None)
     @rule(begin=st.booleans())
@@ -359,8 +360,8 @@ class ByWatermark(Machine):
 
     last = 0
 
-    def read_unread(self, limit: int) -> list[unread.OutboxRow]:
-        return [row for row in unread.read_unread(self.outbox, unread.Asked(100)) if row.id > self.last][:limit]
+    def read_unread(self, limit: int) -> list[OutboxRow]:
+        return [row for row in unread.read_unread(self.outbox, Asked(100)) if row.id > self.last][:limit]
 
     @rule()
     def settle(self) -> None:
@@ -402,9 +403,9 @@ class MarkedBeforeTaken(Machine):
 
     @rule(limit=st.integers(1, 5))
     def mark_first(self, limit: int) -> None:
-        rows = unread.read_unread(self.outbox, unread.Asked(limit))
+        rows = unread.read_unread(self.outbox, Asked(limit))
         with transaction(self.outbox):
-            outbox.mark(self.outbox, [outbox.Mark(row, None) for row in rows], 0, clock.text(self.now))
+            outbox.mark(self.outbox, [Mark(row, None) for row in rows], 0, clock.text(self.now))
 
 
 class BelievesTheClock(Machine):

@@ -18,6 +18,7 @@ from almirant_webhooks import clock
 from almirant_webhooks.model import Outcome, Result
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage import sqlite
+from almirant_webhooks.storage.engine import Asked, FanOut, Mark, OutboxRow, Work
 from almirant_webhooks.storage.sqlite import (
     audit,
     batch,
@@ -27,6 +28,7 @@ from almirant_webhooks.storage.sqlite import (
     fanout,
     health,
     held,
+    marking,
     outbox,
     producers,
     rejected_rows,
@@ -66,15 +68,15 @@ def _claim(conn: sqlite3.Connection) -> object:
     return claiming.claim(conn, {BUSY: 8, OFF: 8, "wh_resent": 8, "wh_discarding": 8, "wh_hurried": 8}, NOW)
 
 
-def _rows(conn: sqlite3.Connection, count: int = 20) -> list[unread.OutboxRow]:
-    return unread.read_unread(conn, unread.Asked(count))
+def _rows(conn: sqlite3.Connection, count: int = 20) -> list[OutboxRow]:
+    return unread.read_unread(conn, Asked(count))
 
 
 def _write_batch(conn: sqlite3.Connection) -> object:
     """Record what was claimed, claim more, and fan out."""
     claims = claiming.claim(conn, {BUSY: 8}, NOW)
     ended = [Result(one, Outcome.HTTP_ERROR, NOW, 5, 500, "the receiver answered 500") for one in claims]
-    work = batch.Work(ended, {BUSY: 8}, asked=unread.Asked(20), take=lambda webhook, served: True)
+    work = Work(ended, {BUSY: 8}, asked=Asked(20), take=lambda webhook, served: True)
     return batch.write(conn, work, SCHEDULE, NOW)
 
 
@@ -139,6 +141,7 @@ KINDS: dict[str, Kind] = {
     "held.discard": Kind(lambda conn: held.discard(conn, LIMIT)),
     "held.TooLong": Kind(lambda conn: _steps_of(held.TooLong(NOW - 30 * DAY), conn)),
     "held.TooLong, where all is": Kind(lambda conn: _steps_of(held.TooLong(NOW + 2 * DAY), conn)),
+    "deliveries.first_due_after": Kind(lambda conn: deliveries.first_due_after(conn, "", LIMIT)),
     "deliveries.request_resend": Kind(lambda conn: deliveries.request_resend(conn, A_DELIVERY, NOW)),
     "deliveries.erase_deleted": Kind(lambda conn: deliveries.erase_deleted(conn, LIMIT)),
     "deliveries.erase_deleted, what is left": Kind(
@@ -182,7 +185,11 @@ KINDS: dict[str, Kind] = {
     "outbox.identity": Kind(outbox.identity),
     "outbox.bind": Kind(lambda conn: conn.execute("UPDATE outbox_meta SET batch = batch"), on_outbox=True),
     "outbox.mark": Kind(
-        lambda conn: outbox.mark(conn, [outbox.Mark(row, None) for row in _rows(conn)], 1, clock.text(NOW)),
+        lambda conn: outbox.mark(conn, [Mark(row, None) for row in _rows(conn)], 1, clock.text(NOW)),
+        on_outbox=True,
+    ),
+    "marking.mark": Kind(
+        lambda conn: marking.mark(conn, FanOut(), [Mark(row, None) for row in _rows(conn)], 1, clock.text(NOW)),
         on_outbox=True,
     ),
     "outbox.prune": Kind(lambda conn: outbox.prune(conn, clock.text(NOW), LIMIT), on_outbox=True),
@@ -194,9 +201,9 @@ KINDS: dict[str, Kind] = {
     "stats.outbox": Kind(lambda conn: stats.outbox(conn, NOW), on_outbox=True),
     "stats.unread_rows": Kind(stats.unread_rows, on_outbox=True),
     "stats.wal_bytes": Kind(stats.wal_bytes, on_outbox=True),
-    "unread.is_anything_unread": Kind(lambda conn: unread.is_anything_unread(conn, unread.Asked(20)), on_outbox=True),
+    "unread.is_anything_unread": Kind(lambda conn: unread.is_anything_unread(conn, Asked(20)), on_outbox=True),
     "unread.is_anything_unread, beside rows that are set apart": Kind(
-        lambda conn: unread.is_anything_unread(conn, unread.Asked(20, apart={row.id for row in _rows(conn)})),
+        lambda conn: unread.is_anything_unread(conn, Asked(20, apart={row.id for row in _rows(conn)})),
         on_outbox=True,
     ),
     "unread.read_unread": Kind(_rows, on_outbox=True),
@@ -253,6 +260,8 @@ APART = {
     "connection.begin_reading": "begins one",
     "connection.large_rows": "sets how much memory is used",
     "triggers.blamed": "reads the names of triggers",
+    "results.last_ends": "looks at 4,096 attempts at most, however many there are, at a start",
+    "tables.schema_version": "reads the names of tables, and one row",
     "outbox.open_outbox": "opens a file",
     "rejected_rows.newest": "looks at 10,000 rejected rows at most, however many there are",
 }
@@ -261,7 +270,8 @@ APART = {
 def test_every_kind_of_transaction_is_in_the_table() -> None:
     """A function of `storage/sqlite` that is called with a writer's connection, by the daemon, a page, the API or a command."""
     called = set().union(
-        *(_called(path) for path in SOURCE.rglob("*.py") if not path.is_relative_to(SOURCE / "storage"))
+        *(_called(path) for path in SOURCE.rglob("*.py") if not path.is_relative_to(SOURCE / "storage")),
+        *(_called(path) for path in (SOURCE / "storage" / "sqlite").glob("*_store*.py")),
     )
     called -= {one for one in called if one.startswith(("migrate.", "idle.", "backup."))}
     assert called - {name.split(",")[0] for name in KINDS} - APART.keys() == set()
@@ -271,7 +281,7 @@ def test_every_kind_of_transaction_is_in_the_table() -> None:
 def _called(path: Path) -> set[str]:
     """Names, `module.function`, of what a file has called in a transaction or on a writer's connection."""
     tree = ast.parse(path.read_text())
-    modules, functions = _imported(tree)
+    modules, functions = _imported(tree, of_the_engine="sqlite" in path.parts)
 
     def name(node: ast.expr) -> set[str]:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
@@ -297,16 +307,23 @@ def _called(path: Path) -> set[str]:
     return found
 
 
-def _imported(tree: ast.AST) -> tuple[dict[str, str], dict[str, str]]:
+def _imported(tree: ast.AST, *, of_the_engine: bool) -> tuple[dict[str, str], dict[str, str]]:
     """Return the modules of `storage/sqlite` and their functions that a file imports, by the names that they have there."""
     modules, functions = {}, {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("storage.sqlite"):
-            for alias in node.names:
-                if node.module == "storage.sqlite":
-                    modules[alias.asname or alias.name] = alias.name
-                else:
-                    functions[alias.asname or alias.name] = f"{node.module.split('.')[2]}.{alias.name}"
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        if of_the_engine and node.level == 1:
+            module = node.module or ""
+        elif node.module and node.module.startswith("storage.sqlite"):
+            module = node.module.removeprefix("storage.sqlite").lstrip(".")
+        else:
+            continue
+        for alias in node.names:
+            if not module:
+                modules[alias.asname or alias.name] = alias.name
+            else:
+                functions[alias.asname or alias.name] = f"{module}.{alias.name}"
     return modules, functions
 
 
@@ -315,7 +332,7 @@ def _opens(node: ast.expr) -> bool:
 
 
 def _takes_connection(node: ast.FunctionDef) -> bool:
-    return bool(node.args.args) and node.args.args[0].arg == "conn"
+    return "conn" in [argument.arg for argument in node.args.args[:2]]
 
 
 def _is_walk(name: str) -> bool:

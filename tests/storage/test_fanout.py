@@ -6,10 +6,10 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from almirant_webhooks import clock
+from almirant_webhooks.storage.engine import Asked, FanOut
 from almirant_webhooks.storage.sqlite import fanout, webhooks
 from almirant_webhooks.storage.sqlite.connection import transaction
-from almirant_webhooks.storage.sqlite.fanout import FanOut
-from almirant_webhooks.storage.sqlite.unread import Asked, read_unread
+from almirant_webhooks.storage.sqlite.unread import read_unread
 
 from ..support.steps import START, Steps
 

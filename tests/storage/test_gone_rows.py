@@ -13,9 +13,10 @@ import pytest
 from almirant_webhooks import clock
 from almirant_webhooks.daemon import Daemon
 from almirant_webhooks.model import Outcome
+from almirant_webhooks.storage.engine import Asked
 from almirant_webhooks.storage.sqlite import claiming, fanout, results, stats, webhooks
 from almirant_webhooks.storage.sqlite.connection import transaction
-from almirant_webhooks.storage.sqlite.unread import Asked, read_unread
+from almirant_webhooks.storage.sqlite.unread import read_unread
 
 from ..conftest import Receiver
 from ..support.service import Service

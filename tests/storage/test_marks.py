@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 
 from almirant_webhooks import clock
+from almirant_webhooks.storage.engine import Asked, FanOut, OutboxRow
 from almirant_webhooks.storage.sqlite import fanout, marking
 from almirant_webhooks.storage.sqlite.connection import transaction
-from almirant_webhooks.storage.sqlite.fanout import FanOut
-from almirant_webhooks.storage.sqlite.unread import Asked, OutboxRow, read_unread
+from almirant_webhooks.storage.sqlite.unread import read_unread
 
 from ..support.steps import SCHEDULE, START, Steps
 

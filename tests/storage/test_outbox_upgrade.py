@@ -14,10 +14,12 @@ import pytest
 
 from almirant_webhooks.delivery.outbox_reader import OutboxReader
 from almirant_webhooks.ops.metrics import Metrics
+from almirant_webhooks.storage.engine import Asked
 from almirant_webhooks.storage.sqlite import outbox
 from almirant_webhooks.storage.sqlite.migrate import outbox_sql
 from almirant_webhooks.storage.sqlite.outbox import open_outbox
-from almirant_webhooks.storage.sqlite.unread import Asked, read_unread
+from almirant_webhooks.storage.sqlite.outbox_stores import OutboxApart
+from almirant_webhooks.storage.sqlite.unread import read_unread
 
 from ..cli.test_doctor import findings
 from ..support import needs
@@ -167,7 +169,7 @@ def test_a_running_daemon_reads_by_project_once_the_application_has_upgraded_its
     with closing(sqlite3.connect(path)) as conn, conn:
         conn.execute("DELETE FROM outbox")
         conn.executemany(row, [("loud",)] * 1000 + [("quiet",)])
-    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(shell.folder / "log.db", path))
+    reader = OutboxReader(Metrics(), frozenset(), OutboxApart(path, lambda: open_outbox(shell.folder / "log.db", path)))
     reader.open()
     assert {row.project for row in reader.read(Asked(4)) or ()} == {"loud"}
     run_in_python(path, printed_sql(shell))
@@ -183,7 +185,7 @@ def test_rows_of_an_older_outbox_wait_for_no_slot(application: Callable[[int], P
     with closing(sqlite3.connect(path)) as conn, conn:
         conn.execute("DELETE FROM outbox")
         conn.executemany(row, [("loud",)] * 1000 + [("quiet",)])
-    reader = OutboxReader(Metrics(), frozenset(), lambda: open_outbox(shell.folder / "log.db", path))
+    reader = OutboxReader(Metrics(), frozenset(), OutboxApart(path, lambda: open_outbox(shell.folder / "log.db", path)))
     reader.open()
     asked = reader.asked(100, 10, 100.0, anyway=False, slots={"loud": 0, "quiet": 8}.get)
     assert asked is not None

@@ -12,6 +12,7 @@ import pytest
 from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger, Webhook
 from almirant_webhooks.rules.selection import Selection
+from almirant_webhooks.storage.engine import Asked
 from almirant_webhooks.storage.sqlite import (
     audit,
     claiming,
@@ -42,7 +43,7 @@ def fail(there: Steps, webhook: Webhook, count: int) -> None:
             "INSERT INTO outbox (project_id, event_type, payload) VALUES ('p', 'lead.created', ?)",
             [(f'{{"n": {number}}}',) for number in range(count)],
         )
-    while rows := unread.read_unread(there.outbox, unread.Asked(500)):
+    while rows := unread.read_unread(there.outbox, Asked(500)):
         with transaction(there.conn):
             done = fanout.fan_out(there.conn, rows, timedelta(0), START)
         with transaction(there.outbox):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from almirant_webhooks.storage.engine import Asked
 from almirant_webhooks.storage.sqlite import unread
 from almirant_webhooks.storage.sqlite.connection import transaction
-from almirant_webhooks.storage.sqlite.unread import MOST_BYTES, SMALL, Asked
+from almirant_webhooks.storage.sqlite.unread import MOST_BYTES, SMALL
 
 from ..support.steps import Steps
 

@@ -11,6 +11,7 @@ from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, Outcome, Result, Webhook
 from almirant_webhooks.rules.retry import Schedule
 from almirant_webhooks.settings.schema import Settings
+from almirant_webhooks.storage.engine import BEGIN, Asked, FanOut, Moved, Place
 from almirant_webhooks.storage.sqlite import (
     claiming,
     deliveries,
@@ -48,9 +49,9 @@ class Steps:
         with transaction(self.conn):
             return webhooks.create(self.conn, **values)
 
-    def event(self, now: datetime = START, kind: str = "lead.created") -> fanout.FanOut:
+    def event(self, now: datetime = START, kind: str = "lead.created") -> FanOut:
         outbox.insert(self.outbox, project_id="p", event_type=kind, payload="{}", event_id=None)
-        rows = unread.read_unread(self.outbox, unread.Asked(100))
+        rows = unread.read_unread(self.outbox, Asked(100))
         with transaction(self.conn):
             done = fanout.fan_out(self.conn, rows, SCHEDULE.waits[0], now)
         with transaction(self.outbox):
@@ -80,8 +81,8 @@ class Steps:
     def shorten_waits(self, now: datetime) -> int:
         return self._in_steps(lambda place: waits.shorten(self.conn, SCHEDULE.waits, now, place))
 
-    def _in_steps(self, step: Callable[[waits.Place], waits.Moved]) -> int:
-        count, place = 0, waits.BEGIN
+    def _in_steps(self, step: Callable[[Place], Moved]) -> int:
+        count, place = 0, BEGIN
         while True:
             with transaction(self.conn):
                 moved = step(place)

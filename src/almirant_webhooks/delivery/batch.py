@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from .. import clock
 from ..model import Result
 from ..rules.retry import Schedule
-from ..storage.engine import StorageError
-from ..storage.sqlite.batch import Work
-from ..storage.sqlite.unread import Asked, OutboxRow
+from ..storage.engine import Asked, OutboxRow, StorageError, Work
 from .health import PAUSE, Troubles
 from .network import Outage
 from .outbox_reader import WORTH, OutboxReader
@@ -41,7 +39,6 @@ class Chooser:
         pace: Pace,
         troubles: Troubles,
         schedule: Schedule,
-        outbox_has_room: Callable[[], bool],
     ) -> None:
         self._scheduler = scheduler
         self._reader = reader
@@ -49,7 +46,6 @@ class Chooser:
         self._pace = pace
         self._troubles = troubles
         self._at_once = not schedule.waits[0]  # new deliveries begin with their insertion
-        self._outbox_has_room = outbox_has_room
         self._number = 0  # of the last batch
 
     def choose(self, waiting: Sequence[Result], now: datetime, at: float, *, may_begin: bool) -> Batch:
@@ -88,8 +84,8 @@ class Chooser:
             return None
 
     def _read(self, asked: Asked) -> list[OutboxRow] | None:
-        """Read rows of an outbox in another file; what is wrong with that file is in no claim's way."""
-        if not self._outbox_has_room():
+        """Read rows of an outbox apart from the database; what is wrong with it is in no claim's way."""
+        if not self._reader.has_room():
             self._troubles.fail_full(FAN_OUT)
             self._reader.pause(PAUSE)
             return None

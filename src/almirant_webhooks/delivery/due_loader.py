@@ -6,16 +6,13 @@ In the delivery thread alone. The scheduler keeps what is read here; the databas
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
 from .. import clock
-from ..storage.engine import Session
-from ..storage.sqlite import deliveries, waits, webhooks
-from ..storage.sqlite.connection import transaction
+from ..storage.engine import BEGIN, DeliveryStore, Place, Session
 from .scheduler import Scheduler
 
 RELOAD_EVERY = timedelta(seconds=30)
@@ -32,19 +29,16 @@ class SetBack:
     by: timedelta
     now: datetime
     moment: float
-    place: waits.Place | None = waits.BEGIN
+    place: Place | None = BEGIN
     moved: int = 0
 
 
 class DueLoader:
-    """Keeps what the scheduler knows to be due in step with the database, in parts: batches are written between them.
+    """Keeps what the scheduler knows to be due in step with the database, in parts: batches are written between them."""
 
-    `lock` is the one of writers on the database's file.
-    """
-
-    def __init__(self, scheduler: Scheduler, lock: AbstractContextManager[object]) -> None:
+    def __init__(self, scheduler: Scheduler, store: DeliveryStore) -> None:
         self._scheduler = scheduler
-        self._lock = lock
+        self._store = store
         self._loaded = clock.now()
         self._clock = (self._loaded, time.monotonic())
         self._set_back: SetBack | None = None
@@ -63,7 +57,7 @@ class DueLoader:
 
     def look(self, conn: Session, now: datetime) -> None:
         """Look whether webhooks have changed."""
-        self.reload_if_changed(webhooks.revision(conn), now)
+        self.reload_if_changed(self._store.revision(conn), now)
 
     def reload_if_changed(self, revision: int, now: datetime) -> None:
         """Have it read anew if webhooks have changed, as the number of their changes tells."""
@@ -95,8 +89,8 @@ class DueLoader:
     def _bring_forward(self, conn: Session, change: SetBack) -> None:
         """Take the time off a few waits; what fails is done with the next step."""
         if change.place is not None:
-            with self._lock, transaction(conn):
-                moved, change.place = waits.bring_forward(conn, change.by, change.now, change.place)
+            with self._store.transaction(conn):
+                moved, change.place = self._store.bring_forward(conn, change.by, change.now, change.place)
             change.moved += moved
         if change.place is None:
             self._clock, self._set_back = (change.now, change.moment), None
@@ -106,7 +100,7 @@ class DueLoader:
             self.reload(change.now)
 
     def _read_on(self, conn: Session, after: str) -> None:
-        asked, due = deliveries.first_due_after(conn, after, PART)
+        asked, due = self._store.first_due_after(conn, after, PART)
         self._scheduler.update_due(asked, due)
         self._after = asked[-1] if len(asked) == PART else None
         if self._after is None:

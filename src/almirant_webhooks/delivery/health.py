@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import structlog
 
 from ..ops.metrics import Metrics
 from ..storage.engine import Full, StorageError, is_beyond_repair
 
 PAUSE = 0.5  # seconds after a failed transaction
-LEAST_ROOM = 1024 * 1024  # bytes: for the records of what is in flight when it is reached
 
 log = structlog.get_logger("almirant_webhooks")
-
-
-def has_room(path: Path) -> bool:
-    """Tell whether the file system of a file has the least room that there must be for events and claims."""
-    try:
-        there = os.statvfs(path)
-    except OSError:  # the file has gone: others notice that
-        return True
-    return there.f_bavail * there.f_frsize >= LEAST_ROOM
 
 
 class Troubles:

@@ -18,12 +18,7 @@ from .. import clock
 from ..model import Due
 from ..ops.metrics import Metrics
 from ..rules.retry import Schedule
-from ..storage.engine import Session, StorageError
-from ..storage.sqlite import results, waits
-from ..storage.sqlite.batch import Written, write
-from ..storage.sqlite.connection import data_version, transaction
-from ..storage.sqlite.errors import engine_errors
-from ..storage.sqlite.worker import Worker
+from ..storage.engine import BEGIN, DeliveryStore, Session, StorageError, Worker, Written
 from .attempts import Attempts, Sends
 from .batch import FAN_OUT, Batch, Chooser
 from .due_loader import DueLoader
@@ -53,6 +48,7 @@ class DeliveryLoop:
     def __init__(
         self,
         worker: Worker,
+        store: DeliveryStore,
         sender: Sends,
         reader: OutboxReader,
         metrics: Metrics,
@@ -61,10 +57,9 @@ class DeliveryLoop:
         scheduler: Scheduler,
         *,
         poll_interval: float,
-        has_room: Callable[[], bool] = lambda: True,
-        outbox_has_room: Callable[[], bool] = lambda: True,
     ) -> None:
         self.worker = worker
+        self._store = store
         self._network = Outage()
         self._ended = Ended(scheduler, self._network, worker.wake)
         self.attempts = Attempts(sender, self._ended.hand_over)
@@ -75,10 +70,10 @@ class DeliveryLoop:
         self._troubles = troubles
         self._schedule = schedule
         self._poll_interval = poll_interval
-        self._has_room = has_room
-        self._due = DueLoader(scheduler, worker.lock)
+        self._has_room = store.has_room
+        self._due = DueLoader(scheduler, store)
         self._pace = Pace()
-        self._chooser = Chooser(scheduler, reader, self._network, self._pace, troubles, schedule, outbox_has_room)
+        self._chooser = Chooser(scheduler, reader, self._network, self._pace, troubles, schedule)
         self._version: int | None = None
         self._polled_at = 0.0
         self._paused_until = 0.0
@@ -88,14 +83,14 @@ class DeliveryLoop:
 
     async def recover(self, now: datetime) -> int:
         """Record what a crash left open as interrupted and look up what is due, before `begin`; return how many were open."""
-        count = await self.worker.write(results.interrupt_open, self._schedule, now)
-        shortened, place = 0, waits.BEGIN if await self.worker.run(waits.knows_later, now) else None
+        count = await self.worker.write(self._store.interrupt_open, self._schedule, now)
+        shortened, place = 0, BEGIN if await self.worker.run(self._store.knows_later, now) else None
         while place is not None:
-            moved, place = await self.worker.write(waits.shorten, self._schedule.waits, now, place)
+            moved, place = await self.worker.write(self._store.shorten, self._schedule.waits, now, place)
             shortened += moved
         if shortened:
             log.warning("the clock was set back while no daemon ran", brought_forward=shortened)
-        for end in await self.worker.run(results.last_ends):
+        for end in await self.worker.run(self._store.last_ends):
             self.scheduler.remember(end.webhook_id, timed_out=end.timed_out, duration_ms=end.duration_ms)
         await self.reload()
         return count
@@ -164,10 +159,9 @@ class DeliveryLoop:
         now = clock.now()
         full = not self._has_room()
         try:
-            with engine_errors():
-                self._due.step(conn, now)
-                worked = self._take_turn(conn, now, at, full=full)
-                self._mark(conn)
+            self._due.step(conn, now)
+            worked = self._take_turn(conn, now, at, full=full)
+            self._mark(conn)
         except StorageError as error:
             self._troubles.fail(STEP, error)
             self._due.invalidate()  # what it said to be due may not be
@@ -227,8 +221,8 @@ class DeliveryLoop:
         call, number = self._event_loop.call_soon_threadsafe, batch.number
         prepared, self.is_writing = False, True
         try:
-            with self.worker.lock, transaction(conn, observe=self._metrics.transaction):
-                written = write(conn, batch.work, self._schedule, clock.now())
+            with self._store.transaction(conn):
+                written = self._store.write(conn, batch.work, self._schedule, clock.now())
                 if written.begun:
                     call(self.attempts.prepare, number, written.begun)
                     prepared = True
@@ -267,7 +261,7 @@ class DeliveryLoop:
         report(batch.work.results, self._metrics, gone=written.gone)
 
     def _look(self, conn: Session) -> None:
-        before, self._version = self._version, data_version(conn)
+        before, self._version = self._version, self._store.changes(conn)
         changed = before != self._version
         self.reader.look(changed=changed)
         if changed:

@@ -8,19 +8,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 
 import structlog
 
 from .. import clock
 from ..ops.metrics import Metrics
-from ..storage.engine import Busy, Session, StorageError
-from ..storage.sqlite import marking, outbox
-from ..storage.sqlite.connection import data_version, large_rows, transaction
-from ..storage.sqlite.errors import engine_errors
-from ..storage.sqlite.fanout import FanOut
-from ..storage.sqlite.tables import schema_version
-from ..storage.sqlite.unread import Asked, OutboxRow, is_anything_unread, read_unread
+from ..storage.engine import Asked, Busy, FanOut, OutboxRow, OutboxStore, Session, StorageError
 from .unmarked import Unmarked
 
 WORTH = 32  # free slots for which rows are read at once: for fewer a read does not pay while there are more to come
@@ -38,22 +31,18 @@ log = structlog.get_logger("almirant_webhooks")
 
 
 class OutboxReader:
-    """Says what to read, and keeps what was read until it is marked.
-
-    `opener` opens an outbox in another file, on a connection of this thread's own; without it the outbox is in the database.
-    """
+    """Says what to read, and keeps what was read until it is marked."""
 
     def __init__(
         self,
         metrics: Metrics,
         known_types: frozenset[str],
-        opener: Callable[[], Session] | None = None,
+        outbox: OutboxStore,
     ) -> None:
-        self.is_in_database = opener is None
+        self.is_in_database = outbox.is_in_database
         self.has_news = True
         self.may_wait = False  # the news are rows that were left, not a commit that was noticed
-        self._opener = opener
-        self._conn: Session | None = None
+        self._outbox = outbox
         self._metrics = metrics
         self._known_types = known_types
         self._look_at = 0.0  # monotonic seconds at which rows that were left are looked for
@@ -70,17 +59,14 @@ class OutboxReader:
         self._mark_again = 0.0  # seconds
         self.refused = Unmarked()
         self._version: int | None = None
-        self._is_by_project = True
 
     def open(self) -> None:
-        """Open an outbox in another file; raises what the opener raises."""
-        if not self.is_in_database:
-            self._other()
+        """Connect to an outbox apart from the database; raises `Misconfigured` or `Refused`."""
+        self._outbox.open()
 
     def close(self) -> None:
-        """Close the connection to an outbox in another file."""
-        if self._conn is not None:
-            self._conn.close()
+        """Close that connection."""
+        self._outbox.close()
 
     def look(self, *, changed: bool) -> None:
         """Take note of news: `changed` tells that another connection has committed to the database."""
@@ -89,11 +75,7 @@ class OutboxReader:
         else:
             before = self._version
             try:
-                with engine_errors():
-                    conn = self._other()
-                    if not self._is_by_project:
-                        self._look_at_schema(conn)
-                    self._version = data_version(conn)
+                self._version = self._outbox.changes()
             except StorageError:  # a file in rollback-journal mode while a producer commits
                 before = None
             news = before != self._version
@@ -139,7 +121,7 @@ class OutboxReader:
 
         def limit(project: str) -> int | None:
             self._in_line.append(project)
-            free = slots(project) if self._is_by_project else None  # else its rows would hide those behind them
+            free = slots(project) if self._outbox.is_by_project else None  # else its rows would hide those behind them
             if free != 0:
                 passing_by.pop(project, None)
                 return free
@@ -163,18 +145,21 @@ class OutboxReader:
         return max(self._mark_again, self._paused_until - at) if self._done else None
 
     def read(self, asked: Asked) -> list[OutboxRow] | None:
-        """Read rows of an outbox in another file; None when nothing can be told as a producer has it locked."""
+        """Read rows of an outbox apart; None when nothing can be told as a producer has it locked."""
         try:
-            with engine_errors():
-                return read_unread(self._other(), asked, by_project=self._is_by_project)
+            return self._outbox.read(asked)
         except Busy:
             self._look_at = self._soonest = time.monotonic() + PATIENCE
             self.may_wait = True
             return None
 
+    def has_room(self) -> bool:
+        """Tell whether there is room for marks where the outbox is."""
+        return self._outbox.has_room()
+
     def is_empty(self, database: Session, asked: Asked) -> bool:
         """Tell whether nothing that may be read waits in an outbox in the database, and remember it."""
-        if not self.is_in_database or is_anything_unread(database, asked):
+        if not self.is_in_database or self._outbox.is_anything_unread(database, asked):
             return False
         self.has_news, self._passed_by = False, {}
         return True
@@ -210,20 +195,13 @@ class OutboxReader:
     def mark(self, database: Session) -> None:
         """Write some answers into the outbox, unless somebody else has it locked: a crash before does no harm, as what is there is not taken twice.
 
-        In the database's own file only rows that are larger than an event may be are left: SQLite writes all of each anew.
+        In the database only rows that are larger than an event may be are left.
         """
         if not self._done or time.monotonic() < self._paused_until:
             return
         batch = list(self._next_marks())
-        conn = database if self.is_in_database else self._other()
         try:
-            with (
-                engine_errors(),
-                large_rows(conn) if self.is_in_database else nullcontext(),
-                transaction(conn, 0.0, self._metrics.transaction),
-            ):
-                for done in batch:
-                    self._mark(conn, done, clock.text(clock.now()))
+            self._outbox.mark(database, batch, clock.now())
         except Busy:
             self._mark_again = min(max(MARK_AGAIN, 2 * self._mark_again), AT_LAST)
             return
@@ -233,10 +211,6 @@ class OutboxReader:
             self._unmarked.difference_update(answer.row.id for answer in done.marks)
             self._count(done)
 
-    def _mark(self, conn: Session, done: FanOut, now: str) -> None:
-        marks = [answer for answer in done.marks if answer.is_slow or not self.is_in_database]
-        marking.mark(conn, done, marks, None if self.is_in_database else done.batch, now)
-
     def _next_marks(self) -> Iterable[FanOut]:
         left = MARKS_AT_ONCE
         for done in self._done:
@@ -244,17 +218,6 @@ class OutboxReader:
             left -= len(done.marks)
             if left <= 0:
                 return
-
-    def _other(self) -> Session:
-        if self._conn is None:
-            assert self._opener is not None
-            self._conn = self._opener()
-            self._look_at_schema(self._conn)
-        return self._conn
-
-    def _look_at_schema(self, conn: Session) -> None:
-        """Take note of the outbox's schema: an application may bring it to the present one at any time."""
-        self._is_by_project = schema_version(conn) >= outbox.BY_PROJECT
 
     def _count(self, done: FanOut) -> None:
         self.refused.add(done)

@@ -6,8 +6,7 @@ import time
 
 import structlog
 
-from ..storage.engine import TriggerFails
-from ..storage.sqlite.fanout import FanOut
+from ..storage.engine import FanOut, TriggerFails
 
 MOST = 100  # beside so many nothing more is read
 RETRY = 60.0  # seconds after which all are tried again

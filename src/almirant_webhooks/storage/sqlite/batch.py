@@ -4,52 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from types import MappingProxyType
-from typing import NamedTuple
 
 from ... import clock
-from ...model import Claim, Due, Result
 from ...rules.retry import Schedule
+from ..engine import Work, Written
 from .claiming import claim
 from .connection import prove_writable
 from .deliveries import first_due_and_revision
-from .fanout import MAX_DELIVERIES, FanOut, fan_out
+from .fanout import fan_out
 from .marking import mark
 from .results import record
-from .unread import Asked, OutboxRow, read_unread
-
-
-class Work(NamedTuple):
-    """What a transaction is to do.
-
-    `rows` were read from an outbox in another file; `asked` are those to read from the one in the same file. New deliveries
-    begin for which `take` gives a slot, told whether all that was due at the webhook has just been claimed. No rows follow
-    those that came to `most` deliveries.
-    """
-
-    results: Sequence[Result] = ()
-    wanted: Mapping[str, int] = MappingProxyType({})
-    rows: Sequence[OutboxRow] = ()
-    asked: Asked | None = None
-    take: Callable[[str, bool], bool] = lambda webhook, served: False
-    most: int = MAX_DELIVERIES
-
-
-class Written(NamedTuple):
-    """What a transaction came to, and how the webhooks stand after it of which it may have changed what is due.
-
-    `gone` are deliveries that ended as their events are gone from the database.
-    """
-
-    dropped: int
-    begun: list[Claim]
-    gone: list[str]
-    fan_out: FanOut | None
-    touched: set[str]
-    due: dict[str, Due]
-    revision: int
+from .unread import read_unread
 
 
 def write(conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetime) -> Written:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ...model import EVENT_ID_PATTERN, MAX_PAYLOAD_BYTES, PROJECT_ID_PATTERN, RESERVED_PROJECT
 from ...rules.event_types import is_well_formed
-from .unread import OutboxRow
+from ..engine import OutboxRow
 
 _COLUMNS = ("event_id", "project_id", "event_type", "occurred_at", "payload")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

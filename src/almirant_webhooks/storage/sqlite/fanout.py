@@ -6,22 +6,17 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from ... import clock
-from ...model import RESERVED_PROJECT, Claim, Trigger
+from ...model import RESERVED_PROJECT, Trigger
 from ...rules.event_types import patterns_for
-from ..engine import TriggerFails
+from ..engine import MAX_DELIVERIES, FanOut, Mark, OutboxRow
 from .bulk import read_rows, write_rows
 from .claiming import claim_of
 from .event import Event, event_of
-from .outbox import Mark
-from .unread import OutboxRow
 
-# More than that in one transaction would keep the others waiting.
-MAX_DELIVERIES = 512
 # Of deliveries too: where an event's row was deleted by hand, they must not get another event in its place.
 _LAST_SEQ = """
 SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(event_seq) FROM deliveries), 0))
@@ -47,35 +42,6 @@ INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, cr
                         generation)
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 """
-
-
-@dataclass(slots=True)
-class FanOut:
-    """What one batch came to: the answers for the outbox, the webhooks that have something due, and counts."""
-
-    batch: int = 0
-    marks: list[Mark] = field(default_factory=list)
-    due: set[str] = field(default_factory=set)
-    enabled: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # by project and event type
-    events: int = 0
-    deliveries: int = 0
-    duplicates: int = 0
-    unmatched: int = 0
-    types: list[str] = field(default_factory=list)
-    claims: list[Claim] = field(default_factory=list)
-    seconds: float = 0.0
-    refused: set[int] = field(default_factory=set)  # rows that an application's trigger keeps from being marked
-    why: TriggerFails | None = None
-
-    @property
-    def rejected(self) -> list[Mark]:
-        """The rows that were refused, each with its reason."""
-        return [answer for answer in self.marks if answer.rejected_reason]
-
-    def replace(self, marks: Sequence[Mark]) -> None:
-        """Take over other answers than those that were given before."""
-        others = {mark.row.id: mark for mark in marks}
-        self.marks = [others.get(mark.row.id, mark) for mark in self.marks]
 
 
 class _Webhooks(NamedTuple):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 
+from ..engine import FanOut, Mark
 from . import outbox, triggers
-from .fanout import FanOut
 
 
 def mark(
     conn: sqlite3.Connection,
     done: FanOut,
-    marks: list[outbox.Mark],
+    marks: list[Mark],
     batch: int | None,
     now: str,
     *,
@@ -41,7 +41,7 @@ def mark(
         outbox.mark(conn, [], batch, now)
 
 
-def _mark_one(conn: sqlite3.Connection, done: FanOut, mark: outbox.Mark, now: str) -> None:
+def _mark_one(conn: sqlite3.Connection, done: FanOut, mark: Mark, now: str) -> None:
     """A statement that a trigger aborts changes nothing, and the transaction goes on."""
     try:
         done.replace(outbox.mark(conn, [mark], None, now))

@@ -6,15 +6,15 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from ...model import Conflict, Misconfigured, Refused
+from ..engine import Mark, OutboxRow
 from . import sharing, triggers
 from .bulk import write_rows
 from .connection import WAIT, closed_on_error, connect, is_there, transaction
 from .errors import explain
 from .tables import schema_version
-from .unread import MAX_TEXT, OutboxRow
+from .unread import MAX_TEXT
 
 SCHEMA_VERSION = 4
 OLDEST_VERSION = 1  # that is served
@@ -53,18 +53,6 @@ _CHANGED = "occurred_at was changed after the event had been taken"
 
 _MARK_TAKEN = "UPDATE outbox SET fanned_out_at = ?1 WHERE id IN (SELECT value FROM json_each(?2))"
 _MARK_REJECTED = "UPDATE outbox SET rejected_reason = ?1 WHERE id = ?2"
-
-
-class Mark(NamedTuple):
-    """The daemon's answer to one row: taken, or rejected with a reason."""
-
-    row: OutboxRow
-    rejected_reason: str | None
-
-    @property
-    def is_slow(self) -> bool:
-        """Tell whether the row is larger than an event may be: SQLite writes all of it anew, be it a gigabyte."""
-        return self.row.payload is None
 
 
 def open_outbox(database_path: Path, outbox_path: Path | None, *, read_only: bool = False) -> sqlite3.Connection:

@@ -12,6 +12,7 @@ from ... import clock
 from ...model import Outcome, Result, State, Trigger
 from ...rules.retry import FREE_INTERRUPTIONS, Schedule
 from ...rules.signing import kept as kept_headers
+from ..engine import LastEnd
 from .bulk import read_rows, write_rows, written
 from .health import tell_failed
 from .in_flight import Open, all_open
@@ -62,14 +63,6 @@ FROM (SELECT a.rowid AS place, d.webhook_id, a.outcome, a.duration_ms
       WHERE a.duration_ms IS NOT NULL AND a.outcome <> '{Outcome.INTERRUPTED.value}')
 """
 NEWEST = 4096  # attempts that are looked at after a start, some 20 ms
-
-
-class LastEnd(NamedTuple):
-    """How a webhook's last attempt ended."""
-
-    webhook_id: str
-    timed_out: bool
-    duration_ms: int
 
 
 class _Delivery(NamedTuple):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from ...model import MAX_PAYLOAD_BYTES
+from ..engine import Asked, OutboxRow
 from .bulk import read_rows
 from .connection import encoding
 from .errors import is_busy
@@ -79,44 +80,6 @@ SELECT outbox.id, {
 {_FROM}
 """
 _ANY = f"SELECT EXISTS (SELECT 1 FROM outbox WHERE {_UNREAD} {{apart}})"
-
-
-class OutboxRow(NamedTuple):
-    """A row of the outbox, its fields as text or, where one in the batch is not plain text, all as bytes.
-
-    `size` is that of the payload in bytes, which is None when it is larger than an event may be. Bytes are of the `encoding`.
-    """
-
-    id: int
-    event_id: str | bytes
-    project_id: str | bytes
-    event_type: str | bytes
-    occurred_at: str | bytes
-    size: int
-    payload: str | bytes | None
-    is_object: bool
-    encoding: str = "UTF-8"
-
-    @property
-    def project(self) -> str:
-        """The project's id as text, whatever its bytes are."""
-        if isinstance(self.project_id, str):
-            return self.project_id
-        return self.project_id.decode(self.encoding, "replace")
-
-
-class Asked(NamedTuple):
-    """Which rows to read: at most `most`, by turns of the projects behind `after`, and none of those `apart`.
-
-    So many `projects` are looked at, or as many as rows are read. Of a project there are at most as many rows as `limit` says,
-    which is called once for each that is looked at; None: any number.
-    """
-
-    most: int
-    after: str = ""
-    apart: Collection[int] = ()
-    limit: Callable[[str], int | None] = lambda project: None
-    projects: int | None = None
 
 
 def is_anything_unread(conn: sqlite3.Connection, asked: Asked) -> bool:

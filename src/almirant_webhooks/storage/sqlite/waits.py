@@ -9,10 +9,10 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 from ... import clock
 from ...rules.retry import MAX_RETRY_AFTER
+from ..engine import BEGIN, Moved, Place
 from .bulk import read_rows
 
 LOOKED_AT = 1000  # deliveries in one step
@@ -39,15 +39,6 @@ _BRING_FORWARD = """
 UPDATE deliveries SET next_attempt_at = strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at, ?3)
 WHERE rowid IN (SELECT value FROM json_each(?1)) AND state = 'pending' AND next_attempt_at > ?2
 """
-Place = tuple[str, int, str, int]
-BEGIN: Place = ("", 0, "", 0)
-
-
-class Moved(NamedTuple):
-    """How many waits a step made shorter, and where the next one begins; None after the last."""
-
-    shorter: int
-    reached: Place | None
 
 
 def bring_forward(conn: sqlite3.Connection, by: timedelta, now: datetime, after: Place = BEGIN) -> Moved:

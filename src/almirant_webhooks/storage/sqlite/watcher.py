@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 from asyncinotify import Inotify, Mask
 
-from ..storage.engine import StorageError
+from ..engine import StorageError
 
 # The write is seen before its commit is, so a look that finds nothing is repeated a little later (seconds).
 LOOKS = (0.0, 0.001, 0.003, 0.010, 0.030)

@@ -1,13 +1,8 @@
-"""What a storage engine is to the rooms above it. `storage/sqlite` is one; nothing here knows which one there is."""
+"""What can go wrong with an engine, with words for the log and for people."""
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
-from ..model import Misconfigured, Refused
-
-# An engine's own connection. Whoever is given one hands it to the engine's functions, and asks nothing else of it.
-Session: TypeAlias = Any
+from ...model import Misconfigured, Refused
 
 
 class StorageError(Exception):

@@ -1,0 +1,144 @@
+"""What the delivery loop and an engine tell each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
+
+from ...model import Claim, Due, Result
+from .errors import TriggerFails
+
+# More than that in one transaction would keep the others waiting.
+MAX_DELIVERIES = 512
+
+# How far steps have come through waits: webhook, generation, time and row of the last one that was looked at.
+Place = tuple[str, int, str, int]
+BEGIN: Place = ("", 0, "", 0)
+
+
+class OutboxRow(NamedTuple):
+    """A row of the outbox, its fields as text or, where one in the batch is not plain text, all as bytes.
+
+    `size` is that of the payload in bytes, which is None when it is larger than an event may be. Bytes are of the `encoding`.
+    """
+
+    id: int
+    event_id: str | bytes
+    project_id: str | bytes
+    event_type: str | bytes
+    occurred_at: str | bytes
+    size: int
+    payload: str | bytes | None
+    is_object: bool
+    encoding: str = "UTF-8"
+
+    @property
+    def project(self) -> str:
+        """The project's id as text, whatever its bytes are."""
+        if isinstance(self.project_id, str):
+            return self.project_id
+        return self.project_id.decode(self.encoding, "replace")
+
+
+class Asked(NamedTuple):
+    """Which rows to read: at most `most`, by turns of the projects behind `after`, and none of those `apart`.
+
+    So many `projects` are looked at, or as many as rows are read. Of a project there are at most as many rows as `limit` says,
+    which is called once for each that is looked at; None: any number.
+    """
+
+    most: int
+    after: str = ""
+    apart: Collection[int] = ()
+    limit: Callable[[str], int | None] = lambda project: None
+    projects: int | None = None
+
+
+class Mark(NamedTuple):
+    """The daemon's answer to one row: taken, or rejected with a reason."""
+
+    row: OutboxRow
+    rejected_reason: str | None
+
+    @property
+    def is_slow(self) -> bool:
+        """Tell whether the row is larger than an event may be: an engine may write all of it anew, be it a gigabyte."""
+        return self.row.payload is None
+
+
+@dataclass(slots=True)
+class FanOut:
+    """What one batch came to: the answers for the outbox, the webhooks that have something due, and counts."""
+
+    batch: int = 0
+    marks: list[Mark] = field(default_factory=list)
+    due: set[str] = field(default_factory=set)
+    enabled: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # by project and event type
+    events: int = 0
+    deliveries: int = 0
+    duplicates: int = 0
+    unmatched: int = 0
+    types: list[str] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    seconds: float = 0.0
+    refused: set[int] = field(default_factory=set)  # rows that an application's trigger keeps from being marked
+    why: TriggerFails | None = None
+
+    @property
+    def rejected(self) -> list[Mark]:
+        """The rows that were refused, each with its reason."""
+        return [answer for answer in self.marks if answer.rejected_reason]
+
+    def replace(self, marks: Sequence[Mark]) -> None:
+        """Take over other answers than those that were given before."""
+        others = {mark.row.id: mark for mark in marks}
+        self.marks = [others.get(mark.row.id, mark) for mark in self.marks]
+
+
+class Work(NamedTuple):
+    """What a transaction is to do.
+
+    `rows` were read from an outbox apart from the database; `asked` are those to read from the one in it. New deliveries
+    begin for which `take` gives a slot, told whether all that was due at the webhook has just been claimed. No rows follow
+    those that came to `most` deliveries.
+    """
+
+    results: Sequence[Result] = ()
+    wanted: Mapping[str, int] = MappingProxyType({})
+    rows: Sequence[OutboxRow] = ()
+    asked: Asked | None = None
+    take: Callable[[str, bool], bool] = lambda webhook, served: False
+    most: int = MAX_DELIVERIES
+
+
+class Written(NamedTuple):
+    """What a transaction came to, and how the webhooks stand after it of which it may have changed what is due.
+
+    `dropped` results were of attempts that are no longer in flight; `gone` are deliveries that ended as their events are gone
+    from the database; `revision` is the number of changes to webhooks.
+    """
+
+    dropped: int
+    begun: list[Claim]
+    gone: list[str]
+    fan_out: FanOut | None
+    touched: set[str]
+    due: dict[str, Due]
+    revision: int
+
+
+class LastEnd(NamedTuple):
+    """How a webhook's last attempt ended."""
+
+    webhook_id: str
+    timed_out: bool
+    duration_ms: int
+
+
+class Moved(NamedTuple):
+    """How many waits a step made shorter, and where the next one begins; None after the last."""
+
+    shorter: int
+    reached: Place | None

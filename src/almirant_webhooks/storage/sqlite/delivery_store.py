@@ -1,0 +1,88 @@
+"""SQLite as the delivery loop needs it: `storage.engine.DeliveryStore`, by the functions of the other modules."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from ...model import Due
+from ...rules.retry import Schedule
+from ..engine import BEGIN, LastEnd, Moved, Place, Work, Written
+from . import batch, connection, deliveries, results, room, waits, webhooks
+from .errors import engine_errors, of_an_engine
+
+
+class SqliteDeliveryStore:
+    """The database in the file `path`; `lock` is the one of all writers of this process on it, `observe` as in `transaction`."""
+
+    def __init__(
+        self,
+        path: Path,
+        lock: AbstractContextManager[object] | None = None,
+        observe: Callable[[float, float], None] | None = None,
+    ) -> None:
+        self._path = path
+        self._lock = lock or nullcontext()
+        self._observe = observe
+
+    def has_room(self) -> bool:
+        """Tell whether the file's disk has room for what is in flight."""
+        return room.has_room(self._path)
+
+    @contextmanager
+    def transaction(self, conn: sqlite3.Connection) -> Iterator[None]:
+        """Run a block as one write transaction, after those of other writers that asked before."""
+        with engine_errors(), self._lock, connection.transaction(conn, observe=self._observe):
+            yield
+
+    @of_an_engine
+    def write(self, conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetime) -> Written:
+        """Do the work of a batch, inside a transaction."""
+        return batch.write(conn, work, schedule, now)
+
+    @of_an_engine
+    def first_due_after(
+        self, conn: sqlite3.Connection, webhook_id: str, limit: int
+    ) -> tuple[list[str], dict[str, Due]]:
+        """Return the next webhooks, and when each has its next attempt."""
+        return deliveries.first_due_after(conn, webhook_id, limit)
+
+    @of_an_engine
+    def revision(self, conn: sqlite3.Connection) -> int:
+        """Return the number of changes to webhooks."""
+        return webhooks.revision(conn)
+
+    @of_an_engine
+    def changes(self, conn: sqlite3.Connection) -> int:
+        """Return a number that changes when another connection commits."""
+        return connection.data_version(conn)
+
+    @of_an_engine
+    def interrupt_open(self, conn: sqlite3.Connection, schedule: Schedule, now: datetime) -> int:
+        """Record every open attempt as interrupted: a file has one daemon, which has just begun."""
+        return results.interrupt_open(conn, schedule, now)
+
+    @of_an_engine
+    def last_ends(self, conn: sqlite3.Connection) -> Sequence[LastEnd]:
+        """Return how the last attempts of webhooks ended."""
+        return results.last_ends(conn)
+
+    @of_an_engine
+    def knows_later(self, conn: sqlite3.Connection, now: datetime) -> bool:
+        """Tell whether something was written at a time that is still to come."""
+        return waits.knows_later(conn, now)
+
+    @of_an_engine
+    def shorten(
+        self, conn: sqlite3.Connection, schedule: Sequence[timedelta], now: datetime, after: Place = BEGIN
+    ) -> Moved:
+        """Let none of the next waits be longer than the schedule's own."""
+        return waits.shorten(conn, schedule, now, after)
+
+    @of_an_engine
+    def bring_forward(self, conn: sqlite3.Connection, by: timedelta, now: datetime, after: Place = BEGIN) -> Moved:
+        """Take a time off the next waits."""
+        return waits.bring_forward(conn, by, now, after)
