@@ -42,6 +42,7 @@ ONLY = {
     ("delivery", "storage"): {"engine"},
     ("process", "storage"): {"engine"},
     ("delivery", "sending"): {"sender", "causes", "ours"},
+    ("upkeep", "storage"): {"engine"},
     ("upkeep", "ops"): {"heartbeat", "metrics"},
     ("actions", "ops"): {"keys"},
     ("web", "ops"): {"keys", "metrics", "threads"},

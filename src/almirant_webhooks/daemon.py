@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 
 import structlog
 
@@ -25,14 +24,7 @@ from .rules.retry import Schedule
 from .rules.urls import Policy
 from .sending.sender import Sender
 from .settings.schema import Settings
-from .storage.sqlite import lock, outbox
-from .storage.sqlite.connection import open_reader
-from .storage.sqlite.delivery_store import SqliteDeliveryStore
-from .storage.sqlite.journal import caution, open_for_service, open_outbox_for_service
-from .storage.sqlite.migrate import migrate
-from .storage.sqlite.outbox_stores import outbox_store
-from .storage.sqlite.watcher import Watcher
-from .storage.sqlite.worker import FairLock, Worker
+from .storage.sqlite.service import SqliteService
 from .upkeep.observer import Observer
 from .upkeep.pruner import Pruner
 from .upkeep.resender import Resender
@@ -53,19 +45,17 @@ class Daemon:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._database_path, self._outbox_path = settings.database.path, settings.outbox.path
-        self._open_outbox = functools.partial(open_outbox_for_service, self._database_path, self._outbox_path)
         self.metrics = Metrics()
         self.address: tuple[str, int] | None = None
         self._listens_on: frozenset[tuple[str, int]] = frozenset()
         self._closing = contextlib.AsyncExitStack()
+        paths = settings.database.path, settings.outbox.path
+        self.storage = SqliteService(*paths, self.metrics.transaction, self._closing)
         self._ended = asyncio.Event()
         self._tasks = Tasks(self._ended.set)
-        self._workers: list[Worker] = []
         self._threads = Threads("look up")
         self._forced = asyncio.Event()
         self._not_ready: str | None = "starting"
-        self._outbox_reader: Worker | None = None
         every = systemd.watchdog_interval()
         self._heartbeat = Heartbeat(self._feed, every / 3) if every else Heartbeat()
 
@@ -80,48 +70,29 @@ class Daemon:
 
     async def _start(self) -> None:
         fit = self._fit()
-        database, outbox_worker = self.writers = await self._open_files()
-        await self._serve_web(database, outbox_worker, fit.web)
+        storage = self.storage
+        await storage.open()
+        database = storage.database
+        await self._serve_web(fit.web)
         sender = await self._open_sender(fit.idle)
         self._troubles = Troubles(self.metrics)
-        self.dispatcher = dispatcher = self._make_loop(database, sender, fit.concurrency)
+        self.dispatcher = dispatcher = self._make_loop(sender, fit.concurrency)
         self._closing.push_async_callback(database.run, lambda _: dispatcher.reader.close())
         await database.run(lambda _: dispatcher.reader.open())
         self._closing.push_async_callback(database.end_steps)
         interrupted = await dispatcher.recover(clock.now())
-        paths = (self._database_path, self._outbox_path or self._database_path)
-        files = [path.resolve() for path in paths]
-        guard = Guard(files, self._workers)
+        guard = Guard(storage.files, storage.workers)
         self._tasks.run("heartbeat", self._heartbeat.run())
         dispatcher.begin(lambda error: self._tasks.died(STEP, error))
         every = self.settings.outbox.poll_interval.total_seconds()
-        self._tasks.run("watch", Watcher(files, (dispatcher.look,), every).run())
+        self._tasks.run("watch", storage.watch((dispatcher.look,), every))
         self._tasks.run("guard", guard.run())
         self._tasks.run("status", systemd.tell_status(self.not_ready))
-        await self._start_upkeep(database, outbox_worker)
+        await self._start_upkeep()
         self._not_ready = None
-        log.info("started", database=str(paths[0]), outbox=str(paths[1]), interrupted=interrupted)
+        database_path, outbox_path = map(str, storage.paths)
+        log.info("started", database=database_path, outbox=outbox_path, interrupted=interrupted)
         systemd.notify("READY=1\nSTATUS=delivering", within=1.0)
-
-    async def _open_files(self) -> tuple[Worker, Worker]:
-        """Open the database and the outbox, bound to it, each for writing and in a thread of its own."""
-        database_path, outbox_path = self._database_path, self._outbox_path
-        for line in migrate(database_path, None) if outbox_path is None else ():
-            log.info("migrated", what=line)
-        self._closing.enter_context(lock.hold(database_path))
-        file_lock = FairLock()
-        database = await self._open(
-            Worker(lambda: open_for_service(database_path), self.metrics.transaction, file_lock)
-        )
-        outbox_lock = None if outbox_path else file_lock
-        outbox_worker = await self._open(Worker(self._open_outbox, self.metrics.transaction, outbox_lock))
-        await outbox_worker.run(outbox.bind, *await database.run(outbox.identity))
-        if words := await outbox_worker.run(caution):
-            log.warning("outbox in rollback-journal mode", what=words)
-        if outbox_path:
-            read_only = functools.partial(outbox.open_outbox, database_path, outbox_path, read_only=True)
-            self._outbox_reader = await self._open(Worker(read_only))
-        return database, outbox_worker
 
     async def _open_sender(self, most_idle: int) -> Sender:
         """Open the sender, which dials none of the addresses that the pages listen on."""
@@ -143,16 +114,14 @@ class Daemon:
         self._closing.push_async_callback(sender.close)
         return sender
 
-    def _make_loop(self, database: Worker, sender: Sender, concurrency: int) -> DeliveryLoop:
-        settings, database_path, outbox_path = self.settings, self._database_path, self._outbox_path
+    def _make_loop(self, sender: Sender, concurrency: int) -> DeliveryLoop:
+        settings, storage = self.settings, self.storage
         known_types = frozenset((*CATALOGUE, *settings.events.extra_types))
-        observe = self.metrics.transaction
-        rows = outbox_store(outbox_path or database_path, self._open_outbox if outbox_path else None, observe)
         return DeliveryLoop(
-            database,
-            SqliteDeliveryStore(database_path, database.lock, observe),
+            storage.database,
+            storage.deliveries,
             sender,
-            OutboxReader(self.metrics, known_types, rows),
+            OutboxReader(self.metrics, known_types, storage.rows),
             self.metrics,
             self._troubles,
             Schedule(settings.delivery.retry_schedule),
@@ -171,49 +140,47 @@ class Daemon:
             log.warning(words, configured=wanted, how=limits.WAYS, **fit._asdict())
         return fit
 
-    async def _start_upkeep(self, database: Worker, outbox_worker: Worker) -> None:
+    async def _start_upkeep(self) -> None:
         """Begin what goes on beside the delivering: pruning, looking at how it stands, and resends of many."""
-        settings, dispatcher = self.settings, self.dispatcher
-        reader = await self._open(Worker(lambda: open_reader(settings.database.path)))
+        storage, dispatcher = self.storage, self.dispatcher
+        database, reader = storage.database, await storage.open_reader()
         observer = Observer(
             database,
             reader,
-            self._outbox_reader or reader,
-            settings.database.path,
+            storage.outbox_reader or reader,
+            storage.observing,
             self.metrics,
             self._heartbeat,
             due=dispatcher.tell,
             failing=dispatcher.failing,
             store_bodies=dispatcher.keep_bodies,
         )
-        self.pruner = Pruner(database, outbox_worker, settings.retention, failing=dispatcher.failing)
+        self.pruner = Pruner(
+            database, storage.outbox, storage.pruning, self.settings.retention, failing=dispatcher.failing
+        )
         self._tasks.run("prune", self.pruner.run())
         self._tasks.run("observe", observer.run())
-        self._tasks.run("resend", Resender(database, due=dispatcher.tell, failing=dispatcher.failing).run())
+        self._tasks.run(
+            "resend", Resender(database, storage.resending, due=dispatcher.tell, failing=dispatcher.failing).run()
+        )
 
-    async def _open(self, worker: Worker) -> Worker:
-        await worker.open()
-        self._closing.push_async_callback(worker.close)
-        self._workers.append(worker)
-        return worker
-
-    async def _serve_web(self, database: Worker, outbox_worker: Worker, most: int) -> None:
+    async def _serve_web(self, most: int) -> None:
         listen = self.settings.admin.listen
         if listen is None:
             return
         host, port = listen
-        path = self.settings.database.path
-        keys.ensure(path)
-        readers = [await self._open(Worker(lambda: open_reader(path))) for _ in range(READERS)]
+        storage = self.storage
+        keys.ensure(self.settings.database.path)
+        readers = [await storage.open_reader() for _ in range(READERS)]
         here = Context(
             settings=self.settings,
             keys=Keys(self.settings),
             metrics=self.metrics,
             not_ready=self.not_ready,
-            database=database,
-            outbox=outbox_worker,
+            database=storage.database,
+            outbox=storage.outbox,
             readers=readers,
-            outbox_reader=self._outbox_reader,
+            outbox_reader=storage.outbox_reader,
             wake=self._wake_dispatcher,
             address=lambda: self.address,
         )

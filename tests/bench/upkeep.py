@@ -18,6 +18,7 @@ from typing import Any
 
 from almirant_webhooks import clock
 from almirant_webhooks.rules.selection import Selection
+from almirant_webhooks.storage.engine import FIRST_RESEND
 from almirant_webhooks.storage.sqlite import resend_steps, resends, retention
 from almirant_webhooks.storage.sqlite.connection import (
     become_checkpointer,
@@ -106,7 +107,7 @@ def _resending(bench: Bench) -> Iterator[Figure]:
     with transaction(conn):
         resend = resends.start(conn, Selection(), counts, actor="operator", now=clock.now())
     steps: list[float] = []
-    reached = resend_steps.BEGIN
+    reached = FIRST_RESEND
     deadline = time.monotonic() + SPAN
     with _producing(bench.database) as waits:
         while resend_steps.under_way(conn) and time.monotonic() < deadline:

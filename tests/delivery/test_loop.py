@@ -179,9 +179,9 @@ async def test_damage_that_a_stop_meets_leaves_nothing_open(service: Service, mo
     service.daemon = None
     with pytest.raises(Misconfigured, match="damaged"):
         await daemon.stop()
-    for worker in daemon._workers:
+    for worker in daemon.storage.workers:
         worker._thread.join(10)
-    assert not any(worker.is_alive for worker in daemon._workers)
+    assert not any(worker.is_alive for worker in daemon.storage.workers)
 
 
 async def test_an_outbox_that_an_application_locks_right_after_the_start_ends_no_daemon(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from almirant_webhooks import cli, daemon
+from almirant_webhooks import cli
+from almirant_webhooks.storage.sqlite import service
 from almirant_webhooks.storage.sqlite.journal import open_for_service
 
 
@@ -16,5 +17,5 @@ def open_weakly(path: Path) -> sqlite3.Connection:
 
 
 if __name__ == "__main__":
-    daemon.open_for_service = open_weakly  # type: ignore[attr-defined]
+    service.open_for_service = open_weakly  # type: ignore[attr-defined]
     cli.main()

@@ -12,7 +12,7 @@ import pytest
 from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger, Webhook
 from almirant_webhooks.rules.selection import Selection
-from almirant_webhooks.storage.engine import Asked
+from almirant_webhooks.storage.engine import FIRST_RESEND, Asked
 from almirant_webhooks.storage.sqlite import (
     audit,
     claiming,
@@ -225,7 +225,7 @@ def test_a_resend_at_very_many_webhooks_is_begun_and_gone_through_some_at_a_time
     assert (found["matched"], found["requested"], found["state"]) == (250, 0, "running")
     assert steps.conn.execute("SELECT count(*) FROM resend_webhooks").fetchone()[0] == resend_steps.STEP_PARTS
     asked: list[int] = []
-    reached = resend_steps.BEGIN
+    reached = FIRST_RESEND
     while sum(asked) < 250:
         with transaction(steps.conn):
             step = resend_steps.step(steps.conn, LATER, reached)
@@ -241,7 +241,7 @@ def test_a_cancel_at_very_many_webhooks_is_taken_back_in_steps_and_nothing_of_it
 ) -> None:
     """Its numbers are right at once; each project's trail has it once, by whom."""
     resend = of_many(steps, 150)
-    reached = resend_steps.BEGIN
+    reached = FIRST_RESEND
     while resends.get(steps.conn, resend)["requested"] < 150:
         with transaction(steps.conn):
             reached = resend_steps.step(steps.conn, LATER, reached).reached

@@ -18,6 +18,7 @@ from almirant_webhooks import clock, daemon
 from almirant_webhooks.cli import options
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.sqlite import outbox, rejected_rows, resends, rotation
+from almirant_webhooks.storage.sqlite import service as storage_service
 from almirant_webhooks.storage.sqlite.connection import open_reader
 
 from ..conftest import Receiver
@@ -74,7 +75,7 @@ async def things(
         conn.set_trace_callback(pruner.look)
         return conn
 
-    monkeypatch.setattr(daemon, "open_reader", traced)
+    monkeypatch.setattr(storage_service, "open_reader", traced)
     monkeypatch.setattr(options, "open_reader", traced)
     receiver.status = 500
     address = await service.serve()
@@ -169,12 +170,13 @@ async def held_up(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         )
     conn.close()
     assert service.daemon is not None
+    storage = service.daemon.storage
     go_on = threading.Event()
 
     def hold(_: sqlite3.Connection) -> None:
         go_on.wait(60)
 
-    waiting = [asyncio.create_task(writer.run(hold)) for writer in service.daemon.writers]
+    waiting = [asyncio.create_task(writer.run(hold)) for writer in (storage.database, storage.outbox)]
     async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
         yield Pages(service, client), {"webhooks": webhook.id}
     go_on.set()

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 import structlog
 
@@ -14,9 +13,7 @@ from .. import clock
 from ..model import Due
 from ..ops.heartbeat import Heartbeat
 from ..ops.metrics import Metrics
-from ..storage.engine import StorageError
-from ..storage.sqlite import deliveries, health, stats
-from ..storage.sqlite.worker import Worker
+from ..storage.engine import NOTICED_AT_ONCE, ObservingStore, StorageError, Worker
 
 EVERY = 10.0
 # Operators' events are made in the transaction of what they tell of; they are sent as soon as this.
@@ -53,7 +50,7 @@ class Observer:
         database: Worker,
         reader: Worker,
         outbox: Worker,
-        path: Path,
+        store: ObservingStore,
         metrics: Metrics,
         heartbeat: Heartbeat,
         *,
@@ -64,7 +61,7 @@ class Observer:
         self._database = database
         self._reader = reader
         self._outbox = outbox
-        self._path = path
+        self._store = store
         self._metrics = metrics
         self._heartbeat = heartbeat
         self._due = due
@@ -91,25 +88,25 @@ class Observer:
         """Look once."""
         now = clock.now()
         self._look_at_disk()
-        wal = await self._reader.run(stats.wal_bytes), await self._outbox.run(stats.wal_bytes)
+        wal = await self._reader.run(self._store.wal_bytes), await self._outbox.run(self._store.wal_bytes)
         self._metrics.wal_bytes.set(max(wal))
         if not self._failing():
             await self._notice()
-        found = await self._reader.run(stats.pending, now)
+        found = await self._reader.run(self._store.pending, now)
         for name in ("due", "scheduled", "held"):
             self._metrics.pending.labels(name).set(found[name])
         self._metrics.oldest_due.set(found["oldest_due_seconds"])
-        self._metrics.failing.set((await self._reader.run(stats.webhooks))["failing"])
-        waiting = await self._outbox.run(stats.outbox, now)
+        self._metrics.failing.set((await self._reader.run(self._store.webhooks))["failing"])
+        waiting = await self._outbox.run(self._store.outbox, now)
         self._metrics.unread.set(waiting["unread"])
-        first, last = await self._outbox.run(stats.unread_rows)
+        first, last = await self._outbox.run(self._store.unread_rows)
         self._metrics.unread_age.set(self._waiting.age(first, last, time.monotonic()))
         self._metrics.rejected_rows.set(waiting["rejected"])
         self._metrics.loop_lag.set(self._heartbeat.lag())
         self._metrics.observed.set(now.timestamp())
 
     def _look_at_disk(self) -> None:
-        sizes = stats.sizes(self._path)
+        sizes = self._store.sizes()
         self._metrics.database_bytes.set(sizes["database"])
         self._metrics.disk_free.set(sizes["disk_free"])
         low = sizes["disk_free"] < LOW_ON_DISK
@@ -124,15 +121,15 @@ class Observer:
         """Say which webhooks have begun to fail everything, and which have recovered."""
         more = True
         while more:
-            begun, over = await self._database.write(health.notice, clock.now())
+            begun, over = await self._database.write(self._store.notice, clock.now())
             for one in begun:
                 log.warning("webhook failing", webhook_id=one.webhook_id, host=one.host, since=one.since)
             for one in over:
                 log.info("webhook recovered", webhook_id=one.webhook_id, host=one.host, since=one.since)
-            more = health.AT_ONCE in (len(begun), len(over))
+            more = NOTICED_AT_ONCE in (len(begun), len(over))
 
     async def _tell_own(self) -> None:
         """Have events for operators sent."""
-        own = await self._reader.run(health.own_webhooks)
+        own = await self._reader.run(self._store.own_webhooks)
         if own:
-            self._due(own, await self._database.run(deliveries.first_due, own))
+            self._due(own, await self._database.run(self._store.first_due, own))

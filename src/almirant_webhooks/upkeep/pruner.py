@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Protocol
 
 import structlog
 
 from .. import clock
 from ..settings.schema import Retention
-from ..storage.engine import Session, StorageError
-from ..storage.sqlite import deliveries, held, outbox, rejected_rows, retention, rotation
-from ..storage.sqlite.connection import shorten_wal
-from ..storage.sqlite.worker import Worker
+from ..storage.engine import PruningStore, Session, StorageError, Walk, Worker
 
 RATE = 6000  # rows a second
 STEP = (30, 200)  # rows, at least and at most: 1 and 7 ms of the writer's time with a log of 10,000,000
@@ -28,23 +23,21 @@ SWEEP_EVERY = timedelta(minutes=10)
 log = structlog.get_logger("almirant_webhooks")
 
 
-class Walk(Protocol):
-    """Goes once through what can be too old; `removed` counts."""
-
-    removed: Counter[str]
-
-    def step(self, conn: Session, limit: int) -> bool:
-        """Look at no more than `limit` rows; tell whether there is another step."""
-
-
 class Pruner:
     """Erases deleted webhooks, cancels what was discarded or held too long, settles changes of secrets, removes what is old."""
 
     def __init__(
-        self, database: Worker, outbox_worker: Worker, kept: Retention, *, failing: Callable[[], str | None]
+        self,
+        database: Worker,
+        outbox_worker: Worker,
+        store: PruningStore,
+        kept: Retention,
+        *,
+        failing: Callable[[], str | None],
     ) -> None:
         self._database = database
         self._outbox = outbox_worker
+        self._store = store
         self._kept = kept
         self._failing = failing
         self.is_resting = False  # there was nothing to do, and no step is under way
@@ -67,16 +60,15 @@ class Pruner:
     async def step(self, now: datetime) -> bool:
         """Do one small step of each kind; tell whether there may be more to do."""
         limit = self._limit()
-        erased = await self._database.write(deliveries.erase_deleted, limit)
-        discarded = await self._database.write(held.discard, limit)
-        settled = await self._database.write(rotation.settle, now, limit)
-        before = clock.text(now - self._kept.outbox)
-        pruned = await self._prune_outbox(lambda conn, most: outbox.prune(conn, before, most), limit)
-        await self._database.run(shorten_wal)
-        if await self._outbox.run(outbox.is_alone):
-            await self._outbox.run(shorten_wal)
+        erased = await self._database.write(self._store.erase_deleted, limit)
+        discarded = await self._database.write(self._store.discard, limit)
+        settled = await self._database.write(self._store.settle_secrets, now, limit)
+        before = now - self._kept.outbox
+        pruned = await self._prune_outbox(lambda conn, most: self._store.prune_outbox(conn, before, most), limit)
+        await self._database.run(self._store.tidy)
+        await self._outbox.run(self._store.tidy_outbox)
         sweeping = await self._sweep_on(now, limit)
-        given_back = await self._database.write(retention.give_back, PAGES)
+        given_back = await self._database.write(self._store.give_back, PAGES)
         return bool(erased or discarded or settled or pruned or sweeping or given_back)
 
     async def _prune_outbox(self, step: Callable[[Session, int], int], limit: int) -> int:
@@ -116,7 +108,7 @@ class Pruner:
     def _new_walks(self, now: datetime) -> list[tuple[Worker, Walk]]:
         kept = self._kept
         return [
-            (self._database, held.TooLong(now - kept.held)),
-            (self._outbox, rejected_rows.Sweep(clock.text(now - kept.failed))),
-            (self._database, retention.Sweep(succeeded=kept.succeeded, failed=kept.failed, now=now)),
+            (self._database, self._store.held_too_long(now - kept.held)),
+            (self._outbox, self._store.rejected_rows(now - kept.failed)),
+            (self._database, self._store.log(succeeded=kept.succeeded, failed=kept.failed, now=now)),
         ]

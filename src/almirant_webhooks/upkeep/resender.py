@@ -9,9 +9,7 @@ import structlog
 
 from .. import clock
 from ..model import Due
-from ..storage.engine import StorageError
-from ..storage.sqlite import resend_steps
-from ..storage.sqlite.worker import Worker
+from ..storage.engine import FIRST_RESEND, ResendingStore, StorageError, Worker
 
 REST = 0.1  # seconds between two steps while a resend is under way
 EVERY = 1.0
@@ -25,23 +23,25 @@ class Resender:
     def __init__(
         self,
         database: Worker,
+        store: ResendingStore,
         *,
         due: Callable[[set[str], dict[str, Due]], None],
         failing: Callable[[], str | None],
     ) -> None:
         self._database = database
+        self._store = store
         self._due = due
         self._failing = failing
 
     async def run(self) -> None:
         """Take steps while there is something to do."""
-        reached = resend_steps.BEGIN
+        reached = FIRST_RESEND
         while True:
             busy = False
             try:
-                if not self._failing() and await self._database.run(resend_steps.under_way):
+                if not self._failing() and await self._database.run(self._store.under_way):
                     busy = True
-                    step = await self._database.write(resend_steps.step, clock.now(), reached)
+                    step = await self._database.write(self._store.step, clock.now(), reached)
                     reached = step.reached
                     if step.touched:
                         self._due(step.touched, step.due)

@@ -15,8 +15,7 @@ from ..ops.keys import Keys
 from ..ops.metrics import Metrics
 from ..rules.principals import Principal
 from ..settings.schema import Settings
-from ..storage.engine import Session
-from ..storage.sqlite.worker import Worker
+from ..storage.engine import Session, Worker
 from .snapshots import Readers, Snapshot
 
 P = ParamSpec("P")

@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
-from ..storage.engine import Session
+from ..storage.engine import Session, Worker
 from ..storage.sqlite.connection import begin_reading, end_reading
-from ..storage.sqlite.worker import Worker
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -5,11 +5,24 @@ from __future__ import annotations
 from .delivery import DeliveryStore, OutboxStore
 from .errors import Busy, Damaged, Denied, Full, Lost, StorageError, TriggerFails, is_beyond_repair
 from .sessions import Session, Worker
+from .upkeep import (
+    FIRST_RESEND,
+    NOTICED_AT_ONCE,
+    News,
+    ObservingStore,
+    PruningStore,
+    ResendingStore,
+    ResendPlace,
+    ResendStep,
+    Walk,
+)
 from .values import BEGIN, MAX_DELIVERIES, Asked, FanOut, LastEnd, Mark, Moved, OutboxRow, Place, Work, Written
 
 __all__ = [
     "BEGIN",
+    "FIRST_RESEND",
     "MAX_DELIVERIES",
+    "NOTICED_AT_ONCE",
     "Asked",
     "Busy",
     "Damaged",
@@ -21,12 +34,19 @@ __all__ = [
     "Lost",
     "Mark",
     "Moved",
+    "News",
+    "ObservingStore",
     "OutboxRow",
     "OutboxStore",
     "Place",
+    "PruningStore",
+    "ResendPlace",
+    "ResendStep",
+    "ResendingStore",
     "Session",
     "StorageError",
     "TriggerFails",
+    "Walk",
     "Work",
     "Worker",
     "Written",

@@ -6,16 +6,15 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from ... import clock
 from ...model import RESERVED_PROJECT
 from ...rules.signing import host
+from ..engine import NOTICED_AT_ONCE, News
 from .fanout import insert_own_events
 
 FAILING_AFTER = timedelta(hours=1)
-
-AT_ONCE = 100  # webhooks that one look notices of each kind
 
 _BEGUN = """
 UPDATE webhooks SET failing_noticed_at = ?1 WHERE id IN (
@@ -37,22 +36,14 @@ WHERE d.test = 0
 """
 
 
-class News(NamedTuple):
-    """A webhook that has begun to fail, or has recovered; `since` is its first failure, or its first success."""
-
-    webhook_id: str
-    host: str
-    since: str | None
-
-
 def notice(conn: sqlite3.Connection, now: datetime) -> tuple[list[News], list[News]]:
     """Notice which webhooks have failed everything for an hour, and which have recovered; transitions alone, a hundred each.
 
     Each makes an event in this transaction, unless the webhook is one of operators themselves.
     """
     written = clock.text(now)
-    begun = conn.execute(_BEGUN, (written, clock.text(now - FAILING_AFTER), AT_ONCE)).fetchall()
-    over = conn.execute(_OVER, (AT_ONCE,)).fetchall()
+    begun = conn.execute(_BEGUN, (written, clock.text(now - FAILING_AFTER), NOTICED_AT_ONCE)).fetchall()
+    over = conn.execute(_OVER, (NOTICED_AT_ONCE,)).fetchall()
     events = [
         (
             "webhook.failing",

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from datetime import datetime
-from typing import NamedTuple
 
 from ... import clock
-from ...model import Due
 from ...rules.selection import Selection
+from ..engine import FIRST_RESEND, ResendPlace, ResendStep
 from . import audit, selecting
 from .deliveries import first_due
 
@@ -50,17 +49,6 @@ _OLD_PARTS = """
 DELETE FROM resend_webhooks WHERE (resend_id, webhook_id) IN (
     SELECT p.resend_id, p.webhook_id FROM json_each(?1) v CROSS JOIN resend_webhooks p ON p.resend_id = v.value LIMIT ?2)
 """
-Place = tuple[str, str]  # a resend and a webhook
-BEGIN: Place = ("", "")
-
-
-class Step(NamedTuple):
-    """What a step came to: webhooks that have more to send, when, the resends that are finished, and where to go on."""
-
-    touched: set[str]
-    due: dict[str, Due]
-    finished: list[str]
-    reached: Place
 
 
 def under_way(conn: sqlite3.Connection) -> bool:
@@ -72,14 +60,16 @@ def under_way(conn: sqlite3.Connection) -> bool:
     return bool(conn.execute(query).fetchone()[0])
 
 
-def step(conn: sqlite3.Connection, now: datetime, after: Place = BEGIN) -> Step:
+def step(conn: sqlite3.Connection, now: datetime, after: ResendPlace = FIRST_RESEND) -> ResendStep:
     """Ask for the next few attempts at webhooks that have room for them, those behind `after` first, so that each has its turn."""
     _make_more_parts(conn)
     parts = conn.execute(_PARTS, (*after, STEP_PARTS)).fetchall()
-    if after != BEGIN and len(parts) < STEP_PARTS:
-        parts += [row for row in conn.execute(_PARTS, (*BEGIN, STEP_PARTS - len(parts))) if tuple(row)[:2] <= after]
+    if after != FIRST_RESEND and len(parts) < STEP_PARTS:
+        parts += [
+            row for row in conn.execute(_PARTS, (*FIRST_RESEND, STEP_PARTS - len(parts))) if tuple(row)[:2] <= after
+        ]
     touched: set[str] = set()
-    asks, looks, reached = STEP_ASKS, STEP_LOOKS, BEGIN
+    asks, looks, reached = STEP_ASKS, STEP_LOOKS, FIRST_RESEND
     for row in parts:
         asked, looked_at = _go_on(conn, row, now, asks)
         asks, looks, reached = asks - asked, looks - looked_at, (row["resend_id"], row["webhook_id"])
@@ -89,7 +79,7 @@ def step(conn: sqlite3.Connection, now: datetime, after: Place = BEGIN) -> Step:
             break
     seen = json.dumps(sorted({row["resend_id"] for row in parts}))
     finished = [row[0] for row in conn.execute(_FINISHED, (clock.text(now), seen)).fetchall()]
-    return Step(touched, first_due(conn, touched), finished, reached)
+    return ResendStep(touched, first_due(conn, touched), finished, reached)
 
 
 def _go_on(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, most: int) -> tuple[int, int]:
@@ -124,7 +114,7 @@ def parts_of(conn: sqlite3.Connection, resend_id: str) -> list[sqlite3.Row]:
     return [row for row in found if row["resend_id"] == resend_id]
 
 
-def _end_unless_waiting(conn: sqlite3.Connection, key: Place) -> None:
+def _end_unless_waiting(conn: sqlite3.Connection, key: ResendPlace) -> None:
     if conn.execute(f"SELECT 1 {_WAITING} LIMIT 1", key).fetchone() is None:
         conn.execute("UPDATE resend_webhooks SET ended = 1 WHERE resend_id = ? AND webhook_id = ?", key)
 

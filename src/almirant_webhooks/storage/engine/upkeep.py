@@ -1,0 +1,122 @@
+"""What work beside delivery needs of an engine: old rows are removed, webhooks are watched, deliveries are resent in bulk.
+
+Functions that write are called in a write transaction of a `Worker`, in steps of bounded size; the others read. Where several
+daemons work on one database, a step that one of them takes is a step for all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Protocol
+
+from ...model import Due
+from .sessions import Session
+
+ResendPlace = tuple[str, str]  # a resend and a webhook, up to which steps have come
+FIRST_RESEND: ResendPlace = ("", "")
+NOTICED_AT_ONCE = 100  # webhooks of each kind that one look notices
+
+
+class Walk(Protocol):
+    """Goes once through what can be too old; `removed` counts."""
+
+    removed: Counter[str]
+
+    def step(self, session: Session, limit: int) -> bool:
+        """Look at no more than `limit` rows, and remove what is too old; tell whether there is another step."""
+
+
+class News(NamedTuple):
+    """A webhook that has begun to fail, or has recovered; `since` is its first failure, or its first success."""
+
+    webhook_id: str
+    host: str
+    since: str | None
+
+
+class ResendStep(NamedTuple):
+    """What a step came to: webhooks that have more to send, when, the resends that are finished, and where to go on."""
+
+    touched: set[str]
+    due: dict[str, Due]
+    finished: list[str]
+    reached: ResendPlace
+
+
+class PruningStore(Protocol):
+    """What is removed, and what is settled, in the course of time. Each returns how much it did: less than asked ends it."""
+
+    def erase_deleted(self, session: Session, limit: int) -> int:
+        """Erase rows of deleted webhooks, a webhook's own row last."""
+
+    def discard(self, session: Session, limit: int) -> int:
+        """Cancel what was discarded when its webhook was enabled."""
+
+    def settle_secrets(self, session: Session, now: datetime, limit: int) -> int:
+        """Forget the secrets before those switches that are a day old."""
+
+    def prune_outbox(self, session: Session, taken_before: datetime, limit: int) -> int:
+        """Delete rows of the outbox that were taken before a time; `TriggerFails` where an application keeps them."""
+
+    def give_back(self, session: Session, pages: int) -> int:
+        """Give room that is free inside the database back to the disk."""
+
+    def tidy(self, session: Session) -> None:
+        """Give back the room of the database's own log of changes. It makes no transaction."""
+
+    def tidy_outbox(self, session: Session) -> None:
+        """Likewise for the outbox, where it is not in a database of an application's."""
+
+    def held_too_long(self, since: datetime) -> Walk:
+        """Return a walk that cancels what has been held since before a time."""
+
+    def rejected_rows(self, before: datetime) -> Walk:
+        """Return a walk through the outbox that deletes rejected rows of before a time."""
+
+    def log(self, *, succeeded: timedelta, failed: timedelta, now: datetime) -> Walk:
+        """Return a walk that deletes what the log has kept for longer than these."""
+
+
+class ObservingStore(Protocol):
+    """How the service stands."""
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of the `database`, and of its disk that are free (`disk_free`); raises `OSError`."""
+
+    def wal_bytes(self, session: Session) -> int:
+        """Return the bytes of a session's log of changes, 0 where it has none."""
+
+    def pending(self, session: Session, now: datetime) -> dict[str, Any]:
+        """Count what is `due`, `scheduled` and `held`, and tell for how long the oldest has been due (`oldest_due_seconds`)."""
+
+    def webhooks(self, session: Session) -> dict[str, int]:
+        """Count webhooks by what they are: `enabled`, `disabled`, and `failing` among the enabled."""
+
+    def outbox(self, session: Session, now: datetime) -> dict[str, Any]:
+        """Count the outbox's rows that are `unread` and `rejected`, a thousand at most."""
+
+    def unread_rows(self, session: Session) -> tuple[int | None, int]:
+        """Return the outbox's first unread row, if there is one, and its last row."""
+
+    def notice(self, session: Session, now: datetime) -> tuple[list[News], list[News]]:
+        """Note which webhooks have failed everything for an hour, and which have recovered, in a write transaction.
+
+        `NOTICED_AT_ONCE` of each at most.
+        """
+
+    def own_webhooks(self, session: Session) -> set[str]:
+        """Return the webhooks of operators that have something to send."""
+
+    def first_due(self, session: Session, webhook_ids: set[str]) -> dict[str, Due]:
+        """Return when each of the webhooks has its next attempt; one with none is left out."""
+
+
+class ResendingStore(Protocol):
+    """Resends of many deliveries."""
+
+    def under_way(self, session: Session) -> bool:
+        """Tell whether a resend has something left to do."""
+
+    def step(self, session: Session, now: datetime, after: ResendPlace) -> ResendStep:
+        """Let some more deliveries be resent, of the resends and webhooks after a place, in a write transaction."""

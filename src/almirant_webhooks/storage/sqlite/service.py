@@ -1,0 +1,89 @@
+"""SQLite as the daemon opens it: the files, their workers, and what each room asks of them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from . import lock, outbox
+from .connection import open_reader
+from .delivery_store import SqliteDeliveryStore
+from .journal import caution, open_for_service, open_outbox_for_service
+from .migrate import migrate
+from .outbox_stores import outbox_store
+from .upkeep_store import SqliteObservingStore, SqlitePruningStore, SqliteResendingStore
+from .watcher import Watcher
+from .worker import FairLock, Worker
+
+log = structlog.get_logger("almirant_webhooks")
+
+
+class SqliteService:
+    """The database and the outbox, each for writing and in a thread of its own; the outbox is bound to the database.
+
+    Until `open` it has neither. What it opens is closed by `closing`. `observe` is told how many seconds each transaction
+    waited for its lock and for its commit.
+    """
+
+    database: Worker
+    outbox: Worker
+    outbox_reader: Worker | None = None
+
+    def __init__(
+        self,
+        database_path: Path,
+        outbox_path: Path | None,
+        observe: Callable[[float, float], None],
+        closing: AsyncExitStack,
+    ) -> None:
+        self.paths = (database_path, outbox_path or database_path)
+        self.workers: list[Worker] = []
+        self._has_other_file = outbox_path is not None
+        self._open_outbox = functools.partial(open_outbox_for_service, database_path, outbox_path)
+        self._open_outbox_reader = functools.partial(outbox.open_outbox, database_path, outbox_path, read_only=True)
+        self._observe = observe
+        self._closing = closing
+        self._lock = FairLock()  # of writers on the database's file
+        self.deliveries = SqliteDeliveryStore(database_path, self._lock, observe)
+        self.rows = outbox_store(self.paths[1], self._open_outbox if outbox_path else None, observe)
+        self.pruning, self.resending = SqlitePruningStore(), SqliteResendingStore()
+        self.observing = SqliteObservingStore(database_path)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files, which have to be there while the daemon runs."""
+        return [path.resolve() for path in self.paths]
+
+    async def open(self) -> None:
+        """Open the files; raises `Misconfigured` or `Refused`, when another daemon has them too."""
+        path = self.paths[0]
+        for line in migrate(path, None) if not self._has_other_file else ():
+            log.info("migrated", what=line)
+        self._closing.enter_context(lock.hold(path))
+        self.database = await self._open(Worker(lambda: open_for_service(path), self._observe, self._lock))
+        outbox_lock = None if self._has_other_file else self._lock
+        self.outbox = await self._open(Worker(self._open_outbox, self._observe, outbox_lock))
+        await self.outbox.run(outbox.bind, *await self.database.run(outbox.identity))
+        if words := await self.outbox.run(caution):
+            log.warning("outbox in rollback-journal mode", what=words)
+        if self._has_other_file:
+            self.outbox_reader = await self._open(Worker(self._open_outbox_reader))
+
+    async def open_reader(self) -> Worker:
+        """Open another worker that reads the database alone."""
+        return await self._open(Worker(lambda: open_reader(self.paths[0])))
+
+    def watch(self, looks: Sequence[Callable[[], Awaitable[None]]], every: float) -> Coroutine[Any, Any, None]:
+        """Return what calls `looks` whenever somebody may have committed, and once `every` seconds, until it is cancelled."""
+        return Watcher(self.files, looks, every).run()
+
+    async def _open(self, worker: Worker) -> Worker:
+        await worker.open()
+        self._closing.push_async_callback(worker.close)
+        self.workers.append(worker)
+        return worker

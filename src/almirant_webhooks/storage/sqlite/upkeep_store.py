@@ -1,0 +1,113 @@
+"""SQLite as the work beside delivery needs it: `storage.engine`'s stores for pruning, observing and resending."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from ... import clock
+from ...model import Due
+from ..engine import FIRST_RESEND, News, ResendPlace, ResendStep, Walk
+from . import connection, deliveries, health, held, outbox, rejected_rows, resend_steps, retention, rotation, stats
+
+
+class SqlitePruningStore:
+    """Removing, by the functions of the other modules."""
+
+    def erase_deleted(self, conn: sqlite3.Connection, limit: int) -> int:
+        """Erase rows of deleted webhooks."""
+        return deliveries.erase_deleted(conn, limit)
+
+    def discard(self, conn: sqlite3.Connection, limit: int) -> int:
+        """Cancel what was discarded."""
+        return held.discard(conn, limit)
+
+    def settle_secrets(self, conn: sqlite3.Connection, now: datetime, limit: int) -> int:
+        """Settle changes of secrets whose time has come."""
+        return rotation.settle(conn, now, limit)
+
+    def prune_outbox(self, conn: sqlite3.Connection, taken_before: datetime, limit: int) -> int:
+        """Delete rows that were taken before a time."""
+        return outbox.prune(conn, clock.text(taken_before), limit)
+
+    def give_back(self, conn: sqlite3.Connection, pages: int) -> int:
+        """Give free pages back to the file system."""
+        return retention.give_back(conn, pages)
+
+    def tidy(self, conn: sqlite3.Connection) -> None:
+        """Shorten a WAL that has grown beyond its limit."""
+        connection.shorten_wal(conn)
+
+    def tidy_outbox(self, conn: sqlite3.Connection) -> None:
+        """Shorten the outbox's WAL, if its file is ours."""
+        if outbox.is_alone(conn):
+            connection.shorten_wal(conn)
+
+    def held_too_long(self, since: datetime) -> Walk:
+        """Return the walk of `held`."""
+        return held.TooLong(since)
+
+    def rejected_rows(self, before: datetime) -> Walk:
+        """Return the walk of `rejected_rows`."""
+        return rejected_rows.Sweep(clock.text(before))
+
+    def log(self, *, succeeded: timedelta, failed: timedelta, now: datetime) -> Walk:
+        """Return the walk of `retention`."""
+        return retention.Sweep(succeeded=succeeded, failed=failed, now=now)
+
+
+class SqliteObservingStore:
+    """Observing the database in the file `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of the file, of its WAL, and those free on their disk."""
+        return stats.sizes(self._path)
+
+    def wal_bytes(self, conn: sqlite3.Connection) -> int:
+        """Return the bytes of the WAL of a connection's file."""
+        return stats.wal_bytes(conn)
+
+    def pending(self, conn: sqlite3.Connection, now: datetime) -> dict[str, Any]:
+        """Count what waits."""
+        return stats.pending(conn, now)
+
+    def webhooks(self, conn: sqlite3.Connection) -> dict[str, int]:
+        """Count webhooks."""
+        return stats.webhooks(conn)
+
+    def outbox(self, conn: sqlite3.Connection, now: datetime) -> dict[str, Any]:
+        """Count rows of the outbox."""
+        return stats.outbox(conn, now)
+
+    def unread_rows(self, conn: sqlite3.Connection) -> tuple[int | None, int]:
+        """Return the first unread row and the last row."""
+        return stats.unread_rows(conn)
+
+    def notice(self, conn: sqlite3.Connection, now: datetime) -> tuple[list[News], list[News]]:
+        """Note which webhooks have begun to fail everything, and which have recovered."""
+        return health.notice(conn, now)
+
+    def own_webhooks(self, conn: sqlite3.Connection) -> set[str]:
+        """Return operators' webhooks that have something to send."""
+        return health.own_webhooks(conn)
+
+    def first_due(self, conn: sqlite3.Connection, webhook_ids: set[str]) -> dict[str, Due]:
+        """Return when each of the webhooks has its next attempt."""
+        return deliveries.first_due(conn, webhook_ids)
+
+
+class SqliteResendingStore:
+    """Resending many."""
+
+    def under_way(self, conn: sqlite3.Connection) -> bool:
+        """Tell whether there is anything to do."""
+        return resend_steps.under_way(conn)
+
+    def step(self, conn: sqlite3.Connection, now: datetime, after: ResendPlace = FIRST_RESEND) -> ResendStep:
+        """Take a step."""
+        return resend_steps.step(conn, now, after)
