@@ -1,0 +1,201 @@
+"""`DeliveryStore`: what the delivery loop may count on."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from almirant_webhooks.model import Due, Misconfigured, Outcome
+from almirant_webhooks.storage.engine import BEGIN, Asked, Damaged, LastEnd, Moved, Work, is_beyond_repair
+
+from .engines import SCHEDULE, START, Engine, text
+
+HOUR = timedelta(hours=1)
+
+
+def test_a_transaction_that_raises_has_changed_nothing(engine: Engine) -> None:
+    """Neither a claim nor an event: both are there for the next one."""
+    webhook = engine.webhook()
+    engine.insert()
+    engine.take()
+    engine.insert()
+    work = engine.read(Asked(10))
+
+    def write_and_fail() -> None:
+        with engine.deliveries.transaction(engine.session):
+            written = engine.deliveries.write(engine.session, Work(wanted={webhook.id: 1}, **work), SCHEDULE, START)
+            assert (len(written.begun), written.fan_out is not None) == (1, True)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_and_fail()
+    assert engine.answers() == [(True, None), (False, None)]
+    assert len(engine.claim(webhook)) == 1
+    assert engine.take().events == 1
+
+
+def test_an_event_is_taken_once_however_often_its_row_is_read(engine: Engine) -> None:
+    """A crash before the mark is harmless."""
+    engine.webhook()
+    engine.insert()
+    work = engine.read(Asked(10))
+    first = engine.batch(**work).fan_out
+    again = engine.batch(**work).fan_out
+    assert first is not None
+    assert (first.events, first.deliveries) == (1, 1)
+    assert again is None or (again.events, again.deliveries, again.duplicates) == (0, 0, 1)
+    assert engine.take().events == 0
+    assert engine.answers() == [(True, None)]
+
+
+def test_a_delivery_that_was_claimed_is_not_claimed_again(engine: Engine) -> None:
+    """Until its attempt has ended; then the schedule says when."""
+    webhook = engine.webhook()
+    engine.insert()
+    engine.take()
+    (claim,) = engine.claim(webhook)
+    assert engine.claim(webhook) == []
+    assert engine.due(webhook) is None
+    engine.record([claim], Outcome.HTTP_ERROR)
+    assert engine.due(webhook) == text(START + SCHEDULE.waits[1])
+    assert engine.claim(webhook) == []
+    (second,) = engine.claim(webhook, START + SCHEDULE.waits[1])
+    assert (second.delivery_id, second.number) == (claim.delivery_id, 2)
+
+
+def test_no_more_is_claimed_than_was_wanted(engine: Engine) -> None:
+    """Of each webhook, the oldest first."""
+    webhook, other = engine.webhook(), engine.webhook(url="https://example.com/other")
+    for _ in range(3):
+        engine.insert()
+        engine.take()
+    written = engine.batch(wanted={webhook.id: 2, other.id: 1})
+    assert [claim.webhook_id for claim in written.begun] == [webhook.id, webhook.id, other.id]
+    assert written.due.keys() == {webhook.id, other.id} == written.touched
+
+
+def test_a_result_is_recorded_once(engine: Engine) -> None:
+    """The second is dropped, and says so."""
+    webhook = engine.webhook()
+    engine.insert()
+    engine.take()
+    claims = engine.claim(webhook)
+    assert engine.record(claims, Outcome.SUCCESS).dropped == 0
+    assert engine.record(claims, Outcome.HTTP_ERROR).dropped == 1
+    assert engine.attempts() == [(1, "success")]
+    assert engine.due(webhook) is None
+
+
+def test_a_new_delivery_begins_where_it_is_given_a_slot(engine: Engine) -> None:
+    """In the transaction that takes its event; the others are due."""
+    first, second = engine.webhook(), engine.webhook(url="https://example.com/other")
+    engine.insert()
+    written = engine.batch(**engine.read(Asked(10)), take=lambda webhook, served: webhook == first.id)
+    assert [claim.webhook_id for claim in written.begun] == [first.id]
+    assert engine.due(first) is None
+    assert engine.due(second) == text(START)
+    assert len(engine.claim(second)) == 1
+
+
+def test_a_write_without_work_proves_that_it_can_be_written(engine: Engine) -> None:
+    """Nothing is changed by it."""
+    written = engine.batch()
+    assert (written.begun, written.fan_out, written.touched) == ([], None, set())
+
+
+def test_revision_is_another_one_once_a_webhook_has_changed(engine: Engine) -> None:
+    """And the one that a batch returns is that of its transaction."""
+    before = engine.deliveries.revision(engine.session)
+    webhook = engine.webhook()
+    changed = engine.deliveries.revision(engine.session)
+    assert changed != before
+    assert engine.batch().revision == changed
+    engine.delete(webhook)
+    assert engine.deliveries.revision(engine.session) != changed
+
+
+def test_changes_is_another_one_once_another_session_has_committed(engine: Engine) -> None:
+    """And not for what this one commits."""
+    before = engine.deliveries.changes(engine.session)
+    engine.batch()
+    assert engine.deliveries.changes(engine.session) == before
+    engine.webhook()
+    assert engine.deliveries.changes(engine.session) != before
+
+
+def test_what_is_due_is_read_webhook_by_webhook(engine: Engine) -> None:
+    """In the order of their ids, each once, those with nothing due without a time."""
+    ids = sorted(engine.webhook(url=f"https://example.com/{number}").id for number in range(5))
+    engine.insert()
+    engine.take()
+    silent = engine.webhook(project_id="q").id
+    after = ""
+    read: list[str] = []
+    due: dict[str, Due] = {}
+    while True:
+        asked, more = engine.deliveries.first_due_after(engine.session, after, 2)
+        read += asked
+        due |= more
+        if len(asked) < 2:
+            break
+        after = asked[-1]
+    assert read == sorted([*ids, silent])
+    assert due.keys() == set(ids)
+    assert {(at.at, at.project_id) for at in due.values()} == {(text(START), "p")}
+
+
+def test_attempts_that_nobody_makes_any_more_are_recorded_as_interrupted(engine: Engine) -> None:
+    """Once; the delivery is due again, and a result that comes after that is dropped."""
+    webhook = engine.webhook()
+    engine.insert()
+    engine.take()
+    claims = engine.claim(webhook)
+    for expected in (1, 0):
+        with engine.deliveries.transaction(engine.session):
+            assert engine.deliveries.interrupt_open(engine.session, SCHEDULE, START + HOUR) == expected
+    assert engine.record(claims, Outcome.SUCCESS).dropped == 1
+    assert engine.attempts() == [(1, "interrupted")]
+    (again,) = engine.claim(webhook, START + HOUR)
+    assert again.number == 2
+
+
+def test_the_last_end_of_each_webhook_is_told(engine: Engine) -> None:
+    """Not the interrupted ones: they tell nothing of a receiver."""
+    webhook, other = engine.webhook(), engine.webhook(url="https://example.com/other")
+    engine.insert()
+    engine.take()
+    engine.record(engine.claim(webhook), Outcome.HTTP_ERROR)
+    engine.record(engine.claim(webhook, START + HOUR), Outcome.TIMEOUT, START + HOUR)
+    engine.record(engine.claim(other), Outcome.INTERRUPTED)
+    assert list(engine.deliveries.last_ends(engine.session)) == [LastEnd(webhook.id, True, 5)]
+
+
+def test_waits_become_shorter_when_the_clock_is_set_back_and_never_longer(engine: Engine) -> None:
+    """A step at a time, each wait once, however often the last step is taken again."""
+    webhook = engine.webhook()
+    engine.insert()
+    engine.take()
+    engine.record(engine.claim(webhook), Outcome.HTTP_ERROR)
+    due = START + SCHEDULE.waits[1]
+    assert not engine.deliveries.knows_later(engine.session, START)
+    assert engine.deliveries.knows_later(engine.session, START - HOUR)
+    with engine.deliveries.transaction(engine.session):
+        moved = engine.deliveries.bring_forward(engine.session, HOUR, START - HOUR, BEGIN)
+    assert moved == Moved(1, None)
+    assert engine.due(webhook) == text(due - HOUR)
+    for shorter in (1, 0):
+        with engine.deliveries.transaction(engine.session):
+            now = START - 2 * HOUR
+            assert engine.deliveries.shorten(engine.session, SCHEDULE.waits, now, BEGIN) == Moved(shorter, None)
+        assert engine.due(webhook) == text(now + SCHEDULE.waits[1])
+
+
+def test_tables_that_are_not_ours_are_beyond_repair(engine: Engine) -> None:
+    """With a sentence that a restart cannot mend it."""
+    engine.drop_tables()
+    with pytest.raises(Damaged) as raised:
+        engine.batch()
+    assert is_beyond_repair(raised.value)
+    assert isinstance(raised.value.explained("the database"), Misconfigured)
+    assert "the database" in str(raised.value.explained("the database"))

@@ -1,0 +1,100 @@
+"""`PruningStore` and `ObservingStore`: bounded steps, and counts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from almirant_webhooks.model import Outcome
+from almirant_webhooks.storage.engine import TriggerFails, Walk
+
+from .engines import START, Engine
+
+DAY = timedelta(days=1)
+
+
+def test_rows_that_were_taken_before_a_time_are_deleted_a_few_at_a_time(engine: Engine) -> None:
+    """And no others."""
+    engine.insert("a", "a", "a")
+    engine.take(START)
+    engine.insert("b")
+    engine.take(START + DAY)
+    engine.insert("c")
+    gone = [_prune(engine) for _ in range(3)]
+    assert gone == [2, 1, 0]
+    assert len(engine.answers()) == 2
+
+
+def _prune(engine: Engine) -> int:
+    with engine.deliveries.transaction(engine.outbox_session):
+        return engine.pruning.prune_outbox(engine.outbox_session, START + DAY / 2, 2)
+
+
+def test_a_trigger_that_keeps_rows_is_named(engine: Engine) -> None:
+    """Nothing was deleted."""
+    engine.insert()
+    engine.take()
+    with engine._as_a_producer() as conn:
+        conn.execute("CREATE TRIGGER keeps BEFORE DELETE ON outbox BEGIN SELECT RAISE(ABORT, 'kept'); END")
+    with pytest.raises(TriggerFails, match="keeps"):
+        _prune(engine)
+    assert len(engine.answers()) == 1
+
+
+def test_a_deleted_webhook_is_erased_step_by_step(engine: Engine) -> None:
+    """Until a step has nothing left."""
+    webhook = engine.webhook()
+    for _ in range(5):
+        engine.insert()
+    engine.take()
+    engine.record(engine.claim(webhook), Outcome.SUCCESS)
+    engine.delete(webhook)
+    steps: list[int] = []
+    while not steps or steps[-1]:
+        with engine.deliveries.transaction(engine.session):
+            steps.append(engine.pruning.erase_deleted(engine.session, 2))
+    assert max(steps) <= 2
+    assert engine.attempts() == []
+    assert engine.deliveries.first_due_after(engine.session, "", 10) == ([], {})
+
+
+def test_the_log_is_kept_for_as_long_as_it_says(engine: Engine) -> None:
+    """Deliveries that have ended, with their attempts and events; what waits stays."""
+    webhook = engine.webhook()
+    engine.insert()
+    engine.take()
+    engine.record(engine.claim(webhook), Outcome.SUCCESS)
+    engine.insert()
+    engine.take()
+    walk = engine.pruning.log(succeeded=30 * DAY, failed=90 * DAY, now=START + 29 * DAY)
+    _finish(engine, walk)
+    assert engine.attempts() == [(1, "success")]
+    walk = engine.pruning.log(succeeded=30 * DAY, failed=90 * DAY, now=START + 31 * DAY)
+    _finish(engine, walk)
+    assert engine.attempts() == []
+    assert walk.removed["deliveries"] == 1
+    assert engine.observing.pending(engine.session, START)["due"] == 1
+
+
+def _finish(engine: Engine, walk: Walk) -> None:
+    more = True
+    while more:
+        with engine.deliveries.transaction(engine.session):
+            more = walk.step(engine.session, 10)
+
+
+def test_what_waits_is_counted(engine: Engine) -> None:
+    """What is due and since when, what is scheduled, and what is unread."""
+    webhook = engine.webhook()
+    engine.insert("p", "p")
+    engine.take()
+    engine.record(engine.claim(webhook, count=1), Outcome.HTTP_ERROR)
+    engine.insert()
+    found = engine.observing.pending(engine.session, START + timedelta(seconds=5))
+    assert {name: found[name] for name in ("due", "scheduled", "held")} == {"due": 1, "scheduled": 1, "held": 0}
+    assert found["oldest_due_seconds"] == 5.0
+    assert engine.observing.webhooks(engine.session) == {"enabled": 1, "disabled": 0, "failing": 0}
+    outbox = engine.observing.outbox(engine.outbox_session, START)
+    assert (outbox["unread"], outbox["rejected"]) == (1, 0)
+    assert engine.observing.unread_rows(engine.outbox_session) == (3, 3)
