@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from ..storage.engine import Session
+from ..storage.engine import ActionStore, Session
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -13,6 +13,10 @@ T = TypeVar("T")
 
 class Database(Protocol):
     """Reads and writes as a face makes them. Actions call it from the face's own thread."""
+
+    @property
+    def store(self) -> ActionStore:
+        """The functions that read and write, of whichever engine it is."""
 
     async def read(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that reads; the reads up to the next write see one state."""

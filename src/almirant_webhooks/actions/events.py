@@ -10,7 +10,6 @@ from ..rules.event_types import CATALOGUE, check_well_formed, near
 from ..rules.principals import Principal
 from ..settings.schema import Settings
 from ..storage.engine import Session
-from ..storage.sqlite import outbox
 from . import reach
 from .database import Database
 
@@ -47,7 +46,7 @@ async def send(
     moment = None if occurred_at is None else validation.occurred_at(occurred_at)
 
     def insert(conn: Session, wait: float) -> str:
-        return outbox.insert(
+        return database.store.events.insert(
             conn,
             project_id=project,
             event_type=event_type,

@@ -6,20 +6,20 @@ from datetime import datetime
 
 from ..ops import keys
 from ..settings.schema import Settings
-from ..storage.sqlite import migrate as migrations
+from ..storage.engine import Installation
 
 
-def migrate(settings: Settings) -> list[str]:
+def migrate(tables: Installation, settings: Settings) -> list[str]:
     """Make or upgrade the database, the tables of the outbox and the keys; return what was done, a sentence each.
 
     Raises `Misconfigured` for files of others, and for what rights or disks do not allow.
     """
-    done = migrations.migrate(settings.database.path, settings.outbox.path)
+    done = tables.migrate(settings.database.path, settings.outbox.path)
     if keys.ensure(settings.database.path):
         done.append(f"{keys.path_of(settings.database.path)}: the operator's token made")
     return done
 
 
-def adopt_outbox(settings: Settings, since: datetime | None) -> int:
+def adopt_outbox(tables: Installation, settings: Settings, since: datetime | None) -> int:
     """Take the outbox over from whichever database took from it; return how many taken rows are looked at again."""
-    return migrations.adopt_outbox(settings.database.path, settings.outbox.path, since)
+    return tables.adopt_outbox(settings.database.path, settings.outbox.path, since)

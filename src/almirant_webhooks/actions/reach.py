@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from ..model import NotFound, Webhook
 from ..rules.principals import Principal
 from ..storage.records import Resend
-from ..storage.sqlite import resends, summaries, webhooks
 from .database import Database
 
 
@@ -29,14 +28,14 @@ def check(who: Principal, project_id: str, what: str) -> None:
 
 async def webhook(database: Database, who: Principal, webhook_id: str) -> Webhook:
     """Return a webhook that is theirs, or raise `NotFound`."""
-    row = await database.read(webhooks.get, webhook_id)
+    row = await database.read(database.store.webhooks.get, webhook_id)
     check(who, row.project_id, f"webhook {webhook_id}")
     return row
 
 
 async def check_deliveries(database: Database, who: Principal, delivery_ids: Sequence[str]) -> None:
     """Raise `NotFound` unless every delivery is there and theirs."""
-    projects = await database.read(summaries.projects_of, delivery_ids)
+    projects = await database.read(database.store.projects.projects_of, delivery_ids)
     for delivery_id in delivery_ids:
         if delivery_id not in projects:
             raise NotFound(f"There is no delivery {delivery_id}.", "id")
@@ -45,6 +44,6 @@ async def check_deliveries(database: Database, who: Principal, delivery_ids: Seq
 
 async def bulk_resend(database: Database, who: Principal, resend_id: str) -> Resend:
     """Return a resend of many with its progress, or raise `NotFound`; one of several projects is the operator's."""
-    row = await database.read(resends.get, resend_id)
+    row = await database.read(database.store.resends.get, resend_id)
     check(who, row["project_id"] or "", f"resend {resend_id}")
     return row

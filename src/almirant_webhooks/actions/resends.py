@@ -10,8 +10,6 @@ from typing import NamedTuple
 from ..rules.principals import Principal
 from ..rules.selection import Selection
 from ..storage.engine import Session
-from ..storage.sqlite import deliveries
-from ..storage.sqlite import resends as storage
 from . import reach
 from .database import Database
 
@@ -30,6 +28,8 @@ async def resend(database: Database, who: Principal, delivery_ids: Sequence[str]
     """
     await reach.check_deliveries(database, who, delivery_ids)
 
+    deliveries = database.store.deliveries
+
     def change(conn: Session) -> int:
         return sum(deliveries.request_resend(conn, each, now, actor=who.actor) for each in delivery_ids)
 
@@ -38,7 +38,7 @@ async def resend(database: Database, who: Principal, delivery_ids: Sequence[str]
 
 async def count_many(database: Database, who: Principal, selection: Selection) -> dict[str, int]:
     """Return how many deliveries would be sent again, by webhook. Raises `NotFound`, and `Refused` for everything."""
-    return await database.read(storage.count, _within_reach(who, selection))
+    return await database.read(database.store.resends.count, _within_reach(who, selection))
 
 
 async def resend_many(
@@ -55,14 +55,16 @@ async def resend_many(
     """
     own = _within_reach(who, selection)
     if counts is None:
-        counts = await database.read(storage.count, own)
-    return StartedResend(await database.write(storage.start, own, counts, actor=who.actor, now=now), counts)
+        counts = await database.read(database.store.resends.count, own)
+    return StartedResend(
+        await database.write(database.store.resends.start, own, counts, actor=who.actor, now=now), counts
+    )
 
 
 async def cancel_many(database: Database, who: Principal, resend_id: str, *, now: datetime) -> None:
     """Send nothing more of a resend of many; what is in flight ends. Raises `NotFound`, and `Refused` once it is over."""
     await reach.bulk_resend(database, who, resend_id)
-    await database.write(storage.cancel, resend_id, actor=who.actor, now=now)
+    await database.write(database.store.resends.cancel, resend_id, actor=who.actor, now=now)
 
 
 def _within_reach(who: Principal, selection: Selection) -> Selection:

@@ -13,7 +13,6 @@ from ..rules import principals, validation
 from ..rules.principals import Principal, Role
 from ..settings.schema import Settings
 from ..storage.engine import Session
-from ..storage.sqlite import audit, producers
 from .database import Database
 
 
@@ -56,7 +55,12 @@ async def make_link(
     url = principals.link(signing_keys.signing_key, admin, settings.pages_address())
     until = clock.text(clock.from_unix(ends))
     await database.write(
-        audit.note, "portal_link.created", actor=who.actor, now=now, project_id=project_id, detail=f"until {until}"
+        database.store.audit.note,
+        "portal_link.created",
+        actor=who.actor,
+        now=now,
+        project_id=project_id,
+        detail=f"until {until}",
     )
     return Link(project_id, url, until)
 
@@ -69,21 +73,21 @@ async def make_producer_token(
         check_producers_project(project_id)
     token = f"awp_{secrets.token_urlsafe(32)}"
     token_id = await database.write(
-        producers.add, digest=principals.digest(token), project_id=project_id, actor=who.actor, now=now
+        database.store.tokens.add, digest=principals.digest(token), project_id=project_id, actor=who.actor, now=now
     )
     return ProducerToken(token_id, project_id, token)
 
 
 async def revoke_producer_token(database: Database, who: Principal, token_id: str, *, now: datetime) -> None:
     """Remove a producer's token: from the commit on it opens nothing. Raises `NotFound`; atomic with its audit entry."""
-    await database.write(producers.revoke, token_id, actor=who.actor, now=now)
+    await database.write(database.store.tokens.revoke, token_id, actor=who.actor, now=now)
 
 
 async def rotate_operator_token(database: Database, who: Principal, *, now: datetime, settings: Settings) -> None:
     """Put a new operator's token and a new key in place of the old; sessions and links of before are over."""
 
     def change(conn: Session) -> None:
-        audit.note(conn, "token.rotated", actor=who.actor, now=now, project_id="")
+        database.store.audit.note(conn, "token.rotated", actor=who.actor, now=now, project_id="")
         keys.rotate(settings.database.path)
 
     await database.write(change)

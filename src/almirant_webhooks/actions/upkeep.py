@@ -9,8 +9,6 @@ from .. import clock
 from ..rules.principals import Principal
 from ..settings.schema import Settings
 from ..storage.engine import Session
-from ..storage.sqlite import audit, outbox, rejected_rows, retention
-from ..storage.sqlite.connection import transaction
 from .database import Database
 
 STEP = 500  # rows, or pages given back to the file system
@@ -27,9 +25,10 @@ class Pruning:
     def __init__(self, database: Database, settings: Settings, now: datetime) -> None:
         self._database = database
         kept = settings.retention
-        self._taken_before, rejected_before = ends(settings, now)
-        self._sweep = retention.Sweep(succeeded=kept.succeeded, failed=kept.failed, now=now)
-        self._rejected = rejected_rows.Sweep(rejected_before)
+        self._store = database.store
+        self._taken_before = now - kept.outbox
+        self._sweep = self._store.pruning.log(succeeded=kept.succeeded, failed=kept.failed, now=now)
+        self._rejected = self._store.pruning.rejected_rows(now - kept.failed)
         self._pages = self._taken = 0
         self._parts: list[Callable[[], Awaitable[bool]]] = [self._step_log, self._step_pages, self._step_outbox]
 
@@ -49,7 +48,7 @@ class Pruning:
         return await self._database.write(self._sweep.step, STEP)
 
     async def _step_pages(self) -> bool:
-        pages = await self._database.write(retention.give_back, STEP)
+        pages = await self._database.write(self._store.pruning.give_back, STEP)
         self._pages += pages
         return pages > 0
 
@@ -59,12 +58,14 @@ class Pruning:
         return more
 
     def _prune_outbox(self, conn: Session, wait: float) -> tuple[int, bool]:
-        with transaction(conn, wait):
-            taken = outbox.prune(conn, self._taken_before, STEP)
+        with self._store.transaction(conn, wait):
+            taken = self._store.pruning.prune_outbox(conn, self._taken_before, STEP)
             more = self._rejected.step(conn, STEP)
         return taken, more or taken == STEP
 
 
 async def note_backup(database: Database, who: Principal, *, now: datetime, size: int) -> None:
     """Write down that there is a copy with every secret in it, of `size` bytes."""
-    await database.write(audit.note, "backup.created", actor=who.actor, now=now, project_id="", detail=f"{size} bytes")
+    await database.write(
+        database.store.audit.note, "backup.created", actor=who.actor, now=now, project_id="", detail=f"{size} bytes"
+    )

@@ -7,7 +7,6 @@ from datetime import datetime
 from ..model import Secrets, StartedRotation, WrongUsage
 from ..rules import validation
 from ..rules.principals import Principal
-from ..storage.sqlite import rotation
 from . import reach
 from .database import Database
 
@@ -34,14 +33,16 @@ async def rotate(
         raise WrongUsage("Give switch_after or now, not both.", "switch_after")
     await reach.webhook(database, who, webhook_id)
     if cancel:
-        await database.write(rotation.cancel, webhook_id, actor=who.actor, now=now)
+        await database.write(database.store.secrets.cancel, webhook_id, actor=who.actor, now=now)
         return None
     new = validation.secret(secret)
     wait = validation.switch_after("0s" if at_once else switch_after or "24h")
-    return await database.write(rotation.start, webhook_id, secret=new, switch_at=now + wait, actor=who.actor, now=now)
+    return await database.write(
+        database.store.secrets.start, webhook_id, secret=new, switch_at=now + wait, actor=who.actor, now=now
+    )
 
 
 async def reveal(database: Database, who: Principal, webhook_id: str, *, now: datetime) -> Secrets:
     """Return the secrets as they sign now; who looked is written down. Raises `NotFound`."""
     await reach.webhook(database, who, webhook_id)
-    return await database.write(rotation.reveal, webhook_id, actor=who.actor, now=now)
+    return await database.write(database.store.secrets.reveal, webhook_id, actor=who.actor, now=now)

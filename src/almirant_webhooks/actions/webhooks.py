@@ -13,8 +13,6 @@ from ..rules.event_types import choose_sample, sample_payload
 from ..rules.principals import Principal
 from ..settings.schema import Settings
 from ..storage.engine import Session
-from ..storage.sqlite import held
-from ..storage.sqlite import webhooks as storage
 from . import reach
 from .database import Database
 
@@ -76,7 +74,7 @@ async def create(
     checked_description = checks.apply(lambda: validation.description(description))
     checks.end()
     return await database.write(
-        storage.create,
+        database.store.webhooks.create,
         project_id=checked_project,
         url=checked_url,
         events=checked_events,
@@ -125,7 +123,7 @@ async def update(
     new_description = None if description is None else checks.apply(lambda: validation.description(description))
     checks.end()
     return await database.write(
-        storage.update,
+        database.store.webhooks.update,
         webhook_id,
         url=new_url,
         events=new_events,
@@ -141,11 +139,13 @@ async def enable(
 ) -> Enabled:
     """Enable a webhook: what is held goes out, or is discarded. Raises `NotFound`; atomic with its audit entry."""
     await reach.webhook(database, who, webhook_id)
-    count = await database.read(held.count, webhook_id)
+    count = await database.read(database.store.held.count, webhook_id)
 
     def change(conn: Session) -> Webhook:
-        storage.enable(conn, webhook_id, discard_held=discard_held, now=now, actor=who.actor, count=count)
-        return storage.get(conn, webhook_id)
+        database.store.webhooks.enable(
+            conn, webhook_id, discard_held=discard_held, now=now, actor=who.actor, count=count
+        )
+        return database.store.webhooks.get(conn, webhook_id)
 
     return Enabled(await database.write(change), count)
 
@@ -155,8 +155,8 @@ async def disable(database: Database, who: Principal, webhook_id: str, *, now: d
     await reach.webhook(database, who, webhook_id)
 
     def change(conn: Session) -> Webhook:
-        storage.disable(conn, webhook_id, now, actor=who.actor)
-        return storage.get(conn, webhook_id)
+        database.store.webhooks.disable(conn, webhook_id, now, actor=who.actor)
+        return database.store.webhooks.get(conn, webhook_id)
 
     return await database.write(change)
 
@@ -164,7 +164,7 @@ async def disable(database: Database, who: Principal, webhook_id: str, *, now: d
 async def delete(database: Database, who: Principal, webhook_id: str, *, now: datetime) -> None:
     """Delete a webhook with its delivery history, for good. Raises `NotFound`; atomic with its audit entry."""
     await reach.webhook(database, who, webhook_id)
-    await database.write(storage.delete, webhook_id, now, actor=who.actor)
+    await database.write(database.store.webhooks.delete, webhook_id, now, actor=who.actor)
 
 
 async def send_test(
@@ -183,4 +183,4 @@ async def send_test(
     row = await reach.webhook(database, who, webhook_id)
     chosen = choose_sample(row.events, settings.events.extra_types, event_type, row.project_id)
     payload = json.dumps(sample_payload(chosen), ensure_ascii=False)
-    return await database.write(storage.request_test, webhook_id, chosen, payload, now, actor=who.actor)
+    return await database.write(database.store.webhooks.request_test, webhook_id, chosen, payload, now, actor=who.actor)

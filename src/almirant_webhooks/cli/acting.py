@@ -7,7 +7,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..rules.principals import Principal, Role
 from ..settings.schema import Settings
-from ..storage.engine import Session
+from ..storage.engine import ActionStore, Installation, Session
+from ..storage.sqlite import migrate
+from ..storage.sqlite.action_store import SqliteActionStore
 from ..storage.sqlite.connection import WAIT
 from ..storage.sqlite.errors import session
 from ..storage.sqlite.outbox import open_outbox
@@ -16,12 +18,15 @@ from .options import actor, reading, writing
 P = ParamSpec("P")
 T = TypeVar("T")
 
+TABLES: Installation = migrate
+
 
 class CommandDatabase:
     """The database and the outbox, opened for each read and each write; a daemon that runs notices what is written."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.store: ActionStore = SqliteActionStore()
 
     async def read(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that reads, on a state of its own."""

@@ -18,7 +18,7 @@ from ..storage.engine import StorageError
 from ..storage.sqlite import migrate as migrations
 from ..storage.sqlite import outbox
 from ..storage.sqlite.backup import copy
-from .acting import CommandDatabase, caller, do
+from .acting import TABLES, CommandDatabase, caller, do
 from .options import as_json, become_owner, config, reading
 from .output import print_json, print_table, say
 from .selecting import Time
@@ -34,7 +34,7 @@ def serve(settings: Settings, with_migrate: bool) -> None:
 
     logs.in_background()
     if with_migrate:
-        for line in installation.migrate(settings):
+        for line in installation.migrate(TABLES, settings):
             say(line)
     run(settings)
 
@@ -80,11 +80,11 @@ def migrate(settings: Settings, adopt_outbox: bool, since: datetime | None) -> N
     """Make or upgrade the database, and the tables of the outbox."""
     if since is not None and not adopt_outbox:
         raise click.UsageError("--since goes with --adopt-outbox.")
-    done = installation.migrate(settings)
+    done = installation.migrate(TABLES, settings)
     for line in done:
         say(line)
     if adopt_outbox:
-        again = installation.adopt_outbox(settings, since)
+        again = installation.adopt_outbox(TABLES, settings, since)
         say(f"The outbox belongs to this database now; {again} taken rows will be looked at again.")
     elif not done:
         say("Nothing to do: all tables are those of this release.")

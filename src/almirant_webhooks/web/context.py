@@ -15,7 +15,7 @@ from ..ops.keys import Keys
 from ..ops.metrics import Metrics
 from ..rules.principals import Principal
 from ..settings.schema import Settings
-from ..storage.engine import Session, Worker
+from ..storage.engine import ActionStore, Session, Worker
 from .snapshots import Readers, Snapshot
 
 P = ParamSpec("P")
@@ -36,6 +36,7 @@ class Context:
     keys: Keys
     metrics: Metrics
     not_ready: Callable[[], str | None]
+    store: ActionStore
     database: Worker
     outbox: Worker
     readers: Sequence[Worker]

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from . import lock, outbox
+from .action_store import SqliteActionStore
 from .connection import open_reader
 from .delivery_store import SqliteDeliveryStore
 from .journal import caution, open_for_service, open_outbox_for_service
@@ -51,6 +52,7 @@ class SqliteService:
         self._lock = FairLock()  # of writers on the database's file
         self.deliveries = SqliteDeliveryStore(database_path, self._lock, observe)
         self.rows = outbox_store(self.paths[1], self._open_outbox if outbox_path else None, observe)
+        self.actions = SqliteActionStore()
         self.pruning, self.resending = SqlitePruningStore(), SqliteResendingStore()
         self.observing = SqliteObservingStore(database_path)
 

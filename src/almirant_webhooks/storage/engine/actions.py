@@ -1,0 +1,203 @@
+"""What people's actions need of an engine, by what they are about.
+
+Functions that write are called in a write transaction, so that each is atomic with its entry in the audit trail. They raise
+`Refused` and `NotFound` in words for people, and `StorageError`. A module of an engine may implement such a protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from ...model import NewWebhook, Secrets, StartedRotation, Webhook
+from ...rules.selection import Selection
+from ..records import Resend
+from .sessions import Session
+from .upkeep import PruningStore
+
+
+class Webhooks(Protocol):
+    """Webhooks, as they are changed. Values are checked before."""
+
+    def get(self, session: Session, webhook_id: str, /) -> Webhook:
+        """Return one without its secret; a deleted one is not there."""
+
+    def create(
+        self,
+        session: Session,
+        /,
+        *,
+        project_id: str,
+        url: str,
+        events: Sequence[str],
+        secret: str,
+        description: str,
+        limit: int,
+        now: datetime,
+        actor: str,
+    ) -> NewWebhook:
+        """Create one; refused when the project has `limit` of them already."""
+
+    def update(
+        self,
+        session: Session,
+        webhook_id: str,
+        /,
+        *,
+        url: str | None = None,
+        events: Sequence[str] | None = None,
+        secret: str | None = None,
+        description: str | None = None,
+        now: datetime,
+        actor: str,
+    ) -> Webhook:
+        """Change what is given; the next claim uses it. A secret takes the place of the one before and of a next one."""
+
+    def enable(
+        self,
+        session: Session,
+        webhook_id: str,
+        /,
+        *,
+        discard_held: bool,
+        now: datetime,
+        actor: str,
+        count: int | None = None,
+    ) -> None:
+        """Enable one; with `discard_held` what it holds counts as cancelled at once. `count` of it is for the trail."""
+
+    def disable(self, session: Session, webhook_id: str, now: datetime, /, *, actor: str) -> None:
+        """Disable one: from the commit on nothing is claimed for it."""
+
+    def delete(self, session: Session, webhook_id: str, now: datetime, /, *, actor: str) -> None:
+        """Delete one: it is gone at once, and its rows are erased in steps later."""
+
+    def request_test(
+        self, session: Session, webhook_id: str, event_type: str, payload: str, now: datetime, /, *, actor: str
+    ) -> str:
+        """Ask for one attempt of a sample event at this webhook alone; return the delivery's id."""
+
+
+class HeldDeliveries(Protocol):
+    """Deliveries that a disabled webhook holds."""
+
+    def count(self, session: Session, webhook_id: str, /) -> int:
+        """Return how many there are."""
+
+
+class WebhookSecrets(Protocol):
+    """Changes of a webhook's secret."""
+
+    def start(
+        self, session: Session, webhook_id: str, /, *, secret: str, switch_at: datetime, actor: str, now: datetime
+    ) -> StartedRotation:
+        """Begin a change to a new secret, which signs from `switch_at` on."""
+
+    def cancel(self, session: Session, webhook_id: str, /, *, actor: str, now: datetime) -> None:
+        """Take a new secret back before its switch; refused after it."""
+
+    def reveal(self, session: Session, webhook_id: str, /, *, actor: str, now: datetime) -> Secrets:
+        """Return the secrets as they sign now, and write down who looked."""
+
+
+class Deliveries(Protocol):
+    """Single deliveries."""
+
+    def request_resend(self, session: Session, delivery_id: str, now: datetime, /, *, actor: str) -> bool:
+        """Ask for one manual attempt as soon as none is in flight; False when one waits already."""
+
+
+class Resends(Protocol):
+    """Resends of many deliveries; `ResendingStore` takes their steps."""
+
+    def get(self, session: Session, resend_id: str, /) -> Resend:
+        """Return one with its progress."""
+
+    def count(self, session: Session, selection: Selection, /) -> dict[str, int]:
+        """Return how many deliveries would be sent again, by webhook; refused where that takes longer than people wait."""
+
+    def start(
+        self, session: Session, selection: Selection, counts: Mapping[str, int], /, *, actor: str, now: datetime
+    ) -> str:
+        """Begin one, at the webhooks that were counted; refused while one of the same selection is under way."""
+
+    def cancel(self, session: Session, resend_id: str, /, *, actor: str, now: datetime) -> None:
+        """Send nothing more of it; refused once it is over."""
+
+
+class Projects(Protocol):
+    """Whose something is."""
+
+    def projects_of(self, session: Session, delivery_ids: Sequence[str], /) -> dict[str, str]:
+        """Return the project of each delivery that is there."""
+
+
+class ProducerTokens(Protocol):
+    """Tokens by which producers insert events through the API."""
+
+    def add(self, session: Session, /, *, digest: str, project_id: str | None, actor: str, now: datetime) -> str:
+        """Store a new token's digest; return its id."""
+
+    def revoke(self, session: Session, token_id: str, /, *, actor: str, now: datetime) -> None:
+        """Remove one: from the commit on it opens nothing."""
+
+
+class AuditTrail(Protocol):
+    """Who did what."""
+
+    def note(
+        self, session: Session, action: str, /, *, actor: str, now: datetime, project_id: str, detail: str = ""
+    ) -> None:
+        """Write an action down; `detail` never holds a secret, a payload or a URL."""
+
+
+class EventInserts(Protocol):
+    """Events, as a producer inserts them."""
+
+    def insert(
+        self,
+        session: Session,
+        /,
+        *,
+        project_id: str,
+        event_type: str,
+        payload: str,
+        event_id: str | None,
+        occurred_at: str | None = None,
+        wait: float,
+    ) -> str:
+        """Insert one in a transaction of its own, `wait` seconds for its lock at most; return its id.
+
+        The same id with the same content changes nothing; with other content it is a `Conflict`.
+        """
+
+
+class Installation(Protocol):
+    """The tables, at the paths that the settings have. No session is open then."""
+
+    def migrate(self, database_path: Path, outbox_path: Path | None, /) -> list[str]:
+        """Make or upgrade them; return what was done, a sentence each."""
+
+    def adopt_outbox(self, database_path: Path, outbox_path: Path | None, since: datetime | None, /) -> int:
+        """Take the outbox over from another database; return how many taken rows are looked at again."""
+
+
+class ActionStore(Protocol):
+    """All of it."""
+
+    webhooks: Webhooks
+    held: HeldDeliveries
+    secrets: WebhookSecrets
+    deliveries: Deliveries
+    resends: Resends
+    projects: Projects
+    tokens: ProducerTokens
+    audit: AuditTrail
+    events: EventInserts
+    pruning: PruningStore
+
+    def transaction(self, session: Session, wait: float) -> AbstractContextManager[object]:
+        """Run a block as one write transaction on the outbox's session, which waits so many seconds for its lock at most."""

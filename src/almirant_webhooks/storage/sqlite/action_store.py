@@ -1,0 +1,29 @@
+"""SQLite as people's actions need it: `storage.engine.ActionStore`, of which most parts are modules."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import AbstractContextManager
+
+from .. import engine
+from . import audit, connection, deliveries, held, outbox, producers, resends, rotation, summaries, webhooks
+from .upkeep_store import SqlitePruningStore
+
+
+class SqliteActionStore:
+    """The parts, each by the module of its name or of what it is about."""
+
+    webhooks: engine.Webhooks = webhooks
+    held: engine.HeldDeliveries = held
+    secrets: engine.WebhookSecrets = rotation
+    deliveries: engine.Deliveries = deliveries
+    resends: engine.Resends = resends
+    projects: engine.Projects = summaries
+    tokens: engine.ProducerTokens = producers
+    audit: engine.AuditTrail = audit
+    events: engine.EventInserts = outbox
+    pruning: engine.PruningStore = SqlitePruningStore()
+
+    def transaction(self, conn: sqlite3.Connection, wait: float) -> AbstractContextManager[object]:
+        """Run a block as one write transaction."""
+        return connection.transaction(conn, wait)
