@@ -41,7 +41,7 @@ ONLY = {
     ("delivery", "ops"): {"metrics"},
     ("delivery", "storage"): {"engine"},
     ("process", "storage"): {"engine"},
-    ("delivery", "sending"): {"sender", "causes", "ours"},
+    ("delivery", "sending"): {"sender", "causes", "own_faults"},
     ("upkeep", "storage"): {"engine"},
     ("upkeep", "ops"): {"heartbeat", "metrics"},
     ("actions", "storage"): {"engine", "records"},

@@ -34,54 +34,52 @@ def text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-def parse(written: str) -> datetime:
+def parse(value: str) -> datetime:
     """Read an ISO 8601 date or time; one without a zone is UTC. Raises ValueError with a sentence."""
     try:
-        read = datetime.fromisoformat(written.strip())
+        read = datetime.fromisoformat(value.strip())
         return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
     except ValueError:
-        raise ValueError(f"{written!r} is not a time; write it as 2026-01-31 or 2026-01-31T09:30:00Z") from None
+        raise ValueError(f"{value!r} is not a time; write it as 2026-01-31 or 2026-01-31T09:30:00Z") from None
     except OverflowError:
-        raise ValueError(f"{written!r} is out of range") from None
+        raise ValueError(f"{value!r} is out of range") from None
 
 
-def moment(written: str, now: datetime) -> datetime:
+def moment(value: str, now: datetime) -> datetime:
     """Read a time, or how long before `now` it was (`2h`). Raises ValueError with a sentence."""
-    if _DURATION.fullmatch(written.strip()):
+    if _DURATION.fullmatch(value.strip()):
         try:
-            return now - duration(written)
+            return now - duration(value)
         except OverflowError:
-            raise ValueError(f"{written!r} is too long ago") from None
+            raise ValueError(f"{value!r} is too long ago") from None
     try:
-        return parse(written)
+        return parse(value)
     except ValueError as error:
         raise ValueError(f"{error}, or as how long ago: 2h") from None
 
 
-def http_date(written: str) -> datetime | None:
+def http_date(value: str) -> datetime | None:
     """Read a date of HTTP in any of its three forms (RFC 9110, section 5.6.7), or return None for what is none."""
     try:
-        moment = parsedate_to_datetime(written[:64])
+        moment = parsedate_to_datetime(value[:64])
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
 
 
-def seconds_until(written: str, now: datetime) -> float:
+def seconds_until(value: str, now: datetime) -> float:
     """Return the seconds until a time that may have been written by hand; one that is none never comes."""
     try:
-        return (parse(written) - now).total_seconds()
+        return (parse(value) - now).total_seconds()
     except (ValueError, OverflowError):
         return math.inf
 
 
-def duration(written: str) -> timedelta:
+def duration(value: str) -> timedelta:
     """Read a duration: a whole number and a unit (ms, s, m, h, d). Raises ValueError with a sentence."""
-    match = _DURATION.fullmatch(written.strip())
+    match = _DURATION.fullmatch(value.strip())
     if match is None:
-        raise ValueError(
-            f"{written!r} is not a duration; write a whole number and a unit, as in 500ms, 10s, 5m, 2h, 30d"
-        )
+        raise ValueError(f"{value!r} is not a duration; write a whole number and a unit, as in 500ms, 10s, 5m, 2h, 30d")
     return int(match[1]) * _UNITS[match[2]]
 
 

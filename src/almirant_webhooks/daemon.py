@@ -8,7 +8,7 @@ import contextlib
 import structlog
 
 from . import clock
-from .delivery.health import Troubles
+from .delivery.health import Health
 from .delivery.loop import STEP, DeliveryLoop
 from .delivery.outbox_reader import OutboxReader
 from .delivery.scheduler import Scheduler
@@ -75,7 +75,7 @@ class Daemon:
         database = storage.database
         await self._serve_web(fit.web)
         sender = await self._open_sender(fit.idle)
-        self._troubles = Troubles(self.metrics)
+        self._health = Health(self.metrics)
         self.dispatcher = dispatcher = self._make_loop(sender, fit.concurrency)
         self._closing.push_async_callback(database.run, lambda _: dispatcher.reader.close())
         await database.run(lambda _: dispatcher.reader.open())
@@ -85,7 +85,7 @@ class Daemon:
         self._tasks.run("heartbeat", self._heartbeat.run())
         dispatcher.begin(lambda error: self._tasks.died(STEP, error))
         every = self.settings.outbox.poll_interval.total_seconds()
-        self._tasks.run("watch", storage.watch((dispatcher.look,), every))
+        self._tasks.run("watch", storage.watch((dispatcher.check_for_commits,), every))
         self._tasks.run("guard", guard.run())
         self._tasks.run("status", systemd.tell_status(self.not_ready))
         await self._start_upkeep()
@@ -123,7 +123,7 @@ class Daemon:
             sender,
             OutboxReader(self.metrics, known_types, storage.rows),
             self.metrics,
-            self._troubles,
+            self._health,
             Schedule(settings.delivery.retry_schedule),
             Scheduler(concurrency, settings.delivery.concurrency_per_webhook),
             poll_interval=settings.outbox.poll_interval.total_seconds(),
@@ -133,11 +133,11 @@ class Daemon:
         """Start the threads that names are looked up by, and say what the limit of open files allows."""
         self._closing.callback(self._threads.stop)
         self._threads.start(LOOK_UPS)
-        wanted = self.settings.delivery.concurrency
-        fit = limits.fit(limits.take_all_files(), wanted)
-        if fit.concurrency < wanted:
+        configured = self.settings.delivery.concurrency
+        fit = limits.fit(limits.raise_file_limit(), configured)
+        if fit.concurrency < configured:
             words = "the limit of open files allows fewer requests at a time than delivery.concurrency"
-            log.warning(words, configured=wanted, how=limits.WAYS, **fit._asdict())
+            log.warning(words, configured=configured, how=limits.WAYS, **fit._asdict())
         return fit
 
     async def _start_upkeep(self) -> None:
@@ -151,9 +151,9 @@ class Daemon:
             storage.observing,
             self.metrics,
             self._heartbeat,
-            due=dispatcher.tell,
+            due=dispatcher.update_due,
             failing=dispatcher.failing,
-            store_bodies=dispatcher.keep_bodies,
+            store_bodies=dispatcher.store_bodies,
         )
         self.pruner = Pruner(
             database, storage.outbox, storage.pruning, self.settings.retention, failing=dispatcher.failing
@@ -161,10 +161,10 @@ class Daemon:
         self._tasks.run("prune", self.pruner.run())
         self._tasks.run("observe", observer.run())
         self._tasks.run(
-            "resend", Resender(database, storage.resending, due=dispatcher.tell, failing=dispatcher.failing).run()
+            "resend", Resender(database, storage.resending, due=dispatcher.update_due, failing=dispatcher.failing).run()
         )
 
-    async def _serve_web(self, most: int) -> None:
+    async def _serve_web(self, max_connections: int) -> None:
         listen = self.settings.admin.listen
         if listen is None:
             return
@@ -172,7 +172,7 @@ class Daemon:
         storage = self.storage
         keys.ensure(self.settings.database.path)
         readers = [await storage.open_reader() for _ in range(READERS)]
-        here = Context(
+        ctx = Context(
             settings=self.settings,
             keys=Keys(self.settings),
             metrics=self.metrics,
@@ -185,7 +185,7 @@ class Daemon:
             wake=self._wake_dispatcher,
             address=lambda: self.address,
         )
-        server = Server(make_app(here), most)
+        server = Server(make_app(ctx), max_connections)
         self._closing.push_async_callback(server.close)
         await server.open(host, port, self._threads)
         self.address = server.addresses[0]
@@ -200,7 +200,7 @@ class Daemon:
         """Say why nothing is delivered at the moment, or None."""
         if self._not_ready is None:
             dead = self._tasks.why_not_ready()
-            return dead or self._troubles.words() or self.dispatcher.outage or self._heartbeat.why_not_ready()
+            return dead or self._health.summary() or self.dispatcher.outage or self._heartbeat.why_not_ready()
         return self._not_ready
 
     def _feed(self) -> None:
@@ -208,12 +208,12 @@ class Daemon:
         if self._tasks.dead is None:
             systemd.notify("WATCHDOG=1")
 
-    def end(self, why: str = "") -> None:
+    def end(self, reason: str = "") -> None:
         """Ask for a stop; asked a second time, what is in flight is not waited for."""
         if self._ended.is_set():
             self._forced.set()
         self._ended.set()
-        log.info("asked to stop", by=why)
+        log.info("asked to stop", by=reason)
 
     async def wait(self) -> None:
         """Wait until a stop was asked for or a part has died."""

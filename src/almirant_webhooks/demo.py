@@ -98,18 +98,18 @@ class _Demo:
         await daemon.start()
         try:
             await self._open_receivers()
-            self._introduce(daemon)
+            self._print_introduction(daemon)
             await self._insert()
-            done = await self._watch()
-            done = self._sum_up() and done
-            self._show_the_way(once=once)
+            succeeded = await self._watch()
+            succeeded = self._print_summary() and succeeded
+            self._print_next_steps(once=once)
             if not once:
-                await self._stay()
+                await self._serve_until_stopped()
         finally:
             await daemon.stop()
             for receiver in self.receivers.values():
                 await receiver.stop()
-        return 0 if done else 1
+        return 0 if succeeded else 1
 
     async def _open_receivers(self) -> None:
         for name, failures in (("steady", 0), ("flaky", FAILURES)):
@@ -117,7 +117,7 @@ class _Demo:
             await receiver.start()
             self.receivers[name] = receiver
             with session(open_database(self.database)) as conn, transaction(conn):
-                made = webhooks.create(
+                webhook = webhooks.create(
                     conn,
                     project_id=PROJECT,
                     url=receiver.url,
@@ -127,9 +127,9 @@ class _Demo:
                     limit=len(self.receivers),
                     now=clock.now(),
                 )
-            self.names[made.id] = name
+            self.names[webhook.id] = name
 
-    def _introduce(self, daemon: Daemon) -> None:
+    def _print_introduction(self, daemon: Daemon) -> None:
         steady, flaky = self.receivers["steady"], self.receivers["flaky"]
         assert daemon.address is not None
         print(f"Database   {self.database}")
@@ -169,22 +169,22 @@ class _Demo:
                 while True:
                     rows = self._rows()
                     if sys.stdout.isatty():
-                        self._draw(rows)
+                        self._print_rows(rows)
                     if len(rows) == expected and all(row["state"] != "pending" for row in rows):
                         break
                     await asyncio.sleep(0.1)
         rows = self._rows()
         if not sys.stdout.isatty():
-            self._draw(rows)
+            self._print_rows(rows)
         return len(rows) == expected and all(row["state"] == "succeeded" for row in rows)
 
-    def _draw(self, rows: list[dict[str, Any]]) -> None:
+    def _print_rows(self, rows: list[dict[str, Any]]) -> None:
         if self.drawn:
             sys.stdout.write(f"\x1b[{self.drawn}A\x1b[J")
         self._print_table(_COLUMNS, rows)
         self.drawn = len(rows) + 1 if sys.stdout.isatty() else 0
 
-    def _sum_up(self) -> bool:
+    def _print_summary(self) -> bool:
         """Print what became of the events; tell whether every event came in and every signature was right."""
         rows = self._rows()
         events = len({row["event_id"] for row in rows})
@@ -200,7 +200,7 @@ class _Demo:
         print("Everything was delivered." if complete else "Something was not delivered or not verified; see the log.")
         return complete
 
-    def _show_the_way(self, *, once: bool) -> None:
+    def _print_next_steps(self, *, once: bool) -> None:
         """Print commands that work as they stand, with the command's own path where it was started by one."""
         command = sys.argv[0] if Path(sys.argv[0]).name == "almirant-webhooks" else "almirant-webhooks"
         rows = sorted(self._rows(), key=lambda row: int(row["attempts"]))
@@ -212,7 +212,7 @@ class _Demo:
             print(f"  {shlex.quote(command)} {words} --config {shlex.quote(str(self.config))}")
         print(f"  sqlite3 {shlex.quote(str(self.database))} 'SELECT * FROM attempt_log'")
 
-    async def _stay(self) -> None:
+    async def _serve_until_stopped(self) -> None:
         print("\nThe daemon goes on; insert more, or end it with Ctrl-C.", flush=True)
         ended = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

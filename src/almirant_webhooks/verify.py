@@ -40,13 +40,13 @@ def verify_standard(
     """
     lower = {name.lower(): value for name, value in headers.items()}
     try:
-        delivery, written, signatures = (lower[f"webhook-{name}"] for name in ("id", "timestamp", "signature"))
-        sent = int(written)
+        delivery, sent_at, signatures = (lower[f"webhook-{name}"] for name in ("id", "timestamp", "signature"))
+        sent = int(sent_at)
     except (KeyError, ValueError):
         return False
     if tolerance is not None and abs((time.time() if now is None else now) - sent) > tolerance:
         return False
-    signed = f"{delivery}.{written}.".encode("utf-8", "surrogateescape") + body
+    signed = f"{delivery}.{sent_at}.".encode("utf-8", "surrogateescape") + body
     expected = base64.b64encode(hmac.new(keys(secret)[1], signed, hashlib.sha256).digest())
-    given = [part[3:].encode("utf-8", "surrogateescape") for part in signatures.split() if part.startswith("v1,")]
-    return any(hmac.compare_digest(one, expected) for one in given)
+    presented = [part[3:].encode("utf-8", "surrogateescape") for part in signatures.split() if part.startswith("v1,")]
+    return any(hmac.compare_digest(candidate, expected) for candidate in presented)

@@ -13,7 +13,7 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.actions import resends, tokens, webhook_secrets, webhooks
-from almirant_webhooks.cli.acting import CommandDatabase, caller, do
+from almirant_webhooks.cli.run_action import CommandDatabase, caller, run_action
 from almirant_webhooks.model import NotFound, Refused
 from almirant_webhooks.ops.keys import Keys
 from almirant_webhooks.rules.principals import Principal, Role
@@ -122,7 +122,7 @@ async def test_a_webhook_made_by_command_api_or_page_is_the_same_one(doors: Door
     assert len(rows) == 3
     assert {(row.url, row.events, row.description, row.enabled) for row in rows} == {(URL, ("*",), "d", True)}
     for row in rows:
-        assert do(webhook_secrets.reveal(CommandDatabase(doors.service.settings()), caller(), row.id, now=clock.now())).current == SECRET  # fmt: skip
+        assert run_action(webhook_secrets.reveal(CommandDatabase(doors.service.settings()), caller(), row.id, now=clock.now())).current == SECRET  # fmt: skip
 
 
 def test_an_action_reaches_no_further_than_who_acts(service: Service) -> None:
@@ -143,10 +143,10 @@ def test_an_action_reaches_no_further_than_who_acts(service: Service) -> None:
         resends.resend_many(database, other, Selection(project_id="proj_1"), now=now),
     ):
         with pytest.raises(NotFound, match=r"^There is no (webhook|project) "):
-            do(action)
+            run_action(action)
     assert service.read(audit.entries) == before
     with pytest.raises(Refused, match="nothing to resend"):
-        do(resends.resend_many(database, other, Selection(webhook_id=webhook_id), now=now))
+        run_action(resends.resend_many(database, other, Selection(webhook_id=webhook_id), now=now))
 
 
 def test_a_link_is_refused_where_nothing_serves_the_pages(service: Service) -> None:
@@ -154,7 +154,7 @@ def test_a_link_is_refused_where_nothing_serves_the_pages(service: Service) -> N
     service.migrate()
     settings = service.settings()
     with pytest.raises(Refused, match=r"admin\.listen is empty"):
-        do(
+        run_action(
             tokens.make_link(
                 CommandDatabase(settings),
                 caller(),
@@ -175,4 +175,4 @@ def test_a_command_says_so_when_an_action_waits_for_what_it_does_not_have() -> N
         await asyncio.sleep(0)
 
     with pytest.raises(RuntimeError, match="waited"):
-        do(waits())
+        run_action(waits())

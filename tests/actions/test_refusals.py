@@ -13,7 +13,7 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.actions import webhooks as actions
-from almirant_webhooks.cli.acting import CommandDatabase, caller, do
+from almirant_webhooks.cli.run_action import CommandDatabase, caller, run_action
 from almirant_webhooks.model import Refused
 from almirant_webhooks.rules import signing, validation
 from almirant_webhooks.rules.selection import Selection
@@ -383,7 +383,7 @@ async def test_everything_that_is_wrong_is_said_at_once(faces: Faces) -> None:
     """By the form beside each field; the API names the first."""
     wrong = {"project_id": "a b", "url": "https://", "events": ["led.*"], "secret": "short", "description": LONG}
     with pytest.raises(Refused) as refusal:
-        do(
+        run_action(
             actions.create(
                 CommandDatabase(faces.doors.service.settings()),
                 caller(),

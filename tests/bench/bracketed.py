@@ -19,7 +19,7 @@ from typing import Any
 
 import almirant_webhooks.daemon  # with all that it needs
 from almirant_webhooks import cli
-from almirant_webhooks.delivery import attempts, batch, ended, loop, reports
+from almirant_webhooks.delivery import attempts, batch, loop, reports, result_queue
 from almirant_webhooks.rules import signing
 from almirant_webhooks.sending import exchange, sender
 from almirant_webhooks.storage.sqlite import claiming, deliveries, fanout, outbox, results, unread, worker
@@ -44,7 +44,7 @@ METHODS: tuple[tuple[type, str, str], ...] = (
     (attempts.Attempts, "_end", "scheduling"),
     (attempts.Attempts, "go", "scheduling"),
     (batch.Chooser, "choose", "scheduling"),
-    (ended.Ended, "take", "scheduling"),
+    (result_queue.ResultQueue, "take", "scheduling"),
     (loop.DeliveryLoop, "_confirm", "scheduling"),
     (loop.DeliveryLoop, "step", COMMIT),
 )

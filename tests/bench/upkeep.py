@@ -24,7 +24,7 @@ from almirant_webhooks.storage.sqlite.connection import (
     become_checkpointer,
     open_database,
     open_reader,
-    patiently,
+    retry_while_busy,
     transaction,
 )
 from almirant_webhooks.upkeep.resender import REST
@@ -58,11 +58,11 @@ def _producing(database: Path) -> Iterator[list[float]]:
         conn.execute("PRAGMA synchronous=FULL")
         while not over.wait(0.005):
             begun = time.perf_counter()
-            patiently(lambda: conn.execute("BEGIN IMMEDIATE"), 60)
+            retry_while_busy(lambda: conn.execute("BEGIN IMMEDIATE"), 60)
             conn.execute(
                 "INSERT INTO outbox (project_id, event_type, payload) VALUES ('p', 'lead.created', ?)", (PAYLOAD,)
             )
-            patiently(lambda: conn.execute("COMMIT"), 60)
+            retry_while_busy(lambda: conn.execute("COMMIT"), 60)
             waits.append((time.perf_counter() - begun) * 1000)
         conn.close()
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from almirant_webhooks.delivery.batch import Chooser
-from almirant_webhooks.delivery.health import Troubles
+from almirant_webhooks.delivery.health import Health
 from almirant_webhooks.delivery.network import Outage
 from almirant_webhooks.delivery.outbox_reader import OutboxReader
 from almirant_webhooks.delivery.pace import Pace
-from almirant_webhooks.delivery.scheduler import Room, Scheduler
+from almirant_webhooks.delivery.scheduler import Scheduler, Slots
 from almirant_webhooks.model import Due, Outcome, Result
 from almirant_webhooks.ops.metrics import Metrics
 from almirant_webhooks.rules.retry import Schedule
 from almirant_webhooks.settings.schema import Settings
-from almirant_webhooks.storage.engine import Asked, OutboxRow, Work, Written
+from almirant_webhooks.storage.engine import OutboxRow, ReadPlan, Work, WrittenBatch
 from almirant_webhooks.storage.sqlite import batch, results, unread, webhooks
 from almirant_webhooks.storage.sqlite.connection import transaction
 from almirant_webhooks.storage.sqlite.outbox_stores import OutboxInDatabase
@@ -26,7 +26,7 @@ from almirant_webhooks.storage.sqlite.outbox_stores import OutboxInDatabase
 from ..support.steps import SCHEDULE, START, Steps
 from .test_scheduler import offer
 
-ALL = Asked(100)
+ALL = ReadPlan(100)
 
 
 def _insert(steps: Steps, count: int) -> list[OutboxRow]:
@@ -36,7 +36,7 @@ def _insert(steps: Steps, count: int) -> list[OutboxRow]:
     return unread.read_unread(steps.outbox, ALL)
 
 
-def _write(steps: Steps, work: Work) -> Written:
+def _write(steps: Steps, work: Work) -> WrittenBatch:
     with transaction(steps.conn):
         return batch.write(steps.conn, work, SCHEDULE, START)
 
@@ -49,7 +49,7 @@ def test_a_new_delivery_with_a_slot_begins_with_its_insertion(steps: Steps) -> N
     """Event, delivery, attempt and mark are one transaction; a crash after it is an interrupted attempt that is made again."""
     webhook = steps.webhook()
     _insert(steps, 1)
-    (claim,) = _write(steps, Work(asked=ALL, take=_always)).begun
+    (claim,) = _write(steps, Work(to_read=ALL, take_slot=_always)).begun
     project = json.loads(claim.body)["projectId"]
     assert (claim.webhook_id, project, claim.number, claim.body[:7]) == (webhook.id, "p", 1, b'{"id": ')
     assert unread.read_unread(steps.outbox, ALL) == []
@@ -67,15 +67,15 @@ def test_a_batch_that_fails_leaves_nothing(steps: Steps, one_file: bool) -> None
     steps.event()
     (claim,) = steps.claim(webhook, START)
     rows = _insert(steps, 1)
-    work = Work([Result(claim, Outcome.SUCCESS, START, 5, status_code=200)], take=_always)
-    work = work._replace(asked=ALL) if one_file else work._replace(rows=rows)
+    work = Work([Result(claim, Outcome.SUCCESS, START, 5, status_code=200)], take_slot=_always)
+    work = work._replace(to_read=ALL) if one_file else work._replace(rows=rows)
     with suppress(ZeroDivisionError), transaction(steps.conn):
         assert batch.write(steps.conn, work, SCHEDULE, START).begun
         raise ZeroDivisionError
     assert unread.read_unread(steps.outbox, ALL) == rows
     assert steps.conn.execute("SELECT count(*) FROM attempts").fetchone()[0] == 0
-    written = _write(steps, work)
-    assert (written.dropped, len(written.begun)) == (0, 1)
+    changes = _write(steps, work)
+    assert (changes.dropped, len(changes.begun)) == (0, 1)
     assert steps.conn.execute("SELECT count(*) FROM deliveries").fetchone()[0] == 2
 
 
@@ -84,19 +84,19 @@ def test_a_batch_tells_what_is_due_where_it_may_have_changed_that(steps: Steps) 
     waits, begins, fails, succeeds = (steps.webhook(project_id=project) for project in ("waits", "begins", "fails", "succeeds"))  # fmt: skip
     insert = "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'lead.created', '{}')"
     steps.outbox.executemany(insert, [("fails",), ("succeeds",)])
-    failed, succeeded = _write(steps, Work(asked=ALL, take=_always)).begun
+    failed, succeeded = _write(steps, Work(to_read=ALL, take_slot=_always)).begun
     steps.outbox.executemany(insert, [("waits",), ("begins",)])
     ended = [
         Result(failed, Outcome.HTTP_ERROR, START, 5, status_code=500),
         Result(succeeded, Outcome.SUCCESS, START, 5, status_code=200),
     ]
-    written = _write(steps, Work(ended, asked=ALL, take=lambda webhook, served: webhook == begins.id))
-    assert written.touched == {waits.id, fails.id}
-    assert written.due.keys() == {waits.id, fails.id}
+    changes = _write(steps, Work(ended, to_read=ALL, take_slot=lambda webhook, served: webhook == begins.id))
+    assert changes.touched == {waits.id, fails.id}
+    assert changes.due.keys() == {waits.id, fails.id}
     steps.resend(succeeded.delivery_id, START)
-    (again,) = _write(steps, Work(wanted={fails.id: 1, succeeds.id: 1})).begun
-    written = _write(steps, Work([Result(again, Outcome.SUCCESS, START, 5, status_code=200)]))
-    assert (written.touched, written.due) == (set(), {})
+    (again,) = _write(steps, Work(starts={fails.id: 1, succeeds.id: 1})).begun
+    changes = _write(steps, Work([Result(again, Outcome.SUCCESS, START, 5, status_code=200)]))
+    assert (changes.touched, changes.due) == (set(), {})
 
 
 def test_only_enabled_webhooks_are_given_slots(steps: Steps) -> None:
@@ -105,11 +105,11 @@ def test_only_enabled_webhooks_are_given_slots(steps: Steps) -> None:
     with transaction(steps.conn):
         webhooks.disable(steps.conn, off.id, START)
     _insert(steps, 1)
-    written = _write(steps, Work(asked=ALL, take=_always))
-    assert [claim.webhook_id for claim in written.begun] == [on.id]
-    assert written.fan_out is not None
-    assert written.fan_out.deliveries == 2
-    assert written.fan_out.enabled == {("p", "lead.created"): [on.id]}, "what is held takes no slot of its project"
+    changes = _write(steps, Work(to_read=ALL, take_slot=_always))
+    assert [claim.webhook_id for claim in changes.begun] == [on.id]
+    assert changes.fan_out is not None
+    assert changes.fan_out.deliveries == 2
+    assert changes.fan_out.enabled == {("p", "lead.created"): [on.id]}, "what is held takes no slot of its project"
 
 
 @pytest.mark.parametrize(("first_wait", "rows"), [("0s", 0), ("10m", None)])
@@ -118,19 +118,19 @@ def test_rows_wait_for_a_slot_only_where_deliveries_begin_with_their_insertion(
 ) -> None:
     """With a first wait in the schedule none takes a slot, and all are copied as fast as they can be."""
     scheduler, metrics = Scheduler(256, 8), Metrics()
-    scheduler.of_projects.learn({("p", "lead.created"): ["wh_1"]})
+    scheduler.project_slots.learn({("p", "lead.created"): ["wh_1"]})
     scheduler.in_flight["wh_1"] = 8
     chooser = Chooser(
         scheduler,
         OutboxReader(metrics, frozenset(), OutboxInDatabase(Path.cwd())),
         Outage(),
         Pace(),
-        Troubles(metrics),
+        Health(metrics),
         Schedule(Settings.model_validate({"delivery": {"retry_schedule": [first_wait]}}).delivery.retry_schedule),
     )
-    asked = chooser.choose([], START, 0.0, may_begin=True).asked
-    assert asked is not None
-    assert asked.limit("p") == rows
+    plan = chooser.choose([], START, 0.0, may_begin=True).to_read
+    assert plan is not None
+    assert plan.limit("p") == rows
 
 
 def test_rows_beyond_the_most_deliveries_are_left_for_the_next_batch(steps: Steps) -> None:
@@ -138,9 +138,9 @@ def test_rows_beyond_the_most_deliveries_are_left_for_the_next_batch(steps: Step
     steps.webhook()
     steps.webhook(url="https://example.com/other")
     _insert(steps, 5)
-    written = _write(steps, Work(asked=ALL, most=3))
-    assert written.fan_out is not None
-    assert (written.fan_out.events, written.fan_out.deliveries) == (2, 4)
+    changes = _write(steps, Work(to_read=ALL, max_deliveries=3))
+    assert changes.fan_out is not None
+    assert (changes.fan_out.events, changes.fan_out.deliveries) == (2, 4)
     assert len(unread.read_unread(steps.outbox, ALL)) == 3
 
 
@@ -153,24 +153,24 @@ def test_a_row_larger_than_an_event_may_be_is_left_to_be_marked_apart(steps: Ste
     )
     steps.outbox.execute("PRAGMA ignore_check_constraints=OFF")
     _insert(steps, 1)
-    written = _write(steps, Work(asked=ALL))
-    assert written.fan_out is not None
-    assert [answer.is_slow for answer in written.fan_out.marks] == [True, False]
+    changes = _write(steps, Work(to_read=ALL))
+    assert changes.fan_out is not None
+    assert [mark.is_slow for mark in changes.fan_out.marks] == [True, False]
     assert [row.id for row in unread.read_unread(steps.outbox, ALL)] == [1]
-    assert unread.read_unread(steps.outbox, ALL._replace(apart={1})) == []
+    assert unread.read_unread(steps.outbox, ALL._replace(excluded={1})) == []
 
 
 def test_a_new_delivery_is_not_in_front_of_others_of_its_webhook() -> None:
     """One that waits for its retry is not in its way."""
     shares = Scheduler(256, 8)
     offer(shares, {"late": Due("2026", "p"), "retries": Due("9999", "p")})
-    room = Room(shares, 100)
-    assert [room.take_new(webhook, "2027") for webhook in ("late", "retries", "fresh")] == [False, True, True]
+    slots = Slots(shares, 100)
+    assert [slots.take_new(webhook, "2027") for webhook in ("late", "retries", "fresh")] == [False, True, True]
 
 
 def test_new_deliveries_may_take_slots_that_a_full_batch_leaves() -> None:
     """A batch is bounded so that others need not wait for it, not to keep slots free."""
     shares = Scheduler(256, 8)
-    room = Room(shares, 0)
-    assert room.left == 0
-    assert room.take_new("fresh", "2027")
+    slots = Slots(shares, 0)
+    assert slots.left == 0
+    assert slots.take_new("fresh", "2027")

@@ -11,7 +11,7 @@ import pytest
 from almirant_webhooks import clock
 from almirant_webhooks.delivery import due_loader
 from almirant_webhooks.delivery.due_loader import DueLoader
-from almirant_webhooks.delivery.health import Troubles
+from almirant_webhooks.delivery.health import Health
 from almirant_webhooks.delivery.loop import DeliveryLoop
 from almirant_webhooks.delivery.outbox_reader import OutboxReader
 from almirant_webhooks.delivery.scheduler import Scheduler
@@ -75,12 +75,12 @@ async def test_a_restart_knows_who_was_slow_and_who_timed_out(steps: Steps, work
                 webhook = webhooks.get(steps.conn, ids[name])
             _end(steps, webhook, outcome, duration_ms)
     scheduler, metrics = Scheduler(256, 8), Metrics()
-    store, troubles = SqliteDeliveryStore(steps.path, worker.lock), Troubles(metrics)
+    store, health = SqliteDeliveryStore(steps.path, worker.lock), Health(metrics)
     reader = OutboxReader(metrics, frozenset(), OutboxInDatabase(steps.path))
-    loop = DeliveryLoop(worker, store, Nobody(), reader, metrics, troubles, SCHEDULE, scheduler, poll_interval=1.0)
+    loop = DeliveryLoop(worker, store, Nobody(), reader, metrics, health, SCHEDULE, scheduler, poll_interval=1.0)
     await loop.recover(START)
     assert scheduler.slow == {ids["steady"], ids["hangs"]}
-    assert {name: scheduler.room_of(ids[name]) for name in made} == {"steady": 8, "quick": 8, "hangs": 2, "new": 2}
+    assert {name: scheduler.free_slots(ids[name]) for name in made} == {"steady": 8, "quick": 8, "hangs": 2, "new": 2}
 
 
 def test_a_restart_looks_at_the_newest_attempts_alone(steps: Steps) -> None:
@@ -116,7 +116,7 @@ async def test_webhooks_are_read_in_parts_of_bounded_size(steps: Steps, worker: 
             first = min(made, key=lambda webhook: webhook.id)
             with transaction(steps.conn):
                 webhooks.disable(steps.conn, first.id, now)
-            await worker.run(loaded.look, now)
+            await worker.run(loaded.check, now)
         await worker.run(loaded.step, now)
         rounds += 1
     assert rounds == 6
@@ -134,6 +134,6 @@ async def test_webhooks_that_are_deleted_while_others_are_read_are_forgotten(ste
     assert scheduler.due.keys() == {kept.id, deleted.id}
     with transaction(steps.conn):
         webhooks.delete(steps.conn, deleted.id, START)
-    await worker.run(loaded.look, clock.now())
+    await worker.run(loaded.check, clock.now())
     await worker.run(loaded.step, clock.now())
     assert scheduler.due.keys() == {kept.id}

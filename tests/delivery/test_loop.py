@@ -55,8 +55,8 @@ async def test_a_webhook_that_hangs_is_in_no_way_of_others_in_its_project(
     service.insert(*({"n": number} for number in range(20)), kind="lead.created")
     await service.until(lambda: len(service.log(webhook_id=quick.id, state="succeeded", limit=100)) == 20)
     await service.until(lambda: service.ask(WAITING)[0] == 0)
-    asked = {"lead.created": 20, "deal.closed": LIMIT_UNPROVEN}
-    await service.until(lambda: Counter(json.loads(request.body)["type"] for request in receiver.requests) == asked)
+    expected = {"lead.created": 20, "deal.closed": LIMIT_UNPROVEN}
+    await service.until(lambda: Counter(json.loads(request.body)["type"] for request in receiver.requests) == expected)
     assert len(service.log(webhook_id=hanging.id, state="pending", limit=2 * MANY)) == MANY
     go_on.set()
     await service.stop()
@@ -76,7 +76,7 @@ async def test_events_are_fanned_out_though_none_begins_at_once(service: Service
 
 async def _let_it_step(daemon: Daemon) -> None:
     """Have the loop look for rows anew, and let it take a step after that."""
-    await daemon.dispatcher.look()
+    await daemon.dispatcher.check_for_commits()
     for _ in range(2):
         await daemon.dispatcher.worker.run(lambda _: None)
 
@@ -196,7 +196,7 @@ async def test_an_outbox_that_an_application_locks_right_after_the_start_ends_no
     application = service.producer()
     application.execute("BEGIN EXCLUSIVE")
     application.execute("INSERT INTO outbox (project_id, event_type, payload) VALUES ('proj_1', 'lead.created', '{}')")
-    await daemon.dispatcher.look()
+    await daemon.dispatcher.check_for_commits()
     application.execute("COMMIT")
     application.close()
     await service.until(lambda: service.log(state="succeeded"))

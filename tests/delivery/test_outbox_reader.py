@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from almirant_webhooks.delivery.outbox_reader import (
-    AT_LAST,
-    FEWEST,
+    ENOUGH_SLOTS,
+    MAX_MARK_WAIT,
+    MAX_SKIPPED,
+    MIN_ROWS,
     MOST_UNMARKED,
-    PASSED_BY,
-    PATIENCE,
-    WORTH,
+    SLOTS_WAIT,
     OutboxReader,
 )
 from almirant_webhooks.ops.metrics import Metrics
-from almirant_webhooks.storage.engine import Asked, FanOut, Mark, OutboxRow
+from almirant_webhooks.storage.engine import FanOut, Mark, OutboxRow, ReadPlan
 from almirant_webhooks.storage.sqlite.outbox import open_outbox
 from almirant_webhooks.storage.sqlite.outbox_stores import OutboxApart, OutboxInDatabase
 
@@ -43,40 +43,40 @@ def _done(*projects: str, deliveries: int | None = None) -> FanOut:
     return FanOut(marks=rows, deliveries=deliveries or len(rows))
 
 
-def _asked(reader: OutboxReader, free: int = MANY, at: float = 100.0, *, anyway: bool = False) -> Asked | None:
-    return reader.asked(free, MANY, at, anyway=anyway)
+def _asked(reader: OutboxReader, free: int = MANY, at: float = 100.0, *, anyway: bool = False) -> ReadPlan | None:
+    return reader.plan_read(free, MANY, at, anyway=anyway)
 
 
 def test_rows_are_read_when_there_are_news_and_not_without() -> None:
     """At once after a commit, until a read finds nothing; the poll is the backstop."""
     reader = _reader()
     assert _asked(reader)
-    reader.took(None, 100.0)
+    reader.confirm_read(None, 100.0)
     assert _asked(reader) is None
-    assert reader.next_look(100.0) is None
-    reader.look(changed=True)
+    assert reader.next_read(100.0) is None
+    reader.check_for_commits(changed=True)
     assert _asked(reader, free=0)
-    assert reader.next_look(100.0) == 0.0
-    reader.took(None, 100.0)
-    reader.look_anew()
+    assert reader.next_read(100.0) == 0.0
+    reader.confirm_read(None, 100.0)
+    reader.force_read()
     assert _asked(reader)
 
 
 def test_a_batch_that_is_written_anyway_looks_for_rows_too() -> None:
     """A commit right before it would otherwise wait for the next one."""
     reader = _reader()
-    reader.took(None, 100.0)
+    reader.confirm_read(None, 100.0)
     assert _asked(reader, anyway=True)
 
 
 def test_rows_that_are_left_wait_a_little_for_enough_slots() -> None:
     """And are taken then, however few there are: a receiver that hangs is in nobody's way."""
     reader = _reader()
-    reader.took(_done("p"), 100.0)
-    assert _asked(reader, WORTH - 1) is None
-    assert reader.next_look(100.0) == pytest.approx(PATIENCE)
-    assert _asked(reader, 0, 100.0 + PATIENCE)
-    assert _asked(reader, WORTH)
+    reader.confirm_read(_done("p"), 100.0)
+    assert _asked(reader, ENOUGH_SLOTS - 1) is None
+    assert reader.next_read(100.0) == pytest.approx(SLOTS_WAIT)
+    assert _asked(reader, 0, 100.0 + SLOTS_WAIT)
+    assert _asked(reader, ENOUGH_SLOTS)
 
 
 def test_no_more_rows_are_read_than_there_are_slots_for_their_deliveries() -> None:
@@ -84,11 +84,11 @@ def test_no_more_rows_are_read_than_there_are_slots_for_their_deliveries() -> No
     reader = _reader()
     first = _asked(reader, 80)
     for _ in range(20):
-        reader.took(_done("wide", deliveries=100), 100.0)
+        reader.confirm_read(_done("wide", deliveries=100), 100.0)
     wide = _asked(reader, 400)
     assert first is not None
     assert wide is not None
-    assert (first.most, wide.most) == (80, FEWEST)
+    assert (first.max_rows, wide.max_rows) == (80, MIN_ROWS)
 
 
 def _insert(steps: Steps, *projects: str) -> None:
@@ -100,12 +100,12 @@ def _insert(steps: Steps, *projects: str) -> None:
 
 def _read(reader: OutboxReader, slots: dict[str, int], at: float, most: int = MANY, free: int = MANY) -> list[str]:
     """The projects of the rows that are read and fanned out at a time, each with so many free slots."""
-    asked = reader.asked(free, most, at, anyway=True, slots=slots.get)
-    if asked is None:
+    plan = reader.plan_read(free, most, at, anyway=True, slots=slots.get)
+    if plan is None:
         return []
-    rows = reader.read(asked) or []
+    rows = reader.read(plan) or []
     marks = [Mark(row, None) for row in rows]
-    reader.took(FanOut(marks=marks, deliveries=len(marks)) if marks else None, at)
+    reader.confirm_read(FanOut(marks=marks, deliveries=len(marks)) if marks else None, at)
     reader.mark(None)
     return [row.project for row in rows]
 
@@ -117,14 +117,14 @@ def test_rows_of_a_project_without_a_free_slot_wait_for_one_in_the_outbox(steps:
     slots = {"busy": 0, "free": 8}
     assert _read(reader, slots, 100.0) == ["free", "free"]
     assert _read(reader, slots, 100.01) == []
-    assert reader.next_look(100.01) == pytest.approx(PASSED_BY)
+    assert reader.next_read(100.01) == pytest.approx(MAX_SKIPPED)
     assert _read(reader, slots | {"busy": 1}, 100.02) == ["busy"], "it has a slot"
     assert _read(reader, slots, 100.03) == []
-    assert _read(reader, slots, 100.04 + PASSED_BY) == ["busy"]
+    assert _read(reader, slots, 100.04 + MAX_SKIPPED) == ["busy"]
     reader.close()
 
 
-@pytest.mark.parametrize("ended_after", [PATIENCE / 2, 2 * PATIENCE])
+@pytest.mark.parametrize("ended_after", [SLOTS_WAIT / 2, 2 * SLOTS_WAIT])
 def test_a_slot_that_is_given_back_brings_the_next_row_however_few_slots_are_free(
     steps: Steps, ended_after: float
 ) -> None:
@@ -134,8 +134,8 @@ def test_a_slot_that_is_given_back_brings_the_next_row_however_few_slots_are_fre
     assert _read(reader, {"busy": 0}, 100.0, free=1) == []
     read = _read(reader, {"busy": 1}, 100.0 + ended_after, free=1)
     if not read:
-        assert reader.next_look(100.0 + ended_after) == pytest.approx(PATIENCE - ended_after)
-        read = _read(reader, {"busy": 1}, 100.0 + PATIENCE, free=1)
+        assert reader.next_read(100.0 + ended_after) == pytest.approx(SLOTS_WAIT - ended_after)
+        read = _read(reader, {"busy": 1}, 100.0 + SLOTS_WAIT, free=1)
     assert read == ["busy"]
     reader.close()
 
@@ -145,7 +145,7 @@ def test_projects_without_a_free_slot_are_not_in_front_of_one_that_has_some(step
     _insert(steps, *"abcdez")
     reader = _reader_apart(steps)
     slots = dict.fromkeys("abcde", 0)
-    read = [_read(reader, slots, 100.0 + turn / 1000, most=FEWEST) for turn in range(2)]
+    read = [_read(reader, slots, 100.0 + turn / 1000, most=MIN_ROWS) for turn in range(2)]
     assert read == [[], ["z"]]
     reader.close()
 
@@ -154,35 +154,35 @@ def _read_until(reader: OutboxReader, slots: dict[str, int], project: str, most:
     """Let it read whenever it wants to, with nothing in flight that ends; return after how long it has a project's row."""
     at = 100.0
     while at < 101.0:
-        asked = reader.asked(MANY, most, at, anyway=False, slots=slots.get)
-        rows = reader.read(asked) if asked is not None else None
+        plan = reader.plan_read(MANY, most, at, anyway=False, slots=slots.get)
+        rows = reader.read(plan) if plan is not None else None
         if rows is not None:
             marks = [Mark(row, None) for row in rows]
-            reader.took(FanOut(marks=marks, deliveries=len(marks)) if marks else None, at)
+            reader.confirm_read(FanOut(marks=marks, deliveries=len(marks)) if marks else None, at)
             reader.mark(None)
             if project in [row.project for row in rows]:
                 return at - 100.0
-        at += reader.next_look(at) or 0.0
+        at += reader.next_read(at) or 0.0
     raise AssertionError("its row is not read")
 
 
-@pytest.mark.parametrize("most", [1, FEWEST])
+@pytest.mark.parametrize("most", [1, MIN_ROWS])
 def test_many_projects_without_a_free_slot_cost_another_no_wait(steps: Steps, most: int) -> None:
     """They are more than rows are read at once, and the reader comes around to all before it rests."""
     busy = [f"busy{number}" for number in range(50)]
     _insert(steps, *busy, "free")
     reader = _reader_apart(steps)
-    assert _read_until(reader, dict.fromkeys(busy, 0) | {"free": 8}, "free", most) < PASSED_BY / 2
+    assert _read_until(reader, dict.fromkeys(busy, 0) | {"free": 8}, "free", most) < MAX_SKIPPED / 2
     reader.close()
 
 
-@pytest.mark.parametrize("most", [1, FEWEST])
+@pytest.mark.parametrize("most", [1, MIN_ROWS])
 def test_rows_without_a_slot_are_copied_after_50_ms_however_many_projects_they_are_of(steps: Steps, most: int) -> None:
     """How long one has waited is not forgotten by a read that looks at others."""
     busy = [f"busy{number}" for number in range(50)]
     _insert(steps, *busy)
     reader = _reader_apart(steps)
-    assert _read_until(reader, dict.fromkeys(busy, 0), busy[0], most) < PASSED_BY * 2 + 50 / most * PATIENCE
+    assert _read_until(reader, dict.fromkeys(busy, 0), busy[0], most) < MAX_SKIPPED * 2 + 50 / most * SLOTS_WAIT
     reader.close()
 
 
@@ -191,10 +191,10 @@ def test_rows_that_waited_for_a_slot_and_are_gone_are_not_waited_for(steps: Step
     _insert(steps, "busy")
     reader = _reader_apart(steps)
     assert _read(reader, {"busy": 0}, 100.0) == []
-    assert reader.next_look(100.0) == pytest.approx(PASSED_BY)
+    assert reader.next_read(100.0) == pytest.approx(MAX_SKIPPED)
     steps.outbox.execute("DELETE FROM outbox")
     assert _read(reader, {"busy": 0}, 101.0) == []
-    assert reader.next_look(101.0) is None
+    assert reader.next_read(101.0) is None
     reader.close()
 
 
@@ -206,13 +206,13 @@ def test_each_project_has_its_turn_however_many_there_are(steps: Steps) -> None:
     )
     reader = _reader_apart(steps)
     served: set[str] = set()
-    for _ in range(-(-50 // FEWEST)):
-        asked = reader.asked(0, FEWEST, 0.0, anyway=False)
-        assert asked is not None
-        rows = reader.read(asked)
+    for _ in range(-(-50 // MIN_ROWS)):
+        plan = reader.plan_read(0, MIN_ROWS, 0.0, anyway=False)
+        assert plan is not None
+        rows = reader.read(plan)
         assert rows
         served |= {row.project for row in rows}
-        reader.took(FanOut(marks=[Mark(row, None) for row in rows], deliveries=len(rows)), -PATIENCE)
+        reader.confirm_read(FanOut(marks=[Mark(row, None) for row in rows], deliveries=len(rows)), -SLOTS_WAIT)
     assert len(served) == 50
     reader.close()
 
@@ -223,19 +223,19 @@ def test_rows_that_are_copied_and_not_marked_yet_are_not_read_again(steps: Steps
         "INSERT INTO outbox (project_id, event_type, payload) VALUES ('p', 'lead.created', ?)", [("{}",)] * 3
     )
     reader = _reader_apart(steps)
-    rows = reader.read(Asked(2))
+    rows = reader.read(ReadPlan(2))
     assert rows is not None
-    reader.took(FanOut(batch=1, marks=[Mark(row, None) for row in rows], deliveries=2), 100.0)
+    reader.confirm_read(FanOut(batch=1, marks=[Mark(row, None) for row in rows], deliveries=2), 100.0)
     steps.conn.execute("BEGIN IMMEDIATE")
     reader.mark(steps.conn)
     assert reader.has_marks
-    asked = _asked(reader)
-    assert asked is not None
-    assert [row.id for row in reader.read(asked) or ()] == [3]
+    plan = _asked(reader)
+    assert plan is not None
+    assert [row.id for row in reader.read(plan) or ()] == [3]
     steps.conn.execute("ROLLBACK")
     reader.mark(steps.conn)
     assert not reader.has_marks
-    assert [row.id for row in reader.read(Asked(10)) or ()] == [3]
+    assert [row.id for row in reader.read(ReadPlan(10)) or ()] == [3]
     reader.close()
 
 
@@ -246,18 +246,18 @@ def test_no_more_rows_are_read_while_very_many_wait_for_their_marks(steps: Steps
         [("{}",)] * (MOST_UNMARKED + 1),
     )
     reader = _reader_apart(steps)
-    rows = reader.read(Asked(MOST_UNMARKED))
+    rows = reader.read(ReadPlan(MOST_UNMARKED))
     assert rows is not None
-    reader.took(FanOut(batch=1, marks=[Mark(row, None) for row in rows], deliveries=len(rows)), 100.0)
+    reader.confirm_read(FanOut(batch=1, marks=[Mark(row, None) for row in rows], deliveries=len(rows)), 100.0)
     steps.conn.execute("BEGIN IMMEDIATE")
     reader.mark(steps.conn)
     assert _asked(reader) is None
     waits = []
     for _ in range(10):
         reader.mark(steps.conn)
-        waits.append(reader.next_look(100.0) or 0.0)
+        waits.append(reader.next_read(100.0) or 0.0)
     assert waits == sorted(waits)
-    assert waits[-1] == AT_LAST
+    assert waits[-1] == MAX_MARK_WAIT
     steps.conn.execute("ROLLBACK")
     reader.mark(steps.conn)
     assert not reader.has_marks

@@ -50,11 +50,11 @@ def test_a_webhook_is_counted_once_however_often_it_matches() -> None:
 def test_what_is_known_is_forgotten_when_webhooks_are_read_anew() -> None:
     """One of them may have been deleted, and with it the slots that nothing can begin with."""
     scheduler = Scheduler(256, 8)
-    scheduler.of_projects.learn({("p", "a.b"): ("one",)})
+    scheduler.project_slots.learn({("p", "a.b"): ("one",)})
     scheduler.begin("one")
-    assert scheduler.of_projects.free("p", {}) == 7
+    assert scheduler.project_slots.free("p", {}) == 7
     scheduler.forget_idle()
-    assert scheduler.of_projects.free("p", {}) is None
-    scheduler.give_back("one")
-    scheduler.of_projects.learn({("p", "a.b"): ("one",)})
-    assert scheduler.of_projects.free("p", {}) == 8
+    assert scheduler.project_slots.free("p", {}) is None
+    scheduler.release("one")
+    scheduler.project_slots.learn({("p", "a.b"): ("one",)})
+    assert scheduler.project_slots.free("p", {}) == 8

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from almirant_webhooks.delivery import lines as lines_of
+from almirant_webhooks.delivery import queues as lines_of
 from almirant_webhooks.delivery import scheduler as scheduler_module
-from almirant_webhooks.delivery.scheduler import Room, Scheduler
+from almirant_webhooks.delivery.scheduler import Scheduler, Slots
 from almirant_webhooks.model import Due
 
 from ..conftest import Receiver
@@ -38,14 +38,14 @@ def test_many_that_turn_slow_all_at_once_do_not_take_every_slot() -> None:
         scheduler.begin(webhook)
         scheduler.end(webhook, timed_out=False, duration_ms=5)
     offer(scheduler, bad)
-    taken = scheduler.share_out(AT, Room(scheduler, 256))
+    taken = scheduler.allocate(AT, Slots(scheduler, 256))
     assert sum(taken.values()) == 224
     for webhook, count in taken.items():
         for _ in range(count):
             scheduler.begin(webhook)
-    assert scheduler.share_out(AT, Room(scheduler, 256)) == {}
+    assert scheduler.allocate(AT, Slots(scheduler, 256)) == {}
     scheduler.update_due({"good"}, {"good": NOW})
-    assert scheduler.share_out(AT, Room(scheduler, 256)) == {"good": 1}
+    assert scheduler.allocate(AT, Slots(scheduler, 256)) == {"good": 1}
 
 
 def test_one_webhook_has_its_own_limit_whatever_is_left_for_others() -> None:
@@ -54,25 +54,25 @@ def test_one_webhook_has_its_own_limit_whatever_is_left_for_others() -> None:
     scheduler.begin("only")
     scheduler.end("only", timed_out=False, duration_ms=5)
     offer(scheduler, {"only": NOW})
-    assert scheduler.share_out(AT, Room(scheduler, 256)) == {"only": 8}
+    assert scheduler.allocate(AT, Slots(scheduler, 256)) == {"only": 8}
 
 
 def test_some_can_be_left_out() -> None:
     """Those that were lost in what looks like an outage."""
     scheduler = Scheduler(256, 8)
     offer(scheduler, {"lost": NOW, "other": NOW})
-    assert scheduler.share_out(AT, Room(scheduler, 256), apart_from={"lost"}) == {"other": 2}
+    assert scheduler.allocate(AT, Slots(scheduler, 256), excluding={"lost"}) == {"other": 2}
 
 
 def test_a_project_with_many_busy_webhooks_is_one_among_the_others() -> None:
     """Its hundred backlogs do not make another project wait a hundred times as long."""
     scheduler = Scheduler(256, 8)
     offer(scheduler, {f"busy{number}": Due(AT, "busy") for number in range(100)} | {"good": Due(AT, "good")})
-    taken = scheduler.share_out(AT, Room(scheduler, 4))
+    taken = scheduler.allocate(AT, Slots(scheduler, 4))
     assert taken == {"busy0": 1, "good": 2, "busy1": 1}
     for webhook in ("busy0", "good"):
         scheduler.begin(webhook)
-    assert next(iter(scheduler.share_out(AT, Room(scheduler, 1)))) == "busy1"
+    assert next(iter(scheduler.allocate(AT, Slots(scheduler, 1)))) == "busy1"
 
 
 def test_who_waited_longest_comes_first() -> None:
@@ -84,14 +84,14 @@ def test_who_waited_longest_comes_first() -> None:
     scheduler.begin("busy")
     scheduler.begin("busier")
     scheduler.update_due({"seldom"}, {"seldom": Due(AT, "seldom")})
-    assert list(scheduler.share_out(AT, Room(scheduler, 3))) == ["seldom", "busy", "busier"]
+    assert list(scheduler.allocate(AT, Slots(scheduler, 3))) == ["seldom", "busy", "busier"]
 
 
 def test_no_more_is_looked_at_than_there_are_slots() -> None:
     """Of ten thousand webhooks with something due the first few are asked for."""
     scheduler = Scheduler(256, 8)
     offer(scheduler, {f"{number}": Due(AT, f"proj_{number % 100}") for number in range(10_000)})
-    assert list(scheduler.share_out(AT, Room(scheduler, 3)).items()) == [("0", 1), ("1", 1), ("2", 1)]
+    assert list(scheduler.allocate(AT, Slots(scheduler, 3)).items()) == [("0", 1), ("1", 1), ("2", 1)]
 
 
 def looked_at(call: Callable[[], object]) -> int:
@@ -147,11 +147,11 @@ def test_what_is_looked_at_does_not_grow_with_those_that_wait(wait: Callable[[Sc
     def turn(count: int) -> int:
         scheduler = Scheduler(256, 8)
         wait(scheduler, count)
-        scheduler.share_out(AT, Room(scheduler, 128))  # whoever is due stands in line from now on
+        scheduler.allocate(AT, Slots(scheduler, 128))  # whoever is due stands in line from now on
 
         def whole() -> None:
             scheduler.update_due({"fresh"}, {"fresh": NOW})
-            scheduler.share_out(AT, Room(scheduler, 128))
+            scheduler.allocate(AT, Slots(scheduler, 128))
             scheduler.begin("fresh")
             scheduler.update_due({"fresh"}, {})
             scheduler.next_due()
@@ -173,28 +173,28 @@ def test_the_next_time_is_that_of_the_earliest_whatever_was_set_before() -> None
     scheduler.update_due({"once"}, {})
     assert scheduler.next_due() == "2027-01-01T00:00:999"
     assert len(scheduler._later._heap) < 100
-    assert scheduler.share_out("2027-01-01T00:00:998", Room(scheduler, 256)) == {}
-    assert scheduler.share_out("2027-01-01T00:00:999", Room(scheduler, 256)) == {"often": 2}
+    assert scheduler.allocate("2027-01-01T00:00:998", Slots(scheduler, 256)) == {}
+    assert scheduler.allocate("2027-01-01T00:00:999", Slots(scheduler, 256)) == {"often": 2}
 
 
 def test_a_receiver_that_is_steadily_slow_gets_its_own_limit_within_the_slow_half() -> None:
     """An answer within the time limit is one, however slow; until the first, and after a time-out, two slots are enough."""
     scheduler = Scheduler(32, 8)
     offer(scheduler, {"steady": NOW})
-    assert scheduler.share_out(AT, Room(scheduler, 32)) == {"steady": 2}
+    assert scheduler.allocate(AT, Slots(scheduler, 32)) == {"steady": 2}
     scheduler.begin("steady")
     scheduler.end("steady", timed_out=False, duration_ms=1500)
-    assert scheduler.share_out(AT, Room(scheduler, 32)) == {"steady": 8}
+    assert scheduler.allocate(AT, Slots(scheduler, 32)) == {"steady": 8}
     others = {f"slow{number}": NOW for number in range(3)}
     for webhook in others:
         scheduler.remember(webhook, timed_out=False, duration_ms=1500)
     offer(scheduler, others)
-    assert sum(scheduler.share_out(AT, Room(scheduler, 32)).values()) == 16, "they share half of the slots"
+    assert sum(scheduler.allocate(AT, Slots(scheduler, 32)).values()) == 16, "they share half of the slots"
     scheduler.remember("steady", timed_out=True, duration_ms=10_000)
     scheduler.update_due(others, {})
-    assert scheduler.share_out(AT, Room(scheduler, 32)) == {"steady": 2}
+    assert scheduler.allocate(AT, Slots(scheduler, 32)) == {"steady": 2}
     scheduler.remember("steady", timed_out=False, duration_ms=5)
-    assert scheduler.share_out(AT, Room(scheduler, 32)) == {"steady": 8}
+    assert scheduler.allocate(AT, Slots(scheduler, 32)) == {"steady": 8}
 
 
 def test_who_turns_slow_or_quick_while_it_waits_changes_its_half() -> None:
@@ -203,14 +203,14 @@ def test_who_turns_slow_or_quick_while_it_waits_changes_its_half() -> None:
     offer(scheduler, {"turning": Due(AT, "a"), "other": Due(AT, "b")})
     for webhook in ("turning", "other"):
         scheduler.remember(webhook, timed_out=False, duration_ms=5)
-    scheduler.share_out(AT, Room(scheduler, 1))
+    scheduler.allocate(AT, Slots(scheduler, 1))
     for _ in range(3):
         scheduler.in_flight["turning"] += 1
     scheduler.remember("turning", timed_out=False, duration_ms=1500)
-    assert (scheduler.slow_in_flight, scheduler.share_out(AT, Room(scheduler, 8))["turning"]) == (3, 1)
+    assert (scheduler.slow_in_flight, scheduler.allocate(AT, Slots(scheduler, 8))["turning"]) == (3, 1)
     scheduler.remember("turning", timed_out=False, duration_ms=5)
     assert scheduler.slow_in_flight == 0
-    assert next(iter(scheduler.share_out(AT, Room(scheduler, 8)))) == "turning"
+    assert next(iter(scheduler.allocate(AT, Slots(scheduler, 8)))) == "turning"
 
 
 def test_a_turn_of_a_project_counts_for_its_slow_webhooks_too() -> None:
@@ -218,10 +218,10 @@ def test_a_turn_of_a_project_counts_for_its_slow_webhooks_too() -> None:
     scheduler = Scheduler(256, 8)
     offer(scheduler, {"quick": Due(AT, "a"), "slow": Due(AT, "a"), "other": Due(AT, "b")})
     scheduler.remember("slow", timed_out=False, duration_ms=1500)
-    assert list(scheduler.share_out(AT, Room(scheduler, 1))) == ["quick"]
+    assert list(scheduler.allocate(AT, Slots(scheduler, 1))) == ["quick"]
     scheduler.begin("quick")
     scheduler.update_due({"quick"}, {})
-    assert list(scheduler.share_out(AT, Room(scheduler, 2))) == ["other", "slow"]
+    assert list(scheduler.allocate(AT, Slots(scheduler, 2))) == ["other", "slow"]
 
 
 async def test_a_slow_receiver_is_asked_as_often_at_once_as_its_limit_says(

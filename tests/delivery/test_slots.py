@@ -14,7 +14,7 @@ from almirant_webhooks import daemon as daemon_module
 from almirant_webhooks.model import Claim, Outcome, Result
 from almirant_webhooks.sending.answers import Answer
 from almirant_webhooks.sending.exchange import Connection
-from almirant_webhooks.sending.ours import INTERNAL
+from almirant_webhooks.sending.own_faults import INTERNAL
 from almirant_webhooks.sending.pool import Target
 from almirant_webhooks.sending.sender import Prepared, Sender
 

@@ -85,11 +85,11 @@ async def test_a_poll_that_finds_only_rows_that_are_refused_writes_nothing(
     loop = daemon.dispatcher
     service.webhook(receiver.url)
     service.insert({"n": 1}, project="odd")
-    await service.until(lambda: loop.reader.refused.rows() and not loop.reader.has_news)
+    await service.until(lambda: loop.reader.refused.rows() and not loop.reader.may_have_rows)
     statements: list[str] = []
 
     def poll(conn: sqlite3.Connection) -> None:
-        loop.reader.look_anew()
+        loop.reader.force_read()
         conn.set_trace_callback(statements.append)
         loop.step(conn)
         conn.set_trace_callback(None)

@@ -19,8 +19,8 @@ from aiohttp import web
 from almirant_webhooks import clock
 from almirant_webhooks.daemon import Daemon
 from almirant_webhooks.delivery import loop as loop_module
-from almirant_webhooks.delivery.ended import Ended
 from almirant_webhooks.delivery.network import Outage
+from almirant_webhooks.delivery.result_queue import ResultQueue
 from almirant_webhooks.delivery.scheduler import Scheduler
 from almirant_webhooks.model import Claim, Outcome, Result, Trigger
 from almirant_webhooks.storage.sqlite import webhooks
@@ -41,7 +41,7 @@ RESULT = Result(
 
 async def _start_without_backstops(service: Service, monkeypatch: pytest.MonkeyPatch) -> Daemon:
     """Start a daemon of which nothing runs but the loop: nobody looks at the files or asks for its thread."""
-    monkeypatch.setattr(loop_module, "LOOK_AGAIN", HOUR)
+    monkeypatch.setattr(loop_module, "MAX_IDLE", HOUR)
     service.options["outbox"] = {"poll_interval": "1h"}
     daemon = await service.start()
     await daemon._tasks.cancel()
@@ -64,7 +64,7 @@ def _have_come_at_rest(daemon: Daemon, news: News) -> None:
 
 async def _look(daemon: Daemon) -> asyncio.Task[None]:
     """Have the thread look, as the watcher does; the look is handed over, and not waited for: the thread waits for us."""
-    look = asyncio.create_task(daemon.dispatcher.look())
+    look = asyncio.create_task(daemon.dispatcher.check_for_commits())
     await asyncio.sleep(0)
     return look
 
@@ -93,7 +93,7 @@ async def test_a_webhook_that_is_enabled_while_the_thread_goes_to_rest_is_not_sl
     webhook = service.webhook(receiver.url)
     service.write(webhooks.disable, webhook.id, clock.now())
     service.insert()
-    await daemon.dispatcher.look()
+    await daemon.dispatcher.check_for_commits()
     await service.until(lambda: service.log(state="held"))
 
     async def enable() -> asyncio.Task[None]:
@@ -119,7 +119,7 @@ async def test_an_answer_that_comes_while_the_thread_goes_to_rest_is_not_slept_t
     daemon = await _start_without_backstops(service, monkeypatch)
     service.webhook(receiver.url)
     service.insert()
-    await daemon.dispatcher.look()
+    await daemon.dispatcher.check_for_commits()
     await arrived.wait()
 
     async def answer() -> None:
@@ -164,12 +164,12 @@ def test_a_result_is_seen_by_the_thread_or_wakes_it_whenever_it_comes(interrupte
     seen: list[bool] = []
     place = 0
     while True:
-        ended = Ended(Scheduler(1, 1), Outage(), lambda: woken.append(True))
+        ended = ResultQueue(Scheduler(1, 1), Outage(), lambda: woken.append(True))
         rest, hand_over = partial(_rest, ended, seen), partial(ended.hand_over, RESULT, 5)
         if interrupted == "going to rest":
-            has_place = _run_with(Ended.are.__code__, place, hand_over, rest)
+            has_place = _run_with(ResultQueue.wake_at.__code__, place, hand_over, rest)
         else:
-            has_place = _run_with(Ended.hand_over.__code__, place, rest, hand_over)
+            has_place = _run_with(ResultQueue.hand_over.__code__, place, rest, hand_over)
         if not has_place:
             break
         assert any(seen) or woken, place
@@ -179,5 +179,5 @@ def test_a_result_is_seen_by_the_thread_or_wakes_it_whenever_it_comes(interrupte
     assert place >= 3
 
 
-def _rest(ended: Ended, seen: list[bool]) -> None:
-    seen.append(ended.are(1))
+def _rest(ended: ResultQueue, seen: list[bool]) -> None:
+    seen.append(ended.wake_at(1))

@@ -13,14 +13,14 @@ import pytest
 
 from almirant_webhooks.delivery import attempts as attempts_module
 from almirant_webhooks.delivery.attempts import Attempts
-from almirant_webhooks.delivery.ended import Ended
-from almirant_webhooks.delivery.lines import Half, Line
 from almirant_webhooks.delivery.outbox_reader import OutboxReader
+from almirant_webhooks.delivery.queues import Queue, ReadyWebhooks
+from almirant_webhooks.delivery.result_queue import ResultQueue
 from almirant_webhooks.delivery.scheduler import Scheduler
 from almirant_webhooks.model import Claim, Outcome, Result
 from almirant_webhooks.sending import sender as sender_module
 from almirant_webhooks.sending.sender import Prepared, Sender
-from almirant_webhooks.storage.engine import Asked, FanOut
+from almirant_webhooks.storage.engine import FanOut, ReadPlan
 from almirant_webhooks.storage.sqlite import batch, marking, results, unread
 from almirant_webhooks.storage.sqlite.worker import Worker
 
@@ -28,22 +28,22 @@ from almirant_webhooks.storage.sqlite.worker import Worker
 
 
 def looks_before_it_says_that_it_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    def are(self: Ended, enough: int) -> bool:
+    def are(self: ResultQueue, enough: int) -> bool:
         there = len(self._handed_over) >= enough
         self._enough = enough
         return there
 
-    monkeypatch.setattr(Ended, "are", are)
+    monkeypatch.setattr(ResultQueue, "wake_at", are)
 
 
 def looks_whether_to_wake_before_it_hands_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hand_over(self: Ended, result: Result, held_ms: int) -> None:
+    def hand_over(self: ResultQueue, result: Result, held_ms: int) -> None:
         wakes = 0 < self._enough <= len(self._handed_over) + 1
         self._handed_over.append((result, held_ms))
         if wakes:
             self._wake()
 
-    monkeypatch.setattr(Ended, "hand_over", hand_over)
+    monkeypatch.setattr(ResultQueue, "hand_over", hand_over)
 
 
 def wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ def rests_without_another_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def takes_no_note_of_news(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OutboxReader, "look", lambda self, *, changed: None)
+    monkeypatch.setattr(OutboxReader, "check_for_commits", lambda self, *, changed: None)
 
 
 # A request leaves before its commit
@@ -77,14 +77,14 @@ def goes_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def prepare_and_go(self: Attempts, number: int, claims: Sequence[Claim]) -> None:
         prepare(self, number, claims)
-        self.go(number)
+        self.send(number)
         prepare(self, number, ())
 
     monkeypatch.setattr(Attempts, "prepare", prepare_and_go)
 
 
 def goes_though_the_commit_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Attempts, "drop", Attempts.go)
+    monkeypatch.setattr(Attempts, "drop", Attempts.send)
 
 
 # A row of the outbox is read twice
@@ -96,30 +96,30 @@ def loses_marks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def forgets_what_is_not_marked_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = OutboxReader.asked
+    asked = OutboxReader.plan_read
 
-    def with_none_apart(self: OutboxReader, *values: Any, **options: Any) -> Asked | None:
+    def with_none_apart(self: OutboxReader, *values: Any, **options: Any) -> ReadPlan | None:
         rows = asked(self, *values, **options)
-        return rows and rows._replace(apart=())
+        return rows and rows._replace(excluded=())
 
-    monkeypatch.setattr(OutboxReader, "asked", with_none_apart)
+    monkeypatch.setattr(OutboxReader, "plan_read", with_none_apart)
 
 
 def reads_rows_that_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unread, "_apart", lambda query, value, asked: (query.format(apart=""), ()))
+    monkeypatch.setattr(unread, "_excluding", lambda query, value, asked: (query.format(excluded=""), ()))
 
 
 # A project is starved
 
 
 def begins_at_the_first_project_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    took = OutboxReader.took
+    took = OutboxReader.confirm_read
 
     def took_and_forgot(self: OutboxReader, done: FanOut | None, at: float) -> None:
         took(self, done, at)
         self._after = ""
 
-    monkeypatch.setattr(OutboxReader, "took", took_and_forgot)
+    monkeypatch.setattr(OutboxReader, "confirm_read", took_and_forgot)
 
 
 def reads_from_the_first_project_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def reads_from_the_first_project_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reads_the_oldest_rows_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unread, "_by_turns", lambda line, most: sorted(row for rows in line for row in rows)[:most])
+    monkeypatch.setattr(unread, "_round_robin", lambda line, most: sorted(row for rows in line for row in rows)[:most])
 
 
 def has_nobody_leave_the_front(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,59 +141,59 @@ def has_nobody_leave_the_front(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def keeps_the_first_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever stands in a line already stays where it is."""
-    put = Line.put
-    places: dict[tuple[Line, str], int] = {}
-    monkeypatch.setattr(Line, "put", lambda self, name, place: put(self, name, places.setdefault((self, name), place)))
+    put = Queue.put
+    places: dict[tuple[Queue, str], int] = {}
+    monkeypatch.setattr(Queue, "put", lambda self, name, place: put(self, name, places.setdefault((self, name), place)))
 
 
 def moves_a_project_in_one_half_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Half, "move", lambda self, project, place: None)
+    monkeypatch.setattr(ReadyWebhooks, "move", lambda self, project, place: None)
 
 
 # A slot is never given back
 
 
 def loses_interrupted_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    hand_over = Ended.hand_over
+    hand_over = ResultQueue.hand_over
 
-    def lose(self: Ended, result: Result, held_ms: int) -> None:
+    def lose(self: ResultQueue, result: Result, held_ms: int) -> None:
         if result.outcome is not Outcome.INTERRUPTED:
             hand_over(self, result, held_ms)
 
-    monkeypatch.setattr(Ended, "hand_over", lose)
+    monkeypatch.setattr(ResultQueue, "hand_over", lose)
 
 
 def gives_back_no_slot_of_interrupted_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
-    give_back = Scheduler.give_back
+    give_back = Scheduler.release
 
     def end(self: Scheduler, webhook: str, *, timed_out: bool, duration_ms: int) -> None:
         give_back(self, webhook)
         self.remember(webhook, timed_out=timed_out, duration_ms=duration_ms)
 
     monkeypatch.setattr(Scheduler, "end", end)
-    monkeypatch.setattr(Scheduler, "give_back", lambda self, webhook: None)
+    monkeypatch.setattr(Scheduler, "release", lambda self, webhook: None)
 
 
 def lets_faults_of_ours_escape(monkeypatch: pytest.MonkeyPatch) -> None:
     def escape(claim: Claim, error: BaseException, at: object) -> Result:
         raise error
 
-    monkeypatch.setattr(attempts_module, "by_our_fault", escape)
-    monkeypatch.setattr(sender_module, "by_our_fault", escape)
+    monkeypatch.setattr(attempts_module, "interrupted_by_us", escape)
+    monkeypatch.setattr(sender_module, "interrupted_by_us", escape)
 
 
 def gives_back_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Scheduler, "give_back", lambda self, webhook: None)
+    monkeypatch.setattr(Scheduler, "release", lambda self, webhook: None)
 
 
 def loses_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    hand_over, count = Ended.hand_over, iter(range(1, 1000))
+    hand_over, count = ResultQueue.hand_over, iter(range(1, 1000))
 
-    def lose(self: Ended, result: Result, held_ms: int) -> None:
+    def lose(self: ResultQueue, result: Result, held_ms: int) -> None:
         if next(count) != 10:
             hand_over(self, result, held_ms)
 
-    monkeypatch.setattr(Ended, "hand_over", lose)
+    monkeypatch.setattr(ResultQueue, "hand_over", lose)
 
 
 # An outcome is recorded for another attempt

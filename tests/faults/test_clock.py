@@ -75,7 +75,7 @@ def test_a_clock_set_back_lets_no_delivery_wait_longer(
     steps.event()  # due now
     hour = timedelta(hours=1)
     earlier = START - hour
-    assert steps.bring_forward(hour, earlier) == 2
+    assert steps.shift_due(hour, earlier) == 2
     steps.event(earlier)
     assert len(steps.claim(webhook, earlier)) == 2
     assert steps.claim(webhook, earlier + timedelta(seconds=59)) == []
@@ -114,7 +114,7 @@ def test_a_clock_set_back_while_no_daemon_ran_lets_no_delivery_wait_longer(
     steps.event()  # due now
     earlier = START - HOUR
     assert steps.claim(webhook, earlier + timedelta(minutes=50)) == [], "there is nothing to mend"
-    assert waits.knows_later(steps.conn, earlier)
+    assert waits.has_later_times(steps.conn, earlier)
     assert steps.shorten_waits(earlier) == 2
     steps.event(earlier)
     assert steps.shorten_waits(earlier + timedelta(seconds=1)) == 0  # the next start, a moment later
@@ -128,8 +128,8 @@ def test_a_start_with_a_clock_that_is_right_changes_no_wait(steps: Steps) -> Non
     webhook = steps.webhook()
     steps.event()
     steps.attempt(webhook, START, Outcome.HTTP_ERROR, status_code=429, retry_after=7200)
-    assert not waits.knows_later(steps.conn, START)
-    assert not waits.knows_later(steps.conn, START + HOUR)
+    assert not waits.has_later_times(steps.conn, START)
+    assert not waits.has_later_times(steps.conn, START + HOUR)
     assert steps.shorten_waits(START) == 0
     assert steps.only()["next_attempt_at"] == clock.text(START + 2 * HOUR)
 

@@ -38,19 +38,21 @@ def test_three_hosts_out_of_reach_with_no_answer_in_between_are_an_outage_of_our
     """The attempts that told of it are interrupted and free; then one at a time finds out whether it is over."""
     outage = Outage()
     for name in ("a", "b", "c"):
-        assert outage.meet(ended(name), 0.0) == []
-    assert outcomes(outage.look(0, 0.0)) == [("interrupted", True)] * 3
-    assert outage.why
-    assert [outage.room(256, 0, 0.0), outage.room(256, 1, 0.0)] == [1, 0]
-    outage.probing(0.0)
-    assert [outage.room(256, 0, at) for at in (0.9, 1.0)] == [0, 1]
-    assert outcomes(outage.meet(ended("a"), 1.0)) == [("interrupted", True)]
-    assert outcomes(outage.meet(ended("a", Outcome.TIMEOUT, "no answer within 10 s"), 1.0)) == [("interrupted", True)]
-    assert outcomes(outage.meet(ended("d", Outcome.HTTP_ERROR, "the receiver answered 500"), 2.0)) == [
+        assert outage.observe(ended(name), 0.0) == []
+    assert outcomes(outage.evaluate(0, 0.0)) == [("interrupted", True)] * 3
+    assert outage.reason
+    assert [outage.allowed_starts(256, 0, 0.0), outage.allowed_starts(256, 1, 0.0)] == [1, 0]
+    outage.note_start(0.0)
+    assert [outage.allowed_starts(256, 0, at) for at in (0.9, 1.0)] == [0, 1]
+    assert outcomes(outage.observe(ended("a"), 1.0)) == [("interrupted", True)]
+    assert outcomes(outage.observe(ended("a", Outcome.TIMEOUT, "no answer within 10 s"), 1.0)) == [
+        ("interrupted", True)
+    ]
+    assert outcomes(outage.observe(ended("d", Outcome.HTTP_ERROR, "the receiver answered 500"), 2.0)) == [
         ("http_error", False)
     ]
-    assert outage.why is None
-    assert outage.room(256, 0, 2.0) == 256
+    assert outage.reason is None
+    assert outage.allowed_starts(256, 0, 2.0) == 256
 
 
 @pytest.mark.parametrize("cause", [NO_ROUTE, NO_NAME_SERVER])
@@ -58,24 +60,24 @@ def test_dead_names_beside_a_receiver_that_answers_are_no_outage(cause: str) -> 
     """Whoever answers, before the time to hold back is over, tells that the fault is the others' own."""
     outage = Outage()
     for name in ("a", "b", "c"):
-        outage.meet(ended(name, cause=cause), 0.0)
-    assert outage.look(1, HOLD - 0.1) == []
-    assert outage.room(256, 1, HOLD - 0.1) == 0
-    released = outage.meet(ended("good", Outcome.SUCCESS, None), HOLD - 0.1)
+        outage.observe(ended(name, cause=cause), 0.0)
+    assert outage.evaluate(1, HOLD - 0.1) == []
+    assert outage.allowed_starts(256, 1, HOLD - 0.1) == 0
+    released = outage.observe(ended("good", Outcome.SUCCESS, None), HOLD - 0.1)
     assert outcomes(released) == [("connection_error", False)] * 3 + [("success", False)]
-    assert outage.why is None
+    assert outage.reason is None
 
 
 def test_two_hosts_are_held_back_a_second_and_then_failed() -> None:
     """A third that comes within a minute makes it an outage; one that comes later does not."""
     for late, expected in ((MEMORY - 1, [("interrupted", True)]), (MEMORY + 1, [])):
         outage = Outage()
-        outage.meet(ended("a"), 0.0)
-        outage.meet(ended("b"), 0.0)
-        assert outage.next_look(0.4) == pytest.approx(HOLD - 0.4)
-        assert outcomes(outage.look(0, HOLD)) == [("connection_error", False)] * 2
-        outage.meet(ended("c"), late)
-        assert outcomes(outage.look(0, late)) == expected
+        outage.observe(ended("a"), 0.0)
+        outage.observe(ended("b"), 0.0)
+        assert outage.next_check(0.4) == pytest.approx(HOLD - 0.4)
+        assert outcomes(outage.evaluate(0, HOLD)) == [("connection_error", False)] * 2
+        outage.observe(ended("c"), late)
+        assert outcomes(outage.evaluate(0, late)) == expected
 
 
 def test_other_failures_are_neither_a_sign_of_an_outage_nor_of_its_end() -> None:
@@ -87,13 +89,13 @@ def test_other_failures_are_neither_a_sign_of_an_outage_nor_of_its_end() -> None
             (Outcome.CONNECTION_ERROR, NAME_NOT_FOUND),
             (Outcome.BLOCKED, "blocked"),
         ):
-            assert len(outage.meet(ended(f"h{number}", outcome, cause), 0.0)) == 1
+            assert len(outage.observe(ended(f"h{number}", outcome, cause), 0.0)) == 1
     for name in ("a", "b", "c"):
-        outage.meet(ended(name, Outcome.TIMEOUT, f"{NO_DNS_ANSWER} within 10 s"), 0.0)
-    outage.look(0, 0.0)
-    assert outage.why
-    outage.meet(ended("d", cause=NAME_NOT_FOUND), 0.0)
-    assert outage.why
+        outage.observe(ended(name, Outcome.TIMEOUT, f"{NO_DNS_ANSWER} within 10 s"), 0.0)
+    outage.evaluate(0, 0.0)
+    assert outage.reason
+    outage.observe(ended("d", cause=NAME_NOT_FOUND), 0.0)
+    assert outage.reason
 
 
 def test_an_outage_costs_a_delivery_neither_a_try_nor_one_of_its_free_interruptions(steps: Steps) -> None:

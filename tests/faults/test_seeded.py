@@ -76,7 +76,7 @@ async def test_a_daemon_that_looks_away_from_damage(
 async def test_a_daemon_that_does_not_look_for_room(
     on_disk: Service, disk: Disk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "has_room", lambda _: True)
+    monkeypatch.setattr(room, "has_free_space", lambda _: True)
     monkeypatch.setattr(Service, "until", partialmethod(Service.until, within=6))
     with pytest.raises(TimeoutError):
         await test_disk_full.test_idle(on_disk, disk, receiver)
@@ -106,6 +106,6 @@ def test_an_exchange_that_overlooks_what_comes_behind_an_answer(monkeypatch: pyt
 
 
 def test_an_exchange_that_gives_up_before_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Connection, "_look_once_more", Connection.give_up)
+    monkeypatch.setattr(Connection, "_wait_for_last_bytes", Connection.time_out)
     with pytest.raises(AssertionError):
         test_exchange.test_a_time_limit_that_is_over_takes_what_has_come()

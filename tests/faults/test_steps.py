@@ -33,7 +33,7 @@ from hypothesis.stateful import (
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger
-from almirant_webhooks.storage.engine import Asked, FanOut, Mark, OutboxRow
+from almirant_webhooks.storage.engine import FanOut, Mark, OutboxRow, ReadPlan
 from almirant_webhooks.storage.sqlite import (
     claiming,
     deliveries,
@@ -181,7 +181,7 @@ class Machine(RuleBasedStateMachine):
         self.done = None
 
     def read_unread(self, limit: int) -> list[OutboxRow]:
-        return unread.read_unread(self.outbox, Asked(limit))
+        return unread.read_unread(self.outbox, ReadPlan(limit))
 
     @precondition(lambda self: self.read and self.done is None)
     @rule(begin=st.booleans())
@@ -294,7 +294,7 @@ class Machine(RuleBasedStateMachine):
     def set_clock_back(self, back: timedelta) -> None:
         self.now -= back
         with transaction(self.conn):
-            waits.bring_forward(self.conn, back, self.now)
+            waits.shift_due(self.conn, back, self.now)
 
     # What must hold after every step
 
@@ -361,7 +361,7 @@ class ByWatermark(Machine):
     last = 0
 
     def read_unread(self, limit: int) -> list[OutboxRow]:
-        return [row for row in unread.read_unread(self.outbox, Asked(100)) if row.id > self.last][:limit]
+        return [row for row in unread.read_unread(self.outbox, ReadPlan(100)) if row.id > self.last][:limit]
 
     @rule()
     def settle(self) -> None:
@@ -403,7 +403,7 @@ class MarkedBeforeTaken(Machine):
 
     @rule(limit=st.integers(1, 5))
     def mark_first(self, limit: int) -> None:
-        rows = unread.read_unread(self.outbox, Asked(limit))
+        rows = unread.read_unread(self.outbox, ReadPlan(limit))
         with transaction(self.outbox):
             outbox.mark(self.outbox, [Mark(row, None) for row in rows], 0, clock.text(self.now))
 

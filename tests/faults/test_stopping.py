@@ -85,7 +85,7 @@ async def test_connections_to_the_pages_are_bounded_as_they_are_files_too() -> N
     app = web.Application()
     app.router.add_get("/", _answer)
     threads = Threads("look up")
-    server = Server(app, most=2)
+    server = Server(app, max_connections=2)
     writers: list[asyncio.StreamWriter] = []
     await server.open("localhost", 0, threads)
     try:
@@ -115,7 +115,7 @@ async def test_connections_to_the_pages_are_bounded_as_they_are_files_too() -> N
 async def test_an_address_that_is_not_this_machine_s_is_refused_in_a_sentence(host: str) -> None:
     """With the key that is wrong."""
     threads = Threads("look up")
-    server = Server(web.Application(), most=2)
+    server = Server(web.Application(), max_connections=2)
     with pytest.raises(Refused, match=r"admin\.listen = .* cannot be opened"):
         await server.open(host, 0, threads)
     await server.close()
@@ -125,7 +125,7 @@ async def test_a_client_that_does_not_read_is_closed_by_the_kernel() -> None:
     """Each connection has the option that counts what is not taken from it."""
     threads = Threads("look up")
     app = web.Application()
-    server = Server(app, most=2)
+    server = Server(app, max_connections=2)
     app.router.add_get("/", _tell_user_timeout)
     await server.open("127.0.0.1", 0, threads)
     host, port = server.addresses[0]

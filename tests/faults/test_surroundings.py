@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.storage.engine import Asked
+from almirant_webhooks.storage.engine import ReadPlan
 from almirant_webhooks.storage.sqlite import outbox, unread
 from almirant_webhooks.storage.sqlite.connection import WAL_MOST, become_checkpointer, shorten_wal, transaction
 
@@ -110,7 +110,7 @@ async def test_rows_that_break_every_rule_are_rejected_and_the_others_flow(
 def test_plain_rows_are_read_as_text(steps: Steps) -> None:
     """The slow way, byte by byte, is for what is no text alone."""
     outbox.insert(steps.outbox, project_id="p", event_type="lead.created", payload='{"é": 1}', event_id=None)
-    (row,) = unread.read_unread(steps.outbox, Asked(10))
+    (row,) = unread.read_unread(steps.outbox, ReadPlan(10))
     assert (row.payload, row.project_id) == ('{"é": 1}', "p")
 
 

@@ -19,8 +19,16 @@ from almirant_webhooks.model import Misconfigured, Outcome, Result, Trigger
 from almirant_webhooks.ops import limits
 from almirant_webhooks.ops.threads import Call, Threads
 from almirant_webhooks.rules.urls import Policy
-from almirant_webhooks.sending.causes import explain
-from almirant_webhooks.sending.ours import AFTER_FAULT, INTERNAL, NO_FILES, NO_MEMORY, NO_THREAD, by_our_fault, ours
+from almirant_webhooks.sending.causes import classify_error
+from almirant_webhooks.sending.own_faults import (
+    AFTER_FAULT,
+    INTERNAL,
+    NO_FILES,
+    NO_MEMORY,
+    NO_THREAD,
+    interrupted_by_us,
+    own_fault,
+)
 from almirant_webhooks.sending.resolver import Resolver
 from almirant_webhooks.storage.sqlite import results
 from almirant_webhooks.storage.sqlite.connection import transaction
@@ -76,15 +84,15 @@ def test_what_is_ours_is_interrupted_also_within_another_error(error: Exception,
     caused = ValueError("by that")
     caused.__cause__ = error
     for one in (error, caused):
-        assert ours(one) == words
-        assert explain(one)[:2] == (Outcome.INTERRUPTED, words)
+        assert own_fault(one) == words
+        assert classify_error(one)[:2] == (Outcome.INTERRUPTED, words)
 
 
 @pytest.mark.parametrize("number", [errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL])
 def test_what_is_the_receiver_s_is_not_ours(number: int) -> None:
     """A refused connection is no shortage."""
-    assert ours(OSError(number, "no")) is None
-    assert ours(RuntimeError("Session is closed")) is None
+    assert own_fault(OSError(number, "no")) is None
+    assert own_fault(RuntimeError("Session is closed")) is None
 
 
 @pytest.mark.parametrize(("error", "again"), [(KeyError("a fault"), AFTER_FAULT), (MemoryError(), 0.0)])
@@ -95,7 +103,7 @@ def test_a_fault_of_ours_costs_no_try_however_often_it_is_met(steps: Steps, erro
     now = START
     for _ in range(len(SCHEDULE.waits) + 3):
         (claim,) = steps.claim(webhook, now)
-        result = by_our_fault(claim, error, now)
+        result = interrupted_by_us(claim, error, now)
         record(steps, result)
         row = steps.only()
         assert (row["state"], row["tries"], row["status"]) == ("pending", 0, "interrupted")
@@ -114,55 +122,55 @@ def test_a_resend_that_meets_a_fault_of_ours_is_not_made_again_and_again(
     assert steps.resend(done.delivery_id, START)
     (claim,) = steps.claim(webhook, START)
     assert claim.trigger is Trigger.MANUAL
-    record(steps, by_our_fault(claim, error, START))
+    record(steps, interrupted_by_us(claim, error, START))
     assert len(steps.claim(webhook, START)) == again
 
 
 def test_a_shortage_halves_what_is_under_way_and_doubles_it_each_second_that_goes_well() -> None:
     """And nothing begins within the second after the last sign of it."""
     short = Shortage()
-    assert short.room(128, 0, 0.0) == 128
+    assert short.allowed_starts(128, 0, 0.0) == 128
     for _ in range(40):  # many fail at once: that is one sign
-        short.meet(NO_FILES, 80, 10.0)
-    assert short.why == NO_FILES
-    assert short.room(128, 0, 10.0 + REST / 2) == 0
-    assert [short.room(128, 0, 10.0 + REST + second) for second in range(3)] == [40, 80, 128]
-    assert short.room(128, 30, 10.0 + REST) == 10
-    short.meet(NO_FILES, 20, 12.0)
-    assert short.room(128, 0, 12.0 + REST) == 10
+        short.observe(NO_FILES, 80, 10.0)
+    assert short.reason == NO_FILES
+    assert short.allowed_starts(128, 0, 10.0 + REST / 2) == 0
+    assert [short.allowed_starts(128, 0, 10.0 + REST + second) for second in range(3)] == [40, 80, 128]
+    assert short.allowed_starts(128, 30, 10.0 + REST) == 10
+    short.observe(NO_FILES, 20, 12.0)
+    assert short.allowed_starts(128, 0, 12.0 + REST) == 10
 
 
 def test_a_shortage_is_over_after_an_answer_and_some_quiet() -> None:
     """Not by time alone: nobody knows whether there is enough until a request was made."""
     short = Shortage()
-    short.meet(NO_THREAD, 1, 0.0)
-    assert short.room(128, 0, 1000.0) == 128
-    assert short.why == NO_THREAD
-    short.meet_answer(1000.0)
-    assert short.room(128, 0, 1000.0 + QUIET) == 128
-    assert short.why is None
+    short.observe(NO_THREAD, 1, 0.0)
+    assert short.allowed_starts(128, 0, 1000.0) == 128
+    assert short.reason == NO_THREAD
+    short.observe_answer(1000.0)
+    assert short.allowed_starts(128, 0, 1000.0 + QUIET) == 128
+    assert short.reason is None
 
 
 def test_while_short_new_deliveries_wait_for_their_turn() -> None:
     """They are made, and begin among what is due, as many as there is room for."""
     outage = Outage()
-    outage.look(4, 0.0)
+    outage.evaluate(4, 0.0)
     short = ended("a.example.com")._replace(outcome=Outcome.INTERRUPTED, cause=NO_FILES)
-    assert outage.meet(short, 0.0) == [short._replace(free=True)]
-    assert outage.why == NO_FILES
-    assert outage.has_new_wait
-    assert outage.room(128, 0, 0.5) == 0
-    assert outage.room(128, 0, REST) == 2
-    assert outage.next_look(0.0) == REST
+    assert outage.observe(short, 0.0) == [short._replace(free=True)]
+    assert outage.reason == NO_FILES
+    assert outage.new_must_wait
+    assert outage.allowed_starts(128, 0, 0.5) == 0
+    assert outage.allowed_starts(128, 0, REST) == 2
+    assert outage.next_check(0.0) == REST
 
 
 def test_an_internal_error_pauses_nobody_else() -> None:
     """It may be one delivery that meets it."""
     outage = Outage()
     result = ended("a.example.com")._replace(outcome=Outcome.INTERRUPTED, cause=INTERNAL, free=True)
-    assert outage.meet(result, 0.0) == [result]
-    assert outage.why is None
-    assert outage.room(128, 0, 0.0) == 128
+    assert outage.observe(result, 0.0) == [result]
+    assert outage.reason is None
+    assert outage.allowed_starts(128, 0, 0.0) == 128
 
 
 async def test_a_call_without_a_thread_of_its_own_waits_for_one_of_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +196,7 @@ async def test_a_call_without_a_thread_of_its_own_waits_for_one_of_the_start(mon
     monkeypatch.setattr("almirant_webhooks.sending.resolver.QUICK", 0.01)
     with pytest.raises(OSError, match="no thread can be started") as raised:
         await Resolver(Policy(), block, threads).resolve("example.com", 443)
-    assert ours(raised.value) == NO_THREAD
+    assert own_fault(raised.value) == NO_THREAD
     assert not waiting.begun
     release.set()
     assert await waiting.future == []

@@ -207,5 +207,5 @@ def test_headers_are_restored_as_they_were_sent(
     sent = signing.request_headers(
         **own, body=body, started_at=started_at, secret=OWN_SECRETS[0], next_secret=others[0], last_secret=others[1]
     )
-    for written in (signing.kept(sent), json.dumps(sent)):
-        assert signing.restored(written, **own, size=len(body), started_at=clock.text(started_at)) == sent
+    for written in (signing.pack_headers(sent), json.dumps(sent)):
+        assert signing.unpack_headers(written, **own, size=len(body), started_at=clock.text(started_at)) == sent

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from almirant_webhooks.sending.answers import Answer
 from almirant_webhooks.sending.causes import Failure
 from almirant_webhooks.sending.exchange import Connection, End
-from almirant_webhooks.sending.sloppy import framing
+from almirant_webhooks.sending.lenient import framing
 
 MOST = 64
 LONG = 60.0  # seconds; no test waits for it
@@ -91,7 +91,7 @@ async def _ended(pieces: Sequence[bytes], ending: str = "close", most: int = MOS
         end = connection.exchange(REQUEST, LONG)
         await wire.send(pieces)
         if ending == "open":
-            connection.give_up()
+            connection.time_out()
         else:
             wire.reset() if ending == "reset" else wire.theirs.close()
         async with asyncio.timeout(20):

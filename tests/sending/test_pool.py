@@ -13,8 +13,8 @@ import pytest
 from almirant_webhooks.model import Outcome
 from almirant_webhooks.rules.urls import Policy
 from almirant_webhooks.sending import resolver as resolving
-from almirant_webhooks.sending.causes import explain
-from almirant_webhooks.sending.ours import NO_FILES
+from almirant_webhooks.sending.causes import classify_error
+from almirant_webhooks.sending.own_faults import NO_FILES
 from almirant_webhooks.sending.pool import EVICTED, target_of
 from almirant_webhooks.sending.resolver import Resolver
 
@@ -144,7 +144,7 @@ async def test_a_lookup_without_a_file_or_a_thread_is_no_fault_of_the_receiver()
             await resolver.resolve("nowhere.invalid", 443)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    assert explain(without_file.value)[:2] == (Outcome.INTERRUPTED, NO_FILES)
+    assert classify_error(without_file.value)[:2] == (Outcome.INTERRUPTED, NO_FILES)
     await resolver.close()
 
 

@@ -22,7 +22,7 @@ from almirant_webhooks.rules import signing
 from almirant_webhooks.rules.urls import BLOCKED, Policy
 from almirant_webhooks.sending.answers import keep_headers, retry_after
 from almirant_webhooks.sending.causes import NAME_NOT_FOUND
-from almirant_webhooks.sending.ours import NO_FILES
+from almirant_webhooks.sending.own_faults import NO_FILES
 from almirant_webhooks.sending.sender import MOST_FRESH, Prepared, Sender
 
 from ..support.hostile import OK, answering, read_request, server
@@ -354,7 +354,7 @@ async def test_files_that_run_out_are_no_fault_of_the_receivers() -> None:
     async with server(answering(OK + b"Content-Length: 0\r\n\r\n", hang=True), host="0.0.0.0") as port:
         resource.setrlimit(resource.RLIMIT_NOFILE, (there + 50, most))
         try:
-            assert limits.take_all_files() == most
+            assert limits.raise_file_limit() == most
             async with sender() as sending:
                 assert await attempts(sending, port) == {("success", None)}
             async with sender() as sending:

@@ -19,7 +19,7 @@ from almirant_webhooks import clock
 from almirant_webhooks.model import Outcome, Result
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage import sqlite
-from almirant_webhooks.storage.engine import FIRST_RESEND, Asked, FanOut, Mark, OutboxRow, Walk, Work
+from almirant_webhooks.storage.engine import FIRST_RESEND, FanOut, Mark, OutboxRow, ReadPlan, Walk, Work
 from almirant_webhooks.storage.sqlite import (
     audit,
     batch,
@@ -70,14 +70,14 @@ def _claim(conn: sqlite3.Connection) -> object:
 
 
 def _rows(conn: sqlite3.Connection, count: int = 20) -> list[OutboxRow]:
-    return unread.read_unread(conn, Asked(count))
+    return unread.read_unread(conn, ReadPlan(count))
 
 
 def _write_batch(conn: sqlite3.Connection) -> object:
     """Record what was claimed, claim more, and fan out."""
     claims = claiming.claim(conn, {BUSY: 8}, NOW)
     ended = [Result(one, Outcome.HTTP_ERROR, NOW, 5, 500, "the receiver answered 500") for one in claims]
-    work = Work(ended, {BUSY: 8}, asked=Asked(20), take=lambda webhook, served: True)
+    work = Work(ended, {BUSY: 8}, to_read=ReadPlan(20), take_slot=lambda webhook, served: True)
     return batch.write(conn, work, SCHEDULE, NOW)
 
 
@@ -138,7 +138,7 @@ KINDS: dict[str, Kind] = {
     ),
     "rotation.reveal": Kind(lambda conn: rotation.reveal(conn, BUSY, actor="operator", now=NOW)),
     "rotation.settle": Kind(lambda conn: rotation.settle(conn, NOW, LIMIT)),
-    "health.notice": Kind(lambda conn: health.notice(conn, NOW)),
+    "health.note_health_changes": Kind(lambda conn: health.note_health_changes(conn, NOW)),
     "held.discard": Kind(lambda conn: held.discard(conn, LIMIT)),
     "held.TooLong": Kind(lambda conn: _steps_of(held.TooLong(NOW - 30 * DAY), conn)),
     "held.TooLong, where all is": Kind(lambda conn: _steps_of(held.TooLong(NOW + 2 * DAY), conn)),
@@ -149,9 +149,9 @@ KINDS: dict[str, Kind] = {
         lambda conn: deliveries.erase_deleted(conn, LIMIT),
         before=lambda conn: conn.execute("DELETE FROM deliveries WHERE webhook_id = 'wh_gone'"),
     ),
-    "waits.bring_forward": Kind(lambda conn: waits.bring_forward(conn, DAY / 2, NOW)),
+    "waits.shift_due": Kind(lambda conn: waits.shift_due(conn, DAY / 2, NOW)),
     "waits.shorten": Kind(lambda conn: waits.shorten(conn, SCHEDULE.waits, NOW)),
-    "waits.knows_later": Kind(lambda conn: waits.knows_later(conn, NOW)),
+    "waits.has_later_times": Kind(lambda conn: waits.has_later_times(conn, NOW)),
     "deliveries.first_due": Kind(
         lambda conn: deliveries.first_due(conn, [BUSY, OFF, "wh_resent", "wh_discarding", "wh_hurried"])
     ),
@@ -177,7 +177,7 @@ KINDS: dict[str, Kind] = {
     "retention.Sweep, hours": Kind(_sweep("_prune_hours")),
     "retention.Sweep, audit": Kind(_sweep("_prune_audit")),
     "retention.Sweep, resends": Kind(_sweep("_prune_resends")),
-    "retention.give_back": Kind(lambda conn: retention.give_back(conn, LIMIT)),
+    "retention.release_pages": Kind(lambda conn: retention.release_pages(conn, LIMIT)),
     "producers.add": Kind(lambda conn: producers.add(conn, digest="d", project_id=None, actor="operator", now=NOW)),
     "producers.revoke": Kind(lambda conn: producers.revoke(conn, "prod_1", actor="operator", now=NOW)),
     "audit.note": Kind(lambda conn: audit.note(conn, "token.rotated", actor="operator", now=NOW, project_id="")),
@@ -202,9 +202,9 @@ KINDS: dict[str, Kind] = {
     "stats.outbox": Kind(lambda conn: stats.outbox(conn, NOW), on_outbox=True),
     "stats.unread_rows": Kind(stats.unread_rows, on_outbox=True),
     "stats.wal_bytes": Kind(stats.wal_bytes, on_outbox=True),
-    "unread.is_anything_unread": Kind(lambda conn: unread.is_anything_unread(conn, Asked(20)), on_outbox=True),
+    "unread.is_anything_unread": Kind(lambda conn: unread.is_anything_unread(conn, ReadPlan(20)), on_outbox=True),
     "unread.is_anything_unread, beside rows that are set apart": Kind(
-        lambda conn: unread.is_anything_unread(conn, Asked(20, apart={row.id for row in _rows(conn)})),
+        lambda conn: unread.is_anything_unread(conn, ReadPlan(20, excluded={row.id for row in _rows(conn)})),
         on_outbox=True,
     ),
     "unread.read_unread": Kind(_rows, on_outbox=True),
@@ -260,7 +260,7 @@ APART = {
     "connection.transaction": "begins one",
     "connection.begin_reading": "begins one",
     "connection.large_rows": "sets how much memory is used",
-    "triggers.blamed": "reads the names of triggers",
+    "triggers.trigger_error": "reads the names of triggers",
     "results.last_ends": "looks at 4,096 attempts at most, however many there are, at a start",
     "tables.schema_version": "reads the names of tables, and one row",
     "upkeep_store.SqliteResendingStore": "calls what is in the table",

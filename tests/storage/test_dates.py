@@ -9,7 +9,7 @@ import pytest
 from almirant_webhooks import clock
 from almirant_webhooks.model import Outcome
 from almirant_webhooks.storage.sqlite import stats
-from almirant_webhooks.web.pages import shown
+from almirant_webhooks.web.pages import formatting
 
 from ..support.steps import START, Steps
 
@@ -45,5 +45,5 @@ def test_a_time_that_no_clock_shows_is_refused_in_a_sentence(text: str) -> None:
 
 def test_a_producer_s_year_0000_has_a_page_like_any_other() -> None:
     """SQLite's calendar has that year, and Python's has not."""
-    assert shown.ago("0000-01-01T00:00:00.000Z", datetime(2026, 11, 23, tzinfo=UTC)) == ""
-    assert shown.day_and_time("0000-01-01T00:00:00.000Z") == "0000-01-01 00:00:00"
+    assert formatting.ago("0000-01-01T00:00:00.000Z", datetime(2026, 11, 23, tzinfo=UTC)) == ""
+    assert formatting.day_and_time("0000-01-01T00:00:00.000Z") == "0000-01-01 00:00:00"

@@ -13,7 +13,7 @@ import pytest
 from almirant_webhooks import clock
 from almirant_webhooks.daemon import Daemon
 from almirant_webhooks.model import Outcome
-from almirant_webhooks.storage.engine import Asked
+from almirant_webhooks.storage.engine import ReadPlan
 from almirant_webhooks.storage.sqlite import claiming, fanout, results, stats, webhooks
 from almirant_webhooks.storage.sqlite.connection import transaction
 from almirant_webhooks.storage.sqlite.unread import read_unread
@@ -120,7 +120,7 @@ def test_no_delivery_is_sent_with_an_event_that_took_the_number_of_its_own(steps
     steps.conn.execute("DELETE FROM events")
     steps.outbox.execute("INSERT INTO outbox (project_id, event_type, payload) VALUES ('other', 'lead.created', '{}')")
     with transaction(steps.conn):
-        fanout.fan_out(steps.conn, read_unread(steps.outbox, Asked(10)), SCHEDULE.waits[0], START)
+        fanout.fan_out(steps.conn, read_unread(steps.outbox, ReadPlan(10)), SCHEDULE.waits[0], START)
         webhooks.request_test(steps.conn, other.id, "lead.created", "{}", START)
     assert [row[0] for row in steps.conn.execute("SELECT seq FROM events ORDER BY seq")] == [2, 3]
     steps.conn.execute("UPDATE events SET seq = 1 WHERE seq = 2")  # as an earlier release did

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.storage.engine import Asked, FanOut, OutboxRow
+from almirant_webhooks.storage.engine import FanOut, OutboxRow, ReadPlan
 from almirant_webhooks.storage.sqlite import fanout, marking
 from almirant_webhooks.storage.sqlite.connection import transaction
 from almirant_webhooks.storage.sqlite.unread import read_unread
@@ -39,10 +39,10 @@ def test_a_change_between_the_read_and_the_mark_is_not_swallowed(steps: Steps, c
     """Another id or project makes another event; the rest is rejected with its reason, as the event was taken already."""
     value, reason = CHANGES[column]
     steps.conn.execute(INSERT)
-    rows = read_unread(steps.outbox, Asked(10))
+    rows = read_unread(steps.outbox, ReadPlan(10))
     steps.conn.execute(f"UPDATE outbox SET {column} = ?", (value,))
     _take(steps, rows)
-    _take(steps, read_unread(steps.outbox, Asked(10)))
+    _take(steps, read_unread(steps.outbox, ReadPlan(10)))
     is_taken, why = steps.conn.execute("SELECT fanned_out_at IS NOT NULL, rejected_reason FROM outbox").fetchone()
     assert (bool(is_taken), why) == (reason is None, reason)
     assert steps.conn.execute("SELECT count(*) FROM events").fetchone()[0] == (2 if reason is None else 1)
@@ -58,11 +58,11 @@ def test_a_row_that_was_mended_meanwhile_is_not_rejected(steps: Steps, column: s
         column, broken = "payload", b"{" + b" " * 300_000 + b"}"
     (right,) = steps.conn.execute(f"SELECT {column} FROM outbox").fetchone()
     steps.conn.execute(f"UPDATE outbox SET {column} = CAST(? AS TEXT)", (broken,))
-    rows = read_unread(steps.outbox, Asked(10))
+    rows = read_unread(steps.outbox, ReadPlan(10))
     steps.conn.execute(f"UPDATE outbox SET {column} = ?", (right,))
     _take(steps, rows)
     assert steps.conn.execute("SELECT count(*) FROM events").fetchone()[0] == 0
-    _take(steps, read_unread(steps.outbox, Asked(10)))
+    _take(steps, read_unread(steps.outbox, ReadPlan(10)))
     assert steps.conn.execute("SELECT rejected_reason FROM outbox").fetchone()[0] is None
     assert steps.conn.execute("SELECT count(*) FROM events").fetchone()[0] == 1
 
@@ -71,7 +71,7 @@ def test_a_change_that_was_rejected_counts_as_rejected(steps: Steps) -> None:
     """In metric and log too, which go by the answers of the fan-out; the others of its batch are taken."""
     steps.conn.execute(INSERT)
     steps.conn.execute(INSERT.replace("'e'", "'f'"))
-    rows = read_unread(steps.outbox, Asked(10))
+    rows = read_unread(steps.outbox, ReadPlan(10))
     steps.conn.execute("UPDATE outbox SET occurred_at = '2026-01-01T00:00:00.000Z' WHERE event_id = 'e'")
     done = _take(steps, rows)
     assert [mark.row.event_id for mark in done.rejected] == ["e"]

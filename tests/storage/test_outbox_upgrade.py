@@ -14,7 +14,7 @@ import pytest
 
 from almirant_webhooks.delivery.outbox_reader import OutboxReader
 from almirant_webhooks.ops.metrics import Metrics
-from almirant_webhooks.storage.engine import Asked
+from almirant_webhooks.storage.engine import ReadPlan
 from almirant_webhooks.storage.sqlite import outbox
 from almirant_webhooks.storage.sqlite.migrate import outbox_sql
 from almirant_webhooks.storage.sqlite.outbox import open_outbox
@@ -64,7 +64,7 @@ def plans(path: Path) -> list[str]:
     statements: list[str] = []
     with closing(open_outbox(path, path)) as conn:
         conn.set_trace_callback(statements.append)
-        assert read_unread(conn, Asked(10))
+        assert read_unread(conn, ReadPlan(10))
         conn.set_trace_callback(None)
         choosing = [statement for statement in statements if "MATERIALIZED" in statement and "line" in statement]
         return [row[3] for statement in choosing for row in conn.execute(f"EXPLAIN QUERY PLAN {statement}")]
@@ -171,10 +171,10 @@ def test_a_running_daemon_reads_by_project_once_the_application_has_upgraded_its
         conn.executemany(row, [("loud",)] * 1000 + [("quiet",)])
     reader = OutboxReader(Metrics(), frozenset(), OutboxApart(path, lambda: open_outbox(shell.folder / "log.db", path)))
     reader.open()
-    assert {row.project for row in reader.read(Asked(4)) or ()} == {"loud"}
+    assert {row.project for row in reader.read(ReadPlan(4)) or ()} == {"loud"}
     run_in_python(path, printed_sql(shell))
-    reader.look(changed=False)
-    assert {row.project for row in reader.read(Asked(4)) or ()} == {"loud", "quiet"}
+    reader.check_for_commits(changed=False)
+    assert {row.project for row in reader.read(ReadPlan(4)) or ()} == {"loud", "quiet"}
     reader.close()
 
 
@@ -187,9 +187,9 @@ def test_rows_of_an_older_outbox_wait_for_no_slot(application: Callable[[int], P
         conn.executemany(row, [("loud",)] * 1000 + [("quiet",)])
     reader = OutboxReader(Metrics(), frozenset(), OutboxApart(path, lambda: open_outbox(shell.folder / "log.db", path)))
     reader.open()
-    asked = reader.asked(100, 10, 100.0, anyway=False, slots={"loud": 0, "quiet": 8}.get)
-    assert asked is not None
-    assert [row.project for row in reader.read(asked) or ()] == ["loud"] * 10
+    plan = reader.plan_read(100, 10, 100.0, anyway=False, slots={"loud": 0, "quiet": 8}.get)
+    assert plan is not None
+    assert [row.project for row in reader.read(plan) or ()] == ["loud"] * 10
     reader.close()
 
 

@@ -12,7 +12,7 @@ import pytest
 from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger, Webhook
 from almirant_webhooks.rules.selection import Selection
-from almirant_webhooks.storage.engine import FIRST_RESEND, Asked
+from almirant_webhooks.storage.engine import FIRST_RESEND, ReadPlan
 from almirant_webhooks.storage.sqlite import (
     audit,
     claiming,
@@ -43,7 +43,7 @@ def fail(there: Steps, webhook: Webhook, count: int) -> None:
             "INSERT INTO outbox (project_id, event_type, payload) VALUES ('p', 'lead.created', ?)",
             [(f'{{"n": {number}}}',) for number in range(count)],
         )
-    while rows := unread.read_unread(there.outbox, Asked(500)):
+    while rows := unread.read_unread(there.outbox, ReadPlan(500)):
         with transaction(there.conn):
             done = fanout.fan_out(there.conn, rows, timedelta(0), START)
         with transaction(there.outbox):

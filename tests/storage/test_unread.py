@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from almirant_webhooks.storage.engine import Asked
+from almirant_webhooks.storage.engine import ReadPlan
 from almirant_webhooks.storage.sqlite import unread
 from almirant_webhooks.storage.sqlite.connection import transaction
 from almirant_webhooks.storage.sqlite.unread import MOST_BYTES, SMALL
@@ -23,8 +23,8 @@ def _insert_all(steps: Steps, rows: list[tuple[str, str]]) -> None:
         )
 
 
-def _next(steps: Steps, asked: Asked, *, by_project: bool = True) -> list[tuple[int, str]]:
-    rows = unread.read_unread(steps.outbox, asked, by_project=by_project)
+def _next(steps: Steps, plan: ReadPlan, *, by_project: bool = True) -> list[tuple[int, str]]:
+    rows = unread.read_unread(steps.outbox, plan, by_project=by_project)
     return [(row.id, str(row.project_id)) for row in rows]
 
 
@@ -34,7 +34,7 @@ def test_of_each_project_there_are_no_more_rows_than_its_limit(steps: Steps, by_
     for project in "abc":
         _insert(steps, project, 4)
     limits = {"a": 0, "b": 1, "c": None}
-    rows = _next(steps, Asked(6, limit=limits.__getitem__), by_project=by_project)
+    rows = _next(steps, ReadPlan(6, limit=limits.__getitem__), by_project=by_project)
     assert rows == [(5, "b"), (9, "c"), (10, "c"), (11, "c"), (12, "c")]
 
 
@@ -44,8 +44,8 @@ def test_projects_take_turns_each_ones_oldest_first(steps: Steps, by_project: bo
     for project, count in (("a", 3), ("b", 1), ("c", 2)):
         _insert(steps, project, count)
     expected = [(1, "a"), (4, "b"), (5, "c"), (2, "a"), (6, "c"), (3, "a")]
-    assert _next(steps, Asked(10), by_project=by_project) == expected
-    assert _next(steps, Asked(4), by_project=by_project) == expected[:4]
+    assert _next(steps, ReadPlan(10), by_project=by_project) == expected
+    assert _next(steps, ReadPlan(4), by_project=by_project) == expected[:4]
 
 
 def test_a_project_that_inserts_very_much_at_once_is_in_front_of_nobody(steps: Steps) -> None:
@@ -53,7 +53,7 @@ def test_a_project_that_inserts_very_much_at_once_is_in_front_of_nobody(steps: S
     _insert(steps, "loud", 500)
     _insert(steps, "quiet", 2)
     _insert(steps, "loud", 500)
-    assert _next(steps, Asked(6)) == [
+    assert _next(steps, ReadPlan(6)) == [
         (1, "loud"),
         (501, "quiet"),
         (2, "loud"),
@@ -69,11 +69,11 @@ def test_the_next_turn_is_that_of_the_project_behind_the_last(steps: Steps) -> N
         _insert(steps, project, 2)
     turns, after = [], ""
     for _ in range(5):
-        rows = _next(steps, Asked(2, after))
+        rows = _next(steps, ReadPlan(2, after))
         turns.append("".join(project for _, project in rows))
         after = rows[-1][1]
     assert turns == ["ab", "cd", "ea", "bc", "de"]
-    assert _next(steps, Asked(2, "zzz")) == _next(steps, Asked(2, ""))
+    assert _next(steps, ReadPlan(2, "zzz")) == _next(steps, ReadPlan(2, ""))
 
 
 def test_how_many_projects_wait_costs_no_more_than_the_rows_asked_for(steps: Steps) -> None:
@@ -88,7 +88,7 @@ def test_how_many_projects_wait_costs_no_more_than_the_rows_asked_for(steps: Ste
             return 0
 
         steps.outbox.set_progress_handler(count, 10)
-        assert len(unread.read_unread(steps.outbox, Asked(32))) == 32
+        assert len(unread.read_unread(steps.outbox, ReadPlan(32))) == 32
         steps.outbox.set_progress_handler(None, 0)
         return taken
 
@@ -108,16 +108,16 @@ def test_a_row_that_is_no_text_takes_nothing_from_the_others_of_its_batch(steps:
         "(CAST(x'6f64fe' AS TEXT), 'lead.created', '{}')"
     )
     steps.outbox.execute("PRAGMA ignore_check_constraints=OFF")
-    rows = unread.read_unread(steps.outbox, Asked(5))
+    rows = unread.read_unread(steps.outbox, ReadPlan(5))
     assert sorted(bytes(row.project_id) for row in rows) == [b"loud", b"loud", b"loud", b"odd", b"od\xfe"]  # type: ignore[arg-type]
     assert {row.project for row in rows} == {"loud", "odd", "od\ufffd"}
-    assert len(unread.read_unread(steps.outbox, Asked(5, "od\ufffd"))) == 5
+    assert len(unread.read_unread(steps.outbox, ReadPlan(5, "od\ufffd"))) == 5
 
 
 def test_rows_that_are_apart_are_not_read_again(steps: Steps) -> None:
     """What comes after them is."""
     _insert(steps, "p", 5)
-    assert [row for row, _ in _next(steps, Asked(2, apart={1, 2, 4}))] == [3, 5]
+    assert [row for row, _ in _next(steps, ReadPlan(2, excluded={1, 2, 4}))] == [3, 5]
 
 
 @pytest.mark.parametrize("size", [SMALL + 1, 256 * 1024])
@@ -127,7 +127,7 @@ def test_large_payloads_are_bounded_in_bytes(steps: Steps, size: int) -> None:
     large = empty.replace('""', f'"{"x" * (size - len(empty))}"')
     _insert(steps, "large", 80, large)
     _insert(steps, "small", 3)
-    rows = unread.read_unread(steps.outbox, Asked(200))
+    rows = unread.read_unread(steps.outbox, ReadPlan(200))
     most = -(-MOST_BYTES // size)
     assert [row.payload for row in rows if row.project_id == "large"] == [large] * min(80, most)
     assert [row.payload for row in rows if row.project_id == "small"] == ["{}"] * 3
@@ -143,5 +143,5 @@ def test_rows_may_go_while_they_are_chosen(steps: Steps) -> None:
             steps.conn.execute("DELETE FROM outbox")
 
     steps.outbox.set_trace_callback(look)
-    assert unread.read_unread(steps.outbox, Asked(10)) == []
+    assert unread.read_unread(steps.outbox, ReadPlan(10)) == []
     assert steps.conn.execute("SELECT count(*) FROM outbox").fetchone()[0] == 0

@@ -11,7 +11,7 @@ from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, Outcome, Result, Webhook
 from almirant_webhooks.rules.retry import Schedule
 from almirant_webhooks.settings.schema import Settings
-from almirant_webhooks.storage.engine import BEGIN, Asked, FanOut, Moved, Place
+from almirant_webhooks.storage.engine import BEGIN, FanOut, Moved, Place, ReadPlan
 from almirant_webhooks.storage.sqlite import (
     claiming,
     deliveries,
@@ -51,7 +51,7 @@ class Steps:
 
     def event(self, now: datetime = START, kind: str = "lead.created") -> FanOut:
         outbox.insert(self.outbox, project_id="p", event_type=kind, payload="{}", event_id=None)
-        rows = unread.read_unread(self.outbox, Asked(100))
+        rows = unread.read_unread(self.outbox, ReadPlan(100))
         with transaction(self.conn):
             done = fanout.fan_out(self.conn, rows, SCHEDULE.waits[0], now)
         with transaction(self.outbox):
@@ -75,8 +75,8 @@ class Steps:
         with transaction(self.conn):
             return deliveries.request_resend(self.conn, delivery_id, now)
 
-    def bring_forward(self, by: timedelta, now: datetime) -> int:
-        return self._in_steps(lambda place: waits.bring_forward(self.conn, by, now, place))
+    def shift_due(self, by: timedelta, now: datetime) -> int:
+        return self._in_steps(lambda place: waits.shift_due(self.conn, by, now, place))
 
     def shorten_waits(self, now: datetime) -> int:
         return self._in_steps(lambda place: waits.shorten(self.conn, SCHEDULE.waits, now, place))

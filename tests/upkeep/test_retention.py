@@ -151,7 +151,7 @@ def test_the_file_s_space_is_given_back_but_for_what_is_soon_used_again(steps: S
     steps_taken = 0
     while True:
         with transaction(steps.conn):
-            given = retention.give_back(steps.conn, 500)
+            given = retention.release_pages(steps.conn, 500)
         if not given:
             break
         assert given <= 500

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..model import Refused, check_event_id, check_producers_project
 from ..rules import validation
-from ..rules.event_types import CATALOGUE, check_well_formed, near
+from ..rules.event_types import CATALOGUE, check_well_formed, suggestion
 from ..rules.principals import Principal
 from ..settings.schema import Settings
 from ..storage.engine import Session
@@ -23,7 +23,7 @@ class Sent(NamedTuple):
 
 async def send(
     database: Database,
-    who: Principal,
+    principal: Principal,
     *,
     settings: Settings,
     project_id: str | None,
@@ -36,7 +36,7 @@ async def send(
 
     Raises `NotFound`, `Conflict` for an id that is used with other content, and `Refused`.
     """
-    project = reach.scope(who, project_id)
+    project = reach.scope(principal, project_id)
     if project is None:
         raise Refused("Name the project that the event belongs to.", "project_id")
     check_producers_project(project)
@@ -58,5 +58,5 @@ async def send(
 
     inserted = await database.write_outbox(insert)
     known = (*CATALOGUE, *settings.events.extra_types)
-    unknown = f"{event_type} is not in the catalogue.{near(event_type, known)} It is sent to whoever matches it."
+    unknown = f"{event_type} is not in the catalogue.{suggestion(event_type, known)} It is sent to whoever matches it."
     return Sent(inserted, "" if event_type in known else unknown)

@@ -14,10 +14,10 @@ def migrate(tables: Installation, settings: Settings) -> list[str]:
 
     Raises `Misconfigured` for files of others, and for what rights or disks do not allow.
     """
-    done = tables.migrate(settings.database.path, settings.outbox.path)
+    lines = tables.migrate(settings.database.path, settings.outbox.path)
     if keys.ensure(settings.database.path):
-        done.append(f"{keys.path_of(settings.database.path)}: the operator's token made")
-    return done
+        lines.append(f"{keys.path_of(settings.database.path)}: the operator's token made")
+    return lines
 
 
 def adopt_outbox(tables: Installation, settings: Settings, since: datetime | None) -> int:

@@ -10,40 +10,40 @@ from ..storage.records import Resend
 from .database import Database
 
 
-def scope(who: Principal, project_id: str | None) -> str | None:
+def scope(principal: Principal, project_id: str | None) -> str | None:
     """Return the project to look at: their own, else the one that was asked for (None: all).
 
     Raises `NotFound` for a project that is not theirs.
     """
-    if project_id is not None and not who.reaches(project_id):
+    if project_id is not None and not principal.reaches(project_id):
         raise NotFound(f"There is no project {project_id}.", "project")
-    return who.project_id or project_id
+    return principal.project_id or project_id
 
 
-def check(who: Principal, project_id: str, what: str) -> None:
+def check(principal: Principal, project_id: str, what: str) -> None:
     """Raise `NotFound` in the words of a thing that is not there, when it is another project's."""
-    if not who.reaches(project_id):
+    if not principal.reaches(project_id):
         raise NotFound(f"There is no {what}.", "id")
 
 
-async def webhook(database: Database, who: Principal, webhook_id: str) -> Webhook:
+async def webhook(database: Database, principal: Principal, webhook_id: str) -> Webhook:
     """Return a webhook that is theirs, or raise `NotFound`."""
     row = await database.read(database.store.webhooks.get, webhook_id)
-    check(who, row.project_id, f"webhook {webhook_id}")
+    check(principal, row.project_id, f"webhook {webhook_id}")
     return row
 
 
-async def check_deliveries(database: Database, who: Principal, delivery_ids: Sequence[str]) -> None:
+async def check_deliveries(database: Database, principal: Principal, delivery_ids: Sequence[str]) -> None:
     """Raise `NotFound` unless every delivery is there and theirs."""
     projects = await database.read(database.store.projects.projects_of, delivery_ids)
     for delivery_id in delivery_ids:
         if delivery_id not in projects:
             raise NotFound(f"There is no delivery {delivery_id}.", "id")
-        check(who, projects[delivery_id], f"delivery {delivery_id}")
+        check(principal, projects[delivery_id], f"delivery {delivery_id}")
 
 
-async def bulk_resend(database: Database, who: Principal, resend_id: str) -> Resend:
+async def bulk_resend(database: Database, principal: Principal, resend_id: str) -> Resend:
     """Return a resend of many with its progress, or raise `NotFound`; one of several projects is the operator's."""
     row = await database.read(database.store.resends.get, resend_id)
-    check(who, row["project_id"] or "", f"resend {resend_id}")
+    check(principal, row["project_id"] or "", f"resend {resend_id}")
     return row

@@ -21,29 +21,29 @@ class StartedResend(NamedTuple):
     counts: Mapping[str, int]
 
 
-async def resend(database: Database, who: Principal, delivery_ids: Sequence[str], *, now: datetime) -> int:
+async def resend(database: Database, principal: Principal, delivery_ids: Sequence[str], *, now: datetime) -> int:
     """Ask for one more attempt of each delivery as soon as none is in flight; return for how many none waited already.
 
     Raises `NotFound`, and `Refused` for a disabled webhook's; then none of them is sent again.
     """
-    await reach.check_deliveries(database, who, delivery_ids)
+    await reach.check_deliveries(database, principal, delivery_ids)
 
     deliveries = database.store.deliveries
 
     def change(conn: Session) -> int:
-        return sum(deliveries.request_resend(conn, each, now, actor=who.actor) for each in delivery_ids)
+        return sum(deliveries.request_resend(conn, each, now, actor=principal.actor) for each in delivery_ids)
 
     return await database.write(change)
 
 
-async def count_many(database: Database, who: Principal, selection: Selection) -> dict[str, int]:
+async def count_many(database: Database, principal: Principal, selection: Selection) -> dict[str, int]:
     """Return how many deliveries would be sent again, by webhook. Raises `NotFound`, and `Refused` for everything."""
-    return await database.read(database.store.resends.count, _within_reach(who, selection))
+    return await database.read(database.store.resends.count, _within_reach(principal, selection))
 
 
 async def resend_many(
     database: Database,
-    who: Principal,
+    principal: Principal,
     selection: Selection,
     *,
     now: datetime,
@@ -53,21 +53,21 @@ async def resend_many(
 
     Raises `NotFound`, and `Refused` for everything, for no matches, and while the same is under way.
     """
-    own = _within_reach(who, selection)
+    own = _within_reach(principal, selection)
     if counts is None:
         counts = await database.read(database.store.resends.count, own)
     return StartedResend(
-        await database.write(database.store.resends.start, own, counts, actor=who.actor, now=now), counts
+        await database.write(database.store.resends.start, own, counts, actor=principal.actor, now=now), counts
     )
 
 
-async def cancel_many(database: Database, who: Principal, resend_id: str, *, now: datetime) -> None:
+async def cancel_many(database: Database, principal: Principal, resend_id: str, *, now: datetime) -> None:
     """Send nothing more of a resend of many; what is in flight ends. Raises `NotFound`, and `Refused` once it is over."""
-    await reach.bulk_resend(database, who, resend_id)
-    await database.write(database.store.resends.cancel, resend_id, actor=who.actor, now=now)
+    await reach.bulk_resend(database, principal, resend_id)
+    await database.write(database.store.resends.cancel, resend_id, actor=principal.actor, now=now)
 
 
-def _within_reach(who: Principal, selection: Selection) -> Selection:
-    own = replace(selection, project_id=reach.scope(who, selection.project_id))
+def _within_reach(principal: Principal, selection: Selection) -> Selection:
+    own = replace(selection, project_id=reach.scope(principal, selection.project_id))
     own.check_is_narrow()
     return own

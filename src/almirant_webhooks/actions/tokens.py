@@ -34,7 +34,7 @@ class ProducerToken(NamedTuple):
 
 async def make_link(
     database: Database,
-    who: Principal,
+    principal: Principal,
     *,
     now: datetime,
     settings: Settings,
@@ -57,7 +57,7 @@ async def make_link(
     await database.write(
         database.store.audit.note,
         "portal_link.created",
-        actor=who.actor,
+        actor=principal.actor,
         now=now,
         project_id=project_id,
         detail=f"until {until}",
@@ -66,28 +66,32 @@ async def make_link(
 
 
 async def make_producer_token(
-    database: Database, who: Principal, *, now: datetime, project_id: str | None
+    database: Database, principal: Principal, *, now: datetime, project_id: str | None
 ) -> ProducerToken:
     """Make a token for a producer, for one project or for all. Raises `Refused`; atomic with its audit entry."""
     if project_id is not None:
         check_producers_project(project_id)
     token = f"awp_{secrets.token_urlsafe(32)}"
     token_id = await database.write(
-        database.store.tokens.add, digest=principals.digest(token), project_id=project_id, actor=who.actor, now=now
+        database.store.tokens.add,
+        digest=principals.digest(token),
+        project_id=project_id,
+        actor=principal.actor,
+        now=now,
     )
     return ProducerToken(token_id, project_id, token)
 
 
-async def revoke_producer_token(database: Database, who: Principal, token_id: str, *, now: datetime) -> None:
+async def revoke_producer_token(database: Database, principal: Principal, token_id: str, *, now: datetime) -> None:
     """Remove a producer's token: from the commit on it opens nothing. Raises `NotFound`; atomic with its audit entry."""
-    await database.write(database.store.tokens.revoke, token_id, actor=who.actor, now=now)
+    await database.write(database.store.tokens.revoke, token_id, actor=principal.actor, now=now)
 
 
-async def rotate_operator_token(database: Database, who: Principal, *, now: datetime, settings: Settings) -> None:
+async def rotate_operator_token(database: Database, principal: Principal, *, now: datetime, settings: Settings) -> None:
     """Put a new operator's token and a new key in place of the old; sessions and links of before are over."""
 
     def change(conn: Session) -> None:
-        database.store.audit.note(conn, "token.rotated", actor=who.actor, now=now, project_id="")
+        database.store.audit.note(conn, "token.rotated", actor=principal.actor, now=now, project_id="")
         keys.rotate(settings.database.path)
 
     await database.write(change)

@@ -24,11 +24,11 @@ class Pruning:
 
     def __init__(self, database: Database, settings: Settings, now: datetime) -> None:
         self._database = database
-        kept = settings.retention
+        keep = settings.retention
         self._store = database.store
-        self._taken_before = now - kept.outbox
-        self._sweep = self._store.pruning.log(succeeded=kept.succeeded, failed=kept.failed, now=now)
-        self._rejected = self._store.pruning.rejected_rows(now - kept.failed)
+        self._taken_before = now - keep.outbox
+        self._sweep = self._store.pruning.log(succeeded=keep.succeeded, failed=keep.failed, now=now)
+        self._rejected = self._store.pruning.rejected_rows(now - keep.failed)
         self._pages = self._taken = 0
         self._parts: list[Callable[[], Awaitable[bool]]] = [self._step_log, self._step_pages, self._step_outbox]
 
@@ -48,7 +48,7 @@ class Pruning:
         return await self._database.write(self._sweep.step, STEP)
 
     async def _step_pages(self) -> bool:
-        pages = await self._database.write(self._store.pruning.give_back, STEP)
+        pages = await self._database.write(self._store.pruning.release_pages, STEP)
         self._pages += pages
         return pages > 0
 
@@ -64,8 +64,13 @@ class Pruning:
         return taken, more or taken == STEP
 
 
-async def note_backup(database: Database, who: Principal, *, now: datetime, size: int) -> None:
+async def note_backup(database: Database, principal: Principal, *, now: datetime, size: int) -> None:
     """Write down that there is a copy with every secret in it, of `size` bytes."""
     await database.write(
-        database.store.audit.note, "backup.created", actor=who.actor, now=now, project_id="", detail=f"{size} bytes"
+        database.store.audit.note,
+        "backup.created",
+        actor=principal.actor,
+        now=now,
+        project_id="",
+        detail=f"{size} bytes",
     )

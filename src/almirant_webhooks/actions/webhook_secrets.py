@@ -13,7 +13,7 @@ from .database import Database
 
 async def rotate(
     database: Database,
-    who: Principal,
+    principal: Principal,
     webhook_id: str,
     *,
     now: datetime,
@@ -31,18 +31,18 @@ async def rotate(
         raise WrongUsage("cancel takes the new secret back and goes with nothing else.", "cancel")
     if at_once and switch_after is not None:
         raise WrongUsage("Give switch_after or now, not both.", "switch_after")
-    await reach.webhook(database, who, webhook_id)
+    await reach.webhook(database, principal, webhook_id)
     if cancel:
-        await database.write(database.store.secrets.cancel, webhook_id, actor=who.actor, now=now)
+        await database.write(database.store.secrets.cancel, webhook_id, actor=principal.actor, now=now)
         return None
     new = validation.secret(secret)
     wait = validation.switch_after("0s" if at_once else switch_after or "24h")
     return await database.write(
-        database.store.secrets.start, webhook_id, secret=new, switch_at=now + wait, actor=who.actor, now=now
+        database.store.secrets.start, webhook_id, secret=new, switch_at=now + wait, actor=principal.actor, now=now
     )
 
 
-async def reveal(database: Database, who: Principal, webhook_id: str, *, now: datetime) -> Secrets:
+async def reveal(database: Database, principal: Principal, webhook_id: str, *, now: datetime) -> Secrets:
     """Return the secrets as they sign now; who looked is written down. Raises `NotFound`."""
-    await reach.webhook(database, who, webhook_id)
-    return await database.write(database.store.secrets.reveal, webhook_id, actor=who.actor, now=now)
+    await reach.webhook(database, principal, webhook_id)
+    return await database.write(database.store.secrets.reveal, webhook_id, actor=principal.actor, now=now)

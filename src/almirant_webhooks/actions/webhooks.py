@@ -49,7 +49,7 @@ class _Checks:
 
 async def create(
     database: Database,
-    who: Principal,
+    principal: Principal,
     *,
     now: datetime,
     settings: Settings,
@@ -63,7 +63,7 @@ async def create(
 
     Raises `NotFound` for another's project, else `Refused` with all fields that are wrong. Atomic with its audit entry.
     """
-    project = reach.scope(who, project_id)
+    project = reach.scope(principal, project_id)
     if project is None:
         raise Refused("Name the project that the webhook belongs to.", "project_id")
     checks = _Checks()
@@ -82,7 +82,7 @@ async def create(
         description=checked_description,
         limit=settings.limits.webhooks_per_project,
         now=now,
-        actor=who.actor,
+        actor=principal.actor,
     )
 
 
@@ -96,7 +96,7 @@ def check_changes_something(
 
 async def update(
     database: Database,
-    who: Principal,
+    principal: Principal,
     webhook_id: str,
     *,
     now: datetime,
@@ -110,7 +110,7 @@ async def update(
 
     Raises `NotFound`, `WrongUsage` for nothing, else `Refused` with all fields that are wrong. Atomic with its audit entry.
     """
-    project = (await reach.webhook(database, who, webhook_id)).project_id
+    project = (await reach.webhook(database, principal, webhook_id)).project_id
     check_changes_something(url, events, secret, description)
     checks = _Checks()
     new_url = None if url is None else checks.apply(lambda: validation.url(url, settings.policy()))
@@ -130,46 +130,46 @@ async def update(
         secret=new_secret,
         description=new_description,
         now=now,
-        actor=who.actor,
+        actor=principal.actor,
     )
 
 
 async def enable(
-    database: Database, who: Principal, webhook_id: str, *, now: datetime, discard_held: bool = False
+    database: Database, principal: Principal, webhook_id: str, *, now: datetime, discard_held: bool = False
 ) -> Enabled:
     """Enable a webhook: what is held goes out, or is discarded. Raises `NotFound`; atomic with its audit entry."""
-    await reach.webhook(database, who, webhook_id)
+    await reach.webhook(database, principal, webhook_id)
     count = await database.read(database.store.held.count, webhook_id)
 
     def change(conn: Session) -> Webhook:
         database.store.webhooks.enable(
-            conn, webhook_id, discard_held=discard_held, now=now, actor=who.actor, count=count
+            conn, webhook_id, discard_held=discard_held, now=now, actor=principal.actor, count=count
         )
         return database.store.webhooks.get(conn, webhook_id)
 
     return Enabled(await database.write(change), count)
 
 
-async def disable(database: Database, who: Principal, webhook_id: str, *, now: datetime) -> Webhook:
+async def disable(database: Database, principal: Principal, webhook_id: str, *, now: datetime) -> Webhook:
     """Disable a webhook: from the commit on its deliveries are held. Raises `NotFound`; atomic with its audit entry."""
-    await reach.webhook(database, who, webhook_id)
+    await reach.webhook(database, principal, webhook_id)
 
     def change(conn: Session) -> Webhook:
-        database.store.webhooks.disable(conn, webhook_id, now, actor=who.actor)
+        database.store.webhooks.disable(conn, webhook_id, now, actor=principal.actor)
         return database.store.webhooks.get(conn, webhook_id)
 
     return await database.write(change)
 
 
-async def delete(database: Database, who: Principal, webhook_id: str, *, now: datetime) -> None:
+async def delete(database: Database, principal: Principal, webhook_id: str, *, now: datetime) -> None:
     """Delete a webhook with its delivery history, for good. Raises `NotFound`; atomic with its audit entry."""
-    await reach.webhook(database, who, webhook_id)
-    await database.write(database.store.webhooks.delete, webhook_id, now, actor=who.actor)
+    await reach.webhook(database, principal, webhook_id)
+    await database.write(database.store.webhooks.delete, webhook_id, now, actor=principal.actor)
 
 
 async def send_test(
     database: Database,
-    who: Principal,
+    principal: Principal,
     webhook_id: str,
     *,
     now: datetime,
@@ -180,7 +180,9 @@ async def send_test(
 
     Without a type it is the first that the webhook subscribes to. Raises `NotFound`, and `Refused` for a type that is none.
     """
-    row = await reach.webhook(database, who, webhook_id)
+    row = await reach.webhook(database, principal, webhook_id)
     chosen = choose_sample(row.events, settings.events.extra_types, event_type, row.project_id)
     payload = json.dumps(sample_payload(chosen), ensure_ascii=False)
-    return await database.write(database.store.webhooks.request_test, webhook_id, chosen, payload, now, actor=who.actor)
+    return await database.write(
+        database.store.webhooks.request_test, webhook_id, chosen, payload, now, actor=principal.actor
+    )

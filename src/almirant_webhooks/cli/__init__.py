@@ -48,9 +48,9 @@ def _run(work: Callable[[], int | None]) -> int:
         _say(str(error))
         return EXIT_MISCONFIGURED
     except StorageError as error:
-        known = error.explained("the database")
-        _say(str(known))
-        return EXIT_MISCONFIGURED if isinstance(known, Misconfigured) else EXIT_REFUSED
+        reason = error.explained("the database")
+        _say(str(reason))
+        return EXIT_MISCONFIGURED if isinstance(reason, Misconfigured) else EXIT_REFUSED
     except BrokenPipeError:
         return EXIT_REFUSED  # whoever read our output has gone, as `head` does
     except OSError as error:

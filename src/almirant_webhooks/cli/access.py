@@ -13,9 +13,9 @@ from ..model import Refused
 from ..ops import keys
 from ..settings.schema import Settings
 from ..storage.sqlite import producers
-from .acting import CommandDatabase, caller, do
 from .options import as_json, check_rights, config, reading
 from .output import print_json, print_table, say
+from .run_action import CommandDatabase, caller, run_action
 
 
 @click.command()
@@ -47,8 +47,10 @@ def token(
     if sum((rotate, producer, listing, revoke is not None)) > 1 or (project is not None and not producer):
         raise click.UsageError("Give one of --rotate, --producer [--project P], --producers and --revoke ID.")
     if producer:
-        made = do(tokens.make_producer_token(CommandDatabase(settings), caller(), now=clock.now(), project_id=project))
-        _print_token(made._asdict(), as_json=as_json)
+        producer_token = run_action(
+            tokens.make_producer_token(CommandDatabase(settings), caller(), now=clock.now(), project_id=project)
+        )
+        _print_token(producer_token._asdict(), as_json=as_json)
     elif listing:
         with reading(settings) as conn:
             rows = producers.listed(conn)
@@ -58,7 +60,7 @@ def token(
             print_table({"id": "ID", "project_id": "PROJECT", "created_at": "CREATED"}, rows)
     elif revoke is not None:
         _confirm(f"Remove the producer's token {revoke}?", yes=yes)
-        do(tokens.revoke_producer_token(CommandDatabase(settings), caller(), revoke, now=clock.now()))
+        run_action(tokens.revoke_producer_token(CommandDatabase(settings), caller(), revoke, now=clock.now()))
         say(f"{revoke} opens nothing any more.")
     else:
         if rotate:
@@ -74,7 +76,7 @@ def _keys(settings: Settings) -> keys.Keys:
 
 def _rotate(settings: Settings, *, yes: bool) -> None:
     _confirm("Make a new token? Every session and every link of before is over.", yes=yes)
-    do(tokens.rotate_operator_token(CommandDatabase(settings), caller(), now=clock.now(), settings=settings))
+    run_action(tokens.rotate_operator_token(CommandDatabase(settings), caller(), now=clock.now(), settings=settings))
     if settings.admin.token:
         say("Sessions and links are over; the token is the configured admin.token: change it there, and restart.")
 
@@ -110,7 +112,7 @@ def portal_link(settings: Settings, project: str, expires: str, as_json: bool) -
     Example:
       almirant-webhooks portal-link proj_1 --expires 1h
     """
-    link = do(
+    link = run_action(
         tokens.make_link(
             CommandDatabase(settings),
             caller(),

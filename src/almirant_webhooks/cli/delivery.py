@@ -10,10 +10,10 @@ from ..rules.selection import Selection
 from ..settings.schema import Settings
 from ..storage.records import Attempt
 from ..storage.sqlite import log, search
-from . import many
-from .acting import CommandDatabase, caller, do
+from . import bulk_resend
 from .options import as_json, config, reading
 from .output import print_fields, print_json, print_table, safe, safe_lines, say
+from .run_action import CommandDatabase, caller, run_action
 from .selecting import limit, selected, selected_with_text
 from .waiting import wait_for_attempt
 
@@ -122,9 +122,9 @@ def resend(
     if (delivery_id is None) != selects or (delivery_id and dry_run) or (wait and not delivery_id):
         raise click.UsageError("Give the id of one delivery (with --wait), or a selection (with --dry-run or --yes).")
     if delivery_id is None:
-        many.resend(settings, selection, dry_run=dry_run, yes=yes, as_json=as_json)
+        bulk_resend.resend(settings, selection, dry_run=dry_run, yes=yes, as_json=as_json)
         return
-    asked = bool(do(actions.resend(CommandDatabase(settings), caller(), [delivery_id], now=clock.now())))
+    asked = bool(run_action(actions.resend(CommandDatabase(settings), caller(), [delivery_id], now=clock.now())))
     if not asked:
         say(f"A resend of {delivery_id} waits already; nothing more was asked.")
     if wait:
@@ -146,5 +146,5 @@ def resends(settings: Settings, resend_id: str | None, cancel: bool, limit: int,
     if cancel and resend_id is None:
         raise click.UsageError("--cancel goes with the id of a resend.")
     if cancel:
-        many.cancel(settings, str(resend_id))
-    many.show(settings, resend_id, limit=limit, as_json=as_json)
+        bulk_resend.cancel(settings, str(resend_id))
+    bulk_resend.show(settings, resend_id, limit=limit, as_json=as_json)

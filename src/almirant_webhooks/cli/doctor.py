@@ -20,12 +20,12 @@ from ..storage.sqlite import audit, health, journal, library, migrate, outbox, s
 from ..storage.sqlite import stats as numbers
 from ..storage.sqlite.connection import open_database
 from ..storage.sqlite.errors import session
-from . import holders
+from . import lock_holders
+from .daemon_checks import check_daemon, check_limits
 from .findings import Finding
 from .findings import ok as _ok
 from .options import as_json, config, reading, reading_outbox
 from .output import print_json, print_table
-from .running import look_at_daemon, look_at_limits
 
 LONG_WAL = 256 * 1024 * 1024
 LITTLE_ROOM = 1024 * 1024 * 1024
@@ -47,21 +47,21 @@ _FIXED = {(3, 44): 6, (3, 50): 7}
 @config
 def doctor(settings: Settings, as_json: bool, deep: bool) -> None:
     """Look at everything that can be wrong, and say what to do; exit 1 if something is."""
-    found = [Finding("configuration", "ok", "It loads.")]
-    for look in (_files, _sqlite, look_at_daemon, look_at_limits, _locks, _integrity, _disk, _work, _receivers):
+    findings = [Finding("configuration", "ok", "It loads.")]
+    for check in (_files, _sqlite, check_daemon, check_limits, _locks, _integrity, _disk, _work, _receivers):
         try:
-            found += look(settings)
+            findings += check(settings)
         except (Refused, Misconfigured) as error:
-            found.append(Finding(look.__name__.removeprefix("look_at_").strip("_"), "wrong", str(error)))
+            findings.append(Finding(check.__name__.removeprefix("check_").strip("_"), "wrong", str(error)))
     if as_json:
-        print_json([one._asdict() for one in found])
+        print_json([finding._asdict() for finding in findings])
     else:
         columns = {"check": "CHECK", "result": "RESULT", "words": "WHAT TO KNOW OR DO"}
-        print_table(columns, [one._asdict() for one in found])
-        for one in found:
-            if one.sql:
-                click.echo(f"\n-- {one.check}\n{one.sql}", nl=False)
-    if any(one.result == "wrong" for one in found):
+        print_table(columns, [finding._asdict() for finding in findings])
+        for finding in findings:
+            if finding.sql:
+                click.echo(f"\n-- {finding.check}\n{finding.sql}", nl=False)
+    if any(finding.result == "wrong" for finding in findings):
         raise click.exceptions.Exit(1)
 
 
@@ -75,8 +75,8 @@ def _files(settings: Settings) -> Iterator[Finding]:
         if not path.exists():
             yield Finding(f"{name} file", "wrong", f"There is no file {path}; run `almirant-webhooks migrate`.")
             continue
-        there, folder = path.stat(), path.parent.stat()
-        mode = stat.S_IMODE(there.st_mode)
+        status, folder = path.stat(), path.parent.stat()
+        mode = stat.S_IMODE(status.st_mode)
         if name == "database" and mode & 0o007:
             words = f"{path} can be opened by everyone, and holds secrets: chmod 0640 {path}"
             yield Finding(f"{name} file", "wrong", words)
@@ -85,9 +85,9 @@ def _files(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"{name} file", "warning", words)
         elif name == "outbox" and folder.st_mode & stat.S_ISGID and not mode & 0o020:
             yield Finding(f"{name} file", "wrong", f"Producers of its group cannot write to {path}: chmod 0660 {path}")
-        elif name == "outbox" and (why := sharing.kept_out(path)):
-            yield Finding(f"{name} file", "wrong", why)
-        elif there.st_uid != folder.st_uid and name == "database":
+        elif name == "outbox" and (problem := sharing.kept_out(path)):
+            yield Finding(f"{name} file", "wrong", problem)
+        elif status.st_uid != folder.st_uid and name == "database":
             yield Finding(f"{name} file", "wrong", f"{path} belongs to another user than its directory; chown it.")
         else:
             yield _ok(f"{name} file", f"{path}, mode {mode:04o}.")
@@ -111,8 +111,8 @@ def _sqlite(settings: Settings) -> Iterator[Finding]:
         words = f"The database is in {mode} mode: a reader stops all deliveries. Start the daemon anew, which mends it."
         yield Finding("journal", "wrong", words)
     with reading_outbox(settings) as conn:
-        if settings.outbox.path is not None and (why := journal.caution(conn)):
-            yield Finding("outbox journal", "warning", why)
+        if settings.outbox.path is not None and (problem := journal.caution(conn)):
+            yield Finding("outbox journal", "warning", problem)
         schema = tables.schema_version(conn)
     if schema < outbox.SCHEMA_VERSION:
         yield _older_outbox((settings.outbox.path or settings.database.path).absolute(), schema)
@@ -140,17 +140,17 @@ def _locks(settings: Settings) -> Iterator[Finding]:
     with session(outbox.open_outbox(settings.database.path, settings.outbox.path)) as conn:
         free = numbers.lock_wait(conn, LOCK_WAIT)
         yield _lock("outbox lock", outbox_path, free)
-        if free and (why := trial.insert(conn)) is not None:
-            yield Finding("producers", "wrong", f"An INSERT into the outbox fails: {why}.")
-        elif free and (why := trial.mark(conn)) is not None:
-            yield Finding("producers", "wrong", f"The daemon cannot mark a row of the outbox: {why}.")
+        if free and (problem := trial.insert(conn)) is not None:
+            yield Finding("producers", "wrong", f"An INSERT into the outbox fails: {problem}.")
+        elif free and (problem := trial.mark(conn)) is not None:
+            yield Finding("producers", "wrong", f"The daemon cannot mark a row of the outbox: {problem}.")
         elif free:
             yield _ok("producers", "An INSERT into the outbox works (it was rolled back).")
     for path in dict.fromkeys((database, outbox_path)):
         name, wal = "WAL" if path == database else "outbox WAL", numbers.sizes(path)["wal"]
         if wal > LONG_WAL:
-            readers = holders.named(holders.stuck_readers(path))
-            words = f"{wal // 2**20} MiB: a reader keeps it from being cut. Processes that read all the time: {readers}; that have it open: {holders.named(holders.users(path))}."
+            readers = lock_holders.named(lock_holders.stuck_readers(path))
+            words = f"{wal // 2**20} MiB: a reader keeps it from being cut. Processes that read all the time: {readers}; that have it open: {lock_holders.named(lock_holders.users(path))}."
             yield Finding(name, "warning", words)
         else:
             yield _ok(name, f"{wal / 2**20:.1f} MiB.")
@@ -159,7 +159,7 @@ def _locks(settings: Settings) -> Iterator[Finding]:
 def _lock(name: str, path: Path, free: bool) -> Finding:
     if free:
         return _ok(name, "It can be written.")
-    by = holders.named(holders.writer(path) or holders.users(path))
+    by = lock_holders.named(lock_holders.writer(path) or lock_holders.users(path))
     return Finding(name, "wrong", f"A transaction is held open for over {LOCK_WAIT:g} s, by {by}: end it.")
 
 
@@ -170,10 +170,10 @@ def _integrity(settings: Settings) -> Iterator[Finding]:
     with reading(settings) as conn:
         if not deep and size > CHECKED:
             yield _ok("integrity", f"Not looked at, since that would read {size // 2**20} MiB: `doctor --deep` does.")
-        elif (found := numbers.integrity(conn, deep=deep)) == "ok":
+        elif (verdict := numbers.integrity(conn, deep=deep)) == "ok":
             yield _ok("integrity", "The database is whole.")
         else:
-            words = f"The database is damaged ({found}). Stop the daemon, keep the file, and restore a backup."
+            words = f"The database is damaged ({verdict}). Stop the daemon, keep the file, and restore a backup."
             yield Finding("integrity", "wrong", words)
         copies = audit.entries(conn, action="backup.created", limit=1)
     if not copies:
@@ -229,9 +229,9 @@ def _receivers(settings: Settings) -> Iterator[Finding]:
     with reading(settings) as conn:
         hosts = numbers.hosts(conn)
     threads = ThreadPoolExecutor(16)
-    asked: dict[str, Any] = {host: threads.submit(socket.getaddrinfo, host.strip("[]"), 443) for host in hosts}
+    lookups: dict[str, Any] = {host: threads.submit(socket.getaddrinfo, host.strip("[]"), 443) for host in hosts}
     lost = []
-    for host, answer in asked.items():
+    for host, answer in lookups.items():
         try:
             answer.result(DNS_WAIT)
         except (OSError, UnicodeError, TimeoutError):

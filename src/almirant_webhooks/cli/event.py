@@ -15,9 +15,9 @@ from ..model import NotFound, Refused
 from ..rules.selection import EventSelection
 from ..settings.schema import Settings
 from ..storage.sqlite import log, outbox, rejected_rows
-from .acting import CommandDatabase, caller, do
 from .options import as_json, config, reading, reading_outbox
 from .output import print_fields, print_json, print_table, safe, say
+from .run_action import CommandDatabase, caller, run_action
 from .selecting import limit, selected_events
 
 
@@ -49,7 +49,7 @@ def send(
     Example:
       almirant-webhooks event send --project proj_1 --type work_item.created --data '{"workItem": {"id": "wi_1"}}'
     """
-    sent = do(
+    sent = run_action(
         actions.send(
             CommandDatabase(settings),
             caller(),
@@ -164,13 +164,11 @@ def show(settings: Settings, event_id: str, project: str | None, as_json: bool) 
 def _not_taken(settings: Settings, event_id: str) -> str:
     """Tell from the outbox why the daemon does not have an event."""
     with reading_outbox(settings) as conn:
-        found = outbox.waiting(conn, event_id)
-    if found is None:
+        row = outbox.waiting(conn, event_id)
+    if row is None:
         return "Nor is it in the outbox: it was not inserted, rolled back, or is older than it is kept."
-    if found["rejected_reason"] is not None:
-        return f"Its row {found['id']} in the outbox was rejected: {found['rejected_reason']}."
-    if found["fanned_out_at"] is not None:
-        return (
-            f"Its row {found['id']} in the outbox was taken at {found['fanned_out_at']}; it is older than it is kept."
-        )
-    return f"Its row {found['id']} in the outbox was not taken yet. Does the daemon run?"
+    if row["rejected_reason"] is not None:
+        return f"Its row {row['id']} in the outbox was rejected: {row['rejected_reason']}."
+    if row["fanned_out_at"] is not None:
+        return f"Its row {row['id']} in the outbox was taken at {row['fanned_out_at']}; it is older than it is kept."
+    return f"Its row {row['id']} in the outbox was not taken yet. Does the daemon run?"

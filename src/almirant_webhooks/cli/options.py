@@ -65,26 +65,26 @@ def become_owner(settings: Settings) -> None:
         raise Misconfigured(f"database.path: the directory {folder} does not exist; make it first.")
     for path in filter(None, (settings.database.path, settings.outbox.path)):
         files.check_link(path)
-    there = folder.stat()
-    if os.geteuid() == 0 and there.st_uid != 0:
+    existing = folder.stat()
+    if os.geteuid() == 0 and existing.st_uid != 0:
         try:
-            os.initgroups(pwd.getpwuid(there.st_uid).pw_name, there.st_gid)
+            os.initgroups(pwd.getpwuid(existing.st_uid).pw_name, existing.st_gid)
         except KeyError:
             os.setgroups([])
-        os.setgid(there.st_gid)
-        os.setuid(there.st_uid)
+        os.setgid(existing.st_gid)
+        os.setuid(existing.st_uid)
 
 
 def check_rights(path: Path, mode: int, what: str) -> None:
     """Raise `Misconfigured` with the user to run as when this one lacks the rights of a file that is there."""
     folder = path.absolute().parent
     if not os.access(folder, os.X_OK):
-        there = folder
+        existing = folder
     elif path.exists() and not os.access(path, mode):
-        there = path
+        existing = path
     else:
         return
-    owner = _user_name(there.stat().st_uid)
+    owner = _user_name(existing.stat().st_uid)
     raise Misconfigured(f"{path} cannot be {what} by this user. Run the command as {owner}: sudo -u {owner} …")
 
 

@@ -132,14 +132,16 @@ def verify(secret: str | None, signature: str | None, headers: tuple[str, ...], 
     any age.
     """
     key, content = _secret(secret), body.read()
-    given = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in headers)}
-    signature = signature or given.get("x-almirant-signature")
-    if signature is None and "webhook-signature" not in given:
+    headers_by_name = {
+        name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in headers)
+    }
+    signature = signature or headers_by_name.get("x-almirant-signature")
+    if signature is None and "webhook-signature" not in headers_by_name:
         raise click.UsageError("Give --signature, or --header 'X-Almirant-Signature: …' or the webhook-… headers.")
     if signature is not None and not verify_almirant(content, signature.strip(), key):
         raise Refused(
             "X-Almirant-Signature is wrong: another secret, or a body that is not byte for byte what was sent."
         )
-    if "webhook-signature" in given and not verify_standard(content, given, key, tolerance=None):
+    if "webhook-signature" in headers_by_name and not verify_standard(content, headers_by_name, key, tolerance=None):
         raise Refused("webhook-signature is wrong: another secret, body, webhook-id or webhook-timestamp.")
     say("The signature is right.")

@@ -18,9 +18,9 @@ from ..storage.engine import StorageError
 from ..storage.sqlite import migrate as migrations
 from ..storage.sqlite import outbox
 from ..storage.sqlite.backup import copy
-from .acting import TABLES, CommandDatabase, caller, do
 from .options import as_json, become_owner, config, reading
 from .output import print_json, print_table, say
+from .run_action import TABLES, CommandDatabase, caller, run_action
 from .selecting import Time
 
 
@@ -80,13 +80,13 @@ def migrate(settings: Settings, adopt_outbox: bool, since: datetime | None) -> N
     """Make or upgrade the database, and the tables of the outbox."""
     if since is not None and not adopt_outbox:
         raise click.UsageError("--since goes with --adopt-outbox.")
-    done = installation.migrate(TABLES, settings)
-    for line in done:
+    lines = installation.migrate(TABLES, settings)
+    for line in lines:
         say(line)
     if adopt_outbox:
         again = installation.adopt_outbox(TABLES, settings, since)
         say(f"The outbox belongs to this database now; {again} taken rows will be looked at again.")
-    elif not done:
+    elif not lines:
         say("Nothing to do: all tables are those of this release.")
 
 
@@ -140,7 +140,7 @@ def backup(settings: Settings, file: Path, as_json: bool) -> None:
 def _note(settings: Settings, size: int) -> None:
     """Write down that there is a copy with every secret in it, if this user may write."""
     try:
-        do(upkeep.note_backup(CommandDatabase(settings), caller(), now=clock.now(), size=size))
+        run_action(upkeep.note_backup(CommandDatabase(settings), caller(), now=clock.now(), size=size))
     except (Refused, Misconfigured, StorageError) as error:
         say(f"note: the audit trail has no entry of it: {error}")
 
@@ -158,6 +158,6 @@ def completion(shell: str) -> None:
 
     from .root import root
 
-    made = get_completion_class(shell)
-    assert made is not None
-    click.echo(made(root, {}, "almirant-webhooks", "_ALMIRANT_WEBHOOKS_COMPLETE").source())
+    shell_completion = get_completion_class(shell)
+    assert shell_completion is not None
+    click.echo(shell_completion(root, {}, "almirant-webhooks", "_ALMIRANT_WEBHOOKS_COMPLETE").source())

@@ -12,9 +12,9 @@ from ..actions import upkeep as actions
 from ..settings.schema import Settings
 from ..storage.sqlite import outbox, retention
 from ..storage.sqlite.errors import session
-from .acting import CommandDatabase, do
 from .options import as_json, config, reading
 from .output import print_fields, print_json, say
+from .run_action import CommandDatabase, run_action
 
 REST = 0.005  # seconds between two steps, for the daemon and for producers
 SAY_EVERY = 2.0
@@ -36,13 +36,13 @@ def prune(settings: Settings, dry_run: bool, as_json: bool) -> None:
 
 def _count(settings: Settings, now: datetime) -> dict[str, int]:
     """Count, and say how far it has come while it takes long."""
-    kept = {"succeeded": settings.retention.succeeded, "failed": settings.retention.failed}
+    keep = {"succeeded": settings.retention.succeeded, "failed": settings.retention.failed}
     counts: dict[str, int] = {}
-    said = time.monotonic()
+    reported_at = time.monotonic()
     with reading(settings) as conn:
-        for counts in retention.count(conn, **kept, now=now):
-            if time.monotonic() - said > SAY_EVERY:
-                said = time.monotonic()
+        for counts in retention.count(conn, **keep, now=now):
+            if time.monotonic() - reported_at > SAY_EVERY:
+                reported_at = time.monotonic()
                 say(f"{counts['deliveries']} deliveries and {counts['events']} events so far.")
     with session(outbox.open_outbox(settings.database.path, settings.outbox.path)) as outbox_conn:
         counts["outbox"] = outbox.count_old(outbox_conn, *actions.ends(settings, now))
@@ -52,10 +52,10 @@ def _count(settings: Settings, now: datetime) -> dict[str, int]:
 def _prune(settings: Settings, now: datetime) -> dict[str, int]:
     """Remove step by step, and say how far it has come while it takes long."""
     pruning = actions.Pruning(CommandDatabase(settings), settings, now)
-    said = time.monotonic()
-    while do(pruning.step()):
-        if time.monotonic() - said > SAY_EVERY:
-            said = time.monotonic()
+    reported_at = time.monotonic()
+    while run_action(pruning.step()):
+        if time.monotonic() - reported_at > SAY_EVERY:
+            reported_at = time.monotonic()
             removed = pruning.removed
             say(f"{removed['deliveries']} deliveries and {removed['events']} events removed so far.")
         time.sleep(REST)

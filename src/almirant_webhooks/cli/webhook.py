@@ -13,9 +13,9 @@ from ..actions import webhooks as actions
 from ..model import Refused, Webhook
 from ..settings.schema import Settings
 from ..storage.sqlite import health, rotation, webhooks
-from .acting import CommandDatabase, caller, do
 from .options import as_json, config, reading
 from .output import print_fields, print_json, print_table, say
+from .run_action import CommandDatabase, caller, run_action
 from .waiting import wait_for_attempt
 
 
@@ -49,7 +49,7 @@ def create(
     Example:
       almirant-webhooks webhook create --project proj_1 --url https://example.com/in --event 'work_item.*'
     """
-    made = do(
+    created = run_action(
         actions.create(
             CommandDatabase(settings),
             caller(),
@@ -63,13 +63,13 @@ def create(
         )
     )
     if as_json:
-        print_json(asdict(made))
+        print_json(asdict(created))
     else:
-        print_fields({**asdict(made), "events": ", ".join(made.events), "enabled": "yes"})
+        print_fields({**asdict(created), "events": ", ".join(created.events), "enabled": "yes"})
 
 
-def _on(one: Webhook, *, failing: bool) -> str:
-    return "failing" if failing else "on" if one.enabled else "off"
+def _on(row: Webhook, *, failing: bool) -> str:
+    return "failing" if failing else "on" if row.enabled else "off"
 
 
 @webhook.command("list")
@@ -79,13 +79,13 @@ def _on(one: Webhook, *, failing: bool) -> str:
 def list_(settings: Settings, project: str | None, as_json: bool) -> None:
     """List the webhooks."""
     with reading(settings) as conn:
-        found = webhooks.find(conn, project_id=project)
+        listed = webhooks.find(conn, project_id=project)
         failing = health.failing(conn)
     if as_json:
-        print_json([{**asdict(one), "failing_since": failing.get(one.id)} for one in found])
+        print_json([{**asdict(row), "failing_since": failing.get(row.id)} for row in listed])
         return
     rows = [
-        {**asdict(one), "events": ", ".join(one.events), "on": _on(one, failing=one.id in failing)} for one in found
+        {**asdict(row), "events": ", ".join(row.events), "on": _on(row, failing=row.id in failing)} for row in listed
     ]
     print_table({"id": "ID", "project_id": "PROJECT", "on": "ON", "url": "URL", "events": "EVENTS"}, rows)
 
@@ -99,19 +99,19 @@ def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) 
     """Show a webhook and how its deliveries stand."""
     now = clock.now()
     with reading(settings) as conn:
-        found = webhooks.get(conn, webhook_id)
+        row = webhooks.get(conn, webhook_id)
         (counts,) = webhooks.health(conn, webhook_id)
-        fields = {**asdict(found), **{name: value for name, value in counts.items() if name != "webhook_id"}}
-        fields["enabled"] = found.enabled
+        fields = {**asdict(row), **{name: value for name, value in counts.items() if name != "webhook_id"}}
+        fields["enabled"] = row.enabled
         fields |= rotation.state(conn, webhook_id, now) or {}
     if with_secret:
-        secrets = do(webhook_secrets.reveal(CommandDatabase(settings), caller(), webhook_id, now=now))
+        secrets = run_action(webhook_secrets.reveal(CommandDatabase(settings), caller(), webhook_id, now=now))
         fields["secret"] = secrets.current
         fields |= {"next_secret": secrets.next} if secrets.next else {}
     if as_json:
         print_json(fields)
     else:
-        print_fields({**fields, "events": ", ".join(found.events), "enabled": "yes" if found.enabled else "no"})
+        print_fields({**fields, "events": ", ".join(row.events), "enabled": "yes" if row.enabled else "no"})
 
 
 @webhook.command()
@@ -134,7 +134,7 @@ def update(
     """Change what is given; the next attempt uses it."""
     # Wrong usage is said before the database is looked for.
     actions.check_changes_something(url, events or None, secret, description)
-    changed = do(
+    changed = run_action(
         actions.update(
             CommandDatabase(settings),
             caller(),
@@ -150,11 +150,11 @@ def update(
     _print_changed(changed, "updated", as_json=as_json)
 
 
-def _print_changed(one: Webhook, what: str, *, as_json: bool) -> None:
+def _print_changed(row: Webhook, change: str, *, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(one))
+        print_json(asdict(row))
     else:
-        say(f"{one.id} {what}.")
+        say(f"{row.id} {change}.")
 
 
 @webhook.command()
@@ -164,7 +164,7 @@ def _print_changed(one: Webhook, what: str, *, as_json: bool) -> None:
 @config
 def enable(settings: Settings, webhook_id: str, discard_held: bool, as_json: bool) -> None:
     """Enable a webhook; what is held is sent, or discarded."""
-    changed, count = do(
+    changed, count = run_action(
         actions.enable(CommandDatabase(settings), caller(), webhook_id, now=clock.now(), discard_held=discard_held)
     )
     words = f"enabled; {count} held deliveries {'discarded' if discard_held else 'go on'}"
@@ -177,7 +177,7 @@ def enable(settings: Settings, webhook_id: str, discard_held: bool, as_json: boo
 @config
 def disable(settings: Settings, webhook_id: str, as_json: bool) -> None:
     """Disable a webhook: its deliveries are held until it is enabled."""
-    changed = do(actions.disable(CommandDatabase(settings), caller(), webhook_id, now=clock.now()))
+    changed = run_action(actions.disable(CommandDatabase(settings), caller(), webhook_id, now=clock.now()))
     _print_changed(changed, "disabled; its deliveries are held", as_json=as_json)
 
 
@@ -193,7 +193,7 @@ def delete(settings: Settings, webhook_id: str, yes: bool) -> None:
         if not sys.stdin.isatty():
             raise Refused(f"This deletes {webhook_id} and its {count} deliveries for good; say --yes.")
         click.confirm(f"Delete {webhook_id} and its {count} deliveries for good?", abort=True, err=True)
-    do(actions.delete(CommandDatabase(settings), caller(), webhook_id, now=clock.now()))
+    run_action(actions.delete(CommandDatabase(settings), caller(), webhook_id, now=clock.now()))
     say(f"{webhook_id} deleted.")
 
 
@@ -223,7 +223,7 @@ def rotate_secret(
       almirant-webhooks webhook rotate-secret wh_1f… --switch-after 48h
       almirant-webhooks webhook rotate-secret wh_1f… --cancel
     """
-    started = do(
+    started = run_action(
         webhook_secrets.rotate(
             CommandDatabase(settings),
             caller(),
@@ -251,7 +251,7 @@ def rotate_secret(
 @config
 def test(settings: Settings, webhook_id: str, event_type: str | None, wait: bool, as_json: bool) -> None:
     """Send a sample event to this webhook alone, also while it is disabled; one attempt, no retries."""
-    delivery_id = do(
+    delivery_id = run_action(
         actions.send_test(
             CommandDatabase(settings), caller(), webhook_id, now=clock.now(), settings=settings, event_type=event_type
         )

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from .. import clock
 from ..model import Claim, Result
-from ..sending.ours import by_our_fault
+from ..sending.own_faults import interrupted_by_us
 from ..sending.sender import Prepared
 
 
@@ -52,13 +52,13 @@ class Attempts:
         try:
             return self._sender.prepare(claim)
         except Exception as error:  # a fault of ours must not strand the delivery
-            return by_our_fault(claim, error, clock.now())
+            return interrupted_by_us(claim, error, clock.now())
 
     def drop(self, batch: int) -> None:
         """Throw away the requests of a batch that was not committed."""
         self._prepared.pop(batch, None)
 
-    def go(self, batch: int) -> None:
+    def send(self, batch: int) -> None:
         """Make the requests of a batch: it is committed, and from now on a crash knows of them."""
         at = time.monotonic()
         for prepared in self._prepared.pop(batch):
@@ -69,7 +69,7 @@ class Attempts:
             try:
                 self._under_way[delivery_id] = self._sender.begin(prepared, functools.partial(self._end, at))
             except Exception as error:
-                self._ended(by_our_fault(prepared.claim, error, clock.now()), 0)
+                self._ended(interrupted_by_us(prepared.claim, error, clock.now()), 0)
         self._settle()
 
     def _settle(self) -> None:

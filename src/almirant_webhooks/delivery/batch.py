@@ -9,12 +9,12 @@ from typing import NamedTuple
 from .. import clock
 from ..model import Result
 from ..rules.retry import Schedule
-from ..storage.engine import Asked, OutboxRow, StorageError, Work
-from .health import PAUSE, Troubles
+from ..storage.engine import OutboxRow, ReadPlan, StorageError, Work
+from .health import PAUSE, Health
 from .network import Outage
-from .outbox_reader import WORTH, OutboxReader
+from .outbox_reader import ENOUGH_SLOTS, OutboxReader
 from .pace import Pace
-from .scheduler import Room, Scheduler
+from .scheduler import Scheduler, Slots
 
 FAN_OUT = "fan out"
 
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 
     number: int
     work: Work
-    asked: Asked | None  # the rows that it was to read, if any
+    to_read: ReadPlan | None  # the rows that it was to read, if any
     begun_at: float  # monotonic seconds
 
 
@@ -37,76 +37,78 @@ class Chooser:
         reader: OutboxReader,
         network: Outage,
         pace: Pace,
-        troubles: Troubles,
+        health: Health,
         schedule: Schedule,
     ) -> None:
         self._scheduler = scheduler
         self._reader = reader
         self._network = network
         self._pace = pace
-        self._troubles = troubles
+        self._health = health
         self._at_once = not schedule.waits[0]  # new deliveries begin with their insertion
         self._number = 0  # of the last batch
 
     def choose(self, waiting: Sequence[Result], now: datetime, at: float, *, may_begin: bool) -> Batch:
         """Return the next batch at a monotonic time; `waiting` are results to record, in the order in which they came."""
-        most = self._pace.most(at)
+        limit = self._pace.limit(at)
         self._number += 1
-        results = waiting[: 2 * most]
+        results = waiting[: 2 * limit]
         if not may_begin:
             return Batch(self._number, Work(results), None, at)
         # As many fewer begin as more results wait than a batch records.
-        wanted, room = self._wanted(now, max(0, min(most, 2 * most - len(waiting))), at)
-        asked = self._asked(room, wanted, most, at, anyway=bool(results or wanted))
-        rows = self._read(asked) if asked is not None and not self._reader.is_in_database else None
-        asked = asked if rows is not None or self._reader.is_in_database else None
+        starts, slots_left = self._starts(now, max(0, min(limit, 2 * limit - len(waiting))), at)
+        plan = self._plan_read(slots_left, starts, limit, at, anyway=bool(results or starts))
+        rows = self._read(plan) if plan is not None and not self._reader.is_in_database else None
+        plan = plan if rows is not None or self._reader.is_in_database else None
         text = clock.text(now)
 
-        def take(webhook: str, served: bool) -> bool:
-            return room is not None and self._at_once and room.take_new(webhook, text, served=served)
+        def take_slot(webhook: str, served: bool) -> bool:
+            return slots_left is not None and self._at_once and slots_left.take_new(webhook, text, served=served)
 
-        inside = asked if self._reader.is_in_database else None
-        return Batch(self._number, Work(results, wanted, rows or (), inside, take, max(2 * most, WORTH)), asked, at)
+        inside = plan if self._reader.is_in_database else None
+        return Batch(
+            self._number, Work(results, starts, rows or (), inside, take_slot, max(2 * limit, ENOUGH_SLOTS)), plan, at
+        )
 
-    def _asked(
-        self, room: Room | None, wanted: Mapping[str, int], most: int, at: float, *, anyway: bool
-    ) -> Asked | None:
-        slots = self._scheduler.of_projects
+    def _plan_read(
+        self, slots_left: Slots | None, starts: Mapping[str, int], max_rows: int, at: float, *, anyway: bool
+    ) -> ReadPlan | None:
+        slots = self._scheduler.project_slots
 
         def free(project: str) -> int | None:
-            return slots.free(project, wanted) if self._at_once else None  # else no row takes a slot
+            return slots.free(project, starts) if self._at_once else None  # else no row takes a slot
 
         try:
-            return self._reader.asked(room.left if room else 0, most, at, anyway=anyway, slots=free)
+            return self._reader.plan_read(slots_left.left if slots_left else 0, max_rows, at, anyway=anyway, slots=free)
         except StorageError as error:  # an application's trigger keeps too many rows from being marked
-            self._troubles.fail(FAN_OUT, error)
+            self._health.fail(FAN_OUT, error)
             self._reader.pause(PAUSE)
             return None
 
-    def _read(self, asked: Asked) -> list[OutboxRow] | None:
+    def _read(self, plan: ReadPlan) -> list[OutboxRow] | None:
         """Read rows of an outbox apart from the database; what is wrong with it is in no claim's way."""
-        if not self._reader.has_room():
-            self._troubles.fail_full(FAN_OUT)
+        if not self._reader.has_free_space():
+            self._health.fail_disk_full(FAN_OUT)
             self._reader.pause(PAUSE)
             return None
         try:
-            rows = self._reader.read(asked)
+            rows = self._reader.read(plan)
         except StorageError as error:
-            self._troubles.fail(FAN_OUT, error)
+            self._health.fail(FAN_OUT, error)
             self._reader.pause(PAUSE)
             return None
         if rows is not None and not self._reader.has_marks:
-            self._troubles.clear(FAN_OUT)
+            self._health.clear(FAN_OUT)
         return rows
 
-    def _wanted(self, now: datetime, most: int, at: float) -> tuple[dict[str, int], Room | None]:
+    def _starts(self, now: datetime, limit: int, at: float) -> tuple[dict[str, int], Slots | None]:
         """Return what may begin of what is due, and the slots that are left for what is new: none in an outage."""
         text, in_flight = clock.text(now), self._scheduler.in_flight.total()
-        lost = self._network.lost
+        lost = self._network.webhooks_to_skip
         if lost:
-            others = self._scheduler.share_out(text, Room(self._scheduler, most), apart_from=lost)
-            if others:
-                return dict.fromkeys(others, 1), None
-        room = Room(self._scheduler, self._network.room(most, in_flight, at))
-        wanted = self._scheduler.share_out(text, room)
-        return wanted, None if lost or self._network.has_new_wait else room
+            untried = self._scheduler.allocate(text, Slots(self._scheduler, limit), excluding=lost)
+            if untried:
+                return dict.fromkeys(untried, 1), None
+        slots_left = Slots(self._scheduler, self._network.allowed_starts(limit, in_flight, at))
+        starts = self._scheduler.allocate(text, slots_left)
+        return starts, None if lost or self._network.new_must_wait else slots_left

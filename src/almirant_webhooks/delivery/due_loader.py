@@ -17,13 +17,13 @@ from .scheduler import Scheduler
 
 RELOAD_EVERY = timedelta(seconds=30)
 PART = 500  # webhooks that are read at once, 1 to 2 ms of the thread
-SET_BACK = timedelta(seconds=2)  # less than that is how clocks are kept right
+LEAST_JUMP = timedelta(seconds=2)  # less than that is how clocks are kept right
 
 log = structlog.get_logger("almirant_webhooks")
 
 
 @dataclass
-class SetBack:
+class ClockJump:
     """A clock that was set back: by how much, when that was noticed, and how far waits were made right."""
 
     by: timedelta
@@ -41,7 +41,7 @@ class DueLoader:
         self._store = store
         self._loaded = clock.now()
         self._clock = (self._loaded, time.monotonic())
-        self._set_back: SetBack | None = None
+        self._clock_jump: ClockJump | None = None
         self._revision = -1
         self._after: str | None = None  # the webhook behind which the reading goes on, while it does
         self._again = False
@@ -49,13 +49,13 @@ class DueLoader:
     @property
     def is_busy(self) -> bool:
         """Tell whether there is more to read, or there are more waits to make right."""
-        return self._after is not None or self._set_back is not None
+        return self._after is not None or self._clock_jump is not None
 
     def invalidate(self) -> None:
         """Have it read anew at the next opportunity."""
         self._loaded -= RELOAD_EVERY
 
-    def look(self, conn: Session, now: datetime) -> None:
+    def check(self, conn: Session, now: datetime) -> None:
         """Look whether webhooks have changed."""
         self.reload_if_changed(self._store.revision(conn), now)
 
@@ -74,11 +74,11 @@ class DueLoader:
     def step(self, conn: Session, now: datetime) -> None:
         """Read a part, look everything up from time to time, and have nothing wait longer because the clock was set back."""
         (before, read_at), moment = self._clock, time.monotonic()
-        set_back = before - now + timedelta(seconds=moment - read_at)
-        if self._set_back is None and set_back > SET_BACK:
-            self._set_back = SetBack(set_back, now, moment)
-        if self._set_back is not None:
-            self._bring_forward(conn, self._set_back)
+        jump = before - now + timedelta(seconds=moment - read_at)
+        if self._clock_jump is None and jump > LEAST_JUMP:
+            self._clock_jump = ClockJump(jump, now, moment)
+        if self._clock_jump is not None:
+            self._shift_due(conn, self._clock_jump)
             return
         if now - self._loaded >= RELOAD_EVERY or now < self._loaded:
             self.reload(now)
@@ -86,23 +86,21 @@ class DueLoader:
             self._read_on(conn, self._after)
         self._clock = (now, moment)
 
-    def _bring_forward(self, conn: Session, change: SetBack) -> None:
+    def _shift_due(self, conn: Session, jump: ClockJump) -> None:
         """Take the time off a few waits; what fails is done with the next step."""
-        if change.place is not None:
+        if jump.place is not None:
             with self._store.transaction(conn):
-                moved, change.place = self._store.bring_forward(conn, change.by, change.now, change.place)
-            change.moved += moved
-        if change.place is None:
-            self._clock, self._set_back = (change.now, change.moment), None
-            log.warning(
-                "the clock was set back", seconds=round(change.by.total_seconds(), 3), brought_forward=change.moved
-            )
-            self.reload(change.now)
+                moved, jump.place = self._store.shift_due(conn, jump.by, jump.now, jump.place)
+            jump.moved += moved
+        if jump.place is None:
+            self._clock, self._clock_jump = (jump.now, jump.moment), None
+            log.warning("the clock was set back", seconds=round(jump.by.total_seconds(), 3), brought_forward=jump.moved)
+            self.reload(jump.now)
 
     def _read_on(self, conn: Session, after: str) -> None:
-        asked, due = self._store.first_due_after(conn, after, PART)
-        self._scheduler.update_due(asked, due)
-        self._after = asked[-1] if len(asked) == PART else None
+        webhooks_read, due = self._store.first_due_after(conn, after, PART)
+        self._scheduler.update_due(webhooks_read, due)
+        self._after = webhooks_read[-1] if len(webhooks_read) == PART else None
         if self._after is None:
             self._scheduler.forget_idle()
             if self._again:

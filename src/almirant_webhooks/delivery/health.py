@@ -12,41 +12,41 @@ PAUSE = 0.5  # seconds after a failed transaction
 log = structlog.get_logger("almirant_webhooks")
 
 
-class Troubles:
+class Health:
     """Which steps cannot be taken at the moment, and why."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._now: dict[str, str] = {}
+        self._failing: dict[str, str] = {}
 
     def __contains__(self, step: str) -> bool:
-        return step in self._now
+        return step in self._failing
 
-    def why(self, step: str) -> str | None:
+    def reason(self, step: str) -> str | None:
         """Return the words of what is wrong with a step, or None."""
-        return self._now.get(step)
+        return self._failing.get(step)
 
-    def words(self) -> str | None:
+    def summary(self) -> str | None:
         """Return in words which steps cannot be taken and why, or None."""
-        return "; ".join(f"cannot {step}: {why}" for step, why in list(self._now.items())) or None
+        return "; ".join(f"cannot {step}: {reason}" for step, reason in list(self._failing.items())) or None
 
     def fail(self, step: str, error: StorageError) -> None:
         """Take note that a step failed; raises what no later try can mend."""
         if is_beyond_repair(error):
             raise error.explained(f"the database (cannot {step})")
         self._metrics.database_errors.inc()
-        self._note(step, error.why, str(error))
+        self._set(step, error.why, str(error))
 
-    def fail_full(self, step: str) -> None:
+    def fail_disk_full(self, step: str) -> None:
         """Take note that a step has to wait for room on the disk."""
-        self._note(step, Full.why, "less than the least room is left")
+        self._set(step, Full.why, "less than the least room is left")
 
-    def _note(self, step: str, words: str, error: str) -> None:
-        if self._now.get(step) != words:
+    def _set(self, step: str, words: str, error: str) -> None:
+        if self._failing.get(step) != words:
             log.error("database trouble", step=step, why=words, error=error)
-        self._now[step] = words
+        self._failing[step] = words
 
     def clear(self, step: str) -> None:
         """Take note that a step was taken."""
-        if self._now.pop(step, None) is not None:
+        if self._failing.pop(step, None) is not None:
             log.info("database works again", step=step)

@@ -18,21 +18,21 @@ from .. import clock
 from ..model import Due
 from ..ops.metrics import Metrics
 from ..rules.retry import Schedule
-from ..storage.engine import BEGIN, DeliveryStore, Session, StorageError, Worker, Written
+from ..storage.engine import BEGIN, DeliveryStore, Session, StorageError, Worker, WrittenBatch
 from .attempts import Attempts, Sends
 from .batch import FAN_OUT, Batch, Chooser
 from .due_loader import DueLoader
-from .ended import Ended
-from .health import PAUSE, Troubles
+from .health import PAUSE, Health
 from .network import Outage
 from .outbox_reader import OutboxReader
 from .pace import Pace
 from .reports import report
+from .result_queue import ResultQueue
 from .scheduler import Scheduler
 
-LOOK_AGAIN = 2.0  # seconds at most until the clock is read again, so that one that was set is noticed
-WORTH = 32  # results for which a batch pays while more are to come
-PATIENCE = 0.003  # seconds that they wait for so many
+MAX_IDLE = 2.0  # seconds at most until the clock is read again, so that one that was set is noticed
+ENOUGH_RESULTS = 32  # results for which a batch pays while more are to come
+RESULTS_WAIT = 0.003  # seconds that fewer results wait for more
 RECORD_WITHIN = 0.75  # seconds that a stop waits for the last records and marks
 STEP = "claim and record"
 
@@ -52,7 +52,7 @@ class DeliveryLoop:
         sender: Sends,
         reader: OutboxReader,
         metrics: Metrics,
-        troubles: Troubles,
+        health: Health,
         schedule: Schedule,
         scheduler: Scheduler,
         *,
@@ -61,19 +61,19 @@ class DeliveryLoop:
         self.worker = worker
         self._store = store
         self._network = Outage()
-        self._ended = Ended(scheduler, self._network, worker.wake)
-        self.attempts = Attempts(sender, self._ended.hand_over)
+        self._results = ResultQueue(scheduler, self._network, worker.wake)
+        self.attempts = Attempts(sender, self._results.hand_over)
         self.scheduler = scheduler
         self.is_writing = False  # a batch, from the wait for the file's lock to its commit
         self.reader = reader
         self._metrics = metrics
-        self._troubles = troubles
+        self._health = health
         self._schedule = schedule
         self._poll_interval = poll_interval
-        self._has_room = store.has_room
+        self._has_free_space = store.has_free_space
         self._due = DueLoader(scheduler, store)
         self._pace = Pace()
-        self._chooser = Chooser(scheduler, reader, self._network, self._pace, troubles, schedule)
+        self._chooser = Chooser(scheduler, reader, self._network, self._pace, health, schedule)
         self._version: int | None = None
         self._polled_at = 0.0
         self._paused_until = 0.0
@@ -84,7 +84,7 @@ class DeliveryLoop:
     async def recover(self, now: datetime) -> int:
         """Record what a crash left open as interrupted and look up what is due, before `begin`; return how many were open."""
         count = await self.worker.write(self._store.interrupt_open, self._schedule, now)
-        shortened, place = 0, BEGIN if await self.worker.run(self._store.knows_later, now) else None
+        shortened, place = 0, BEGIN if await self.worker.run(self._store.has_later_times, now) else None
         while place is not None:
             moved, place = await self.worker.write(self._store.shorten, self._schedule.waits, now, place)
             shortened += moved
@@ -104,26 +104,26 @@ class DeliveryLoop:
         """Have it read what is due at all webhooks: somebody in this process has changed some."""
         await self.worker.run(lambda conn: self._due.reload(clock.now()))
 
-    async def look(self) -> None:
+    async def check_for_commits(self) -> None:
         """Have it look whether another process has committed."""
-        await self.worker.run(self._look)
+        await self.worker.run(self._check_for_commits)
 
-    def tell(self, asked: set[str], due: dict[str, Due]) -> None:
+    def update_due(self, webhooks: set[str], due: dict[str, Due]) -> None:
         """Take over when each of the webhooks that were asked for has its next attempt."""
-        self.worker.call(lambda _: self.scheduler.update_due(asked, due))
+        self.worker.call(lambda _: self.scheduler.update_due(webhooks, due))
 
-    def keep_bodies(self, keep: bool) -> None:
+    def store_bodies(self, keep: bool) -> None:
         """Store answers' bodies, or leave them out while there is little room on the disk."""
-        self.worker.call(lambda _: self._ended.store_bodies(keep))
+        self.worker.call(lambda _: self._results.store_bodies(keep))
 
     def failing(self) -> str | None:
         """Return the trouble while the database cannot be written: nothing is claimed then, as it could not be recorded."""
-        return self._troubles.why(STEP)
+        return self._health.reason(STEP)
 
     @property
     def outage(self) -> str | None:
         """The words for an outage of our own network while there is one: a single claim at a time probes it then."""
-        return self._network.why
+        return self._network.reason
 
     @property
     def in_flight(self) -> int:
@@ -154,55 +154,55 @@ class DeliveryLoop:
         Raises `Misconfigured` for what no later try can mend.
         """
         at = time.monotonic()
-        if (wait := self._wait(at)) > 0:
+        if (wait := self._wait_before_batch(at)) > 0:
             return wait
         now = clock.now()
-        full = not self._has_room()
+        full = not self._has_free_space()
         try:
             self._due.step(conn, now)
-            worked = self._take_turn(conn, now, at, full=full)
+            worked = self._run_batch(conn, now, at, full=full)
             self._mark(conn)
         except StorageError as error:
-            self._troubles.fail(STEP, error)
+            self._health.fail(STEP, error)
             self._due.invalidate()  # what it said to be due may not be
-            self.reader.look_anew()
+            self.reader.force_read()
             return self._pause()
         if full:
-            self._troubles.fail_full(STEP)
+            self._health.fail_disk_full(STEP)
             return self._pause()
-        return 0.0 if worked else self._rest(now)
+        return 0.0 if worked else self._idle_seconds(now)
 
-    def _wait(self, at: float) -> float:
+    def _wait_before_batch(self, at: float) -> float:
         """Return for how many seconds it is better to wait: for producers, for more results, or because something failed."""
-        self._ended.are(0)
+        self._results.wake_at(0)
         if at < self._paused_until:
             return self._paused_until - at
-        ended = self._ended.count
+        ended = self._results.count
         others = self.scheduler.in_flight.total() - ended
-        reader_waits = self.reader.next_look(at) != 0.0 or self._stopping
-        enough = min(WORTH, (ended + others + 1) // 2)
-        wait = self._pace.ended_at + PATIENCE - at
+        reader_waits = self.reader.next_read(at) != 0.0 or self._stopping
+        enough = min(ENOUGH_RESULTS, (ended + others + 1) // 2)
+        wait = self._pace.ended_at + RESULTS_WAIT - at
         if 0 < ended < enough and reader_waits and wait > 0:
-            return 0.0 if self._ended.are(enough) else wait
+            return 0.0 if self._results.wake_at(enough) else wait
         return self._pace.gap(at) if self.reader.is_in_database else 0.0
 
     def _pause(self) -> float:
         self._paused_until = time.monotonic() + PAUSE
         return PAUSE
 
-    def _take_turn(self, conn: Session, now: datetime, at: float, *, full: bool) -> bool:
+    def _run_batch(self, conn: Session, now: datetime, at: float, *, full: bool) -> bool:
         """Choose a batch and write it; tell whether there was anything to do."""
-        self._ended.take(now, at)
+        self._results.take(now, at)
         failing = full or bool(self.failing())
-        batch = self._chooser.choose(self._ended.waiting, now, at, may_begin=not (failing or self._stopping))
+        batch = self._chooser.choose(self._results.waiting, now, at, may_begin=not (failing or self._stopping))
         work = batch.work
-        if work.asked is not None and not (work.results or work.wanted) and self.reader.is_empty(conn, work.asked):
-            self._troubles.clear(FAN_OUT)
+        if work.to_read is not None and not (work.results or work.starts) and self.reader.is_empty(conn, work.to_read):
+            self._health.clear(FAN_OUT)
             return False
         # While failing a write that changes nothing tells whether that is over.
-        if not (work.results or work.wanted or work.rows or work.asked is not None or failing):
-            if batch.asked is not None:
-                self.reader.took(None, at)
+        if not (work.results or work.starts or work.rows or work.to_read is not None or failing):
+            if batch.to_read is not None:
+                self.reader.confirm_read(None, at)
             return False
         self._write(conn, batch, full=full)
         return True
@@ -213,7 +213,7 @@ class DeliveryLoop:
         except StorageError as error:
             if self.reader.is_in_database:
                 raise
-            self._troubles.fail(FAN_OUT, error)
+            self._health.fail(FAN_OUT, error)
             self.reader.pause(PAUSE)
 
     def _write(self, conn: Session, batch: Batch, *, full: bool) -> None:
@@ -222,9 +222,9 @@ class DeliveryLoop:
         prepared, self.is_writing = False, True
         try:
             with self._store.transaction(conn):
-                written = self._store.write(conn, batch.work, self._schedule, clock.now())
-                if written.begun:
-                    call(self.attempts.prepare, number, written.begun)
+                changes = self._store.write(conn, batch.work, self._schedule, clock.now())
+                if changes.begun:
+                    call(self.attempts.prepare, number, changes.begun)
                     prepared = True
         except BaseException:
             if prepared:
@@ -233,55 +233,55 @@ class DeliveryLoop:
         finally:
             self.is_writing = False
         if prepared:
-            call(self.attempts.go, number)
-        self._confirm(conn, batch, written, full=full)
+            call(self.attempts.send, number)
+        self._confirm(conn, batch, changes, full=full)
 
-    def _confirm(self, conn: Session, batch: Batch, written: Written, *, full: bool) -> None:
+    def _confirm(self, conn: Session, batch: Batch, changes: WrittenBatch, *, full: bool) -> None:
         """Take over what a batch that is committed has changed."""
         ended_at = time.monotonic()
-        self._ended.recorded(len(batch.work.results))
+        self._results.drop_recorded(len(batch.work.results))
         if not full:
-            self._troubles.clear(STEP)
-        for claim in written.begun:
+            self._health.clear(STEP)
+        for claim in changes.begun:
             self.scheduler.begin(claim.webhook_id)
-        self.scheduler.update_due(written.touched, written.due)
-        if written.fan_out:
-            self.scheduler.of_projects.learn(written.fan_out.enabled)
-        if written.begun:
-            self._network.probing(ended_at)
-        if batch.asked is not None:
-            self.reader.took(written.fan_out, ended_at)
+        self.scheduler.update_due(changes.touched, changes.due)
+        if changes.fan_out:
+            self.scheduler.project_slots.learn(changes.fan_out.enabled)
+        if changes.begun:
+            self._network.note_start(ended_at)
+        if batch.to_read is not None:
+            self.reader.confirm_read(changes.fan_out, ended_at)
             if self.reader.is_in_database:
-                self._troubles.clear(FAN_OUT)
-        begun = len(written.begun) + (written.fan_out.deliveries if written.fan_out else 0)
-        self._pace.took(batch.begun_at, ended_at, len(batch.work.results) + begun)
-        self._due.reload_if_changed(written.revision, clock.now())
-        self._metrics.dropped.inc(written.dropped)
+                self._health.clear(FAN_OUT)
+        begun = len(changes.begun) + (changes.fan_out.deliveries if changes.fan_out else 0)
+        self._pace.observe_batch(batch.begun_at, ended_at, len(batch.work.results) + begun)
+        self._due.reload_if_changed(changes.revision, clock.now())
+        self._metrics.dropped.inc(changes.dropped)
         self._metrics.in_flight.set(self.scheduler.in_flight.total())
-        report(batch.work.results, self._metrics, gone=written.gone)
+        report(batch.work.results, self._metrics, gone=changes.gone)
 
-    def _look(self, conn: Session) -> None:
+    def _check_for_commits(self, conn: Session) -> None:
         before, self._version = self._version, self._store.changes(conn)
         changed = before != self._version
-        self.reader.look(changed=changed)
+        self.reader.check_for_commits(changed=changed)
         if changed:
             if before is not None:
-                self._pace.others_commit(time.monotonic())
-            self._due.look(conn, clock.now())
+                self._pace.note_foreign_commit(time.monotonic())
+            self._due.check(conn, clock.now())
 
-    def _rest(self, now: datetime) -> float:
+    def _idle_seconds(self, now: datetime) -> float:
         """Return the seconds until the first of: the next due time, rows that are worth another read, a look at clock or outbox."""
         at = time.monotonic()
         if at >= self._polled_at + self._poll_interval:
             self._polled_at = at
-            self.reader.look_anew()
-        seconds = [LOOK_AGAIN, self._polled_at + self._poll_interval - at, self._network.next_look(at)]
+            self.reader.force_read()
+        waits = [MAX_IDLE, self._polled_at + self._poll_interval - at, self._network.next_check(at)]
         next_due = None if self._stopping else self.scheduler.next_due()
         if next_due is not None:
             is_due = next_due <= clock.text(now)  # its half of the slots is full: a freed one wakes us
-            seconds.append(PAUSE if is_due else clock.seconds_until(next_due, now) + 0.001)
-        seconds.append(self.reader.next_mark(at) if self._stopping else self.reader.next_look(at))
-        return 0.0 if self._ended.are(1) or self._due.is_busy else min(one for one in seconds if one is not None)
+            waits.append(PAUSE if is_due else clock.seconds_until(next_due, now) + 0.001)
+        waits.append(self.reader.next_mark(at) if self._stopping else self.reader.next_read(at))
+        return 0.0 if self._results.wake_at(1) or self._due.is_busy else min(wait for wait in waits if wait is not None)
 
     def _stop(self, _: Session) -> None:
         self._stopping = True
@@ -289,6 +289,6 @@ class DeliveryLoop:
     def _record_rest(self, conn: Session) -> None:
         """Record and mark what is left, for as long as a stop may take."""
         until = time.monotonic() + RECORD_WITHIN
-        self._ended.give_up()
-        while (self._ended.count or self._ended.waiting or self.reader.has_marks) and time.monotonic() < until:
+        self._results.flush()
+        while (self._results.count or self._results.waiting or self.reader.has_marks) and time.monotonic() < until:
             time.sleep(min(self.step(conn), max(0.0, until - time.monotonic())))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..model import Outcome, Result
 from ..rules.signing import host
 from ..sending.causes import NAME_NOT_FOUND, NO_DNS_ANSWER, NO_NAME_SERVER, NO_ROUTE
-from ..sending.ours import SHORT
+from ..sending.own_faults import SHORTAGES
 from .shortage import Shortage
 
 HOSTS = 3  # so many must be out of reach, with no answer from any in between
@@ -36,28 +36,28 @@ class Outage:
         self._in_flight = 0
 
     @property
-    def why(self) -> str | None:
+    def reason(self) -> str | None:
         """The words for an outage, or for what we are short of, while there is one."""
-        return _WORDS if self._since is not None else self._shortage.why
+        return _WORDS if self._since is not None else self._shortage.reason
 
     @property
-    def has_new_wait(self) -> bool:
+    def new_must_wait(self) -> bool:
         """Whether what is new waits for its turn among what is due, as fewer requests begin than there are slots."""
-        return self._shortage.why is not None
+        return self._shortage.reason is not None
 
     @property
-    def lost(self) -> frozenset[str]:
+    def webhooks_to_skip(self) -> frozenset[str]:
         """The webhooks to leave out while it looks like an outage, as they were lost already.
 
         All others are tried once: names that were made to look like an outage must not keep good receivers waiting.
         """
-        seems = self._since is not None or (self._suspected and self._held)
-        return frozenset(self._lost_webhooks) if seems else frozenset()
+        is_likely = self._since is not None or (self._is_suspected and self._held)
+        return frozenset(self._lost_webhooks) if is_likely else frozenset()
 
-    def meet(self, result: Result, at: float) -> list[Result]:
+    def observe(self, result: Result, at: float) -> list[Result]:
         """Take the end of an attempt; return what can be recorded now."""
-        if result.outcome is Outcome.INTERRUPTED and result.cause in SHORT:
-            self._shortage.meet(result.cause, self._in_flight, at)
+        if result.outcome is Outcome.INTERRUPTED and result.cause in SHORTAGES:
+            self._shortage.observe(result.cause, self._in_flight, at)
             return [result._replace(free=True)]
         lost = _is_lost(result)
         if lost or result.outcome is Outcome.TIMEOUT:
@@ -69,14 +69,14 @@ class Outage:
             self._held.append((at, result))
             return []
         if _is_answer(result):
-            self._shortage.meet_answer(at)
+            self._shortage.observe_answer(at)
             self._since = None
             self._lost.clear()
             self._lost_webhooks.clear()
-            return [*self.give_up(), result]
+            return [*self.flush(), result]
         return [result]
 
-    def look(self, in_flight: int, at: float) -> list[Result]:
+    def evaluate(self, in_flight: int, at: float) -> list[Result]:
         """Return what was held back for long enough: interrupted if it was an outage, else as it ended.
 
         It is one when enough hosts were lost, and no attempt that is still in flight had an answer within `HOLD`.
@@ -85,39 +85,39 @@ class Outage:
         self._lost = {name: when for name, when in self._lost.items() if at - when < MEMORY}
         if not self._held:
             return []
-        if self._suspected and (not in_flight or at - self._held[0][0] >= HOLD):
+        if self._is_suspected and (not in_flight or at - self._held[0][0] >= HOLD):
             self._since = self._next_probe = at
-            return [_interrupted(result) for result in self.give_up()]
-        ripe = [result for since, result in self._held if at - since >= HOLD]
-        self._held = self._held[len(ripe) :]
-        return ripe
+            return [_interrupted(result) for result in self.flush()]
+        expired = [result for since, result in self._held if at - since >= HOLD]
+        self._held = self._held[len(expired) :]
+        return expired
 
-    def give_up(self) -> list[Result]:
+    def flush(self) -> list[Result]:
         """Return all that is held back, as it ended."""
         held, self._held = self._held, []
         return [result for _, result in held]
 
-    def room(self, most: int, in_flight: int, at: float) -> int:
+    def allowed_starts(self, limit: int, in_flight: int, at: float) -> int:
         """Return how many attempts may begin: in an outage one at a time tells whether it is over."""
-        most = min(most, self._shortage.room(most, in_flight, at))
+        limit = min(limit, self._shortage.allowed_starts(limit, in_flight, at))
         if self._since is None:
-            return 0 if self._suspected and self._held else most
-        return min(most, 1) if not in_flight and at >= self._next_probe else 0
+            return 0 if self._is_suspected and self._held else limit
+        return min(limit, 1) if not in_flight and at >= self._next_probe else 0
 
-    def probing(self, at: float) -> None:
+    def note_start(self, at: float) -> None:
         """Take note that attempts begin: in an outage the next is a second later, up to ten when it lasts."""
         if self._since is not None:
             self._next_probe = at + min(max(1.0, (at - self._since) / 30), 10.0)
 
-    def next_look(self, at: float) -> float | None:
+    def next_check(self, at: float) -> float | None:
         """Return the seconds until the outage has to be thought of again, or None."""
         if self._since is not None:
             return max(0.1, self._next_probe - at)
         held = max(0.01, self._held[0][0] + HOLD - at) if self._held else None
-        return held if held is not None else self._shortage.next_look(at)
+        return held if held is not None else self._shortage.next_check(at)
 
     @property
-    def _suspected(self) -> bool:
+    def _is_suspected(self) -> bool:
         return len(self._lost) >= HOSTS
 
 

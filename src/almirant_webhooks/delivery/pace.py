@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-ALONE = 0.030  # seconds that a batch may take
-BESIDE = 0.004  # while others commit: a producer waits for the file's lock, and its event for the next batch
-OTHERS = 3.0  # seconds after a commit of somebody else that more may come
-SELDOM = 1.0  # seconds between two commits of whoever is in no hurry
+LIMIT_ALONE = 0.030  # seconds that a batch may take
+LIMIT_BESIDE_OTHERS = 0.004  # while others commit: a producer waits for the file's lock
+OTHERS_LAST = 3.0  # seconds after a commit of somebody else that more may come
+RARE = 1.0  # seconds between two commits of whoever is in no hurry
 GAP = 0.002  # seconds between two batches in which a producer gets the file's lock: SQLite lets nobody queue for it
 LEAST, MOST = 8, 256  # attempts that begin with a batch
 
@@ -14,29 +14,32 @@ class Pace:
     """In the delivery thread alone; times are monotonic seconds, passed in."""
 
     def __init__(self) -> None:
-        self._each = 0.0002  # seconds for one attempt that is recorded, begun or inserted
-        self._committed_at = self._others_at = -OTHERS
+        self._seconds_each = 0.0002  # seconds for one attempt that is recorded, begun or inserted
+        self._committed_at = self._foreign_at = -OTHERS_LAST
         self.ended_at = 0.0  # of the last batch
 
-    def others_commit(self, at: float) -> None:
+    def note_foreign_commit(self, at: float) -> None:
         """Take note that another connection has committed to the database; one that does so once a second is not waited for."""
         before, self._committed_at = self._committed_at, at
-        if at < before + SELDOM:
-            self._others_at = at
+        if at < before + RARE:
+            self._foreign_at = at
 
-    def most(self, at: float) -> int:
+    def limit(self, at: float) -> int:
         """Return how many attempts may begin with the next batch; twice as many may be recorded."""
-        return max(LEAST, min(MOST, int((BESIDE if self._is_beside(at) else ALONE) / self._each / 2)))
+        return max(
+            LEAST,
+            min(MOST, int((LIMIT_BESIDE_OTHERS if self._others_commit(at) else LIMIT_ALONE) / self._seconds_each / 2)),
+        )
 
     def gap(self, at: float) -> float:
         """Return for how many seconds the file's lock is to be left, since the last batch has just ended."""
-        return max(0.0, self.ended_at + GAP - at) if self._is_beside(at) else 0.0
+        return max(0.0, self.ended_at + GAP - at) if self._others_commit(at) else 0.0
 
-    def took(self, begun_at: float, ended_at: float, attempts: int) -> None:
+    def observe_batch(self, begun_at: float, ended_at: float, attempts: int) -> None:
         """Take over how long a batch took that recorded, began and inserted so many attempts."""
         self.ended_at = ended_at
         if attempts >= LEAST:  # in a smaller one the commit is most of it
-            self._each += ((ended_at - begun_at) / attempts - self._each) / 8
+            self._seconds_each += ((ended_at - begun_at) / attempts - self._seconds_each) / 8
 
-    def _is_beside(self, at: float) -> bool:
-        return at < self._others_at + OTHERS
+    def _others_commit(self, at: float) -> bool:
+        return at < self._foreign_at + OTHERS_LAST

@@ -22,16 +22,16 @@ class ProjectSlots:
             if webhooks:
                 self._webhooks.setdefault(project, set()).update(webhooks)
 
-    def free(self, project: str, wanted: Mapping[str, int]) -> int | None:
+    def free(self, project: str, by_webhook: Mapping[str, int]) -> int | None:
         """Return for how many of a project's events there are slots, if each goes to all its webhooks; None: not known.
 
-        `wanted` are slots by webhook that are given away in the same batch. It is 0 only where no webhook has a free slot.
+        `by_webhook` are slots by webhook that are given away in the same batch. It is 0 only where no webhook has a free slot.
         """
         webhooks = self._webhooks.get(project)
         if webhooks is None:
             return None
-        in_flight, most = self._in_flight, len(webhooks) * self._per_webhook
-        free = most - sum([in_flight.get(webhook, 0) + wanted.get(webhook, 0) for webhook in webhooks])
+        in_flight, limit = self._in_flight, len(webhooks) * self._per_webhook
+        free = limit - sum([in_flight.get(webhook, 0) + by_webhook.get(webhook, 0) for webhook in webhooks])
         return max(0, -(-free // len(webhooks)))
 
     def forget(self) -> None:

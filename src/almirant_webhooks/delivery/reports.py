@@ -15,14 +15,14 @@ from ..rules.signing import host
 log = structlog.get_logger("almirant_webhooks")
 
 
-def report(group: Iterable[Result], metrics: Metrics, gone: Sequence[str] = ()) -> None:
+def report(results: Iterable[Result], metrics: Metrics, gone: Sequence[str] = ()) -> None:
     """Count how attempts ended; one that succeeded is logged at `debug` alone. Say which deliveries' events are `gone`."""
     for delivery in gone:
         log.warning("delivery cancelled: its event is gone from the database", delivery_id=delivery)
-    for outcome, count in Counter(result.outcome.value for result in group).items():
+    for outcome, count in Counter(result.outcome.value for result in results).items():
         metrics.attempts.labels(outcome).inc(count)
     debug = log.is_enabled_for(logging.DEBUG)
-    for result in group:
+    for result in results:
         metrics.duration.observe(result.duration_ms / 1000)
         succeeded = result.outcome is Outcome.SUCCESS
         if succeeded and not debug:
@@ -41,10 +41,10 @@ def report(group: Iterable[Result], metrics: Metrics, gone: Sequence[str] = ()) 
         )
 
 
-def report_trouble(before: str | None, why: str | None) -> str | None:
+def report_problem(previous: str | None, reason: str | None) -> str | None:
     """Say once that an outage or a shortage of ours has begun, and once that it is over; return what is said now."""
-    if why is not None and why != before:
-        log.error("trouble of our own", why=why)
-    elif why is None and before is not None:
-        log.info("trouble of our own is over", why=before)
-    return why
+    if reason is not None and reason != previous:
+        log.error("trouble of our own", why=reason)
+    elif reason is None and previous is not None:
+        log.info("trouble of our own is over", why=previous)
+    return reason

@@ -8,8 +8,8 @@ from heapq import merge
 from itertools import chain, count, takewhile
 
 from ..model import Due
-from .lines import DueTimes, Half, Line
 from .project_slots import ProjectSlots
+from .queues import DueTimes, Queue, ReadyWebhooks
 
 SLOW_MS = 1000
 # A webhook of which nothing is known, or whose last attempt timed out, gets this many slots until it answers.
@@ -31,86 +31,88 @@ class Scheduler:
         self.in_flight: Counter[str] = Counter()
         self.slow: set[str] = set()
         self.slow_in_flight = 0
-        self.of_projects = ProjectSlots(per_webhook, self.in_flight)
+        self.project_slots = ProjectSlots(per_webhook, self.in_flight)
         self._proven: set[str] = set()
         self._later = DueTimes()
-        self._ready = {False: Half(), True: Half()}  # by whether they are slow
+        self._ready = {False: ReadyWebhooks(), True: ReadyWebhooks()}  # by whether they are slow
         # Whoever waited longest has the lowest; a project that has nothing due keeps its own a while.
-        self._places: dict[str, int] = {}
-        self._project_places: dict[str, int] = {}
-        self._next_place = count()
+        self._positions: dict[str, int] = {}
+        self._project_positions: dict[str, int] = {}
+        self._next_position = count()
 
     def forget_idle(self) -> None:
         """Let projects that have nothing due lose their places, and forget which webhooks they have."""
-        projects = {one.project_id for one in self.due.values()}
-        self._project_places = {one: place for one, place in self._project_places.items() if one in projects}
-        self.of_projects.forget()
+        projects = {due.project_id for due in self.due.values()}
+        self._project_positions = {
+            project: position for project, position in self._project_positions.items() if project in projects
+        }
+        self.project_slots.forget()
 
-    def update_due(self, asked: Collection[str], due: dict[str, Due]) -> None:
+    def update_due(self, webhooks: Collection[str], due: dict[str, Due]) -> None:
         """Take over what is due for the webhooks that were asked for."""
-        for webhook in asked:
-            was = self.due.get(webhook)
-            if was is not None:
-                self._leave(webhook)
+        for webhook in webhooks:
+            previous = self.due.get(webhook)
+            if previous is not None:
+                self._dequeue(webhook)
             if webhook in due:
                 self.due[webhook] = due[webhook]
-                self._project_places.setdefault(due[webhook].project_id, next(self._next_place))
-                self._places.setdefault(webhook, next(self._next_place))
+                self._project_positions.setdefault(due[webhook].project_id, next(self._next_position))
+                self._positions.setdefault(webhook, next(self._next_position))
                 self._later.put(webhook, due[webhook].at)
-            elif was is not None:
+            elif previous is not None:
                 self._later.drop(webhook)
-                del self.due[webhook], self._places[webhook]
+                del self.due[webhook], self._positions[webhook]
 
     def next_due(self) -> str | None:
         """Return the earliest time at which a webhook has something due; of those that have it now, one with a free slot."""
         for is_slow, half in self._ready.items():
             if is_slow and self.slow_in_flight >= max(1, self.concurrency // 2):
                 continue  # one that ends wakes whoever asks
-            for _, webhook in chain.from_iterable(half.of(project) for _, project in half.projects):
-                if self.room_of(webhook) > 0:
+            for _, webhook in chain.from_iterable(half.webhooks_of(project) for _, project in half.projects):
+                if self.free_slots(webhook) > 0:
                     return self.due[webhook].at
         return self._later.first()
 
-    def share_out(self, now: str, room: Room, apart_from: Collection[str] = ()) -> dict[str, int]:
-        """Return how many attempts each webhook may begin, a slot of the room at a time in turn, in that order."""
+    def allocate(self, now: str, slots: Slots, excluding: Collection[str] = ()) -> dict[str, int]:
+        """Return how many attempts each webhook may begin, one of the free slots at a time, in turn, in that order."""
         for webhook in self._later.take(now):
-            self._stand(webhook)
+            self._enqueue(webhook)
         quick, slow = self._ready[False], self._ready[True]
 
-        def in_turn(quick: Line, slow: Line) -> Iterator[str]:
+        def in_turn(quick: Queue, slow: Queue) -> Iterator[str]:
             # Those of the slow half are passed by once it is full, however many they are.
             last = None
-            for _, name in merge(quick, takewhile(lambda _: room.has_room_for_slow, slow)):
+            for _, name in merge(quick, takewhile(lambda _: slots.has_slot_for_slow, slow)):
                 if name != last:  # a project may be in both
                     last = name
                     yield name
 
         def turns(project: str) -> Iterator[str]:
-            webhooks = in_turn(quick.of(project), slow.of(project))
-            waiting: Iterable[str] = (webhook for webhook in webhooks if webhook not in apart_from)
+            webhooks = in_turn(quick.webhooks_of(project), slow.webhooks_of(project))
+            waiting: Iterable[str] = (webhook for webhook in webhooks if webhook not in excluding)
             while True:
-                again = []
+                still_waiting = []
                 for webhook in waiting:
-                    if room.left > 0 and room.take(webhook):
-                        again.append(webhook)
+                    if slots.left > 0 and slots.take(webhook):
+                        still_waiting.append(webhook)
                         yield webhook
-                if not again:
+                if not still_waiting:
                     return
-                waiting = again
+                waiting = still_waiting
 
         # A round ends with the free slots: of many thousands of projects only so many are looked at.
         line: Iterable[Iterator[str]] = (turns(project) for project in in_turn(quick.projects, slow.projects))
-        while room.left > 0:
-            others = []
+        while slots.left > 0:
+            waiting_projects = []
             for project in line:
                 if next(project, None) is not None:
-                    others.append(project)
-                if room.left <= 0:
+                    waiting_projects.append(project)
+                if slots.left <= 0:
                     break
-            line = others
-            if not others:
+            line = waiting_projects
+            if not waiting_projects:
                 break
-        return dict(room.given)
+        return dict(slots.taken)
 
     def begin(self, webhook: str) -> None:
         """Count an attempt as in flight; its webhook and its project go to the end of the line."""
@@ -118,16 +120,19 @@ class Scheduler:
         self.slow_in_flight += webhook in self.slow
         if webhook in self.due:
             project = self.due[webhook].project_id
-            stood = self._leave(webhook)
-            self._project_places[project], self._places[webhook] = next(self._next_place), next(self._next_place)
+            was_queued = self._dequeue(webhook)
+            self._project_positions[project], self._positions[webhook] = (
+                next(self._next_position),
+                next(self._next_position),
+            )
             for half in self._ready.values():
-                half.move(project, self._project_places[project])
-            if stood:
-                self._stand(webhook)
+                half.move(project, self._project_positions[project])
+            if was_queued:
+                self._enqueue(webhook)
 
     def end(self, webhook: str, *, timed_out: bool, duration_ms: int) -> None:
         """Give an attempt's slot back and remember whether its webhook is slow."""
-        self.give_back(webhook)
+        self.release(webhook)
         self.remember(webhook, timed_out=timed_out, duration_ms=duration_ms)
 
     def remember(self, webhook: str, *, timed_out: bool, duration_ms: int) -> None:
@@ -136,64 +141,64 @@ class Scheduler:
         is_slow = timed_out or duration_ms > SLOW_MS
         if is_slow is (webhook in self.slow):
             return
-        stood = self._leave(webhook)
+        was_queued = self._dequeue(webhook)
         (self.slow.add if is_slow else self.slow.discard)(webhook)
         self.slow_in_flight += self.in_flight[webhook] if is_slow else -self.in_flight[webhook]
-        if stood:
-            self._stand(webhook)
+        if was_queued:
+            self._enqueue(webhook)
 
-    def give_back(self, webhook: str) -> None:
+    def release(self, webhook: str) -> None:
         """Give an attempt's slot back."""
         self.in_flight[webhook] -= 1
         self.slow_in_flight -= webhook in self.slow
         if not self.in_flight[webhook]:
             del self.in_flight[webhook]
 
-    def room_of(self, webhook: str) -> int:
+    def free_slots(self, webhook: str) -> int:
         """Return how many more attempts a webhook may have in flight."""
         limit = self.per_webhook
         if webhook not in self._proven:
             limit = min(limit, LIMIT_UNPROVEN)
         return limit - self.in_flight[webhook]
 
-    def _stand(self, webhook: str) -> None:
+    def _enqueue(self, webhook: str) -> None:
         project = self.due[webhook].project_id
         half = self._ready[webhook in self.slow]
-        half.put(project, self._project_places[project], webhook, self._places[webhook])
+        half.put(project, self._project_positions[project], webhook, self._positions[webhook])
 
-    def _leave(self, webhook: str) -> bool:
+    def _dequeue(self, webhook: str) -> bool:
         """Take a webhook out of its line; tell whether it stood there."""
         return webhook in self.due and self._ready[webhook in self.slow].drop(self.due[webhook].project_id, webhook)
 
 
-class Room:
-    """The free slots of one group, given away one at a time: `most` to what is due, and others to what is new."""
+class Slots:
+    """The free slots of one group, given away one at a time: `limit` to what is due, and others to what is new."""
 
-    def __init__(self, scheduler: Scheduler, most: int) -> None:
+    def __init__(self, scheduler: Scheduler, limit: int) -> None:
         self._scheduler = scheduler
         free = scheduler.concurrency - scheduler.in_flight.total()
-        self.left = min(most, free)
+        self.left = min(limit, free)
         self._free = free
-        self.given: Counter[str] = Counter()
+        self.taken: Counter[str] = Counter()
         # An eighth is for webhooks that have nothing in flight: many that turn slow all at once do not take every slot.
         self._spare = free - scheduler.concurrency // 8
         self._for_slow = max(1, scheduler.concurrency // 2) - scheduler.slow_in_flight
 
     @property
-    def has_room_for_slow(self) -> bool:
+    def has_slot_for_slow(self) -> bool:
         """Tell whether slow webhooks may have another slot."""
         return self._for_slow > 0
 
     def take(self, webhook: str) -> bool:
         """Give a webhook a slot, or tell that it may have none now."""
-        scheduler, given = self._scheduler, self.given[webhook]
+        scheduler, taken = self._scheduler, self.taken[webhook]
         is_slow = webhook in scheduler.slow
-        is_first = not (given or scheduler.in_flight[webhook])
-        if self._free <= 0 or given >= scheduler.room_of(webhook):
+        is_first = not (taken or scheduler.in_flight[webhook])
+        if self._free <= 0 or taken >= scheduler.free_slots(webhook):
             return False
         if (is_slow and self._for_slow <= 0) or (self._spare <= 0 and not is_first):
             return False
-        self.given[webhook] += 1
+        self.taken[webhook] += 1
         self.left -= 1
         self._free -= 1
         self._spare -= 1

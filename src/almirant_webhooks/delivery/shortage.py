@@ -13,33 +13,33 @@ class Shortage:
     """Half as many requests as were under way, after a rest; then twice as many with each second that goes well."""
 
     def __init__(self) -> None:
-        self.why: str | None = None
-        self._most = 0
+        self.reason: str | None = None
+        self._limit = 0
         self._last = 0.0
         self._answered = False
 
-    def meet(self, why: str, in_flight: int, at: float) -> None:
+    def observe(self, reason: str, in_flight: int, at: float) -> None:
         """Take note of a sign of it, with so many requests under way."""
-        if self.why is None or at >= self._last + REST:  # the first of many at once
-            self._most = max(1, in_flight // 2)
-        self.why, self._last, self._answered = why, at, False
+        if self.reason is None or at >= self._last + REST:  # the first of many at once
+            self._limit = max(1, in_flight // 2)
+        self.reason, self._last, self._answered = reason, at, False
 
-    def meet_answer(self, at: float) -> None:
+    def observe_answer(self, at: float) -> None:
         """Take note of an answer: there was enough for that request."""
         self._answered = self._answered or at >= self._last + REST
 
-    def room(self, most: int, in_flight: int, at: float) -> int:
+    def allowed_starts(self, limit: int, in_flight: int, at: float) -> int:
         """Return how many requests may begin, at most as many as are asked for."""
-        if self.why is None:
-            return most
+        if self.reason is None:
+            return limit
         since = at - self._last - REST
         if since < 0:
             return 0
         if since >= QUIET and self._answered:
-            self.why = None
-            return most
-        return min(most, max(0, (self._most << min(30, int(since))) - in_flight))
+            self.reason = None
+            return limit
+        return min(limit, max(0, (self._limit << min(30, int(since))) - in_flight))
 
-    def next_look(self, at: float) -> float | None:
+    def next_check(self, at: float) -> float | None:
         """Return the seconds until more may begin, or None."""
-        return None if self.why is None else max(0.01, self._last + REST - at) if at < self._last + REST else REST
+        return None if self.reason is None else max(0.01, self._last + REST - at) if at < self._last + REST else REST

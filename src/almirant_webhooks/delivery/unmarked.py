@@ -20,23 +20,25 @@ class Unmarked:
     def __init__(self) -> None:
         self._rows: set[int] = set()
         self._since = 0.0  # monotonic seconds
-        self._why = TriggerFails("")
+        self._error = TriggerFails("")
 
     def rows(self) -> set[int]:
         """Return the rows that are not to be read; raises `TriggerFails` where there are too many."""
         if self._rows and time.monotonic() >= self._since + RETRY:
             self._rows.clear()
         if len(self._rows) >= MOST:
-            raise self._why
+            raise self._error
         return self._rows
 
-    def add(self, done: FanOut) -> None:
+    def add(self, fan_out: FanOut) -> None:
         """Take note of what was refused, and say it."""
-        if done.why is None or not done.refused:
+        if fan_out.refusal is None or not fan_out.refused:
             return
         if not self._rows:
             self._since = time.monotonic()
-        if done.refused - self._rows:
-            log.error("rows cannot be marked", why=str(done.why), rows=len(done.refused), first=min(done.refused))
-        self._rows |= done.refused
-        self._why = done.why
+        if fan_out.refused - self._rows:
+            log.error(
+                "rows cannot be marked", why=str(fan_out.refusal), rows=len(fan_out.refused), first=min(fan_out.refused)
+            )
+        self._rows |= fan_out.refused
+        self._error = fan_out.refusal

@@ -41,7 +41,7 @@ class Guard:
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        there = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return there.st_dev, there.st_ino
+    return status.st_dev, status.st_ino

@@ -80,11 +80,11 @@ class Keys:
 
     def _read(self) -> None:
         try:
-            there = os.stat(self._path)
-            if (there.st_mtime_ns, there.st_ino) == self._seen:
+            status = os.stat(self._path)
+            if (status.st_mtime_ns, status.st_ino) == self._seen:
                 return
-            found = json.loads(self._path.read_text(encoding="ascii"))
-            token, key = self._configured or str(found["token"]), bytes.fromhex(found["signing_key"])
+            content = json.loads(self._path.read_text(encoding="ascii"))
+            token, key = self._configured or str(content["token"]), bytes.fromhex(content["signing_key"])
         except OSError as error:
             raise Misconfigured(
                 f"{self._path} cannot be read ({error.strerror}); `almirant-webhooks migrate` makes it where it is missing."
@@ -93,5 +93,5 @@ class Keys:
             raise Misconfigured(
                 f"{self._path} is damaged; make it anew with `almirant-webhooks token --rotate`."
             ) from None
-        self._seen = there.st_mtime_ns, there.st_ino
+        self._seen = status.st_mtime_ns, status.st_ino
         self._token, self._signing_key = token, hmac.digest(key, token.encode(), hashlib.sha256)

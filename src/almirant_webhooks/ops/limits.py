@@ -43,9 +43,9 @@ def open_files() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
-def take_all_files() -> int:
+def raise_file_limit() -> int:
     """Raise the limit of open files to what the system allows, as each connection is one; return it."""
-    most = open_files()
+    limit = open_files()
     with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

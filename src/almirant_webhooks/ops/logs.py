@@ -142,14 +142,14 @@ class Background(TextIOBase):
                 self._is_cut = not os.write(self._descriptor, b"\n")
             while data:
                 try:
-                    done = os.write(self._descriptor, data)
+                    written_bytes = os.write(self._descriptor, data)
                 except BlockingIOError:  # another process has made it non-blocking
                     room = select.poll()
                     room.register(self._descriptor, select.POLLOUT)
                     room.poll()
                     continue
-                within_line = data[done - 1 : done] != b"\n"
-                data = data[done:]
+                within_line = data[written_bytes - 1 : written_bytes] != b"\n"
+                data = data[written_bytes:]
             self._works = True
         except OSError:
             self._is_cut = self._is_cut or within_line
@@ -249,10 +249,10 @@ def goes_to_journal(out: TextIO | Background) -> bool:
     """Tell whether the stream is the one that systemd connected to the journal (`$JOURNAL_STREAM`, systemd.exec(5))."""
     named = os.environ.get("JOURNAL_STREAM", "")
     try:
-        there = os.fstat(out.fileno())
+        status = os.fstat(out.fileno())
     except (OSError, ValueError):
         return False
-    return named == f"{there.st_dev}:{there.st_ino}"
+    return named == f"{status.st_dev}:{status.st_ino}"
 
 
 def _with_priority(_: Any, method: str, line: Any) -> str:

@@ -29,9 +29,9 @@ def notify(state: str, *, within: float = 0.0) -> None:
 @functools.cache
 def _sender() -> socket.socket:
     """Open the socket once: the watchdog must be fed also where no more files can be opened."""
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    atexit.register(made.close)
-    return made
+    sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    atexit.register(sender.close)
+    return sender
 
 
 async def tell_status(not_ready: Callable[[], str | None]) -> None:
@@ -39,15 +39,15 @@ async def tell_status(not_ready: Callable[[], str | None]) -> None:
     told: str | None = None
     while True:
         await asyncio.sleep(STATUS_EVERY)
-        if (why := not_ready()) != told:
-            told = why
-            notify(f"STATUS={why or 'delivering'}")
+        if (reason := not_ready()) != told:
+            told = reason
+            notify(f"STATUS={reason or 'delivering'}")
 
 
 def watchdog_interval() -> float | None:
     """Return the seconds within which the watchdog wants to be fed, or None when it is off."""
-    written = os.environ.get("WATCHDOG_USEC", "")
-    wanted = os.environ.get("WATCHDOG_PID", str(os.getpid()))
-    if not written.isdigit() or wanted != str(os.getpid()):
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    watched_pid = os.environ.get("WATCHDOG_PID", str(os.getpid()))
+    if not microseconds.isdigit() or watched_pid != str(os.getpid()):
         return None
-    return int(written) / 1_000_000
+    return int(microseconds) / 1_000_000

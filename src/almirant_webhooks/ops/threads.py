@@ -88,7 +88,7 @@ class Threads:
         """Start so many threads; raises `Refused` where they cannot be had."""
         for _ in range(count):
             try:
-                threading.Thread(target=self._stay, name=self._name, daemon=True).start()
+                threading.Thread(target=self._run, name=self._name, daemon=True).start()
             except RuntimeError as error:
                 raise Refused(NO_THREAD.format(error=error)) from None
             self._staying += 1
@@ -107,10 +107,10 @@ class Threads:
             is_alone = self._waiting > 0
         if is_alone:
             with suppress(RuntimeError):
-                threading.Thread(target=self._help, name=self._name, daemon=True).start()
+                threading.Thread(target=self._run_until_idle, name=self._name, daemon=True).start()
         return call
 
-    def _stay(self) -> None:
+    def _run(self) -> None:
         while True:
             with self._lock:
                 self._waiting -= 1
@@ -118,7 +118,7 @@ class Threads:
                 return
             call.run()
 
-    def _help(self) -> None:
+    def _run_until_idle(self) -> None:
         """Make the calls that wait, then end."""
         while True:
             with self._lock:

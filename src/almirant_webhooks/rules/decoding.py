@@ -55,12 +55,12 @@ def _decompress(raw: bytes, encoding: str, *, cut: bool) -> tuple[bytes, list[st
         return raw, [f"compressed with {names}, which is not read here"], cut
     data, clipped = raw, False
     for coding in reversed(codings):
-        found = _inflate(data, _WINDOW_BITS[coding])
-        if found is None and coding == "deflate":
-            found = _inflate(data, _RAW_DEFLATE)
-        if found is None:
+        inflated = _inflate(data, _WINDOW_BITS[coding])
+        if inflated is None and coding == "deflate":
+            inflated = _inflate(data, _RAW_DEFLATE)
+        if inflated is None:
             return raw, [f"not {names}, although its header says so"], cut
-        data, ends, more = found
+        data, ends, more = inflated
         cut, clipped = cut or not ends, clipped or more
     first = f", its first {MAX_SHOWN // 1024} KiB" if clipped else ""
     return data, [f"decompressed from {names}{first}"], cut

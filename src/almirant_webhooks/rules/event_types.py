@@ -51,10 +51,10 @@ def patterns_for(event_type: str) -> tuple[str, ...]:
 
 def check_event_type(text: str, extra: Collection[str] = (), project_id: str = "") -> str:
     """Return an event type of the project's catalogue, or raise `Refused` with a suggestion."""
-    known = catalogue_of(project_id, extra)
-    if text in known:
+    catalogue = catalogue_of(project_id, extra)
+    if text in catalogue:
         return text
-    raise Refused(f"{text!r} is not an event type.{near(text, known)}", "event_type")
+    raise Refused(f"{text!r} is not an event type.{suggestion(text, catalogue)}", "event_type")
 
 
 def catalogue_of(project_id: str, extra: Collection[str] = ()) -> tuple[str, ...]:
@@ -65,27 +65,27 @@ def catalogue_of(project_id: str, extra: Collection[str] = ()) -> tuple[str, ...
 def check_pattern(text: str, extra: Collection[str] = (), project_id: str = "") -> str:
     """Return a pattern that fits a type of the project's catalogue, or raise `Refused` with a suggestion."""
     pattern = text.strip()
-    known = catalogue_of(project_id, extra)
-    if any(pattern in patterns_for(event_type) for event_type in known):
+    catalogue = catalogue_of(project_id, extra)
+    if any(pattern in patterns_for(event_type) for event_type in catalogue):
         return pattern
-    families = sorted({family for event_type in known for family in patterns_for(event_type)[1:]})
-    raise Refused(f"{pattern!r} fits no event type.{near(pattern, (*known, *families))}", "events")
+    families = sorted({family for event_type in catalogue for family in patterns_for(event_type)[1:]})
+    raise Refused(f"{pattern!r} fits no event type.{suggestion(pattern, (*catalogue, *families))}", "events")
 
 
-def near(text: str, known: Collection[str]) -> str:
+def suggestion(text: str, catalogue: Collection[str]) -> str:
     """Return a sentence that suggests what was meant, or lists what there is."""
-    close = difflib.get_close_matches(text.lower(), known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(text.lower(), catalogue, n=1, cutoff=0.5)
     if close:
         return f" Did you mean {close[0]!r}?"
-    return f" Known are {', '.join(known)}."
+    return f" Known are {', '.join(catalogue)}."
 
 
-def choose_sample(patterns: Collection[str], extra: Collection[str], asked: str | None, project_id: str) -> str:
+def choose_sample(patterns: Collection[str], extra: Collection[str], requested: str | None, project_id: str) -> str:
     """Return the type of a test's sample: the one asked for, or the first that a webhook subscribes to."""
-    if asked is not None:
-        return check_event_type(asked, extra, project_id)
-    known = catalogue_of(project_id, extra)
-    return next((one for one in known if set(patterns_for(one)) & set(patterns)), known[0])
+    if requested is not None:
+        return check_event_type(requested, extra, project_id)
+    catalogue = catalogue_of(project_id, extra)
+    return next((event_type for event_type in catalogue if set(patterns_for(event_type)) & set(patterns)), catalogue[0])
 
 
 def sample_payload(event_type: str) -> dict[str, Any]:

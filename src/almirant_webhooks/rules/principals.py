@@ -92,9 +92,9 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
-def same(given: str, expected: str) -> bool:
+def is_equal(actual: str, expected: str) -> bool:
     """Compare two tokens in a time that tells nothing about where they differ."""
-    return hmac.compare_digest(digest(given), digest(expected))
+    return hmac.compare_digest(digest(actual), digest(expected))
 
 
 def _encode(raw: bytes) -> str:

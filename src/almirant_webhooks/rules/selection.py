@@ -74,10 +74,10 @@ class Selection:
         return cls(**_parse(cls, texts, names or {}, now))
 
     @classmethod
-    def load(cls, kept: Mapping[str, str]) -> Self:
+    def load(cls, stored: Mapping[str, str]) -> Self:
         """Return a selection from what `dump` has made of it."""
-        known = {field.name for field in fields(cls)} & set(kept)
-        return cls(**{name: clock.parse(kept[name]) if name in _TIMES else kept[name] for name in known})  # type: ignore[arg-type]
+        known = {field.name for field in fields(cls)} & set(stored)
+        return cls(**{name: clock.parse(stored[name]) if name in _TIMES else stored[name] for name in known})  # type: ignore[arg-type]
 
     def dump(self) -> dict[str, str]:
         """Return what is selected by, as texts that `parse` takes, in the order of the fields."""

@@ -51,11 +51,11 @@ def check_secret(text: str) -> str:
     check_usable(text)
     if text != text.strip():
         raise Refused("A secret must not begin or end with a blank: whoever copies it loses that easily.", "secret")
-    why = _why_not_standard(text.removeprefix(verify.PREFIX)) if text.startswith(verify.PREFIX) else None
-    if why is not None:
+    problem = _why_not_standard(text.removeprefix(verify.PREFIX)) if text.startswith(verify.PREFIX) else None
+    if problem is not None:
         raise Refused(
             f"A secret that begins with {verify.PREFIX} is one of Standard Webhooks, which goes on with the base64 of 24 to "
-            f"64 bytes: {why}. Copy all of it, or choose a secret that does not begin with {verify.PREFIX}.",
+            f"64 bytes: {problem}. Copy all of it, or choose a secret that does not begin with {verify.PREFIX}.",
             "secret",
         )
     return text
@@ -178,15 +178,15 @@ def _headers(
     return (*headers, ("X-Almirant-Test", "1")) if test else headers
 
 
-def kept(headers: Headers) -> str:
+def pack_headers(headers: Headers) -> str:
     """Write what the log keeps of a request's headers: the signatures. All else stands in the attempt's other columns."""
     values = dict(headers)
     signatures = '", "'.join([values[name] for name in _SIGNED if name in values])
     return f'[{LAYOUT}, "{signatures}"]'
 
 
-def restored(
-    written: str,
+def unpack_headers(
+    packed: str,
     *,
     url: str,
     size: int,
@@ -200,8 +200,8 @@ def restored(
 
     Releases before schema 4 wrote all of them.
     """
-    found = json.loads(written)
-    if LAYOUT not in found[:1]:
-        return tuple((name, value) for name, value in found)
+    values = json.loads(packed)
+    if LAYOUT not in values[:1]:
+        return tuple((name, value) for name, value in values)
     timestamp = int(clock.parse(started_at).timestamp())
-    return _headers(url, size, event_type, delivery_id, timestamp, number, *found[1:], test=test)
+    return _headers(url, size, event_type, delivery_id, timestamp, number, *values[1:], test=test)

@@ -41,7 +41,7 @@ def is_allowed(address: str, port: int, policy: Policy) -> bool:
     if parsed is None or _is_closed(parsed, port, policy):
         return False
     inner = addresses.inner(parsed)
-    if any(one in network for one in (parsed, inner) for network in policy.allowed_networks):
+    if any(ip in network for ip in (parsed, inner) for network in policy.allowed_networks):
         return True
     if addresses.is_loopback(parsed):
         return policy.allow_localhost
@@ -68,8 +68,8 @@ def is_local_url(url: str) -> bool:
 def check_url(text: str, policy: Policy) -> str:
     """Return the normalised form of a URL, which is what is stored and used, or raise `Refused` with a sentence."""
 
-    def refuse(why: str) -> Refused:
-        return Refused(f"This URL cannot be used: {why}.", "url")
+    def refuse(reason: str) -> Refused:
+        return Refused(f"This URL cannot be used: {reason}.", "url")
 
     if len(text) > MAX_URL:
         raise refuse(f"it is longer than {MAX_URL} characters")

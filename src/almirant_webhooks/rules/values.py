@@ -44,10 +44,10 @@ def line(text: str, name: str) -> str:
     return stripped
 
 
-def whole(text: str, name: str, least: int, most: int) -> int:
+def whole(text: str, name: str, minimum: int, maximum: int) -> int:
     """Return a whole number in ASCII digits without leading zeros."""
-    if len(text) > len(str(most)) or not _WHOLE.fullmatch(text) or not least <= int(text) <= most:
-        raise Refused(f"{name} must be a whole number from {least} to {most}.", name)
+    if len(text) > len(str(maximum)) or not _WHOLE.fullmatch(text) or not minimum <= int(text) <= maximum:
+        raise Refused(f"{name} must be a whole number from {minimum} to {maximum}.", name)
     return int(text)
 
 

@@ -39,16 +39,16 @@ class Answer(NamedTuple):
 @lru_cache(maxsize=64)  # a receiver's answers within a second have the same ones
 def keep_headers(fields: tuple[tuple[bytes, bytes], ...]) -> Headers:
     """Return the headers worth keeping: at most 128 and 16 KiB of them, credentials masked, always UTF-8."""
-    kept: list[tuple[str, str]] = []
+    headers: list[tuple[str, str]] = []
     room = MAX_HEADER_BYTES
     for name, value in fields:
-        shown = MASK if _is_credential(name or value) else _as_text(value)
-        room -= len(name) + len(shown)
-        if room < 0 or len(kept) >= MAX_HEADERS:
-            kept.append(_CUT)
+        text = MASK if _is_credential(name or value) else _as_text(value)
+        room -= len(name) + len(text)
+        if room < 0 or len(headers) >= MAX_HEADERS:
+            headers.append(_CUT)
             break
-        kept.append((_name(name), shown))
-    return tuple(kept)
+        headers.append((_name(name), text))
+    return tuple(headers)
 
 
 def _is_credential(name: bytes) -> bool:
@@ -77,12 +77,12 @@ def _as_text(value: bytes) -> str:
 
 def field(fields: Fields, name: bytes) -> str | None:
     """Return the value of the first header with a name (in lower case), or None."""
-    return next((_as_text(value) for one, value in fields if one.lower() == name), None)
+    return next((_as_text(value) for field_name, value in fields if field_name.lower() == name), None)
 
 
-def retry_after(written: str | None, now: datetime) -> float | None:
+def retry_after(value: str | None, now: datetime) -> float | None:
     """Return the seconds of a `Retry-After` header (RFC 9110, section 10.2.3), or None when there is none to follow."""
-    text = (written or "").strip()
+    text = (value or "").strip()
     if text.isascii() and text.isdigit():
         return float(min(int(text.lstrip("0")[:10] or "0"), MAX_SECONDS))
     moment = clock.http_date(text)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..model import Outcome
 from ..rules.urls import BLOCKED, Blocked
-from .ours import ours
+from .own_faults import own_fault
 
 NAME_NOT_FOUND = "the host name was not found"
 NO_NAME_SERVER = "no name server gave an answer"
@@ -80,31 +80,31 @@ def wrong_name() -> ssl.SSLCertVerificationError:
     return error
 
 
-def explain(error: Exception) -> Failure:
+def classify_error(error: Exception) -> Failure:
     """Word why no connection was opened, or no request could be made of a claim."""
     if isinstance(error, TimeoutError) and error.errno is None:  # ours, not the system's
         return Failure(Outcome.TIMEOUT, NO_ANSWER)
     if isinstance(error, Blocked):
         return Failure(Outcome.BLOCKED, BLOCKED)
-    if (short := ours(error)) is not None:
-        return Failure(Outcome.INTERRUPTED, short)
+    if (fault := own_fault(error)) is not None:
+        return Failure(Outcome.INTERRUPTED, fault)
     if isinstance(error, socket.gaierror):
         unanswered = error.errno == socket.EAI_AGAIN
         return Failure(Outcome.CONNECTION_ERROR, NO_NAME_SERVER if unanswered else NAME_NOT_FOUND)
     if isinstance(error, NotSecure):
         return Failure(Outcome.CONNECTION_ERROR, NOT_SECURE)
     if isinstance(error, OSError) and (error.errno is not None or isinstance(error, ssl.SSLError)):
-        return lost(error)
+        return classify_loss(error)
     return Failure(Outcome.CONNECTION_ERROR, "no connection" if isinstance(error, OSError) else NOT_MADE)
 
 
-def lost(error: Exception | None) -> Failure:
+def classify_loss(error: Exception | None) -> Failure:
     """Word why a connection ended before any byte of an answer."""
     if isinstance(error, ssl.SSLError):
         return Failure(Outcome.CONNECTION_ERROR, f"TLS: {_tls_words(error)}")
     number = error.errno if isinstance(error, OSError) else None
-    if (short := ours(error)) is not None:
-        return Failure(Outcome.INTERRUPTED, short)
+    if (fault := own_fault(error)) is not None:
+        return Failure(Outcome.INTERRUPTED, fault)
     if number is None:
         return Failure(Outcome.CONNECTION_ERROR, "connection closed before an answer")
     return Failure(Outcome.CONNECTION_ERROR, _ERRNO_WORDS.get(number) or os.strerror(number).lower())
@@ -131,6 +131,6 @@ def forget_frames(error: BaseException | None) -> None:
 
 def _tls_words(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        why = _CERTIFICATE_WORDS.get(error.verify_code) or error.verify_message.rstrip(".") or "verifying it failed"
-        return f"the certificate was not accepted: {why}"
+        reason = _CERTIFICATE_WORDS.get(error.verify_code) or error.verify_message.rstrip(".") or "verifying it failed"
+        return f"the certificate was not accepted: {reason}"
     return _TLS_WORDS.get(error.reason or "", "no secure connection could be agreed on")

@@ -1,6 +1,6 @@
 """One connection to a receiver, and the one request that is under way on it: bytes out, an answer or a failure back.
 
-`httptools` parses. Whatever it reads strictly may keep its connection; what it refuses is read by `sloppy`, and the
+`httptools` parses. Whatever it reads strictly may keep its connection; what it refuses is read by `lenient`, and the
 connection is closed. Everything here runs in the event loop.
 """
 
@@ -13,14 +13,14 @@ from typing import Any, NoReturn, cast
 import httptools
 
 from ..model import Outcome
-from . import causes, sloppy
+from . import causes, lenient
 from .answers import Answer, Fields
 from .causes import Failure
-from .sloppy import MAX_FIELD, MAX_FIELDS, MAX_HEAD, MAX_INTERIM, SloppyReader, Unreadable
+from .lenient import MAX_FIELD, MAX_FIELDS, MAX_HEAD, MAX_INTERIM, LenientReader, Unreadable
 
 # Seconds between the time limit and the time-out. uvloop runs timers before it reads: after a pause of the process the
 # limit would end before answers that are already in the sockets.
-LAST_LOOK = 0.01
+LAST_BYTES_WAIT = 0.01
 _LENIENT = {
     "lenient_optional_lf_after_cr": True,
     "lenient_optional_cr_before_lf": True,
@@ -74,15 +74,15 @@ class Connection(asyncio.Protocol):
         self._whole = False
         self._may_keep = not self._once
         self._refused = ""
-        self._sloppy: SloppyReader | None = None
+        self._lenient: LenientReader | None = None
         if self._transport is None or self._transport.is_closing():
             self._finish(self._why_lost(None))
         else:
-            self._timer = self._loop.call_later(within, self._look_once_more)
+            self._timer = self._loop.call_later(within, self._wait_for_last_bytes)
             self._transport.write(request)
         return end
 
-    def give_up(self) -> None:
+    def time_out(self) -> None:
         """End what is under way as at its time limit."""
         if self._end is None:
             return
@@ -118,8 +118,8 @@ class Connection(asyncio.Protocol):
         if self._status is not None:
             self._wrapping += len(data)
             self._feed(data)
-        elif self._sloppy is not None:
-            self._read_sloppily(self._sloppy, data)
+        elif self._lenient is not None:
+            self._read_leniently(self._lenient, data)
         else:
             if not self._seen:
                 self._seen = data
@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
                 self._seen = self._seen if isinstance(self._seen, bytearray) else bytearray(self._seen)
                 self._seen += data
             self._feed(data)
-        self._look()
+        self._check_progress()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End what is under way: with an answer if its head was complete."""
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
             if self._status is None:
                 self._finish(self._why_lost(exc))
             else:
-                self._whole = exc is None and sloppy.framing(self._fields) == b""
+                self._whole = exc is None and lenient.framing(self._fields) == b""
                 self._finish_answer()
         self._parser = None  # it holds this object, too
         if self._gone is not None and not self._gone.done():
@@ -149,15 +149,15 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header within bounds; those that trail a body are dropped."""
-        if self._status is not None or self._sloppy is not None:
+        if self._status is not None or self._lenient is not None:
             return
         self._head_size += len(name) + len(value) + 4
         if self._head_size > MAX_HEAD:
-            self._refuse(sloppy.HEAD_TOO_LARGE)
+            self._refuse(lenient.HEAD_TOO_LARGE)
         if len(name) + len(value) > MAX_FIELD:
-            self._refuse(sloppy.FIELD_TOO_LARGE)
+            self._refuse(lenient.FIELD_TOO_LARGE)
         if len(self._fields) >= MAX_FIELDS:
-            self._refuse(sloppy.TOO_MANY_FIELDS)
+            self._refuse(lenient.TOO_MANY_FIELDS)
         self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -169,9 +169,9 @@ class Connection(asyncio.Protocol):
             self._interim += 1
             self._fields = []
             if self._interim > MAX_INTERIM:
-                self._refuse(sloppy.TOO_MANY_INTERIM)
+                self._refuse(lenient.TOO_MANY_INTERIM)
             return
-        if self._sloppy is None and self._seen.lstrip(b"\r\n")[:5] != b"HTTP/":  # the parser reads RTSP, too
+        if self._lenient is None and self._seen.lstrip(b"\r\n")[:5] != b"HTTP/":  # the parser reads RTSP, too
             self._refuse(causes.NOT_HTTP)
         self._status = status
         self._head_at = time.monotonic()
@@ -203,11 +203,11 @@ class Connection(asyncio.Protocol):
             self._may_keep = False
             if self._status is not None:
                 self._complete = True  # the status decides, and its body is cut here
-            elif not self._refused and self._sloppy is None:
-                self._sloppy = SloppyReader()
-                self._read_sloppily(self._sloppy, self._seen)
+            elif not self._refused and self._lenient is None:
+                self._lenient = LenientReader()
+                self._read_leniently(self._lenient, self._seen)
 
-    def _read_sloppily(self, reader: SloppyReader, data: bytes | bytearray) -> None:
+    def _read_leniently(self, reader: LenientReader, data: bytes | bytearray) -> None:
         try:
             head = reader.read(data)
         except Unreadable as error:
@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
         if head is None:
             return
         self._fields = head.fields
-        end = sloppy.framing(head.fields)
+        end = lenient.framing(head.fields)
         body = bytes(reader.seen[head.end :])
         self._parser = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(**_LENIENT)
@@ -226,16 +226,16 @@ class Connection(asyncio.Protocol):
         if end is None:  # the end of the body is unknown: keep what came with the head
             self._complete = True
 
-    def _look(self) -> None:
+    def _check_progress(self) -> None:
         """Finish if the answer is complete, refused, or beyond its bounds."""
         if self._refused:
-            seen = sloppy.first_bytes(self._seen) if self._refused in causes.NO_HTTP else b""
+            seen = lenient.first_bytes(self._seen) if self._refused in causes.NO_HTTP else b""
             self._finish(Failure(Outcome.CONNECTION_ERROR, self._refused, seen))
         elif self._complete:
             self._finish_answer()
         elif self._status is None:
             if len(self._seen) > MAX_HEAD:
-                self._finish(Failure(Outcome.CONNECTION_ERROR, sloppy.HEAD_TOO_LARGE))
+                self._finish(Failure(Outcome.CONNECTION_ERROR, lenient.HEAD_TOO_LARGE))
         elif self._wrapping > 8 * self._body_size + MAX_HEAD:
             # Chunks' sizes and trailers may be some times the body that they wrap, not more.
             self._finish_answer()
@@ -245,10 +245,10 @@ class Connection(asyncio.Protocol):
             return Failure(Outcome.CONNECTION_ERROR, causes.CLOSED_WITHIN)
         if self._reused and causes.is_usual_end(error):
             return Failure(Outcome.INTERRUPTED, causes.STALE)
-        return causes.lost(error)
+        return causes.classify_loss(error)
 
-    def _look_once_more(self) -> None:
-        self._timer = self._loop.call_later(LAST_LOOK, self.give_up)
+    def _wait_for_last_bytes(self) -> None:
+        self._timer = self._loop.call_later(LAST_BYTES_WAIT, self.time_out)
 
     def _finish_answer(self) -> None:
         assert self._status is not None

@@ -73,8 +73,8 @@ class Pool:
 
     def take(self, target: Target) -> Connection | None:
         """Return the connection that became idle last, or None when one has to be opened."""
-        while kept := self._by_key.get(target.key):
-            connection = next(reversed(kept))
+        while idle := self._by_key.get(target.key):
+            connection = next(reversed(idle))
             self._forget(connection)
             if connection.is_open and time.monotonic() - connection.idle_since <= KEEP_ALIVE:
                 return connection
@@ -119,28 +119,28 @@ class Pool:
 
     async def _open(self, target: Target, once: bool) -> Connection:
         host, port, secure, _ = target
-        ours: list[OSError] = []  # what is not the network's: an address that is forbidden, no file to be had
+        own_errors: list[OSError] = []  # what is not the network's: an address that is forbidden, no file to be had
 
         def open_socket(info: Any) -> socket.socket:
             """Check the very address that is about to be dialled; literals come here too."""
             family, kind, proto, _, where = info
             if not is_allowed(str(where[0]), int(where[1]), self._policy):
-                ours.append(Blocked())
+                own_errors.append(Blocked())
                 raise Blocked
             try:
                 return socket.socket(family, kind, proto)
             except OSError as error:
-                ours.append(OSError(error.errno, error.strerror))
+                own_errors.append(OSError(error.errno, error.strerror))
                 raise
 
-        found = await self._resolver.resolve(host, port)
+        addresses = await self._resolver.resolve(host, port)
         try:
             opened = await aiohappyeyeballs.start_connection(
-                found, happy_eyeballs_delay=NEXT_ADDRESS, socket_factory=open_socket
+                addresses, happy_eyeballs_delay=NEXT_ADDRESS, socket_factory=open_socket
             )
         except (OSError, RuntimeError) as error:  # uvloop raises both
-            if ours:
-                raise ours[0] from None
+            if own_errors:
+                raise own_errors[0] from None
             raise (error if isinstance(error, OSError) else OSError(str(error))) from None
         try:
             transport, connection = await self._loop.create_connection(
@@ -164,9 +164,9 @@ class Pool:
 
     def _forget(self, connection: Connection) -> None:
         del self._idle[connection]
-        kept = self._by_key[connection.key]
-        del kept[connection]
-        if not kept:
+        idle = self._by_key[connection.key]
+        del idle[connection]
+        if not idle:
             del self._by_key[connection.key]
 
     def _close_oldest(self) -> Connection:

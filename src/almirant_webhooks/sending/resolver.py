@@ -58,14 +58,14 @@ class Resolver:
         literal = addresses.parse(host)
         if literal is not None:
             family = socket.AF_INET if literal.version == 4 else socket.AF_INET6
-            found: Found = [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(literal), port))]
+            known_addresses: Found = [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (str(literal), port))]
         else:
-            found = await self._find(host)
+            known_addresses = await self._find(host)
         allowed: list[AddressInfo] = []
-        kept: Counter[int] = Counter()
-        for family, kind, proto, _, where in found:
-            if kept[family] < MOST_ADDRESSES and is_allowed(str(where[0]), port, self._policy):
-                kept[family] += 1
+        per_family: Counter[int] = Counter()
+        for family, kind, proto, _, where in known_addresses:
+            if per_family[family] < MOST_ADDRESSES and is_allowed(str(where[0]), port, self._policy):
+                per_family[family] += 1
                 allowed.append((family, kind, proto, "", (where[0], port, *where[2:])))
         if not allowed:
             raise Blocked
@@ -87,9 +87,9 @@ class Resolver:
         await asyncio.gather(*pending, return_exceptions=True)
 
     async def _find(self, host: str) -> Found:
-        until, found = self._known.get(host, (0.0, []))
+        until, known_addresses = self._known.get(host, (0.0, []))
         if time.monotonic() < until:
-            return found
+            return known_addresses
         if host not in self._pending:
             self._pending[host] = task = asyncio.create_task(self._look_up_in_turn(host), name="look up")
             task.add_done_callback(lambda done: self._over(host, done))

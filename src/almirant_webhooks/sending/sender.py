@@ -14,9 +14,9 @@ from ..model import Claim, Outcome, Result
 from ..ops.threads import Threads
 from ..rules.urls import Blocked, Policy, is_local_url
 from .answers import Answer, field, keep_headers, retry_after
-from .causes import NO_DNS_ANSWER, STALE, Failure, explain, forget_frames
+from .causes import NO_DNS_ANSWER, STALE, Failure, classify_error, forget_frames
 from .exchange import Connection, End
-from .ours import by_our_fault
+from .own_faults import interrupted_by_us
 from .pool import MOST_IDLE, Pool, Target, target_of, write
 from .resolver import Resolver
 from .tls import Tls
@@ -81,7 +81,7 @@ class Sender:
             target = target_of(claim.url)
             return Prepared(claim, target, write(target, claim.headers, claim.body))
         except (Blocked, ValueError) as error:
-            return self._failed(claim, time.monotonic(), explain(error))
+            return self._failed(claim, time.monotonic(), classify_error(error))
 
     def begin(self, prepared: Prepared, ended: Callable[[Result], None]) -> asyncio.Future[Any]:
         """Make a request, without a task where a connection is kept; `ended` is told its result, within the time limit.
@@ -109,10 +109,10 @@ class Sender:
                 connection = await self.connections.open(prepared.target, once=fresh)
             end = await connection.exchange(prepared.request, begin + self._timeout - time.monotonic())
         except (OSError, ValueError) as error:
-            end = explain(error)
+            end = classify_error(error)
             forget_frames(error)
         except Exception as error:
-            ended(by_our_fault(claim, error, clock.now()))
+            ended(interrupted_by_us(claim, error, clock.now()))
             return
         finally:
             if connection is not None:
@@ -141,7 +141,7 @@ class Sender:
                 self._ask_for_fresh(claim.delivery_id)
             return self._failed(claim, begin, end)
         except Exception as error:  # a fault of ours must not strand the delivery
-            return by_our_fault(claim, error, clock.now())
+            return interrupted_by_us(claim, error, clock.now())
 
     async def send(self, claim: Claim) -> Result:
         """Make one attempt; whatever the receiver does comes back as a Result within the time limit."""
@@ -181,15 +181,15 @@ class Sender:
             else:
                 unresolved = self._resolver.is_waiting_for(urlsplit(claim.url).hostname or "")
                 cause = f"{NO_DNS_ANSWER if unresolved else cause} within {self._timeout:g} s"
-        kept = seen[: min(MOST_SEEN, self._max_response_body)]
+        body = seen[: min(MOST_SEEN, self._max_response_body)]
         return Result(
             claim,
             outcome,
             clock.now(),
             round((now - begin) * 1000),
             cause=cause,
-            response_body=kept,
-            body_cut=len(kept) < len(seen),
+            response_body=body,
+            body_cut=len(body) < len(seen),
         )
 
     def _ask_for_fresh(self, delivery_id: str) -> None:

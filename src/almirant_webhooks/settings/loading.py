@@ -87,9 +87,9 @@ def _check_ca_file(path: Path, source: str) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (OSError, ssl.SSLError) as error:
-        why = error.strerror or error
+        reason = error.strerror or error
         raise Misconfigured(
-            f"egress.ca_file (from {source}): {path} cannot be used ({why}). Name a file of certificates in PEM form that "
+            f"egress.ca_file (from {source}): {path} cannot be used ({reason}). Name a file of certificates in PEM form that "
             "the service's user may read."
         ) from None
 
@@ -99,12 +99,12 @@ def check_places(settings: Settings, sources: dict[str, str]) -> None:
     for key, path in (("database.path", settings.database.path), ("outbox.path", settings.outbox.path)):
         if path is None:
             continue
-        given = f"{key} (from {sources.get(key, 'its default')}): "
+        origin = f"{key} (from {sources.get(key, 'its default')}): "
         folder = path.absolute().parent
         if not folder.is_dir():
-            raise Misconfigured(f"{given}the directory {folder} does not exist; make it first.")
+            raise Misconfigured(f"{origin}the directory {folder} does not exist; make it first.")
         if path.is_dir():
-            raise Misconfigured(f"{given}{path} is a directory; name a file in it.")
+            raise Misconfigured(f"{origin}{path} is a directory; name a file in it.")
 
 
 def _is_loopback(host: str) -> bool:
@@ -171,14 +171,14 @@ def _from_credentials() -> _Given:
 def _from_environment() -> _Given:
     """Read the variables; blanks around a value go, as a file of variables with CRLF leaves a CR at each end."""
     known = {variable(section, name): (section, name) for section, name in every_key()}
-    for given, value in os.environ.items():
-        if not given.startswith(PREFIX) or given == CONFIG_VARIABLE:
+    for key, value in os.environ.items():
+        if not key.startswith(PREFIX) or key == CONFIG_VARIABLE:
             continue
-        if given not in known:
-            near = difflib.get_close_matches(given, known, n=1)
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
-            raise Misconfigured(f"{given} (from the environment): there is no such variable.{hint}")
-        yield *known[given], value.strip(), f"environment {given}"
+            raise Misconfigured(f"{key} (from the environment): there is no such variable.{hint}")
+        yield *known[key], value.strip(), f"environment {key}"
 
 
 def describe(settings: Settings, sources: dict[str, str]) -> list[tuple[str, str, str]]:
@@ -200,7 +200,9 @@ def _show(key: str, value: object) -> str:
         return clock.show_duration(value)
     if isinstance(value, tuple):
         return (
-            "[" + ", ".join(clock.show_duration(one) if isinstance(one, timedelta) else str(one) for one in value) + "]"
+            "["
+            + ", ".join(clock.show_duration(item) if isinstance(item, timedelta) else str(item) for item in value)
+            + "]"
         )
     if value is None or value == "":
         return '""'

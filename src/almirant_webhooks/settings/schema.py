@@ -75,10 +75,10 @@ def _whole(value: object) -> object:
     return value
 
 
-def _event_type(written: str) -> str:
-    if not is_well_formed(written):
-        raise ValueError(f"{written!r} is not an event type; write dotted lower-case words, as in work_item.created")
-    return written
+def _event_type(value: str) -> str:
+    if not is_well_formed(value):
+        raise ValueError(f"{value!r} is not an event type; write dotted lower-case words, as in work_item.created")
+    return value
 
 
 def _network(value: object) -> object:
@@ -95,34 +95,34 @@ def _is_url(text: str) -> bool:
         return False
 
 
-def _public_url(written: str) -> str:
+def _public_url(value: str) -> str:
     """Take the address of the pages: scheme and host, and a path where a server in front passes on what is below it."""
-    text = written.strip().rstrip("/")
+    text = value.strip().rstrip("/")
     match = _ADDRESS.fullmatch(text)
     if text and (match is None or not _is_url(text)):
         raise ValueError(
-            f"{written!r} is not an address; write https://HOST or https://HOST:PORT, or https://HOST/PATH for pages below "
+            f"{value!r} is not an address; write https://HOST or https://HOST:PORT, or https://HOST/PATH for pages below "
             "a path of letters, digits, -, . and _"
         )
     return text if match is None else match["origin"].lower() + match["path"]
 
 
-def _host(written: str) -> str:
+def _host(value: str) -> str:
     """Take the name of a host alone, as the header `Host` has it."""
-    text = written.strip().lower()
+    text = value.strip().lower()
     with suppress(ValueError):
         return str(ipaddress.ip_address(text.strip("[]")))
     if _HOST.fullmatch(text) is None or len(text) > 253:
         raise ValueError(
-            f"{written!r} is not the name of a host; write the name or the address alone, as in almirant or 10.0.0.5, "
+            f"{value!r} is not the name of a host; write the name or the address alone, as in almirant or 10.0.0.5, "
             "without scheme, port, path or *, and an international name as browsers send it (xn--…)"
         )
     return text
 
 
-def _token(written: str) -> str:
+def _token(value: str) -> str:
     """Take a token that cannot be guessed; the message does not repeat it."""
-    text = written.strip()
+    text = value.strip()
     if text and len(text) < SHORTEST_TOKEN:
         raise ValueError(f"must have at least {SHORTEST_TOKEN} characters, as `openssl rand -hex 32` makes them")
     return text

@@ -77,25 +77,25 @@ class Observer:
             try:
                 if time.monotonic() - looked_at >= EVERY:
                     looked_at = time.monotonic()
-                    await self.look()
+                    await self.observe()
                 if not self._failing():
-                    await self._tell_own()
+                    await self._send_operator_events()
             except (StorageError, OSError) as error:
                 log.warning("observing failed", error=str(error))
             await asyncio.sleep(OWN_EVERY)
 
-    async def look(self) -> None:
+    async def observe(self) -> None:
         """Look once."""
         now = clock.now()
-        self._look_at_disk()
+        self._observe_disk()
         wal = await self._reader.run(self._store.wal_bytes), await self._outbox.run(self._store.wal_bytes)
         self._metrics.wal_bytes.set(max(wal))
         if not self._failing():
-            await self._notice()
-        found = await self._reader.run(self._store.pending, now)
+            await self._report_webhook_health()
+        pending = await self._reader.run(self._store.pending, now)
         for name in ("due", "scheduled", "held"):
-            self._metrics.pending.labels(name).set(found[name])
-        self._metrics.oldest_due.set(found["oldest_due_seconds"])
+            self._metrics.pending.labels(name).set(pending[name])
+        self._metrics.oldest_due.set(pending["oldest_due_seconds"])
         self._metrics.failing.set((await self._reader.run(self._store.webhooks))["failing"])
         waiting = await self._outbox.run(self._store.outbox, now)
         self._metrics.unread.set(waiting["unread"])
@@ -105,7 +105,7 @@ class Observer:
         self._metrics.loop_lag.set(self._heartbeat.lag())
         self._metrics.observed.set(now.timestamp())
 
-    def _look_at_disk(self) -> None:
+    def _observe_disk(self) -> None:
         sizes = self._store.sizes()
         self._metrics.database_bytes.set(sizes["database"])
         self._metrics.disk_free.set(sizes["disk_free"])
@@ -117,18 +117,18 @@ class Observer:
             words = "low on disk: answers' bodies are not stored" if low else "room on disk: answers' bodies are stored"
             (log.warning if low else log.info)(words, free_bytes=sizes["disk_free"])
 
-    async def _notice(self) -> None:
+    async def _report_webhook_health(self) -> None:
         """Say which webhooks have begun to fail everything, and which have recovered."""
         more = True
         while more:
-            begun, over = await self._database.write(self._store.notice, clock.now())
-            for one in begun:
-                log.warning("webhook failing", webhook_id=one.webhook_id, host=one.host, since=one.since)
-            for one in over:
-                log.info("webhook recovered", webhook_id=one.webhook_id, host=one.host, since=one.since)
+            begun, over = await self._database.write(self._store.note_health_changes, clock.now())
+            for news in begun:
+                log.warning("webhook failing", webhook_id=news.webhook_id, host=news.host, since=news.since)
+            for news in over:
+                log.info("webhook recovered", webhook_id=news.webhook_id, host=news.host, since=news.since)
             more = NOTICED_AT_ONCE in (len(begun), len(over))
 
-    async def _tell_own(self) -> None:
+    async def _send_operator_events(self) -> None:
         """Have events for operators sent."""
         own = await self._reader.run(self._store.own_webhooks)
         if own:

@@ -64,11 +64,13 @@ class Pruner:
         discarded = await self._database.write(self._store.discard, limit)
         settled = await self._database.write(self._store.settle_secrets, now, limit)
         before = now - self._kept.outbox
-        pruned = await self._prune_outbox(lambda conn, most: self._store.prune_outbox(conn, before, most), limit)
+        pruned = await self._prune_outbox(
+            lambda conn, max_rows: self._store.prune_outbox(conn, before, max_rows), limit
+        )
         await self._database.run(self._store.tidy)
         await self._outbox.run(self._store.tidy_outbox)
         sweeping = await self._sweep_on(now, limit)
-        given_back = await self._database.write(self._store.give_back, PAGES)
+        given_back = await self._database.write(self._store.release_pages, PAGES)
         return bool(erased or discarded or settled or pruned or sweeping or given_back)
 
     async def _prune_outbox(self, step: Callable[[Session, int], int], limit: int) -> int:
@@ -100,7 +102,7 @@ class Pruner:
         )
         if not goes_on:
             del self._walks[0]
-            removed = {what: count for what, count in walk.removed.items() if count}
+            removed = {name: count for name, count in walk.removed.items() if count}
             if removed:
                 log.info("pruned", **removed)
         return bool(self._walks)

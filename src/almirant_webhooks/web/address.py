@@ -43,9 +43,9 @@ def is_public(host: Host, admin: Admin) -> bool:
     return (host.name, host.port or default) == (public.hostname, public.port or default)
 
 
-def host_is_ours(text: str, here: Context) -> bool:
+def host_is_ours(text: str, ctx: Context) -> bool:
     """Tell whether a `Host` header names `admin.listen`, `admin.public_url` or one of `admin.hosts`."""
-    host, admin, bound = read_host(text), here.settings.admin, here.address()
+    host, admin, bound = read_host(text), ctx.settings.admin, ctx.address()
     if host is None:
         return False
     if is_public(host, admin) or host.name in admin.hosts:
@@ -103,12 +103,12 @@ def base(request: web.Request) -> str:
     return urlsplit(admin.public_url).path if host is not None and is_public(host, admin) else ""
 
 
-def below(base: str, page: str) -> str:
+def prefix_links(base: str, page: str) -> str:
     """Return a page of ours with its links as they are below a path."""
     return _LINK.sub(rf'\1="{base}', page) if base else page
 
 
-def put_below(request: web.Request, response: web.StreamResponse) -> None:
+def prefix_location(request: web.Request, response: web.StreamResponse) -> None:
     """Let an answer that leads elsewhere on this site lead there as the sender sees it."""
     place = response.headers.get(hdrs.LOCATION, "")
     if place.startswith("/") and not place.startswith("//") and (path := base(request)):

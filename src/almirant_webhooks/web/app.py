@@ -19,21 +19,21 @@ from .values import check_url
 MAX_BODY = 1024 * 1024  # bytes of a request
 
 
-def make_app(here: Context) -> web.Application:
+def make_app(ctx: Context) -> web.Application:
     """Make the application; raises AssertionError for a route that does not say who may use it."""
     failures = Failures()
     app = web.Application(
         client_max_size=MAX_BODY,
         middlewares=[
             guard.add_headers,
-            problems.explain,
+            problems.error_middleware,
             one_snapshot,
             check_url,
             guard.check_host,
             guard.identify(failures),
         ],
     )
-    app[CONTEXT] = here
+    app[CONTEXT] = ctx
     health.add(app)
     api.add(app)
     pages.add(app, failures)

@@ -114,9 +114,9 @@ async def one_snapshot(
 
 def principal(request: web.Request) -> Principal:
     """Return who is asking; routes that are not open have somebody always."""
-    found = request[PRINCIPAL]
-    assert found is not None
-    return found
+    caller = request[PRINCIPAL]
+    assert caller is not None
+    return caller
 
 
 def scope(request: web.Request, project_id: str | None = None) -> str | None:

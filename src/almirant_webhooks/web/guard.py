@@ -15,7 +15,7 @@ from aiohttp.typedefs import Middleware
 from ..rules import principals
 from ..rules.principals import Principal, Role
 from ..storage.sqlite import producers
-from .address import base, host_is_ours, is_address, is_same_origin, is_secure, put_below
+from .address import base, host_is_ours, is_address, is_same_origin, is_secure, prefix_location
 from .context import PRINCIPAL, Context, context
 from .limits import Failures
 
@@ -64,12 +64,12 @@ def allowed_by(handler: object) -> frozenset[Role] | None:
 
 def start_session(request: web.Request, response: web.StreamResponse, who: Principal) -> None:
     """Sign somebody in: a cookie that ends when their link does, or after twelve hours."""
-    here = context(request)
+    ctx = context(request)
     expires_at = who.expires_at or int(time.time()) + OPERATOR_SESSION
     session = Principal(who.role, who.project_id, expires_at)
     response.set_cookie(
         COOKIE,
-        principals.issue(here.keys.signing_key, principals.SESSION, session),
+        principals.issue(ctx.keys.signing_key, principals.SESSION, session),
         max_age=max(0, expires_at - int(time.time())),
         path=base(request) or "/",
         httponly=True,
@@ -96,7 +96,7 @@ async def add_headers(request: web.Request, handler: Handler) -> web.StreamRespo
 
 
 def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    put_below(request, response)
+    prefix_location(request, response)
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers.setdefault("Cache-Control", "no-store")
@@ -120,7 +120,7 @@ def identify(failures: Failures) -> Middleware:
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         roles = allowed_by(request.match_info.handler)
         token = _bearer(request)
-        who = await who_has(request, token, failures) if token is not None else _of_session(request)
+        who = await authenticate(request, token, failures) if token is not None else _of_session(request)
         request[PRINCIPAL] = who
         changes = request.method not in _SAFE or getattr(request.match_info.handler, "writes", False)
         if token is None and changes and not is_same_origin(request):
@@ -131,8 +131,8 @@ def identify(failures: Failures) -> Middleware:
                     text="Give the operator's token (`almirant-webhooks token`) as `Authorization: Bearer …`.",
                     headers={"WWW-Authenticate": "Bearer"},
                 )
-            wanted = f"?next={quote(request.path_qs, safe='')}" if request.method == hdrs.METH_GET else ""
-            raise web.HTTPSeeOther(SIGN_IN + wanted)
+            query = f"?next={quote(request.path_qs, safe='')}" if request.method == hdrs.METH_GET else ""
+            raise web.HTTPSeeOther(SIGN_IN + query)
         if roles and who is not None and who.role not in roles:
             raise web.HTTPForbidden(text=f"This is not for a {who.role.value}.")
         return await handler(request)
@@ -140,13 +140,13 @@ def identify(failures: Failures) -> Middleware:
     return check
 
 
-async def who_has(request: web.Request, token: str, failures: Failures) -> Principal:
+async def authenticate(request: web.Request, token: str, failures: Failures) -> Principal:
     """Return whose token it is; raises 401 for a wrong one, 429 after too many of them.
 
     A token that was good before is looked at however many wrong ones have come.
     """
-    here, digest = context(request), principals.digest(token)
-    if digest in failures.proven and (who := await _holder(here, token)) is not None:
+    ctx, digest = context(request), principals.digest(token)
+    if digest in failures.proven and (who := await _principal_of(ctx, token)) is not None:
         return who
     async with failures.one_by_one:
         now, address = time.monotonic(), _caller(request)
@@ -154,7 +154,7 @@ async def who_has(request: web.Request, token: str, failures: Failures) -> Princ
             raise web.HTTPTooManyRequests(
                 text="Too many wrong tokens came; wait a minute.", headers={"Retry-After": str(wait)}
             )
-        who = await _holder(here, token)
+        who = await _principal_of(ctx, token)
         if who is None:
             failures.note(address, now)
             raise web.HTTPUnauthorized(text="This token is not known here.", headers={"WWW-Authenticate": "Bearer"})
@@ -170,12 +170,12 @@ def _caller(request: web.Request) -> str:
     return seen if behind_proxy and is_address(seen) else remote
 
 
-async def _holder(here: Context, token: str) -> Principal | None:
-    if principals.same(token, here.keys.token):
+async def _principal_of(ctx: Context, token: str) -> Principal | None:
+    if principals.is_equal(token, ctx.keys.token):
         return Principal(Role.OPERATOR)
-    found = await here.read(producers.find, principals.digest(token))
-    await here.end_reading()
-    return None if found is None else Principal(Role.PRODUCER, found.project_id)
+    producer = await ctx.read(producers.find, principals.digest(token))
+    await ctx.end_reading()
+    return None if producer is None else Principal(Role.PRODUCER, producer.project_id)
 
 
 def _bearer(request: web.Request) -> str | None:

@@ -26,9 +26,9 @@ async def readyz(request: web.Request) -> web.Response:
 @allow()
 async def metrics(request: web.Request) -> web.Response:
     """Answer in Prometheus' text format."""
-    here = context(request)
-    here.metrics.ready.set(here.not_ready() is None)
-    return web.Response(body=here.metrics.page(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+    ctx = context(request)
+    ctx.metrics.ready.set(ctx.not_ready() is None)
+    return web.Response(body=ctx.metrics.page(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
 def add(app: web.Application) -> None:

@@ -17,7 +17,7 @@ log = structlog.get_logger("almirant_webhooks")
 
 
 @web.middleware
-async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every error in a sentence: 404 not found, 422 a bad field, 409 refused, 503 a busy database."""
     try:
         return await handler(request)

@@ -21,16 +21,16 @@ _NOT_HERE = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}  # the machine has no IPv6
 
 
 class Server:
-    """Serves an application; of `most` connections it has already, one more is closed at once.
+    """Serves an application; of `max_connections` connections it has already, one more is closed at once.
 
     Many of them must not take the files that deliveries need.
     """
 
-    def __init__(self, app: web.Application, most: int) -> None:
+    def __init__(self, app: web.Application, max_connections: int) -> None:
         # What aiohttp would say of requests that it cannot parse has their bytes in it, tokens and links too.
         silent = logging.Logger("aiohttp.server", logging.CRITICAL)
         self._runner = web.AppRunner(app, access_log=None, logger=silent, shutdown_timeout=LAST_ANSWERS)
-        self._most = most
+        self._most = max_connections
         self._listeners: list[asyncio.Server] = []
         self.addresses: list[tuple[str, int]] = []
 
@@ -75,10 +75,10 @@ class _Refusal(asyncio.Protocol):
 
 async def _addresses(host: str, port: int, threads: Threads) -> list[tuple[socket.AddressFamily, Any]]:
     """Look a host up by our own thread: those of uvloop end the process where they cannot be started."""
-    found = await threads.call(
+    addresses = await threads.call(
         socket.getaddrinfo, host, port, socket.AF_UNSPEC, socket.SOCK_STREAM, 0, socket.AI_PASSIVE
     ).future
-    return list(dict.fromkeys((family, where) for family, _, _, _, where in found))
+    return list(dict.fromkeys((family, where) for family, _, _, _, where in addresses))
 
 
 def _listen(family: socket.AddressFamily, where: Any) -> socket.socket:

@@ -29,8 +29,8 @@ def check_names(names: Collection[str], known: Collection[str]) -> None:
     """Raise `Refused` for a name that is not known: whoever wrote it relies on it."""
     for name in names:
         if name not in known:
-            there = f"known are {', '.join(known)}" if known else "there is none here"
-            raise Refused(f"There is no parameter {name!r}; {there}.", name)
+            known_words = f"known are {', '.join(known)}" if known else "there is none here"
+            raise Refused(f"There is no parameter {name!r}; {known_words}.", name)
 
 
 @web.middleware

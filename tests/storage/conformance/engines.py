@@ -13,7 +13,7 @@ from typing import Any
 from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, Outcome, Result, Webhook
 from almirant_webhooks.rules.retry import Schedule
-from almirant_webhooks.storage.engine import Asked, FanOut, Session, Work, Written
+from almirant_webhooks.storage.engine import FanOut, ReadPlan, Session, Work, WrittenBatch
 from almirant_webhooks.storage.sqlite import webhooks
 from almirant_webhooks.storage.sqlite.connection import open_database
 from almirant_webhooks.storage.sqlite.delivery_store import SqliteDeliveryStore
@@ -119,26 +119,26 @@ class SqliteEngine:
 
     # What the loop does with the protocols
 
-    def batch(self, now: datetime = START, **work: Any) -> Written:
+    def batch(self, now: datetime = START, **work: Any) -> WrittenBatch:
         """Write a batch in one transaction."""
         with self.deliveries.transaction(self.session):
             return self.deliveries.write(self.session, Work(**work), SCHEDULE, now)
 
-    def read(self, asked: Asked) -> dict[str, Any]:
+    def read(self, plan: ReadPlan) -> dict[str, Any]:
         """The work of a batch that reads rows: those themselves, where the outbox is apart."""
-        return {"asked": asked} if self.outbox.is_in_database else {"rows": self.outbox.read(asked)}
+        return {"to_read": plan} if self.outbox.is_in_database else {"rows": self.outbox.read(plan)}
 
-    def take(self, now: datetime = START, *, asked: Asked | None = None, **work: Any) -> FanOut:
+    def take(self, now: datetime = START, *, plan: ReadPlan | None = None, **work: Any) -> FanOut:
         """Fan out what waits and mark it."""
-        done = self.batch(now, **self.read(asked or Asked(100)), **work).fan_out or FanOut()
+        done = self.batch(now, **self.read(plan or ReadPlan(100)), **work).fan_out or FanOut()
         if done.marks:
             self.outbox.mark(self.session, [done], now)
         return done
 
     def claim(self, webhook: Webhook, now: datetime = START, count: int = 10) -> list[Claim]:
-        return self.batch(now, wanted={webhook.id: count}).begun
+        return self.batch(now, starts={webhook.id: count}).begun
 
-    def record(self, claims: Sequence[Claim], outcome: Outcome, at: datetime = START) -> Written:
+    def record(self, claims: Sequence[Claim], outcome: Outcome, at: datetime = START) -> WrittenBatch:
         return self.batch(at, results=[Result(claim, outcome, at, 5) for claim in claims])
 
     def due(self, webhook: Webhook) -> str | None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from almirant_webhooks.model import Due, Misconfigured, Outcome
-from almirant_webhooks.storage.engine import BEGIN, Asked, Damaged, LastEnd, Moved, Work, is_beyond_repair
+from almirant_webhooks.storage.engine import BEGIN, Damaged, LastEnd, Moved, ReadPlan, Work, is_beyond_repair
 
 from .engines import SCHEDULE, START, Engine, text
 
@@ -20,11 +20,11 @@ def test_a_transaction_that_raises_has_changed_nothing(engine: Engine) -> None:
     engine.insert()
     engine.take()
     engine.insert()
-    work = engine.read(Asked(10))
+    work = engine.read(ReadPlan(10))
 
     def write_and_fail() -> None:
         with engine.deliveries.transaction(engine.session):
-            written = engine.deliveries.write(engine.session, Work(wanted={webhook.id: 1}, **work), SCHEDULE, START)
+            written = engine.deliveries.write(engine.session, Work(starts={webhook.id: 1}, **work), SCHEDULE, START)
             assert (len(written.begun), written.fan_out is not None) == (1, True)
             raise ZeroDivisionError
 
@@ -39,7 +39,7 @@ def test_an_event_is_taken_once_however_often_its_row_is_read(engine: Engine) ->
     """A crash before the mark is harmless."""
     engine.webhook()
     engine.insert()
-    work = engine.read(Asked(10))
+    work = engine.read(ReadPlan(10))
     first = engine.batch(**work).fan_out
     again = engine.batch(**work).fan_out
     assert first is not None
@@ -70,7 +70,7 @@ def test_no_more_is_claimed_than_was_wanted(engine: Engine) -> None:
     for _ in range(3):
         engine.insert()
         engine.take()
-    written = engine.batch(wanted={webhook.id: 2, other.id: 1})
+    written = engine.batch(starts={webhook.id: 2, other.id: 1})
     assert [claim.webhook_id for claim in written.begun] == [webhook.id, webhook.id, other.id]
     assert written.due.keys() == {webhook.id, other.id} == written.touched
 
@@ -91,7 +91,7 @@ def test_a_new_delivery_begins_where_it_is_given_a_slot(engine: Engine) -> None:
     """In the transaction that takes its event; the others are due."""
     first, second = engine.webhook(), engine.webhook(url="https://example.com/other")
     engine.insert()
-    written = engine.batch(**engine.read(Asked(10)), take=lambda webhook, served: webhook == first.id)
+    written = engine.batch(**engine.read(ReadPlan(10)), take_slot=lambda webhook, served: webhook == first.id)
     assert [claim.webhook_id for claim in written.begun] == [first.id]
     assert engine.due(first) is None
     assert engine.due(second) == text(START)
@@ -178,10 +178,10 @@ def test_waits_become_shorter_when_the_clock_is_set_back_and_never_longer(engine
     engine.take()
     engine.record(engine.claim(webhook), Outcome.HTTP_ERROR)
     due = START + SCHEDULE.waits[1]
-    assert not engine.deliveries.knows_later(engine.session, START)
-    assert engine.deliveries.knows_later(engine.session, START - HOUR)
+    assert not engine.deliveries.has_later_times(engine.session, START)
+    assert engine.deliveries.has_later_times(engine.session, START - HOUR)
     with engine.deliveries.transaction(engine.session):
-        moved = engine.deliveries.bring_forward(engine.session, HOUR, START - HOUR, BEGIN)
+        moved = engine.deliveries.shift_due(engine.session, HOUR, START - HOUR, BEGIN)
     assert moved == Moved(1, None)
     assert engine.due(webhook) == text(due - HOUR)
     for shorter in (1, 0):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from almirant_webhooks.model import MAX_PAYLOAD_BYTES
-from almirant_webhooks.storage.engine import Asked, Busy, FanOut
+from almirant_webhooks.storage.engine import Busy, FanOut, ReadPlan
 
 from .engines import START, Engine
 
@@ -19,7 +19,7 @@ def _projects(done: FanOut) -> list[str]:
 def test_projects_take_turns_and_each_one_s_oldest_come_first(engine: Engine) -> None:
     """However many rows one of them has."""
     engine.insert(*["a"] * 5, "b", "c")
-    done = engine.take(asked=Asked(4))
+    done = engine.take(plan=ReadPlan(4))
     assert _projects(done) == ["a", "b", "c", "a"]
     assert [mark.row.id for mark in done.marks if mark.row.project == "a"] == [1, 2]
 
@@ -27,32 +27,32 @@ def test_projects_take_turns_and_each_one_s_oldest_come_first(engine: Engine) ->
 def test_the_turn_goes_on_behind_a_project(engine: Engine) -> None:
     """And comes round."""
     engine.insert("a", "b", "c")
-    assert _projects(engine.take(asked=Asked(2, after="b"))) == ["c", "a"]
+    assert _projects(engine.take(plan=ReadPlan(2, after="b"))) == ["c", "a"]
 
 
 def test_no_more_rows_of_a_project_are_read_than_its_limit(engine: Engine) -> None:
     """They stay where they are."""
     engine.insert("a", "a", "b", "b")
     limits = {"a": 0, "b": 1}
-    assert _projects(engine.take(asked=Asked(10, limit=limits.get))) == ["b"]
+    assert _projects(engine.take(plan=ReadPlan(10, limit=limits.get))) == ["b"]
     assert sorted(_projects(engine.take())) == ["a", "a", "b"]
 
 
 def test_rows_that_are_apart_are_not_read(engine: Engine) -> None:
     """Their answers are on the way."""
     engine.insert("a", "a")
-    assert [mark.row.id for mark in engine.take(asked=Asked(10, apart={1})).marks] == [2]
+    assert [mark.row.id for mark in engine.take(plan=ReadPlan(10, excluded={1})).marks] == [2]
 
 
 def test_whether_anything_waits_is_told_of_an_outbox_in_the_database(engine: Engine) -> None:
     """Apart, there may always be."""
     empty = not engine.outbox.is_in_database
-    assert engine.outbox.is_anything_unread(engine.session, Asked(10)) is empty
+    assert engine.outbox.is_anything_unread(engine.session, ReadPlan(10)) is empty
     engine.insert()
-    assert engine.outbox.is_anything_unread(engine.session, Asked(10))
-    assert engine.outbox.is_anything_unread(engine.session, Asked(10, apart={1})) is empty
+    assert engine.outbox.is_anything_unread(engine.session, ReadPlan(10))
+    assert engine.outbox.is_anything_unread(engine.session, ReadPlan(10, excluded={1})) is empty
     engine.take()
-    assert engine.outbox.is_anything_unread(engine.session, Asked(10)) is empty
+    assert engine.outbox.is_anything_unread(engine.session, ReadPlan(10)) is empty
 
 
 def test_changes_is_another_one_once_a_producer_has_committed(engine: Engine) -> None:
@@ -94,7 +94,7 @@ def test_a_row_that_is_larger_than_an_event_may_be_is_marked_apart(engine: Engin
 def test_marks_wait_for_nobody_s_lock(engine: Engine) -> None:
     """`Busy` says so at once, nothing was marked, and they are made by a later call."""
     engine.insert()
-    work = engine.read(Asked(10))
+    work = engine.read(ReadPlan(10))
     done = engine.batch(**work).fan_out
     assert done is not None
     before = engine.answers()
@@ -113,6 +113,6 @@ def test_a_trigger_that_refuses_marks_keeps_no_event_from_being_taken(engine: En
     engine.refuse_marks()
     done = engine.take()
     assert (done.events, done.refused) == (1, {1})
-    assert "no_marks" in str(done.why)
+    assert "no_marks" in str(done.refusal)
     assert engine.take().duplicates == 1
     assert engine.answers() == [(False, None)]

@@ -53,13 +53,13 @@ async def test_a_write_is_one_transaction(engine: Engine, worker: Worker) -> Non
     webhooks, _ = engine.deliveries.first_due_after(engine.session, "", 1)
 
     def claim_and_fail(session: Session) -> None:
-        begun = engine.deliveries.write(session, Work(wanted={webhooks[0]: 1}), SCHEDULE, START).begun
+        begun = engine.deliveries.write(session, Work(starts={webhooks[0]: 1}), SCHEDULE, START).begun
         assert len(begun) == 1
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await worker.write(claim_and_fail)
-    written = await worker.write(engine.deliveries.write, Work(wanted={webhooks[0]: 1}), SCHEDULE, START)
+    written = await worker.write(engine.deliveries.write, Work(starts={webhooks[0]: 1}), SCHEDULE, START)
     assert len(written.begun) == 1
 
 

@@ -21,7 +21,7 @@ from .sessions import Session, Worker
 from .upkeep import (
     FIRST_RESEND,
     NOTICED_AT_ONCE,
-    News,
+    HealthChange,
     ObservingStore,
     PruningStore,
     ResendingStore,
@@ -29,7 +29,7 @@ from .upkeep import (
     ResendStep,
     Walk,
 )
-from .values import BEGIN, MAX_DELIVERIES, Asked, FanOut, LastEnd, Mark, Moved, OutboxRow, Place, Work, Written
+from .values import BEGIN, MAX_DELIVERIES, FanOut, LastEnd, Mark, Moved, OutboxRow, Place, ReadPlan, Work, WrittenBatch
 
 __all__ = [
     "BEGIN",
@@ -37,7 +37,6 @@ __all__ = [
     "MAX_DELIVERIES",
     "NOTICED_AT_ONCE",
     "ActionStore",
-    "Asked",
     "AuditTrail",
     "Busy",
     "Damaged",
@@ -47,13 +46,13 @@ __all__ = [
     "EventInserts",
     "FanOut",
     "Full",
+    "HealthChange",
     "HeldDeliveries",
     "Installation",
     "LastEnd",
     "Lost",
     "Mark",
     "Moved",
-    "News",
     "ObservingStore",
     "OutboxRow",
     "OutboxStore",
@@ -61,6 +60,7 @@ __all__ = [
     "ProducerTokens",
     "Projects",
     "PruningStore",
+    "ReadPlan",
     "ResendPlace",
     "ResendStep",
     "ResendingStore",
@@ -73,6 +73,6 @@ __all__ = [
     "Webhooks",
     "Work",
     "Worker",
-    "Written",
+    "WrittenBatch",
     "is_beyond_repair",
 ]

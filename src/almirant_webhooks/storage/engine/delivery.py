@@ -15,13 +15,13 @@ from typing import Protocol
 from ...model import Due
 from ...rules.retry import Schedule
 from .sessions import Session
-from .values import BEGIN, Asked, FanOut, LastEnd, Moved, OutboxRow, Place, Work, Written
+from .values import BEGIN, FanOut, LastEnd, Moved, OutboxRow, Place, ReadPlan, Work, WrittenBatch
 
 
 class DeliveryStore(Protocol):
     """The delivery log and the webhooks, as the loop reads and writes them."""
 
-    def has_room(self) -> bool:
+    def has_free_space(self) -> bool:
         """Tell whether there is room to record what is in flight; without it nothing new begins."""
 
     def transaction(self, session: Session) -> AbstractContextManager[object]:
@@ -31,7 +31,7 @@ class DeliveryStore(Protocol):
         what it finds, what was committed.
         """
 
-    def write(self, session: Session, work: Work, schedule: Schedule, now: datetime) -> Written:
+    def write(self, session: Session, work: Work, schedule: Schedule, now: datetime) -> WrittenBatch:
         """Record what has ended, claim what is due, fan out rows, and mark those of an outbox in the database.
 
         Call it inside a transaction, with a time within it. A result is recorded once, whatever became of its delivery
@@ -54,13 +54,13 @@ class DeliveryStore(Protocol):
     def last_ends(self, session: Session) -> Sequence[LastEnd]:
         """Return how the last attempt of each webhook ended, of those that are among the newest of all."""
 
-    def knows_later(self, session: Session, now: datetime) -> bool:
+    def has_later_times(self, session: Session, now: datetime) -> bool:
         """Tell whether something was written at a time that is still to come: the clock was set back since."""
 
     def shorten(self, session: Session, waits: Sequence[timedelta], now: datetime, after: Place = BEGIN) -> Moved:
         """Let none of the next waits be longer, from now, than the schedule's own. A step, inside a transaction."""
 
-    def bring_forward(self, session: Session, by: timedelta, now: datetime, after: Place = BEGIN) -> Moved:
+    def shift_due(self, session: Session, by: timedelta, now: datetime, after: Place = BEGIN) -> Moved:
         """Take a time off the next waits, as the clock was set back by it. A step, inside a transaction."""
 
 
@@ -86,21 +86,21 @@ class OutboxStore(Protocol):
     def close(self) -> None:
         """Close that connection."""
 
-    def has_room(self) -> bool:
+    def has_free_space(self) -> bool:
         """Tell whether there is room for marks; without it nothing is read."""
 
     def changes(self) -> int:
         """Return a number that is another one once somebody has committed to an outbox apart."""
 
-    def is_anything_unread(self, session: Session, asked: Asked) -> bool:
-        """Tell whether any row waits in an outbox in the database, but for those that are apart."""
+    def is_anything_unread(self, session: Session, plan: ReadPlan) -> bool:
+        """Tell whether any row waits in an outbox in the database, but for those that the plan excludes."""
 
-    def read(self, asked: Asked) -> list[OutboxRow]:
+    def read(self, plan: ReadPlan) -> list[OutboxRow]:
         """Return rows of an outbox apart that wait: projects take turns, and each one's oldest come first."""
 
-    def mark(self, session: Session, done: Sequence[FanOut], now: datetime) -> None:
+    def mark(self, session: Session, fan_outs: Sequence[FanOut], now: datetime) -> None:
         """Write answers into the rows, in one transaction that waits for nobody's lock.
 
         In the database those alone that are slow. A row that has changed since it was read is left to be read again. What
-        a trigger of the application refuses is added to `done`, and keeps no other row from being marked.
+        a trigger of the application refuses is added to its `FanOut`, and keeps no other row from being marked.
         """

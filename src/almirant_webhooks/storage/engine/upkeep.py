@@ -27,7 +27,7 @@ class Walk(Protocol):
         """Look at no more than `limit` rows, and remove what is too old; tell whether there is another step."""
 
 
-class News(NamedTuple):
+class HealthChange(NamedTuple):
     """A webhook that has begun to fail, or has recovered; `since` is its first failure, or its first success."""
 
     webhook_id: str
@@ -59,7 +59,7 @@ class PruningStore(Protocol):
     def prune_outbox(self, session: Session, taken_before: datetime, limit: int) -> int:
         """Delete rows of the outbox that were taken before a time; `TriggerFails` where an application keeps them."""
 
-    def give_back(self, session: Session, pages: int) -> int:
+    def release_pages(self, session: Session, pages: int) -> int:
         """Give room that is free inside the database back to the disk."""
 
     def tidy(self, session: Session) -> None:
@@ -99,7 +99,7 @@ class ObservingStore(Protocol):
     def unread_rows(self, session: Session) -> tuple[int | None, int]:
         """Return the outbox's first unread row, if there is one, and its last row."""
 
-    def notice(self, session: Session, now: datetime) -> tuple[list[News], list[News]]:
+    def note_health_changes(self, session: Session, now: datetime) -> tuple[list[HealthChange], list[HealthChange]]:
         """Note which webhooks have failed everything for an hour, and which have recovered, in a write transaction.
 
         `NOTICED_AT_ONCE` of each at most.

@@ -42,16 +42,16 @@ class OutboxRow(NamedTuple):
         return self.project_id.decode(self.encoding, "replace")
 
 
-class Asked(NamedTuple):
-    """Which rows to read: at most `most`, by turns of the projects behind `after`, and none of those `apart`.
+class ReadPlan(NamedTuple):
+    """Which rows to read: at most `max_rows`, by turns of the projects behind `after`, and none of those `excluded`.
 
     So many `projects` are looked at, or as many as rows are read. Of a project there are at most as many rows as `limit` says,
     which is called once for each that is looked at; None: any number.
     """
 
-    most: int
+    max_rows: int
     after: str = ""
-    apart: Collection[int] = ()
+    excluded: Collection[int] = ()
     limit: Callable[[str], int | None] = lambda project: None
     projects: int | None = None
 
@@ -84,7 +84,7 @@ class FanOut:
     claims: list[Claim] = field(default_factory=list)
     seconds: float = 0.0
     refused: set[int] = field(default_factory=set)  # rows that an application's trigger keeps from being marked
-    why: TriggerFails | None = None
+    refusal: TriggerFails | None = None
 
     @property
     def rejected(self) -> list[Mark]:
@@ -100,20 +100,20 @@ class FanOut:
 class Work(NamedTuple):
     """What a transaction is to do.
 
-    `rows` were read from an outbox apart from the database; `asked` are those to read from the one in it. New deliveries
-    begin for which `take` gives a slot, told whether all that was due at the webhook has just been claimed. No rows follow
-    those that came to `most` deliveries.
+    `rows` were read from an outbox apart from the database; `to_read` says which to read from the one in it. New deliveries
+    begin for which `take_slot` gives a slot, told whether all that was due at the webhook has just been claimed. No rows follow
+    those that came to `max_deliveries` deliveries.
     """
 
     results: Sequence[Result] = ()
-    wanted: Mapping[str, int] = MappingProxyType({})
+    starts: Mapping[str, int] = MappingProxyType({})
     rows: Sequence[OutboxRow] = ()
-    asked: Asked | None = None
-    take: Callable[[str, bool], bool] = lambda webhook, served: False
-    most: int = MAX_DELIVERIES
+    to_read: ReadPlan | None = None
+    take_slot: Callable[[str, bool], bool] = lambda webhook, served: False
+    max_deliveries: int = MAX_DELIVERIES
 
 
-class Written(NamedTuple):
+class WrittenBatch(NamedTuple):
     """What a transaction came to, and how the webhooks stand after it of which it may have changed what is due.
 
     `dropped` results were of attempts that are no longer in flight; `gone` are deliveries that ended as their events are gone

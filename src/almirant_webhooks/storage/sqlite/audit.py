@@ -61,7 +61,7 @@ def entries(
     limit: int = 50,
 ) -> list[dict[str, Any]]:
     """Return entries, newest first; `before` is the `seq` of an entry to go on after."""
-    given: dict[str, object] = {
+    params: dict[str, object] = {
         "project_id = ?": project_id,
         "webhook_id = ?": webhook_id,
         "action = ?": action,
@@ -69,7 +69,7 @@ def entries(
         "at < ?": until and clock.text(until),
         "seq < ?": before,
     }
-    conditions = {condition: value for condition, value in given.items() if value is not None}
+    conditions = {condition: value for condition, value in params.items() if value is not None}
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     rows = conn.execute(f"SELECT * FROM audit {where} ORDER BY seq DESC LIMIT ?", (*conditions.values(), limit))
     return [dict(row) for row in rows]

@@ -12,7 +12,7 @@ from pathlib import Path
 from ...model import Misconfigured, Refused
 from ...ops import files
 from .connection import begin_reading, connect, end_reading
-from .errors import explain
+from .errors import user_error
 
 PAGES = 1000  # in one step
 
@@ -44,19 +44,19 @@ def _copy_pages(conn: sqlite3.Connection, part: Path, progress: Callable[[int, i
     begin_reading(conn)  # held to the end: a backup starts anew whenever its source has changed between two steps
     try:
         conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        with closing(sqlite3.connect(part)) as made:
-            conn.backup(made, pages=PAGES, progress=lambda _, left, total: progress(left, total))
+        with closing(sqlite3.connect(part)) as copied:
+            conn.backup(copied, pages=PAGES, progress=lambda _, left, total: progress(left, total))
     except sqlite3.Error as error:
-        raise explain(error, part) from None
+        raise user_error(error, part) from None
     finally:
         end_reading(conn)
 
 
 def _check(part: Path) -> None:
-    with closing(connect(part)) as made:
-        found = made.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if found != "ok":
-        raise Misconfigured(f"The database is damaged ({found}); what was copied of it was thrown away.")
+    with closing(connect(part)) as copied:
+        verdict = copied.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise Misconfigured(f"The database is damaged ({verdict}); what was copied of it was thrown away.")
 
 
 def _put_in_place(part: Path, target: Path) -> None:

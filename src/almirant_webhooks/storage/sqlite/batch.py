@@ -8,7 +8,7 @@ from datetime import datetime
 
 from ... import clock
 from ...rules.retry import Schedule
-from ..engine import Work, Written
+from ..engine import Work, WrittenBatch
 from .claiming import claim
 from .connection import prove_writable
 from .deliveries import first_due_and_revision
@@ -18,32 +18,38 @@ from .results import record
 from .unread import read_unread
 
 
-def write(conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetime) -> Written:
+def write(conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetime) -> WrittenBatch:
     """Record, claim and fan out, inside a transaction; rows of an outbox in the same file are marked too, apart from slow ones.
 
     `now` is a time within the transaction: a webhook that it sees was made before, and `event show` goes by that.
     """
-    one_file = work.asked is not None
-    touched = set(work.wanted)
+    one_file = work.to_read is not None
+    touched = set(work.starts)
     dropped = record(conn, work.results, schedule, touched) if work.results else 0
     more: set[str] = set()
     gone: list[str] = []
-    begun = claim(conn, work.wanted, now, more, gone) if work.wanted else []
-    served = work.wanted.keys() - more
-    rows = read_unread(conn, work.asked) if work.asked is not None else work.rows
-    done = None
+    begun = claim(conn, work.starts, now, more, gone) if work.starts else []
+    served = work.starts.keys() - more
+    rows = read_unread(conn, work.to_read) if work.to_read is not None else work.rows
+    fanned_out = None
     if rows:
         begin = time.monotonic()
         wait = schedule.waits[0]
-        done = fan_out(
-            conn, rows, wait, now, lambda one: work.take(one, one in served), work.most, numbered=not one_file
+        fanned_out = fan_out(
+            conn,
+            rows,
+            wait,
+            now,
+            lambda webhook: work.take_slot(webhook, webhook in served),
+            work.max_deliveries,
+            numbered=not one_file,
         )
         if one_file:
-            quick = [answer for answer in done.marks if not answer.is_slow]
-            mark(conn, done, quick, None, clock.text(now), just_read=True)
-        done.seconds = time.monotonic() - begin
-        begun += done.claims
-        touched |= done.due
-    if not (work.results or begun or gone or done):
+            quick = [row_mark for row_mark in fanned_out.marks if not row_mark.is_slow]
+            mark(conn, fanned_out, quick, None, clock.text(now), just_read=True)
+        fanned_out.seconds = time.monotonic() - begin
+        begun += fanned_out.claims
+        touched |= fanned_out.due
+    if not (work.results or begun or gone or fanned_out):
         prove_writable(conn)
-    return Written(dropped, begun, gone, done, touched, *first_due_and_revision(conn, touched))
+    return WrittenBatch(dropped, begun, gone, fanned_out, touched, *first_due_and_revision(conn, touched))

@@ -47,8 +47,8 @@ def read_rows(conn: sqlite3.Connection, select: str, *values: object) -> list[li
 
     SQLite promises an aggregate's order with `ORDER BY` in its own brackets alone (from 3.44 on): sort them here.
     """
-    found: list[list[Any]] = json.loads(conn.execute(select, values).fetchone()[0])
-    return found
+    rows: list[list[Any]] = json.loads(conn.execute(select, values).fetchone()[0])
+    return rows
 
 
 encode = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` makes an encoder anew for every call

@@ -65,7 +65,7 @@ _SCHEDULED = 1
 
 def claim(
     conn: sqlite3.Connection,
-    wanted: Mapping[str, int],
+    starts: Mapping[str, int],
     now: datetime,
     more: set[str] | None = None,
     gone: list[str] | None = None,
@@ -76,12 +76,12 @@ def claim(
     read in this transaction. Resends and tests go before the schedule, resends of many at once after it. A delivery whose
     event was deleted by hand ends: it is cancelled, with that reason, and added to `gone`.
     """
-    written = clock.text(now)
-    due = read_rows(conn, _DUE, json.dumps(list(wanted)), written, max(wanted.values(), default=0) + 1)
-    room = dict(wanted)
-    place = {webhook: number for number, webhook in enumerate(wanted)}
+    now_text = clock.text(now)
+    due = read_rows(conn, _DUE, json.dumps(list(starts)), now_text, max(starts.values(), default=0) + 1)
+    room = dict(starts)
+    place = {webhook: number for number, webhook in enumerate(starts)}
     chosen: dict[int, Trigger] = {}
-    for webhook, turn, _, row in sorted(due, key=lambda one: (place[one[0]], one)):
+    for webhook, turn, _, row in sorted(due, key=lambda item: (place[item[0]], item)):
         if row in chosen:  # due, and to be resent as well
             continue
         if room[webhook] > 0:
@@ -95,13 +95,13 @@ def claim(
     claims = [_claim(fields[row], trigger, now) for row, trigger in chosen.items() if row in fields]
     if len(claims) < len(chosen):
         without = json.dumps([row for row in chosen if row not in fields])
-        ended = [str(one[0]) for one in conn.execute(_END_WITHOUT_EVENT, (without,)).fetchall()]
+        ended = [str(item[0]) for item in conn.execute(_END_WITHOUT_EVENT, (without,)).fetchall()]
         if gone is not None:
             gone += ended
     write_rows(
         conn,
         _BEGIN,
-        [(one.number, written, int(one.trigger is Trigger.MANUAL), one.delivery_id) for one in claims],
+        [(item.number, now_text, int(item.trigger is Trigger.MANUAL), item.delivery_id) for item in claims],
     )
     return claims
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 from ...model import Misconfigured
 from ...ops import files
 from . import sharing, text
-from .errors import explain, is_busy
+from .errors import is_busy, user_error
 
 APPLICATION_ID = 0x616C6D77  # "almw" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
 SCHEMA_VERSION = 6
@@ -23,7 +23,7 @@ WAL_MOST = 64 * 1024 * 1024  # bytes that a WAL may keep on the disk
 T = TypeVar("T")
 
 
-def patiently(call: Callable[[], T], wait: float = WAIT) -> T:
+def retry_while_busy(call: Callable[[], T], wait: float = WAIT) -> T:
     """Run a call until no lock is in its way, asking every millisecond for at most `wait` seconds.
 
     SQLite's own busy wait sleeps longer and longer and starves beside busy writers.
@@ -47,15 +47,15 @@ def transaction(
     BEGIN IMMEDIATE, since a deferred transaction that starts to write fails at once beside another writer. `observe`
     is told how many seconds the lock and the commit took.
     """
-    asked = time.monotonic()
-    patiently(lambda: _begin(conn), wait)
+    began_at = time.monotonic()
+    retry_while_busy(lambda: _begin(conn), wait)
     begun = time.monotonic()
     try:
         yield conn
-        done = time.monotonic()
-        patiently(conn.commit, wait)
+        committed_at = time.monotonic()
+        retry_while_busy(conn.commit, wait)
         if observe is not None:
-            observe(begun - asked, time.monotonic() - done)
+            observe(begun - began_at, time.monotonic() - committed_at)
     except BaseException:
         if conn.in_transaction:
             conn.rollback()
@@ -98,10 +98,10 @@ def connect(path: Path, *, read_only: bool = False, immutable: bool = False) -> 
             uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=512
         )
     except sqlite3.Error as error:
-        raise explain(error, path) from None
+        raise user_error(error, path) from None
     try:
         conn.row_factory = sqlite3.Row
-        patiently(lambda: conn.execute("PRAGMA schema_version").fetchone())
+        retry_while_busy(lambda: conn.execute("PRAGMA schema_version").fetchone())
         conn.execute("PRAGMA synchronous=FULL")
         conn.execute("PRAGMA foreign_keys=OFF")
         conn.execute("PRAGMA mmap_size=0")
@@ -116,7 +116,7 @@ def connect(path: Path, *, read_only: bool = False, immutable: bool = False) -> 
             sharing.give_group(path)
     except sqlite3.Error as error:
         conn.close()
-        raise explain(error, path) from None
+        raise user_error(error, path) from None
     return conn
 
 
@@ -196,7 +196,7 @@ def closed_on_error(conn: sqlite3.Connection, path: object) -> Iterator[None]:
     except BaseException as error:
         conn.close()
         if isinstance(error, sqlite3.Error):
-            raise explain(error, path) from None
+            raise user_error(error, path) from None
         raise
 
 

@@ -14,7 +14,7 @@ from ..records import LastAttempt
 from . import audit, held
 from .bulk import read_rows
 from .rows import row_as
-from .webhooks import changed
+from .webhooks import bump_revision
 
 _FIRST_DUE = """
 SELECT json_group_array(json_array(
@@ -54,8 +54,8 @@ def first_due(conn: sqlite3.Connection, webhook_ids: Iterable[str]) -> dict[str,
 
 def first_due_after(conn: sqlite3.Connection, webhook_id: str, limit: int) -> tuple[list[str], dict[str, Due]]:
     """Return the webhooks whose ids come after one, at most so many, and when each of them has its next attempt."""
-    asked = sorted(json.loads(conn.execute(_IDS_AFTER, (webhook_id, limit)).fetchone()[0]))
-    return asked, first_due(conn, asked)
+    webhook_ids = sorted(json.loads(conn.execute(_IDS_AFTER, (webhook_id, limit)).fetchone()[0]))
+    return webhook_ids, first_due(conn, webhook_ids)
 
 
 def first_due_and_revision(conn: sqlite3.Connection, webhook_ids: Iterable[str]) -> tuple[dict[str, Due], int]:
@@ -94,7 +94,7 @@ def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *,
         webhook_id=row[2],
         delivery_id=delivery_id,
     )
-    changed(conn)
+    bump_revision(conn)
     return True
 
 
@@ -111,8 +111,8 @@ def resend_done(conn: sqlite3.Connection, delivery_id: str) -> LastAttempt | Non
 def erase(conn: sqlite3.Connection, delivery_ids: Sequence[str]) -> bool:
     """Erase deliveries with their attempts; False when there are so many attempts that it is to be called again."""
     ids = json.dumps(list(delivery_ids))
-    most = MOST_ATTEMPTS * len(delivery_ids)
-    if conn.execute(_ERASE_ATTEMPTS, (ids, most)).rowcount == most:
+    max_attempts = MOST_ATTEMPTS * len(delivery_ids)
+    if conn.execute(_ERASE_ATTEMPTS, (ids, max_attempts)).rowcount == max_attempts:
         return False
     conn.execute("DELETE FROM deliveries WHERE id IN (SELECT value FROM json_each(?))", (ids,))
     return True
@@ -123,10 +123,10 @@ def erase_deleted(conn: sqlite3.Connection, limit: int) -> int:
     row = conn.execute("SELECT id FROM webhooks WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT 1").fetchone()
     if row is None:
         return 0
-    found = conn.execute("SELECT id FROM deliveries WHERE webhook_id = ? LIMIT ?", (row[0], limit)).fetchall()
-    if found:
-        erase(conn, [one[0] for one in found])
-        return len(found)
+    rows = conn.execute("SELECT id FROM deliveries WHERE webhook_id = ? LIMIT ?", (row[0], limit)).fetchall()
+    if rows:
+        erase(conn, [delivery[0] for delivery in rows])
+        return len(rows)
     for statement in _ERASE_THE_REST:
         gone = conn.execute(statement, (row[0], limit)).rowcount
         if gone == limit:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...model import Due
 from ...rules.retry import Schedule
-from ..engine import BEGIN, LastEnd, Moved, Place, Work, Written
+from ..engine import BEGIN, LastEnd, Moved, Place, Work, WrittenBatch
 from . import batch, connection, deliveries, results, room, waits, webhooks
 from .errors import engine_errors, of_an_engine
 
@@ -28,9 +28,9 @@ class SqliteDeliveryStore:
         self._lock = lock or nullcontext()
         self._observe = observe
 
-    def has_room(self) -> bool:
+    def has_free_space(self) -> bool:
         """Tell whether the file's disk has room for what is in flight."""
-        return room.has_room(self._path)
+        return room.has_free_space(self._path)
 
     @contextmanager
     def transaction(self, conn: sqlite3.Connection) -> Iterator[None]:
@@ -39,7 +39,7 @@ class SqliteDeliveryStore:
             yield
 
     @of_an_engine
-    def write(self, conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetime) -> Written:
+    def write(self, conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetime) -> WrittenBatch:
         """Do the work of a batch, inside a transaction."""
         return batch.write(conn, work, schedule, now)
 
@@ -71,9 +71,9 @@ class SqliteDeliveryStore:
         return results.last_ends(conn)
 
     @of_an_engine
-    def knows_later(self, conn: sqlite3.Connection, now: datetime) -> bool:
+    def has_later_times(self, conn: sqlite3.Connection, now: datetime) -> bool:
         """Tell whether something was written at a time that is still to come."""
-        return waits.knows_later(conn, now)
+        return waits.has_later_times(conn, now)
 
     @of_an_engine
     def shorten(
@@ -83,6 +83,6 @@ class SqliteDeliveryStore:
         return waits.shorten(conn, schedule, now, after)
 
     @of_an_engine
-    def bring_forward(self, conn: sqlite3.Connection, by: timedelta, now: datetime, after: Place = BEGIN) -> Moved:
+    def shift_due(self, conn: sqlite3.Connection, by: timedelta, now: datetime, after: Place = BEGIN) -> Moved:
         """Take a time off the next waits."""
-        return waits.bring_forward(conn, by, now, after)
+        return waits.shift_due(conn, by, now, after)

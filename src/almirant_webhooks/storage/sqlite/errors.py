@@ -59,7 +59,7 @@ def _storage_error(code: int, words: str) -> StorageError:
     return StorageError(words)
 
 
-def explain(error: sqlite3.Error, path: object) -> Refused | Misconfigured:
+def user_error(error: sqlite3.Error, path: object) -> Refused | Misconfigured:
     """Turn an error of SQLite into a sentence for a person: `Misconfigured` for what a restart cannot mend."""
     return storage_error(error).explained(path)
 

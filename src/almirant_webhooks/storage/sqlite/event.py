@@ -49,9 +49,9 @@ def event_of(row: OutboxRow) -> Event | str:
     event = Event(*texts)
     if len(event.payload) * 4 > MAX_PAYLOAD_BYTES and (size := len(event.payload.encode())) > MAX_PAYLOAD_BYTES:
         return _too_large(size)
-    why = _why_not(event.project_id, event.event_type)
-    if why is not None:
-        return why
+    problem = _why_not(event.project_id, event.event_type)
+    if problem is not None:
+        return problem
     if not EVENT_ID_PATTERN.fullmatch(event.id):
         return "event_id must be 1 to 128 letters, digits, _, - or :"
     if not _TIME.fullmatch(event.occurred_at):

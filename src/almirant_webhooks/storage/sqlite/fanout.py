@@ -58,60 +58,60 @@ def fan_out(
     first_wait: timedelta,
     now: datetime,
     take: Callable[[str], bool] = lambda webhook: False,
-    most: int = MAX_DELIVERIES,
+    max_deliveries: int = MAX_DELIVERIES,
     *,
     numbered: bool = True,
 ) -> FanOut:
     """Copy events with their deliveries into the database; an event that is there already is not taken twice.
 
     Call it inside a transaction. `first_wait` is the schedule's first wait. Deliveries to enabled webhooks for which `take`
-    gives a slot begin with their insertion. Rows that come after `most` deliveries get no answer and are left to the next
+    gives a slot begin with their insertion. Rows that come after `max_deliveries` deliveries get no answer and are left to the next
     call. The batch is `numbered` for an outbox in another file, which is told the number when its rows are marked.
     """
-    done = FanOut()
+    result = FanOut()
     if numbered:
-        done.batch = conn.execute("UPDATE database_meta SET batch = batch + 1 RETURNING batch").fetchone()[0]
+        result.batch = conn.execute("UPDATE database_meta SET batch = batch + 1 RETURNING batch").fetchone()[0]
     read = [(row, event_of(row)) for row in rows]
-    seq, known, webhooks = _look_up(conn, [event for _, event in read if isinstance(event, Event)])
-    done.enabled = {kind: [one for one in every if one in webhooks.keys] for kind, every in webhooks.matching.items()}
-    written, due_at, ids = clock.text(now), clock.text(now + first_wait), delivery_ids(now)
+    seq, known_events, webhooks = _look_up(conn, [event for _, event in read if isinstance(event, Event)])
+    result.enabled = {kind: [wh for wh in listed if wh in webhooks.keys] for kind, listed in webhooks.matching.items()}
+    now_text, due_at, ids = clock.text(now), clock.text(now + first_wait), delivery_ids(now)
     new: list[tuple[object, ...]] = []
     deliveries: list[tuple[object, ...]] = []
     for row, event in read:
         if isinstance(event, str):
-            done.marks.append(Mark(row, event))
+            result.marks.append(Mark(row, event))
             continue
         key = (event.project_id, event.id)
-        if key in known:
-            event_type, occurred_at, body = known[key]
+        if key in known_events:
+            event_type, occurred_at, body = known_events[key]
             same = event_type == event.event_type and body == event.body(occurred_at)
-            done.duplicates += same
-            done.marks.append(Mark(row, None if same else _USED))
+            result.duplicates += same
+            result.marks.append(Mark(row, None if same else _USED))
             continue
         body = event.body(event.occurred_at)
-        known[key] = (event.event_type, event.occurred_at, body)
+        known_events[key] = (event.event_type, event.occurred_at, body)
         matching = webhooks.matching[event.project_id, event.event_type]
         seq += 1
-        new.append((seq, *key, event.event_type, event.occurred_at, written, body, int(not matching)))
+        new.append((seq, *key, event.event_type, event.occurred_at, now_text, body, int(not matching)))
         fields = (event.id, event.event_type, body.encode(), 1, Trigger.SCHEDULED)
         for webhook in matching:
             delivery, keys = next(ids), webhooks.keys.get(webhook)
-            place = (delivery, seq, event.id, webhook, due_at, written)
+            place = (delivery, seq, event.id, webhook, due_at, now_text)
             if keys is not None and take(webhook):
-                deliveries.append((*place, 1, 1, written, webhooks.generations[webhook]))
-                done.claims.append(claim_of(webhook, delivery, *fields, keys, now))
+                deliveries.append((*place, 1, 1, now_text, webhooks.generations[webhook]))
+                result.claims.append(claim_of(webhook, delivery, *fields, keys, now))
             else:
                 deliveries.append((*place, 0, 0, None, webhooks.generations[webhook]))
-                done.due.add(webhook)
-        done.marks.append(Mark(row, None))
-        done.unmatched += not matching
-        done.types.append(event.event_type)
-        if len(deliveries) >= most:
+                result.due.add(webhook)
+        result.marks.append(Mark(row, None))
+        result.unmatched += not matching
+        result.types.append(event.event_type)
+        if len(deliveries) >= max_deliveries:
             break
     write_rows(conn, _INSERT_EVENTS, new)
     write_rows(conn, _INSERT_DELIVERIES, deliveries)
-    done.events, done.deliveries = len(new), len(deliveries)
-    return done
+    result.events, result.deliveries = len(new), len(deliveries)
+    return result
 
 
 def _look_up(
@@ -137,12 +137,12 @@ def insert_test_event(
     conn: sqlite3.Connection, project_id: str, event_type: str, payload: str, now: datetime
 ) -> tuple[int, str]:
     """Insert the sample event of a `webhook test`; return its row and id."""
-    written = clock.text(now)
-    event = Event(f"evt_test_{secrets.token_hex(12)}", project_id, event_type, written, payload)
+    now_text = clock.text(now)
+    event = Event(f"evt_test_{secrets.token_hex(12)}", project_id, event_type, now_text, payload)
     seq = _last_seq(conn) + 1
     conn.execute(
         "INSERT INTO events (seq, project_id, id, event_type, occurred_at, created_at, body, test) VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
-        (seq, project_id, event.id, event_type, written, written, event.body(written)),
+        (seq, project_id, event.id, event_type, now_text, now_text, event.body(now_text)),
     )
     return seq, event.id
 
@@ -152,7 +152,7 @@ def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict
     kinds = {(RESERVED_PROJECT, kind) for kind, _ in events}
     matching, _, generations = _match(kinds, read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if events else ())
     seq = _last_seq(conn) if any(matching.values()) else 0
-    written, ids = clock.text(now), delivery_ids(now)
+    now_text, ids = clock.text(now), delivery_ids(now)
     new: list[tuple[object, ...]] = []
     deliveries: list[tuple[object, ...]] = []
     for kind, payload in events:
@@ -160,12 +160,12 @@ def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict
         if not webhooks:
             continue
         seq += 1
-        one = Event(
-            f"evt_{secrets.token_hex(16)}", RESERVED_PROJECT, kind, written, json.dumps(payload, ensure_ascii=False)
+        event = Event(
+            f"evt_{secrets.token_hex(16)}", RESERVED_PROJECT, kind, now_text, json.dumps(payload, ensure_ascii=False)
         )
-        new.append((seq, one.project_id, one.id, kind, written, written, one.body(written), 0))
+        new.append((seq, event.project_id, event.id, kind, now_text, now_text, event.body(now_text), 0))
         deliveries += [
-            (next(ids), seq, one.id, webhook, written, written, 0, 0, None, generations[webhook])
+            (next(ids), seq, event.id, webhook, now_text, now_text, 0, 0, None, generations[webhook])
             for webhook in webhooks
         ]
     write_rows(conn, _INSERT_EVENTS, new)

@@ -11,7 +11,7 @@ from typing import Any
 from ... import clock
 from ...model import RESERVED_PROJECT
 from ...rules.signing import host
-from ..engine import NOTICED_AT_ONCE, News
+from ..engine import NOTICED_AT_ONCE, HealthChange
 from .fanout import insert_own_events
 
 FAILING_AFTER = timedelta(hours=1)
@@ -36,13 +36,13 @@ WHERE d.test = 0
 """
 
 
-def notice(conn: sqlite3.Connection, now: datetime) -> tuple[list[News], list[News]]:
+def note_health_changes(conn: sqlite3.Connection, now: datetime) -> tuple[list[HealthChange], list[HealthChange]]:
     """Notice which webhooks have failed everything for an hour, and which have recovered; transitions alone, a hundred each.
 
     Each makes an event in this transaction, unless the webhook is one of operators themselves.
     """
-    written = clock.text(now)
-    begun = conn.execute(_BEGUN, (written, clock.text(now - FAILING_AFTER), NOTICED_AT_ONCE)).fetchall()
+    now_text = clock.text(now)
+    begun = conn.execute(_BEGUN, (now_text, clock.text(now - FAILING_AFTER), NOTICED_AT_ONCE)).fetchall()
     over = conn.execute(_OVER, (NOTICED_AT_ONCE,)).fetchall()
     events = [
         (
@@ -62,12 +62,12 @@ def notice(conn: sqlite3.Connection, now: datetime) -> tuple[list[News], list[Ne
     told = [(kind, payload) for kind, payload in events if payload["webhook"]["projectId"] != RESERVED_PROJECT]
     insert_own_events(conn, told, now)
     return (
-        [News(row["id"], host(row["url"]), row["failing_since"]) for row in begun],
-        [News(row["id"], host(row["url"]), row["last_success_at"]) for row in over],
+        [HealthChange(row["id"], host(row["url"]), row["failing_since"]) for row in begun],
+        [HealthChange(row["id"], host(row["url"]), row["last_success_at"]) for row in over],
     )
 
 
-def tell_failed(conn: sqlite3.Connection, delivery_ids: Sequence[str], now: datetime) -> None:
+def report_failed(conn: sqlite3.Connection, delivery_ids: Sequence[str], now: datetime) -> None:
     """Make an event of each delivery that has just failed for good; not of tests, operators' own webhooks and deleted ones."""
     rows = conn.execute(_FAILED, (json.dumps(list(delivery_ids)), RESERVED_PROJECT)).fetchall()
     events: list[tuple[str, dict[str, Any]]] = []

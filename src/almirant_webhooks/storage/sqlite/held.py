@@ -88,10 +88,10 @@ def discard(conn: sqlite3.Connection, limit: int) -> int:
     ).fetchone()
     if row is None:
         return 0
-    done = conn.execute(_DISCARD, (row[0], limit)).rowcount
-    if done < limit:
+    changed_rows = conn.execute(_DISCARD, (row[0], limit)).rowcount
+    if changed_rows < limit:
         conn.execute("UPDATE webhooks SET discarding_since = NULL WHERE id = ?", (row[0],))
-    return max(1, done)
+    return max(1, changed_rows)
 
 
 def is_discarding(conn: sqlite3.Connection) -> bool:
@@ -118,9 +118,9 @@ class TooLong:
         seen, last = conn.execute(_DISABLED, (self._after, limit)).fetchone()
         if not seen:
             return False
-        done = conn.execute(_CANCEL_HELD, (self._since, self._after, last, limit)).rowcount
-        self.removed["held"] += done
-        if done == limit:
+        changed_rows = conn.execute(_CANCEL_HELD, (self._since, self._after, last, limit)).rowcount
+        self.removed["held"] += changed_rows
+        if changed_rows == limit:
             return True
         self._after = last
         return bool(seen == limit)

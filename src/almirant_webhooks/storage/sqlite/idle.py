@@ -16,7 +16,7 @@ from pathlib import Path
 from ...model import Refused
 from . import lock
 from .connection import check_is_ours, connect
-from .errors import explain
+from .errors import user_error
 
 
 def needed(path: Path) -> bool:
@@ -47,12 +47,12 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             conn.close()
     except sqlite3.Error as error:
         if _state(path) == before:
-            raise explain(error, path) from None
+            raise user_error(error, path) from None
     if _state(path) != before:
         raise Refused(f"{path} was written to while it was read; nothing is shown. Run the command again.")
 
 
 def _state(path: Path) -> tuple[int, ...]:
     """Return what changes with every change of the file, and last the bytes of its -wal."""
-    there, wal = path.stat(), Path(f"{path}-wal")
-    return there.st_ino, there.st_size, there.st_mtime_ns, wal.stat().st_size if wal.exists() else 0
+    status, wal = path.stat(), Path(f"{path}-wal")
+    return status.st_ino, status.st_size, status.st_mtime_ns, wal.stat().st_size if wal.exists() else 0

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ... import clock
 from ...model import Trigger
-from ...rules.signing import kept, request_headers, secrets_at
+from ...rules.signing import pack_headers, request_headers, secrets_at
 
 _OPEN = """
 SELECT d.id, d.webhook_id, d.begun, d.manual, coalesce(d.started_at, d.created_at), d.sent, d.test,
@@ -91,4 +91,4 @@ def _sent(
         started_at=at,
         test=bool(test),
     )
-    return url, kept(headers)
+    return url, pack_headers(headers)

@@ -12,8 +12,8 @@ from .connection import (
     become_checkpointer,
     closed_on_error,
     open_database,
-    patiently,
     prove_writable,
+    retry_while_busy,
     transaction,
 )
 from .errors import is_busy
@@ -21,7 +21,7 @@ from .errors import is_busy
 
 def mode(conn: sqlite3.Connection) -> str:
     """Return the file's journal mode, as SQLite names it."""
-    return str(patiently(lambda: conn.execute("PRAGMA journal_mode").fetchone()[0]))
+    return str(retry_while_busy(lambda: conn.execute("PRAGMA journal_mode").fetchone()[0]))
 
 
 def bring_to_wal(conn: sqlite3.Connection, path: Path, wait: float = WAIT) -> None:
@@ -30,7 +30,7 @@ def bring_to_wal(conn: sqlite3.Connection, path: Path, wait: float = WAIT) -> No
     Raises `Refused` while another program uses the file, after `wait` seconds, and `Misconfigured` where it cannot be.
     """
     try:
-        there = patiently(lambda: conn.execute("PRAGMA journal_mode=WAL").fetchone()[0], wait)
+        journal_mode = retry_while_busy(lambda: conn.execute("PRAGMA journal_mode=WAL").fetchone()[0], wait)
     except sqlite3.OperationalError as error:
         if not is_busy(error):
             raise
@@ -38,9 +38,9 @@ def bring_to_wal(conn: sqlite3.Connection, path: Path, wait: float = WAIT) -> No
             f"{path} is in rollback-journal mode and cannot be brought to WAL mode while another program uses it. "
             "End that program and try again."
         ) from None
-    if there != "wal":
+    if journal_mode != "wal":
         raise Misconfigured(
-            f"{path} cannot be brought to WAL mode (it stays in {there} mode). "
+            f"{path} cannot be brought to WAL mode (it stays in {journal_mode} mode). "
             "Put it on a file system of this machine: a network's has no shared memory."
         )
 
@@ -67,12 +67,12 @@ def open_outbox_for_service(database_path: Path, outbox_path: Path | None) -> sq
 
 def caution(conn: sqlite3.Connection) -> str | None:
     """Say what an application's journal mode costs, and what to do; None in WAL mode."""
-    here = mode(conn)
-    if here == "wal":
+    journal_mode = mode(conn)
+    if journal_mode == "wal":
         return None
     if outbox.is_alone(conn):
-        return f"The outbox is in {here} mode, where whoever reads it stops producers. Start the daemon anew, which mends it."
+        return f"The outbox is in {journal_mode} mode, where whoever reads it stops producers. Start the daemon anew, which mends it."
     return (
-        f"The outbox is in an application's database in {here} mode: whoever reads that file for long stops producers' "
+        f"The outbox is in an application's database in {journal_mode} mode: whoever reads that file for long stops producers' "
         "INSERTs and the taking of events. In the application set PRAGMA journal_mode=WAL, once, if it allows that."
     )

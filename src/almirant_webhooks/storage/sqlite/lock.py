@@ -42,8 +42,8 @@ def _open(path: Path) -> int:
         return files.create(path, MODE)
     except FileExistsError:
         descriptor = os.open(path, os.O_RDWR)
-    there = os.fstat(descriptor)
-    if there.st_uid == os.geteuid() and stat.S_IMODE(there.st_mode) != MODE:
+    status = os.fstat(descriptor)
+    if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != MODE:
         os.fchmod(descriptor, MODE)
     return descriptor
 

@@ -10,7 +10,7 @@ from ... import clock
 from ...model import NotFound, Refused
 from ...rules import decoding
 from ...rules.selection import EventSelection
-from ...rules.signing import restored
+from ...rules.signing import unpack_headers
 from ..records import Attempt, DeliveryDetails, Event, EventDetails, Page
 from . import held, verdicts
 from .in_flight import UNKNOWN, open_of
@@ -36,29 +36,29 @@ def delivery(conn: sqlite3.Connection, delivery_id: str) -> DeliveryDetails:
         "WHERE l.delivery_id = ? ORDER BY l.number",
         (delivery_id,),
     ).fetchall()
-    kept = [attempt["request_headers"] for attempt in attempts]
+    packed_headers = [attempt["request_headers"] for attempt in attempts]
     if attempts and attempts[-1]["outcome"] is None:
         in_flight = open_of(conn, delivery_id)
-        kept[-1] = in_flight.headers if in_flight is not None else UNKNOWN
+        packed_headers[-1] = in_flight.headers if in_flight is not None else UNKNOWN
     sent = {
         "size": len(more["body"].encode()),
         "event_type": row["event_type"],
         "delivery_id": delivery_id,
         "test": bool(more["test"]),
     }
-    attempt_list = [_attempt(attempt, headers, sent) for attempt, headers in zip(attempts, kept, strict=True)]
+    attempt_list = [_attempt(attempt, headers, sent) for attempt, headers in zip(attempts, packed_headers, strict=True)]
     return row_as(DeliveryDetails, row, **dict(more), attempt_list=attempt_list)
 
 
-def _attempt(row: sqlite3.Row, kept: str, sent: dict[str, Any]) -> Attempt:
-    """Make an attempt readable; `kept` is what was kept of its headers."""
+def _attempt(row: sqlite3.Row, packed_headers: str, sent: dict[str, Any]) -> Attempt:
+    """Make an attempt readable; `packed_headers` is what was kept of its headers."""
     own = {name: row[name] for name in ("url", "number", "started_at")}
     response_headers = tuple((name, value) for name, value in json.loads(row["response_headers"] or "[]"))
     answer = decoding.show(row["response_body"] or b"", response_headers, cut=bool(row["body_cut"]))
     return row_as(
         Attempt,
         row,
-        request_headers=restored(kept, **own, **sent),
+        request_headers=unpack_headers(packed_headers, **own, **sent),
         response_headers=response_headers,
         response_body=answer.text,
         response_body_is_text=answer.is_text,

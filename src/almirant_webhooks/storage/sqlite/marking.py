@@ -10,7 +10,7 @@ from . import outbox, triggers
 
 def mark(
     conn: sqlite3.Connection,
-    done: FanOut,
+    fan_out: FanOut,
     marks: list[Mark],
     batch: int | None,
     now: str,
@@ -19,33 +19,33 @@ def mark(
 ) -> None:
     """Write the daemon's answers into the rows, as `outbox.mark` does; where that fails, into each by itself.
 
-    What a trigger refuses is added to what was `done`. Rows that were `just_read` in the same transaction cannot have changed.
+    What a trigger refuses is added to `fan_out`. Rows that were `just_read` in the same transaction cannot have changed.
     Call it inside a transaction; it is over when this raises.
     """
     try:
         if just_read:
             outbox.mark_taken(conn, marks, now)
         else:
-            done.replace(outbox.mark(conn, marks, batch, now))
-        if done.duplicates:  # a row that was marked before, and came again: a trigger may have ignored the mark
-            rows, why = triggers.ignored(conn, [one.row.id for one in marks])
-            done.refused, done.why = done.refused | rows, why or done.why
+            fan_out.replace(outbox.mark(conn, marks, batch, now))
+        if fan_out.duplicates:  # a row that was marked before, and came again: a trigger may have ignored the mark
+            rows, refusal = triggers.ignored_marks(conn, [row_mark.row.id for row_mark in marks])
+            fan_out.refused, fan_out.refusal = fan_out.refused | rows, refusal or fan_out.refusal
     except triggers.ERRORS as error:
-        done.why = triggers.blamed(conn, error)
-        if done.why is None:
+        fan_out.refusal = triggers.trigger_error(conn, error)
+        if fan_out.refusal is None:
             raise
         if not conn.in_transaction:  # RAISE(ROLLBACK)
-            raise done.why from None
-        for one in marks:
-            _mark_one(conn, done, one, now)
+            raise fan_out.refusal from None
+        for row_mark in marks:
+            _mark_one(conn, fan_out, row_mark, now)
         outbox.mark(conn, [], batch, now)
 
 
-def _mark_one(conn: sqlite3.Connection, done: FanOut, mark: Mark, now: str) -> None:
+def _mark_one(conn: sqlite3.Connection, fan_out: FanOut, mark: Mark, now: str) -> None:
     """A statement that a trigger aborts changes nothing, and the transaction goes on."""
     try:
-        done.replace(outbox.mark(conn, [mark], None, now))
+        fan_out.replace(outbox.mark(conn, [mark], None, now))
     except triggers.ERRORS as error:
-        if (why := triggers.blamed(conn, error)) is None or not conn.in_transaction:
-            raise why or error from None
-        done.refused.add(mark.row.id)
+        if (refusal := triggers.trigger_error(conn, error)) is None or not conn.in_transaction:
+            raise refusal or error from None
+        fan_out.refused.add(mark.row.id)

@@ -14,7 +14,7 @@ from ...model import Misconfigured
 from ...ops import files
 from . import journal, outbox
 from .connection import APPLICATION_ID, SCHEMA_VERSION, connect, is_there, transaction
-from .errors import explain, of_an_engine
+from .errors import of_an_engine, user_error
 from .tables import schema_version
 
 
@@ -29,11 +29,11 @@ def migrate(database_path: Path, outbox_path: Path | None) -> list[str]:
         with closing(connect(database_path)) as conn:
             _prepare(conn, database_path, new=new)
             with transaction(conn):
-                done = _migrate_database(conn, database_path)
+                lines = _migrate_database(conn, database_path)
                 if outbox_path is None:
-                    done += _migrate_outbox(conn, database_path)
+                    lines += _migrate_outbox(conn, database_path)
     except sqlite3.Error as error:
-        raise explain(error, database_path) from None
+        raise user_error(error, database_path) from None
     if outbox_path is not None:
         try:
             new = _make_file(outbox_path, 0o660)
@@ -41,10 +41,10 @@ def migrate(database_path: Path, outbox_path: Path | None) -> list[str]:
                 if new or outbox.is_alone(conn):
                     journal.bring_to_wal(conn, outbox_path)
                 with transaction(conn):
-                    done += _migrate_outbox(conn, outbox_path)
+                    lines += _migrate_outbox(conn, outbox_path)
         except sqlite3.Error as error:
-            raise explain(error, outbox_path) from None
-    return done
+            raise user_error(error, outbox_path) from None
+    return lines
 
 
 def _make_file(path: Path, mode: int) -> bool:
@@ -79,12 +79,12 @@ def _migrate_database(conn: sqlite3.Connection, path: Path) -> list[str]:
     version = int(conn.execute("PRAGMA user_version").fetchone()[0])
     if version > SCHEMA_VERSION:
         raise Misconfigured(f"{path} was written by a newer release (schema {version}); install that release again.")
-    done = []
+    lines = []
     for number in _numbers("migrations", version):
         numbers = f"PRAGMA user_version={number};\nPRAGMA application_id={APPLICATION_ID};\n"
         _run(conn, _script("migrations", number) + numbers)
-        done.append(f"{path}: database brought to schema {number}")
-    return done
+        lines.append(f"{path}: database brought to schema {number}")
+    return lines
 
 
 def _migrate_outbox(conn: sqlite3.Connection, path: Path) -> list[str]:
@@ -135,8 +135,8 @@ def outbox_sql() -> str:
     with closing(sqlite3.connect(":memory:")) as conn:
         for number in _numbers("outbox_migrations", 0):
             _run(conn, _script("outbox_migrations", number))
-        made = conn.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")
-        statements = [f"{row[0]};\n" for row in made]
+        rows = conn.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")
+        statements = [f"{row[0]};\n" for row in rows]
     first = f"INSERT INTO outbox_meta (id, schema_version) VALUES (1, {outbox.SCHEMA_VERSION});\n"
     return "\n".join([*statements, first])
 
@@ -156,12 +156,12 @@ def _numbers(folder: str, version: int) -> list[int]:
 
 
 def _script(folder: str, number: int) -> str:
-    found = [
+    scripts = [
         entry
         for entry in resources.files(__package__).joinpath(folder).iterdir()
         if entry.name.startswith(f"{number:04d}_")
     ]
-    return found[0].read_text(encoding="utf-8")
+    return scripts[0].read_text(encoding="utf-8")
 
 
 def _run(conn: sqlite3.Connection, script: str) -> None:

@@ -12,7 +12,7 @@ from ..engine import Mark, OutboxRow
 from . import sharing, triggers
 from .bulk import write_rows
 from .connection import WAIT, closed_on_error, connect, is_there, transaction
-from .errors import explain
+from .errors import user_error
 from .tables import schema_version
 from .unread import MAX_TEXT
 
@@ -101,7 +101,7 @@ def bind(conn: sqlite3.Connection, database_id: str, batch: int) -> None:
             # Also when it changes nothing: a file that is read-only must not be found out by the first event.
             conn.execute("UPDATE outbox_meta SET database_id = ?, batch = ?", (bound, taken))
     except sqlite3.Error as error:
-        raise explain(error, conn.execute("PRAGMA database_list").fetchone()[2]) from None
+        raise user_error(error, conn.execute("PRAGMA database_list").fetchone()[2]) from None
     way_out = (
         "Name the right database.path, or take this outbox over with `almirant-webhooks migrate --adopt-outbox`; "
         "with `--since TIME` the events taken since that time are looked at again."
@@ -122,20 +122,34 @@ def mark(conn: sqlite3.Connection, marks: Sequence[Mark], batch: int | None, now
     for a duplicate. Those are returned. Call it inside a transaction. `batch` is left out in the transaction that copies
     them: then neither can be behind.
     """
-    slow, marks = [one for one in marks if one.is_slow], [one for one in marks if not one.is_slow]
-    for one in slow:
+    slow, marks = (
+        [row_mark for row_mark in marks if row_mark.is_slow],
+        [row_mark for row_mark in marks if not row_mark.is_slow],
+    )
+    for row_mark in slow:
         # Looked at and written by statements of their own: in one it would be in memory three times.
-        if conn.execute(_IS_SAME, _as_read(one.row)).fetchall():
-            conn.execute(_MARK_REJECTED, (one.rejected_reason, one.row.id))
-    written = write_rows(
+        if conn.execute(_IS_SAME, _as_read(row_mark.row)).fetchall():
+            conn.execute(_MARK_REJECTED, (row_mark.rejected_reason, row_mark.row.id))
+    changed_rows = write_rows(
         conn,
         _MARK,
-        [(None if one.rejected_reason else now, one.rejected_reason, *_as_read(one.row)) for one in marks],
+        [
+            (None if row_mark.rejected_reason else now, row_mark.rejected_reason, *_as_read(row_mark.row))
+            for row_mark in marks
+        ],
     )
-    changed = [Mark(one.row, _CHANGED) for one in marks if not one.rejected_reason] if written < len(marks) else []
+    changed = (
+        [Mark(row_mark.row, _CHANGED) for row_mark in marks if not row_mark.rejected_reason]
+        if changed_rows < len(marks)
+        else []
+    )
     if batch is not None:
         conn.execute("UPDATE outbox_meta SET batch = ?", (batch,))
-    return [one for one in changed if conn.execute(_REJECT_CHANGED, (*_as_read(one.row), _CHANGED)).fetchall()]
+    return [
+        row_mark
+        for row_mark in changed
+        if conn.execute(_REJECT_CHANGED, (*_as_read(row_mark.row), _CHANGED)).fetchall()
+    ]
 
 
 def _as_read(row: OutboxRow) -> tuple[object, ...]:
@@ -189,9 +203,9 @@ def insert(
             return _same_or_refused(conn, project_id, event_id or "", content)
         raise Refused(f"The event was refused: {rule}.", rule.split()[0]) from None
     except sqlite3.OperationalError as error:
-        if (why := triggers.blamed(conn, error)) is None:
+        if (refusal := triggers.trigger_error(conn, error)) is None:
             raise
-        raise Refused(f"The event was refused: {why}.") from None
+        raise Refused(f"The event was refused: {refusal}.") from None
 
 
 def _same_or_refused(conn: sqlite3.Connection, project_id: str, event_id: str, content: Mapping[str, str]) -> str:

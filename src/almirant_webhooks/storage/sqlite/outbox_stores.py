@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ... import clock
-from ..engine import Asked, FanOut, OutboxRow, OutboxStore
+from ..engine import FanOut, OutboxRow, OutboxStore, ReadPlan
 from . import marking, outbox, room, unread
 from .connection import data_version, large_rows, transaction
 from .errors import of_an_engine
@@ -40,28 +40,28 @@ class OutboxInDatabase:
     def close(self) -> None:
         """Do nothing."""
 
-    def has_room(self) -> bool:
+    def has_free_space(self) -> bool:
         """Tell whether the file's disk has room."""
-        return room.has_room(self._path)
+        return room.has_free_space(self._path)
 
     def changes(self) -> int:
         """Return 0: who commits to it commits to the database."""
         return 0
 
     @of_an_engine
-    def is_anything_unread(self, conn: sqlite3.Connection, asked: Asked) -> bool:
-        """Tell whether any row waits, but for those that are apart."""
-        return unread.is_anything_unread(conn, asked)
+    def is_anything_unread(self, conn: sqlite3.Connection, plan: ReadPlan) -> bool:
+        """Tell whether any row waits, but for those that the plan excludes."""
+        return unread.is_anything_unread(conn, plan)
 
-    def read(self, asked: Asked) -> list[OutboxRow]:
+    def read(self, plan: ReadPlan) -> list[OutboxRow]:
         """Return nothing: `batch.write` reads what is asked for."""
         return []
 
     @of_an_engine
-    def mark(self, conn: sqlite3.Connection, done: Sequence[FanOut], now: datetime) -> None:
+    def mark(self, conn: sqlite3.Connection, fan_outs: Sequence[FanOut], now: datetime) -> None:
         """Mark the rows that are larger than an event may be: SQLite writes all of each anew."""
         with large_rows(conn), transaction(conn, 0.0, self._observe):
-            for answers in done:
+            for answers in fan_outs:
                 slow = [answer for answer in answers.marks if answer.is_slow]
                 marking.mark(conn, answers, slow, None, clock.text(now))
 
@@ -88,9 +88,9 @@ class OutboxApart:
         if self._conn is not None:
             self._conn.close()
 
-    def has_room(self) -> bool:
+    def has_free_space(self) -> bool:
         """Tell whether the file's disk has room."""
-        return room.has_room(self._path)
+        return room.has_free_space(self._path)
 
     @of_an_engine
     def changes(self) -> int:
@@ -100,21 +100,21 @@ class OutboxApart:
             self._look_at_schema(conn)
         return data_version(conn)
 
-    def is_anything_unread(self, conn: sqlite3.Connection, asked: Asked) -> bool:
+    def is_anything_unread(self, conn: sqlite3.Connection, plan: ReadPlan) -> bool:
         """Tell that there may be: only a read of the other file knows."""
         return True
 
     @of_an_engine
-    def read(self, asked: Asked) -> list[OutboxRow]:
+    def read(self, plan: ReadPlan) -> list[OutboxRow]:
         """Return rows that wait."""
-        return unread.read_unread(self._session(), asked, by_project=self.is_by_project)
+        return unread.read_unread(self._session(), plan, by_project=self.is_by_project)
 
     @of_an_engine
-    def mark(self, conn: sqlite3.Connection, done: Sequence[FanOut], now: datetime) -> None:
+    def mark(self, conn: sqlite3.Connection, fan_outs: Sequence[FanOut], now: datetime) -> None:
         """Mark all rows of batches."""
         own_conn = self._session()
         with transaction(own_conn, 0.0, self._observe):
-            for answers in done:
+            for answers in fan_outs:
                 marking.mark(own_conn, answers, answers.marks, answers.batch, clock.text(now))
 
     def _session(self) -> sqlite3.Connection:

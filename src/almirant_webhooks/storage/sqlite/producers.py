@@ -21,13 +21,13 @@ class Producer(NamedTuple):
 
 def add(conn: sqlite3.Connection, *, digest: str, project_id: str | None, actor: str, now: datetime) -> str:
     """Store a new token's digest; return its id."""
-    made = f"prod_{secrets.token_hex(6)}"
+    token_id = f"prod_{secrets.token_hex(6)}"
     conn.execute(
         "INSERT INTO producer_tokens (id, digest, project_id, created_at) VALUES (?, ?, ?, ?)",
-        (made, digest, project_id, clock.text(now)),
+        (token_id, digest, project_id, clock.text(now)),
     )
-    audit.note(conn, "producer_token.created", actor=actor, now=now, project_id=project_id or "", detail=made)
-    return made
+    audit.note(conn, "producer_token.created", actor=actor, now=now, project_id=project_id or "", detail=token_id)
+    return token_id
 
 
 def find(conn: sqlite3.Connection, digest: str) -> Producer | None:

@@ -38,17 +38,17 @@ def newest(
     What is not UTF-8 has replacement characters. With a project at most `looked_at` rows are looked at (-1: all). Payloads
     are not read: columns behind them, the reason alone, are looked at in the rows that are shown.
     """
-    most = looked_at if project_id is not None else limit + 1
-    ids = [row[0] for row in conn.execute(_REJECTED, (_END if before is None else before, most))]
-    wanted = ids
+    max_rows = looked_at if project_id is not None else limit + 1
+    ids = [row[0] for row in conn.execute(_REJECTED, (_END if before is None else before, max_rows))]
+    matching = ids
     if project_id is not None:
-        there = {row[0] for row in conn.execute(_OF_PROJECT, (json.dumps(ids), project_id))}
-        wanted = [one for one in ids if one in there]
-    shown = wanted[:limit]
-    rows = {row[0]: row[1:] for row in conn.execute(_SHOWN, (json.dumps(shown),))}
+        of_project = {row[0] for row in conn.execute(_OF_PROJECT, (json.dumps(ids), project_id))}
+        matching = [candidate for candidate in ids if candidate in of_project]
+    page = matching[:limit]
+    rows = {row[0]: row[1:] for row in conn.execute(_SHOWN, (json.dumps(page),))}
     stored = encoding(conn)
     items: list[RejectedRow] = []
-    for row_id in shown:
+    for row_id in page:
         event_id, project, event_type = (value.decode(stored, "replace") for value in rows[row_id][:3])
         items.append(
             {
@@ -59,8 +59,8 @@ def newest(
                 "rejected_reason": rows[row_id][3],
             }
         )
-    if len(wanted) > limit:
-        return items, int(shown[-1])
+    if len(matching) > limit:
+        return items, int(page[-1])
     return items, int(ids[-1]) if project_id is not None and len(ids) == looked_at else None
 
 

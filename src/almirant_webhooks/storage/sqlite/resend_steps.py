@@ -71,9 +71,9 @@ def step(conn: sqlite3.Connection, now: datetime, after: ResendPlace = FIRST_RES
     touched: set[str] = set()
     asks, looks, reached = STEP_ASKS, STEP_LOOKS, FIRST_RESEND
     for row in parts:
-        asked, looked_at = _go_on(conn, row, now, asks)
-        asks, looks, reached = asks - asked, looks - looked_at, (row["resend_id"], row["webhook_id"])
-        if asked:
+        resent, looked_at = _go_on(conn, row, now, asks)
+        asks, looks, reached = asks - resent, looks - looked_at, (row["resend_id"], row["webhook_id"])
+        if resent:
             touched.add(row["webhook_id"])
         if asks <= 0 or looks <= 0:
             break
@@ -82,7 +82,7 @@ def step(conn: sqlite3.Connection, now: datetime, after: ResendPlace = FIRST_RES
     return ResendStep(touched, first_due(conn, touched), finished, reached)
 
 
-def _go_on(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, most: int) -> tuple[int, int]:
+def _go_on(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, max_resends: int) -> tuple[int, int]:
     """Go on with a part, and end it when it is over; return how many attempts were asked for and rows looked at."""
     key = (part["resend_id"], part["webhook_id"])
     if part["project_id"] is None:  # the webhook was deleted
@@ -92,7 +92,7 @@ def _go_on(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, most: int
     elif part["done"]:
         _end_unless_waiting(conn, key)
     elif part["open"]:
-        return _advance(conn, part, now, most)
+        return _advance(conn, part, now, max_resends)
     return 0, 1
 
 
@@ -110,8 +110,8 @@ def take_back(conn: sqlite3.Connection, part: sqlite3.Row) -> int:
 
 def parts_of(conn: sqlite3.Connection, resend_id: str) -> list[sqlite3.Row]:
     """Return the first parts of a resend that have not ended."""
-    found = conn.execute(_PARTS, (resend_id, "", STEP_PARTS)).fetchall()
-    return [row for row in found if row["resend_id"] == resend_id]
+    parts = conn.execute(_PARTS, (resend_id, "", STEP_PARTS)).fetchall()
+    return [row for row in parts if row["resend_id"] == resend_id]
 
 
 def _end_unless_waiting(conn: sqlite3.Connection, key: ResendPlace) -> None:
@@ -123,15 +123,15 @@ def make_parts(conn: sqlite3.Connection, resend_id: str) -> None:
     """Make the next parts of a resend, and note it in the trails of their projects."""
     row = conn.execute("SELECT counts, parts, actor, created_at FROM resends WHERE id = ?", (resend_id,)).fetchone()
     counts = json.loads(row["counts"])
-    made = row["parts"] + STEP_PARTS
-    chosen = counts[row["parts"] : made]
+    parts = row["parts"] + STEP_PARTS
+    chosen = counts[row["parts"] : parts]
     conn.executemany(
         "INSERT INTO resend_webhooks (resend_id, webhook_id, matched) VALUES (?, ?, ?)",
         [(resend_id, webhook, matched) for webhook, matched in chosen],
     )
     conn.execute(
         "UPDATE resends SET parts = parts + ?, counts = CASE WHEN ? THEN counts END WHERE id = ?",
-        (len(chosen), made < len(counts), resend_id),
+        (len(chosen), parts < len(counts), resend_id),
     )
     ids = json.dumps([webhook for webhook, _ in chosen])
     for project in conn.execute(_PROJECTS, (ids,)).fetchall():
@@ -150,46 +150,46 @@ def _note(conn: sqlite3.Connection, action: str, project_id: str, resend_id: str
         audit.note(conn, action, actor=actor, now=clock.parse(at), project_id=project_id, detail=resend_id)
 
 
-def _advance(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, most: int) -> tuple[int, int]:
-    """Go on through one webhook's deliveries; return how many attempts were asked for, `most` at most, and rows looked at."""
+def _advance(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, max_resends: int) -> tuple[int, int]:
+    """Go on through one webhook's deliveries; return how many attempts were asked for, `max_resends` at most, and rows looked at."""
     resend_id, webhook_id, reached, created_at = (
         part[name] for name in ("resend_id", "webhook_id", "reached", "created_at")
     )
     waiting = conn.execute(f"SELECT count(*) {_WAITING} AND in_flight = 0", (resend_id, webhook_id)).fetchone()[0]
-    room = min(most, WAITING - waiting)
+    room = min(max_resends, WAITING - waiting)
     if room <= 0:
         return 0, waiting // 20  # what it costs to find out, about
-    asked = selecting.query(conn, Selection.load(json.loads(part["filters"])), tried=True)
+    conditions = selecting.query(conn, Selection.load(json.loads(part["filters"])), tried=True)
     # What was made after the resend was asked for is not part of it.
-    end = min(asked.end, f"{selecting.id_at(clock.parse(created_at))}~")
-    span = (webhook_id, max(reached, asked.begin), end)
+    end = min(conditions.end, f"{selecting.id_at(clock.parse(created_at))}~")
+    span = (webhook_id, max(reached, conditions.begin), end)
     seen = conn.execute(
         "SELECT count(*), max(id) FROM (SELECT d.id FROM deliveries d WHERE d.webhook_id = ? AND d.id > ? AND d.id < ? "
-        f"{asked.small_index} ORDER BY d.id LIMIT ?)",
+        f"{conditions.small_index} ORDER BY d.id LIMIT ?)",
         (*span, LOOKED_AT),
     ).fetchone()
-    found = conn.execute(
+    rows = conn.execute(
         "SELECT d.id FROM webhooks w CROSS JOIN deliveries d ON d.webhook_id = w.id "
         "WHERE w.id = ? AND d.id > ? AND d.id <= ? AND d.resend_requested_at IS NULL "
-        f"{asked.small_index} AND {asked.where} ORDER BY d.id LIMIT ?",
-        (*span[:2], seen[1] or "", *asked.values, room),
+        f"{conditions.small_index} AND {conditions.where} ORDER BY d.id LIMIT ?",
+        (*span[:2], seen[1] or "", *conditions.values, room),
     ).fetchall()
     conn.executemany(
         "UPDATE deliveries SET resend_requested_at = ?, resend_id = ? WHERE id = ?",
-        [(clock.text(now), resend_id, row[0]) for row in found],
+        [(clock.text(now), resend_id, row[0]) for row in rows],
     )
-    full = len(found) == room
+    full = len(rows) == room
     conn.execute(
         "UPDATE resend_webhooks SET requested = requested + ?, reached = ?, done = ? WHERE resend_id = ? AND webhook_id = ?",
         (
-            len(found),
-            found[-1][0] if full else seen[1] or span[1],
+            len(rows),
+            rows[-1][0] if full else seen[1] or span[1],
             int(not full and seen[0] < LOOKED_AT),
             resend_id,
             webhook_id,
         ),
     )
-    return len(found), int(seen[0])
+    return len(rows), int(seen[0])
 
 
 def prune(conn: sqlite3.Connection, finished_before: datetime, limit: int = 100) -> tuple[int, bool]:

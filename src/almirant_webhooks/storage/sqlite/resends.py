@@ -18,7 +18,7 @@ from ..records import Progress, Resend
 from . import selecting
 from .resend_steps import STEP_LOOKS, make_parts, parts_of, take_back
 from .rows import row_as
-from .webhooks import changed
+from .webhooks import bump_revision
 
 COUNTED = 1_000_000  # deliveries that a count looks at
 
@@ -61,15 +61,15 @@ def count(conn: sqlite3.Connection, selection: Selection) -> dict[str, int]:
     if selection.state == "held":
         return {}
     webhooks = dict.fromkeys(selecting.webhooks(conn, selection, enabled=True), 0)
-    asked = selecting.query(conn, selection, tried=True)
+    query = selecting.query(conn, selection, tried=True)
     if selection.event_id is not None:
-        place, values = f"{_OF_EVENT} {asked.small_index}", [selection.event_id]
-    elif asked.small_index or selection.webhook_id is not None or selection.project_id is not None:
-        place, values = f"{_OF_WEBHOOKS} {asked.small_index}", [json.dumps(list(webhooks))]
+        place, values = f"{_OF_EVENT} {query.small_index}", [selection.event_id]
+    elif query.small_index or selection.webhook_id is not None or selection.project_id is not None:
+        place, values = f"{_OF_WEBHOOKS} {query.small_index}", [json.dumps(list(webhooks))]
     else:
         place, values = _OF_ALL, []
-    statement = _COUNT.format(matches=asked.where, place=place)
-    rows = conn.execute(statement, (*asked.values, *values, asked.begin, asked.end, COUNTED + 1)).fetchall()
+    statement = _COUNT.format(matches=query.where, place=place)
+    rows = conn.execute(statement, (*query.values, *values, query.begin, query.end, COUNTED + 1)).fetchall()
     if sum(row[1] for row in rows) > COUNTED:
         raise Refused(
             f"More than {COUNTED:,} deliveries would have to be looked at; narrow it by time, webhook, state or status."
@@ -89,10 +89,10 @@ def start(
     if not counts:
         raise Refused("No delivery of an enabled webhook matches; there is nothing to resend.")
     new = f"rsd_{secrets.token_hex(10)}"
-    kept = json.dumps(selection.dump())
+    stored = json.dumps(selection.dump())
     same = conn.execute(
         "SELECT id FROM resends INDEXED BY resends_alike WHERE finished_at IS NULL AND filters = ?",
-        (kept,),
+        (stored,),
     ).fetchone()
     if same is not None:
         raise Refused(f"The resend {same[0]} of just these is under way already.")
@@ -105,14 +105,14 @@ def start(
             new,
             actor,
             ends.pop() if len(ends) == 1 else None,
-            kept,
+            stored,
             clock.text(now),
             sum(counts.values()),
             json.dumps(list(counts.items())),
         ),
     )
     make_parts(conn, new)
-    changed(conn)
+    bump_revision(conn)
     return new
 
 
@@ -121,11 +121,11 @@ def cancel(conn: sqlite3.Connection, resend_id: str, *, actor: str, now: datetim
 
     Nothing of it is claimed from the commit on; what many webhooks have waiting is taken back by the steps that follow.
     """
-    found = conn.execute("SELECT finished_at FROM resends WHERE id = ?", (resend_id,)).fetchone()
-    if found is None:
+    row = conn.execute("SELECT finished_at FROM resends WHERE id = ?", (resend_id,)).fetchone()
+    if row is None:
         raise NotFound(f"There is no resend {resend_id}.", "id")
-    if found[0] is not None:
-        raise Refused(f"{resend_id} is over since {found[0]}.")
+    if row[0] is not None:
+        raise Refused(f"{resend_id} is over since {row[0]}.")
     conn.execute(
         "UPDATE resends SET cancelled_at = ?1, finished_at = ?1, cancelled_by = ?2, counts = NULL WHERE id = ?3",
         (clock.text(now), actor, resend_id),
@@ -134,7 +134,7 @@ def cancel(conn: sqlite3.Connection, resend_id: str, *, actor: str, now: datetim
     for part in parts_of(conn, resend_id):
         if looks > 0 and part["project_id"] is not None:
             looks -= take_back(conn, part)
-    changed(conn)
+    bump_revision(conn)
 
 
 def get(conn: sqlite3.Connection, resend_id: str) -> Resend:

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from ... import clock
 from ...model import Outcome, Result, State, Trigger
 from ...rules.retry import FREE_INTERRUPTIONS, Schedule
-from ...rules.signing import kept as kept_headers
+from ...rules.signing import pack_headers
 from ..engine import LastEnd
 from .bulk import read_rows, write_rows, written
-from .health import tell_failed
+from .health import report_failed
 from .in_flight import Open, all_open
 
 _IN_FLIGHT = """
@@ -97,32 +97,32 @@ def record(
 
     An attempt that is recorded already is left as it is. Webhooks that are to have another attempt are added to `waiting`.
     """
-    asked = json.dumps([result.claim.delivery_id for result in results])
-    in_flight = {row[0]: _Delivery(*row) for row in read_rows(conn, _IN_FLIGHT, asked)}
-    kept: list[Result] = []
+    delivery_ids = json.dumps([result.claim.delivery_id for result in results])
+    in_flight = {row[0]: _Delivery(*row) for row in read_rows(conn, _IN_FLIGHT, delivery_ids)}
+    recorded: list[Result] = []
     settled: list[tuple[object, ...]] = []
     pending: set[str] = set()
     for result in results:
-        one = result.claim
-        delivery = in_flight.get(one.delivery_id)
-        if delivery is None or delivery.begun != one.number:
+        claim = result.claim
+        delivery = in_flight.get(claim.delivery_id)
+        if delivery is None or delivery.begun != claim.number:
             continue
-        del in_flight[one.delivery_id]
-        kept.append(result)
+        del in_flight[claim.delivery_id]
+        recorded.append(result)
         if delivery.state == State.PENDING:
             pending.add(delivery.id)
         retry_after, free = result.retry_after, result.free
-        after = _settle(delivery, schedule, one.trigger, result.outcome, result.finished_at, retry_after, free=free)
+        after = _settle(delivery, schedule, claim.trigger, result.outcome, result.finished_at, retry_after, free=free)
         if waiting is not None and (after.next_attempt_at is not None or after.resend is not None):
-            waiting.add(one.webhook_id)
+            waiting.add(claim.webhook_id)
         status = result.outcome.value.replace("_", " ") if result.status_code is None else str(result.status_code)
         settled.append((*after, status, delivery.id))
-    write_rows(conn, _INSERT_ATTEMPTS, [_attempt(result) for result in kept])
+    write_rows(conn, _INSERT_ATTEMPTS, [_attempt(result) for result in recorded])
     write_rows(conn, _SETTLE, settled)
-    _count(conn, [result for result in kept if result.outcome is not Outcome.INTERRUPTED])
-    if kept:
-        _tell(conn, settled, pending, max(result.finished_at for result in kept))
-    return len(results) - len(kept)
+    _count(conn, [result for result in recorded if result.outcome is not Outcome.INTERRUPTED])
+    if recorded:
+        _tell(conn, settled, pending, max(result.finished_at for result in recorded))
+    return len(results) - len(recorded)
 
 
 def interrupt_open(conn: sqlite3.Connection, schedule: Schedule, now: datetime) -> int:
@@ -154,7 +154,7 @@ def _tell(conn: sqlite3.Connection, settled: Iterable[tuple[object, ...]], pendi
     """Tell operators of the deliveries that were pending and have failed for good."""
     failed = [str(row[-1]) for row in settled if row[0] == State.FAILED and row[-1] in pending]
     if failed:
-        tell_failed(conn, failed, at)
+        report_failed(conn, failed, at)
 
 
 def _attempt(result: Result) -> tuple[object, ...]:
@@ -171,7 +171,7 @@ def _attempt(result: Result) -> tuple[object, ...]:
         result.status_code,
         result.cause,
         claim.url,
-        kept_headers(claim.headers),
+        pack_headers(claim.headers),
         headers,
         result.response_body or None,
         int(result.body_cut),
@@ -226,17 +226,17 @@ def _count(conn: sqlite3.Connection, results: Iterable[Result]) -> None:
     hours: dict[tuple[str, str], list[int]] = {}
     news: dict[str, list[Any]] = {}
     for result in results:
-        one = result.claim
-        started_at = clock.text(one.started_at)
+        claim = result.claim
+        started_at = clock.text(claim.started_at)
         succeeded = result.outcome is Outcome.SUCCESS
-        hour = hours.setdefault((one.webhook_id, started_at[:13]), [0, 0, 0, 0])
+        hour = hours.setdefault((claim.webhook_id, started_at[:13]), [0, 0, 0, 0])
         hour[0 if succeeded else 1] += 1
         hour[2] += result.duration_ms
         hour[3] = max(hour[3], result.duration_ms)
-        success_at, failure_at, since, failures = news.get(one.webhook_id, (None, None, None, 0))
+        success_at, failure_at, since, failures = news.get(claim.webhook_id, (None, None, None, 0))
         if succeeded:
-            news[one.webhook_id] = [started_at, failure_at, None, 0]
+            news[claim.webhook_id] = [started_at, failure_at, None, 0]
         else:
-            news[one.webhook_id] = [success_at, started_at, since or started_at, failures + 1]
+            news[claim.webhook_id] = [success_at, started_at, since or started_at, failures + 1]
     write_rows(conn, _COUNT_HOURS, [(*key, *counts) for key, counts in hours.items()])
     write_rows(conn, _COUNT_WEBHOOKS, [(webhook, *values) for webhook, values in news.items()])

@@ -127,15 +127,15 @@ def count(
     """
     sweep = Sweep(succeeded=succeeded, failed=failed, now=now)
     cutoffs = clock.text(now - succeeded), clock.text(now - failed)
-    found = {"deliveries": 0, "events": 0}
+    counts = {"deliveries": 0, "events": 0}
     after: str | None = ""
     while after is not None:
         seen = conn.execute(_NEXT, (after, sweep.end, COUNTED)).fetchone()
         if seen[0]:
-            found["deliveries"] += conn.execute(f"SELECT count(*) {_OLD}", (after, seen[1] + "~", *cutoffs)).fetchone()[
-                0
-            ]
-            yield found
+            counts["deliveries"] += conn.execute(
+                f"SELECT count(*) {_OLD}", (after, seen[1] + "~", *cutoffs)
+            ).fetchone()[0]
+            yield counts
         after = seen[1] if seen[0] == COUNTED else None
     begin, end = "", cutoffs[0]
     while begin < end:
@@ -144,13 +144,13 @@ def count(
             (begin, end, COUNTED),
         ).fetchone()
         upto = following[0] if following else end
-        found["events"] += conn.execute(_EVENTS_LEFT_ALONE, (begin, upto, *cutoffs)).fetchone()[0]
-        yield found
+        counts["events"] += conn.execute(_EVENTS_LEFT_ALONE, (begin, upto, *cutoffs)).fetchone()[0]
+        yield counts
         begin = upto
-    yield found
+    yield counts
 
 
-def give_back(conn: sqlite3.Connection, pages: int) -> int:
+def release_pages(conn: sqlite3.Connection, pages: int) -> int:
     """Give free pages back to the file system, at most `pages`, as long as there are more than are soon used again."""
     free = int(conn.execute("PRAGMA freelist_count").fetchone()[0])
     total = int(conn.execute("PRAGMA page_count").fetchone()[0])

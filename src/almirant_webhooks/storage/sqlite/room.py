@@ -8,7 +8,7 @@ from pathlib import Path
 LEAST_ROOM = 1024 * 1024  # bytes: for the records of what is in flight when it is reached
 
 
-def has_room(path: Path) -> bool:
+def has_free_space(path: Path) -> bool:
     """Tell whether the file system of a file has the least room that there must be for events and claims."""
     try:
         there = os.statvfs(path)

@@ -10,7 +10,7 @@ from ...model import Refused, Rotation, Secrets, StartedRotation
 from ...rules.signing import OVERLAP, secrets_at
 from . import audit
 from .in_flight import keep_sent
-from .webhooks import changed, get
+from .webhooks import bump_revision, get
 
 
 def start(
@@ -35,21 +35,27 @@ def start(
         current = secrets_at(*_columns(conn, webhook_id), now=now).current
         conn.execute("UPDATE webhooks SET secret = ? WHERE id = ?", (current, webhook_id))
         action = "secret.rotated"
-    written = clock.text(switch_at)
+    switch_text = clock.text(switch_at)
     conn.execute(
         "UPDATE webhooks SET next_secret = ?, switch_at = ?, updated_at = ? WHERE id = ?",
-        (secret, written, clock.text(now), webhook_id),
+        (secret, switch_text, clock.text(now), webhook_id),
     )
     audit.note(
-        conn, action, actor=actor, now=now, project_id=project_id, webhook_id=webhook_id, detail=f"switch at {written}"
+        conn,
+        action,
+        actor=actor,
+        now=now,
+        project_id=project_id,
+        webhook_id=webhook_id,
+        detail=f"switch at {switch_text}",
     )
-    changed(conn)
-    both_until = clock.text(clock.parse(written) + OVERLAP)
+    bump_revision(conn)
+    both_until = clock.text(clock.parse(switch_text) + OVERLAP)
     return {
         "webhook_id": webhook_id,
         "secret": secret,
-        "switch_at": written,
-        "switched": now >= clock.parse(written),
+        "switch_at": switch_text,
+        "switched": now >= clock.parse(switch_text),
         "both_until": both_until,
     }
 
@@ -68,7 +74,7 @@ def cancel(conn: sqlite3.Connection, webhook_id: str, *, actor: str, now: dateti
         (clock.text(now), webhook_id),
     )
     audit.note(conn, "secret.rotation_cancelled", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
-    changed(conn)
+    bump_revision(conn)
 
 
 def state(conn: sqlite3.Connection, webhook_id: str, now: datetime) -> Rotation | None:

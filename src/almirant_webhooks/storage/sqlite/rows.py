@@ -19,13 +19,13 @@ def row_as(kind: type[Kind], row: sqlite3.Row, **more: object) -> Kind:
     """
     hints, converts = _shape(kind)
     columns = {**dict(row), **more}
-    made = {name: columns[name] for name in columns if name in hints}
-    if len(made) < len(hints):
-        raise KeyError(*sorted(hints - made.keys()))
+    values = {name: columns[name] for name in columns if name in hints}
+    if len(values) < len(hints):
+        raise KeyError(*sorted(hints - values.keys()))
     for name, convert in converts:
-        if made[name] is not None:
-            made[name] = convert(made[name])
-    return cast("Kind", made)
+        if values[name] is not None:
+            values[name] = convert(values[name])
+    return cast("Kind", values)
 
 
 @lru_cache

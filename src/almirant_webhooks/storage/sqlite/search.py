@@ -61,9 +61,9 @@ def newest(conn: sqlite3.Connection, selection: Selection = EVERYTHING, *, limit
 
 def count(conn: sqlite3.Connection, selection: Selection) -> tuple[int, bool]:
     """Return how many deliveries match, and whether that is all of them: it stops at 10,000 and where a page would stop."""
-    asked = selecting.query(conn, selection)
+    query = selecting.query(conn, selection)
     total = 0
-    for ids, floor, stops in _matching(conn, selection, asked, asked.end, size=COUNTED + 1, bounded=True):
+    for ids, floor, stops in _matching(conn, selection, query, query.end, size=COUNTED + 1, bounded=True):
         total += len(ids)
         if total > COUNTED:
             return COUNTED, False
@@ -75,10 +75,10 @@ def count(conn: sqlite3.Connection, selection: Selection) -> tuple[int, bool]:
 def _page(
     conn: sqlite3.Connection, selection: Selection, limit: int, cursor: str | None, *, bounded: bool
 ) -> Page[Delivery]:
-    asked = selecting.query(conn, selection)
-    before = min(cursor or LAST, asked.end)
+    query = selecting.query(conn, selection)
+    before = min(cursor or LAST, query.end)
     ids: list[str] = []
-    for matching, floor, stops in _matching(conn, selection, asked, before, size=limit + 1, bounded=bounded):
+    for matching, floor, stops in _matching(conn, selection, query, before, size=limit + 1, bounded=bounded):
         ids += matching
         if len(ids) > limit:
             return Page(selecting.rows(conn, ids[:limit]), ids[limit - 1])
@@ -88,30 +88,30 @@ def _page(
 
 
 def _matching(
-    conn: sqlite3.Connection, selection: Selection, asked: Query, before: str, *, size: int, bounded: bool
+    conn: sqlite3.Connection, selection: Selection, query: Query, before: str, *, size: int, bounded: bool
 ) -> Iterator[tuple[list[str], str | None, bool]]:
     """Yield ids that match, newest first; the id from which it goes on, None at the end; and whether it stops there.
 
     Where every row matches, `size` of them are read at first.
     """
     looked_at, room = 0, text.LOOKED_BYTES if bounded else math.inf
-    every_row_matches = not asked.where and selection.text is None
-    for window, end in _windows(conn, selection, asked, before, size=size if every_row_matches else WINDOW):
+    every_row_matches = not query.where and selection.text is None
+    for window, end in _windows(conn, selection, query, before, size=size if every_row_matches else WINDOW):
         looked_at += len(window)
         ids, floor = window, end
-        if asked.where:
-            ids = selecting.matching(conn, selection, asked, ids)
+        if query.where:
+            ids = selecting.matching(conn, selection, query, ids)
         if selection.text is not None:
-            ids, looked_bytes, stopped = text.look(conn, ids, selection.text, room)
+            ids, looked_bytes, stopped = text.search_bodies(conn, ids, selection.text, room)
             room, floor = room - looked_bytes, stopped or floor
         yield ids, floor, floor is None or (bounded and (looked_at >= LOOKED_AT or room < 0))
 
 
 def _windows(
-    conn: sqlite3.Connection, selection: Selection, asked: Query, before: str, *, size: int
+    conn: sqlite3.Connection, selection: Selection, query: Query, before: str, *, size: int
 ) -> Iterator[tuple[list[str], str | None]]:
     """Yield ids, newest first, and the id from which the next window goes down; None with the last one."""
-    since = asked.begin
+    since = query.begin
     every_webhook = selection.webhook_id is None and selection.project_id is None
     webhooks = None if every_webhook else selecting.webhooks(conn, selection)
     if selection.event_id is not None:
@@ -124,12 +124,12 @@ def _windows(
             ids += [row[0] for row in conn.execute(_IN_FLIGHT, (named,))]
             yield sorted((delivery for delivery in ids if since <= delivery < before), reverse=True), None
             return
-    if webhooks is None and asked.small_index:
+    if webhooks is None and query.small_index:
         webhooks = selecting.webhooks(conn, selection)
     if webhooks is None:
         newest = _all(conn, before, since, size)
     else:
-        newest = _merged(conn, webhooks, before, since, asked.small_index)
+        newest = _merged(conn, webhooks, before, since, query.small_index)
     while len(window := list(islice(newest, size))) == size:
         yield window, window[-1]
     yield window, None
@@ -152,12 +152,12 @@ def _merged(conn: sqlite3.Connection, webhooks: Sequence[str], before: str, sinc
 
 def _of_webhook(conn: sqlite3.Connection, webhook: str, newest: str, since: str, more: str) -> Iterator[str]:
     yield newest
-    most = CHUNK
-    while rows := conn.execute(_OF_WEBHOOK.format(more=more), (webhook, newest, since, most)).fetchall():
+    chunk = CHUNK
+    while rows := conn.execute(_OF_WEBHOOK.format(more=more), (webhook, newest, since, chunk)).fetchall():
         yield from (row[0] for row in rows)
-        if len(rows) < most:
+        if len(rows) < chunk:
             return
-        newest, most = rows[-1][0], min(2 * most, WINDOW)
+        newest, chunk = rows[-1][0], min(2 * chunk, WINDOW)
 
 
 def _of_event(conn: sqlite3.Connection, event_id: str, before: str, since: str) -> list[str]:

@@ -59,28 +59,28 @@ def query(conn: sqlite3.Connection, selection: Selection, *, tried: bool = False
     """
     discarding = held.is_discarding(conn)
     state = held.STATE if discarding else "d.state"
-    asked: list[tuple[str, tuple[object, ...]]] = []
+    conditions: list[tuple[str, tuple[object, ...]]] = []
     if tried:
-        asked.append((f"d.test = 0 AND d.attempts + ({state} <> 'pending') > 0", ()))
+        conditions.append((f"d.test = 0 AND d.attempts + ({state} <> 'pending') > 0", ()))
     if selection.state == "held":
-        asked.append((held.IS_HELD, ()))
+        conditions.append((held.IS_HELD, ()))
     elif selection.state is not None:
-        asked.append((f"{state} = ?", (selection.state,)))
+        conditions.append((f"{state} = ?", (selection.state,)))
     if selection.status is not None:
-        asked.append(_status(selection.status))
+        conditions.append(_status(selection.status))
     if selection.event_id is not None:
-        asked.append(("d.event_id = ?", (selection.event_id,)))
+        conditions.append(("d.event_id = ?", (selection.event_id,)))
     if selection.event_type is not None:
         of_event = "EXISTS (SELECT 1 FROM events e WHERE e.seq = d.event_seq AND e.event_type = ?)"
-        asked.append((of_event, (selection.event_type,)))
+        conditions.append((of_event, (selection.event_type,)))
     if selection.cause is not None:
         of_attempt = (
             "EXISTS (SELECT 1 FROM attempts a WHERE a.delivery_id = d.id AND instr(lower(a.cause), lower(?)) > 0)"
         )
-        asked.append((of_attempt, (selection.cause,)))
+        conditions.append((of_attempt, (selection.cause,)))
     return Query(
-        " AND ".join(condition for condition, _ in asked),
-        tuple(value for _, values in asked for value in values),
+        " AND ".join(condition for condition, _ in conditions),
+        tuple(value for _, values in conditions for value in values),
         id_at(selection.since) if selection.since else "",
         id_at(selection.until) if selection.until else LAST,
         _small_index(selection, discarding=discarding, tried=tried),
@@ -108,9 +108,9 @@ def webhooks(conn: sqlite3.Connection, selection: Selection, *, enabled: bool = 
     return [row[0] for row in conn.execute(_WEBHOOKS, (selection.webhook_id, selection.project_id, enabled))]
 
 
-def matching(conn: sqlite3.Connection, selection: Selection, asked: Query, ids: Sequence[str]) -> list[str]:
+def matching(conn: sqlite3.Connection, selection: Selection, compiled: Query, ids: Sequence[str]) -> list[str]:
     """Return those of the ids that match but for the text in their bodies, newest first."""
-    where, values = [asked.where], [*asked.values]
+    where, values = [compiled.where], [*compiled.values]
     for column, value in (("d.webhook_id", selection.webhook_id), ("w.project_id", selection.project_id)):
         if value is not None:
             where.append(f"{column} = ?")

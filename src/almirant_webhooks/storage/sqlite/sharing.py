@@ -20,11 +20,11 @@ def give_group(path: Path) -> None:
     """Give a database's group to its -wal and -shm where this user has made them, and may."""
     path = path.resolve()
     group = path.stat().st_gid
-    for made in _beside(path):
+    for file in _beside(path):
         with suppress(OSError):
-            there = made.stat()
-            if there.st_gid != group and there.st_uid == os.geteuid():
-                os.chown(made, -1, group)
+            status = file.stat()
+            if status.st_gid != group and status.st_uid == os.geteuid():
+                os.chown(file, -1, group)
 
 
 def kept_out(path: Path) -> str | None:
@@ -33,17 +33,17 @@ def kept_out(path: Path) -> str | None:
     Where there are none, it goes by those that this user would make. (Root's are given to the database's owner by SQLite.)
     """
     path = path.resolve()
-    there = path.stat()
-    mode = there.st_mode
+    status = path.stat()
+    mode = status.st_mode
     folder = path.parent
     way_out = f"chgrp --reference={path} {folder}; chmod g+s {folder}"
-    for made in _made(path, there):
-        if made.st_gid != there.st_gid and mode >> 3 & 6 & ~mode:
+    for owner in _made(path, status):
+        if owner.st_gid != status.st_gid and mode >> 3 & 6 & ~mode:
             return (
                 f"The -wal and -shm of {path} would be of another group than it, and keep out whoever opens it by its "
                 f"group. Let its directory hand the group on: {way_out}"
             )
-        if made.st_uid != there.st_uid and mode >> 6 & 6 & ~mode and not _is_member(there.st_uid, there.st_gid):
+        if owner.st_uid != status.st_uid and mode >> 6 & 6 & ~mode and not _is_member(status.st_uid, status.st_gid):
             return (
                 f"The -wal and -shm of {path} would keep out its owner, who is not in its group. Give it a group that "
                 f"its owner and this user are both in, and its directory too: {way_out}"
@@ -60,7 +60,7 @@ def _beside(path: Path) -> list[Path]:
     return [Path(f"{path}-wal"), Path(f"{path}-shm")]
 
 
-def _made(path: Path, there: os.stat_result) -> list[_Ids]:
+def _made(path: Path, status: os.stat_result) -> list[_Ids]:
     """Return the user and group of what this user has made, or would make."""
     me = os.geteuid()
     files = [file.stat() for file in _beside(path) if file.exists()]
@@ -69,8 +69,8 @@ def _made(path: Path, there: os.stat_result) -> list[_Ids]:
     folder = path.parent.stat()
     if folder.st_mode & stat.S_ISGID:
         return [_Ids(me, folder.st_gid)]
-    may_give = there.st_gid in os.getgroups()
-    return [_Ids(me, there.st_gid if may_give else os.getegid())]
+    may_give = status.st_gid in os.getgroups()
+    return [_Ids(me, status.st_gid if may_give else os.getegid())]
 
 
 def _is_member(uid: int, gid: int) -> bool:

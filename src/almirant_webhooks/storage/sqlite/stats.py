@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ... import clock
-from .connection import encoding, patiently
+from .connection import encoding, retry_while_busy
 
 # Walks through the index of pending deliveries alone.
 _PENDING = """
@@ -37,21 +37,21 @@ def pending(conn: sqlite3.Connection, now: datetime) -> dict[str, Any]:
     """Count what is due, scheduled and held, and tell since how many seconds the oldest due delivery has been due."""
     due = scheduled = held = 0
     oldest: str | None = None
-    written = clock.text(now)
-    for enabled, count, due_here, first in conn.execute(_PENDING, (written,)):
+    now_text = clock.text(now)
+    for enabled, count, due_here, first in conn.execute(_PENDING, (now_text,)):
         if not enabled:
             held += count
             continue
         due += due_here or 0
         scheduled += count - (due_here or 0)
-        if first is not None and first <= written:
+        if first is not None and first <= now_text:
             oldest = min(oldest or first, first)
     return {"due": due, "scheduled": scheduled, "held": held, "oldest_due_seconds": _age(oldest, now)}
 
 
-def _age(written: str | None, now: datetime) -> float:
+def _age(now_text: str | None, now: datetime) -> float:
     """Return the seconds since a time, 0 where there is none."""
-    return round(max(0.0, -clock.seconds_until(written, now)), 3) if written else 0.0
+    return round(max(0.0, -clock.seconds_until(now_text, now)), 3) if now_text else 0.0
 
 
 def outbox(conn: sqlite3.Connection, now: datetime) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def hosts(conn: sqlite3.Connection, limit: int = 50) -> list[str]:
 def lock_wait(conn: sqlite3.Connection, wait: float) -> bool:
     """Tell whether the write lock is to be had within `wait` seconds; nothing is written."""
     try:
-        patiently(lambda: conn.execute("BEGIN IMMEDIATE"), wait)
+        retry_while_busy(lambda: conn.execute("BEGIN IMMEDIATE"), wait)
     except sqlite3.OperationalError:
         return False
     conn.execute("ROLLBACK")

@@ -33,10 +33,10 @@ JOIN webhooks w ON w.id = d.webhook_id AND w.deleted_at IS NULL
 
 def of_webhooks(conn: sqlite3.Connection, ids: Iterable[str], since: datetime) -> dict[str, dict[str, Any]]:
     """Return for each webhook its hours since a time, its last success and failure, and what is held."""
-    asked = json.dumps(list(ids))
-    found: dict[str, dict[str, Any]] = {}
-    for row in conn.execute(_STANDING, (asked, COUNTED + 1)):
-        found[row["id"]] = {
+    webhook_ids = json.dumps(list(ids))
+    summaries: dict[str, dict[str, Any]] = {}
+    for row in conn.execute(_STANDING, (webhook_ids, COUNTED + 1)):
+        summaries[row["id"]] = {
             "hours": [],
             "last_at": row["both"] or row["either"],
             "last_success": row["last_success_at"],
@@ -46,10 +46,10 @@ def of_webhooks(conn: sqlite3.Connection, ids: Iterable[str], since: datetime) -
             "held": min(row["held"], COUNTED),
             "held_more": row["held"] > COUNTED,
         }
-    for row in conn.execute(_HOURS, (asked, clock.text(since)[:13])):
-        if row["webhook_id"] in found:
-            found[row["webhook_id"]]["hours"].append(dict(row))
-    return found
+    for row in conn.execute(_HOURS, (webhook_ids, clock.text(since)[:13])):
+        if row["webhook_id"] in summaries:
+            summaries[row["webhook_id"]]["hours"].append(dict(row))
+    return summaries
 
 
 def webhook(conn: sqlite3.Connection, webhook_id: str, since: datetime, now: datetime) -> dict[str, Any]:
@@ -65,10 +65,10 @@ def page(
     conn: sqlite3.Connection, project_id: str | None, since: datetime, *, limit: int, offset: int
 ) -> tuple[list[dict[str, Any]], bool]:
     """Return webhooks, oldest first, each with its standing, and whether there are more."""
-    found = webhooks.find(conn, project_id=project_id)
-    shown = found[offset : offset + limit]
-    standing = of_webhooks(conn, [one.id for one in shown], since)
-    return [{"webhook": one, **standing[one.id]} for one in shown], len(found) > offset + limit
+    rows = webhooks.find(conn, project_id=project_id)
+    page_rows = rows[offset : offset + limit]
+    standing = of_webhooks(conn, [row.id for row in page_rows], since)
+    return [{"webhook": row, **standing[row.id]} for row in page_rows], len(rows) > offset + limit
 
 
 def projects(conn: sqlite3.Connection, limit: int) -> list[str]:

@@ -24,18 +24,18 @@ _OURS = {
 def schema_version(conn: sqlite3.Connection) -> int:
     """Return the version of the outbox's tables, 0 when there are none; raises `Misconfigured` for tables of others."""
     names = conn.execute("SELECT name FROM sqlite_schema WHERE lower(name) IN ('outbox', 'outbox_meta')")
-    there = {row[0].lower(): _columns(conn, row[0]) for row in names}
+    columns_by_table = {row[0].lower(): _columns(conn, row[0]) for row in names}
     path = conn.execute("PRAGMA database_list").fetchone()[2]
-    for name, columns in there.items():
+    for name, columns in columns_by_table.items():
         if not columns >= _OURS[name]:
             raise Misconfigured(
                 f"{path} has something of another program that is named {name}: it has no column "
                 f"{min(_OURS[name] - columns)}. Put the outbox into another file (outbox.path), or rename that in the "
                 "application."
             )
-    if not there:
+    if not columns_by_table:
         return 0
-    if len(there) == 1:
+    if len(columns_by_table) == 1:
         raise Misconfigured(
             f"Of the tables outbox and outbox_meta in {path} one is there without the other. "
             "Restore the file from a backup."

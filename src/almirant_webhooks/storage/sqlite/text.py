@@ -38,18 +38,18 @@ def register(conn: sqlite3.Connection) -> None:
 
 
 def _has_text(body: bytes, text: str) -> bool:
-    written = body.decode("utf-8", "replace")
-    if "\\" not in written:  # nothing is escaped: no string has a quote in it
-        return '"' not in text and text in folded(written)
-    meant = _ESCAPES.sub(_meant, written.replace('"', _QUOTE))
+    body_text = body.decode("utf-8", "replace")
+    if "\\" not in body_text:  # nothing is escaped: no string has a quote in it
+        return '"' not in text and text in folded(body_text)
+    meant = _ESCAPES.sub(_meant, body_text.replace('"', _QUOTE))
     # Who copies a text out of a body has it with its escapes.
-    return text in folded(meant) or ("\\" in text and _has_escapes(written, text))
+    return text in folded(meant) or ("\\" in text and _has_escapes(body_text, text))
 
 
-def _has_escapes(written: str, text: str) -> bool:
+def _has_escapes(body_text: str, text: str) -> bool:
     """Tell whether a text that was copied with its escapes stands within a string: `\\"` may be the end of `\\\\"`."""
-    wanted = _SPELLING.sub(_as_spelled, text)
-    return _QUOTE not in wanted and wanted in _SPELLING.sub(_as_spelled, written).casefold()
+    pattern = _SPELLING.sub(_as_spelled, text)
+    return _QUOTE not in pattern and pattern in _SPELLING.sub(_as_spelled, body_text).casefold()
 
 
 def _as_spelled(token: re.Match[str]) -> str:
@@ -71,7 +71,7 @@ def _decoded(token: str) -> str:
 _known = lru_cache(maxsize=4096)(_decoded)
 
 
-class Look(NamedTuple):
+class SearchResult(NamedTuple):
     """What has a text, out of what was looked at: down to `stopped`, if the bytes were used up before the end."""
 
     ids: list[str]
@@ -79,17 +79,17 @@ class Look(NamedTuple):
     stopped: str | None
 
 
-def look(conn: sqlite3.Connection, ids: Sequence[str], text: str, most: float) -> Look:
-    """Look for a text in the bodies of deliveries, newest first, until more than `most` bytes of them were looked into."""
-    found: list[str] = []
+def search_bodies(conn: sqlite3.Connection, ids: Sequence[str], text: str, max_bytes: float) -> SearchResult:
+    """Look for a text in the bodies of deliveries, newest first, until more than `max_bytes` bytes of them were looked into."""
+    matching_ids: list[str] = []
     looked = 0
-    wanted = folded(text)
+    folded_text = folded(text)
     newest = sorted(ids, reverse=True)
     for at in range(0, len(newest), _AT_ONCE):
         some = newest[at : at + _AT_ONCE]
-        rows = conn.execute(_WITH_TEXT, (json.dumps(some), wanted)).fetchall()
-        found += [row[0] for row in rows if row[2]]
+        rows = conn.execute(_WITH_TEXT, (json.dumps(some), folded_text)).fetchall()
+        matching_ids += [row[0] for row in rows if row[2]]
         looked += sum(row[1] for row in rows)
-        if looked > most and at + _AT_ONCE < len(newest):
-            return Look(found, looked, some[-1])
-    return Look(found, looked, None)
+        if looked > max_bytes and at + _AT_ONCE < len(newest):
+            return SearchResult(matching_ids, looked, some[-1])
+    return SearchResult(matching_ids, looked, None)

@@ -28,10 +28,14 @@ def mark(conn: sqlite3.Connection) -> str | None:
         conn.execute("BEGIN IMMEDIATE")
         conn.execute(f"INSERT INTO outbox (project_id, event_type, payload) VALUES {_TRIED}")
         marked = conn.execute("UPDATE outbox SET fanned_out_at = occurred_at WHERE id = last_insert_rowid()").rowcount
-        why = None if marked else triggers.ignored(conn, [conn.execute("SELECT last_insert_rowid()").fetchone()[0]])[1]
+        refusal = (
+            None
+            if marked
+            else triggers.ignored_marks(conn, [conn.execute("SELECT last_insert_rowid()").fetchone()[0]])[1]
+        )
     except sqlite3.Error as error:
-        return str(triggers.blamed(conn, error) or error)
+        return str(triggers.trigger_error(conn, error) or error)
     finally:
         if conn.in_transaction:
             conn.execute("ROLLBACK")
-    return None if why is None else str(why)
+    return None if refusal is None else str(refusal)

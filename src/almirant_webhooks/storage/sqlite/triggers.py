@@ -28,14 +28,14 @@ SELECT id FROM outbox WHERE id IN (SELECT value FROM json_each(?)) AND fanned_ou
 ERRORS = (sqlite3.IntegrityError, sqlite3.OperationalError, sqlite3.DataError)
 
 
-def named(conn: sqlite3.Connection) -> list[str]:
+def trigger_names(conn: sqlite3.Connection) -> list[str]:
     """Return the names of triggers on the outbox that are not ours."""
     return [row[0] for row in conn.execute(_NAMES)]
 
 
-def blamed(conn: sqlite3.Connection, error: sqlite3.Error) -> TriggerFails | None:
+def trigger_error(conn: sqlite3.Connection, error: sqlite3.Error) -> TriggerFails | None:
     """Return the error as that of an application's triggers, if there are any and it can be theirs."""
-    if primary_code(error) not in _OF_A_TRIGGER or not (names := named(conn)):
+    if primary_code(error) not in _OF_A_TRIGGER or not (names := trigger_names(conn)):
         return None
     return TriggerFails(f"{_which(names)} fails: {error}. {_WAY_OUT}")
 
@@ -46,15 +46,15 @@ def blaming(conn: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     except ERRORS as error:
-        if (why := blamed(conn, error)) is None:
+        if (why := trigger_error(conn, error)) is None:
             raise
         raise why from error
 
 
-def ignored(conn: sqlite3.Connection, ids: Collection[int]) -> tuple[set[int], TriggerFails | None]:
+def ignored_marks(conn: sqlite3.Connection, ids: Collection[int]) -> tuple[set[int], TriggerFails | None]:
     """Return which of these rows are unmarked although no mark failed (RAISE(IGNORE)), and the error to name."""
     rows = {row[0] for row in conn.execute(_UNREAD, (json.dumps(list(ids)),))}
-    names = named(conn)
+    names = trigger_names(conn)
     if not rows or not names:
         return set(), None
     return rows, TriggerFails(f"{_which(names)} keeps rows from being marked. {_WAY_OUT}")

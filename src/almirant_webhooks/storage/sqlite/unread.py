@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ...model import MAX_PAYLOAD_BYTES
-from ..engine import Asked, OutboxRow
+from ..engine import OutboxRow, ReadPlan
 from .bulk import read_rows
 from .connection import encoding
 from .errors import is_busy
@@ -38,16 +38,16 @@ line (project) AS MATERIALIZED (
     LIMIT ?2)
 SELECT json_group_array(json_array(hex(CAST(project AS BLOB)), json((
     SELECT json_group_array(id) FROM (
-        SELECT id FROM outbox WHERE project_id = project AND {_UNREAD} {{apart}}
+        SELECT id FROM outbox WHERE project_id = project AND {_UNREAD} {{excluded}}
         ORDER BY id LIMIT max(1, 2 * ?2 / (SELECT count(*) FROM line)))))))
 FROM line
 """
 # For an outbox of the first schema, which has no index by project: the oldest rows of all.
 _OLDEST = f"""
 SELECT json_group_array(json_array(id, hex(CAST(project_id AS BLOB))))
-FROM (SELECT id, project_id FROM outbox WHERE {_UNREAD} {{apart}} ORDER BY id LIMIT ?1)
+FROM (SELECT id, project_id FROM outbox WHERE {_UNREAD} {{excluded}} ORDER BY id LIMIT ?1)
 """
-_APART = "AND id NOT IN (SELECT value FROM json_each({value}))"
+_EXCLUDED = "AND id NOT IN (SELECT value FROM json_each({value}))"
 # In UTF-16 text has up to twice the bytes of UTF-8, and its characters may be up to three: what is near is counted when
 # it is fanned out. Of a payload that is too large its size is looked at once, and nothing else: each look copies it.
 _SIZED = f"""
@@ -79,16 +79,16 @@ SELECT outbox.id, {
        size, CASE WHEN size <= ?2 AND {_IS_READ} THEN CAST(payload AS BLOB) END, {_IS_OBJECT}
 {_FROM}
 """
-_ANY = f"SELECT EXISTS (SELECT 1 FROM outbox WHERE {_UNREAD} {{apart}})"
+_ANY = f"SELECT EXISTS (SELECT 1 FROM outbox WHERE {_UNREAD} {{excluded}})"
 
 
-def is_anything_unread(conn: sqlite3.Connection, asked: Asked) -> bool:
+def is_anything_unread(conn: sqlite3.Connection, plan: ReadPlan) -> bool:
     """Tell whether any row waits to be fanned out that is not set apart: SQLite looks at one row more than those, at most."""
-    query, apart = _apart(_ANY, "?1", asked)
-    return bool(conn.execute(query, apart).fetchone()[0])
+    query, excluded = _excluding(_ANY, "?1", plan)
+    return bool(conn.execute(query, excluded).fetchone()[0])
 
 
-def read_unread(conn: sqlite3.Connection, asked: Asked, *, by_project: bool = True) -> list[OutboxRow]:
+def read_unread(conn: sqlite3.Connection, plan: ReadPlan, *, by_project: bool = True) -> list[OutboxRow]:
     """Return rows that wait to be fanned out: projects take turns, and each one's oldest come first.
 
     With them come at most about 1 MiB of payloads larger than 16 KiB. What one project has inserted is in no other's way:
@@ -96,42 +96,42 @@ def read_unread(conn: sqlite3.Connection, asked: Asked, *, by_project: bool = Tr
     the way.
     """
     stored = encoding(conn)
-    line = _line(conn, asked, stored) if by_project else _line_of_oldest(conn, asked, stored)
-    ids = list(_by_turns((rows[: asked.limit(project)] for project, rows in line), asked.most))
+    line = _projects_in_turn(conn, plan, stored) if by_project else _projects_of_oldest(conn, plan, stored)
+    ids = list(_round_robin((rows[: plan.limit(project)] for project, rows in line), plan.max_rows))
     return _read(conn, ids, stored) if ids else []
 
 
-def _line(conn: sqlite3.Connection, asked: Asked, stored: str) -> list[tuple[str, list[int]]]:
+def _projects_in_turn(conn: sqlite3.Connection, plan: ReadPlan, stored: str) -> list[tuple[str, list[int]]]:
     """Return the projects whose turn it is, with the oldest rows of each."""
-    query, apart = _apart(_WAITING, "?3", asked)
-    rows = read_rows(conn, query, asked.after, asked.projects or asked.most, *apart)
+    query, excluded = _excluding(_WAITING, "?3", plan)
+    rows = read_rows(conn, query, plan.after, plan.projects or plan.max_rows, *excluded)
     return [(_text(project, stored), ids) for project, ids in rows]
 
 
-def _line_of_oldest(conn: sqlite3.Connection, asked: Asked, stored: str) -> list[tuple[str, list[int]]]:
-    query, apart = _apart(_OLDEST, "?2", asked)
+def _projects_of_oldest(conn: sqlite3.Connection, plan: ReadPlan, stored: str) -> list[tuple[str, list[int]]]:
+    query, excluded = _excluding(_OLDEST, "?2", plan)
     line: dict[str, list[int]] = {}
-    for row_id, project in read_rows(conn, query, OLDEST + asked.most, *apart):
+    for row_id, project in read_rows(conn, query, OLDEST + plan.max_rows, *excluded):
         line.setdefault(_text(project, stored), []).append(row_id)
     return list(line.items())
 
 
-def _apart(query: str, value: str, asked: Asked) -> tuple[str, tuple[str, ...]]:
-    if not asked.apart:
-        return query.format(apart=""), ()
-    return query.format(apart=_APART.format(value=value)), (json.dumps(list(asked.apart)),)
+def _excluding(query: str, value: str, plan: ReadPlan) -> tuple[str, tuple[str, ...]]:
+    if not plan.excluded:
+        return query.format(excluded=""), ()
+    return query.format(excluded=_EXCLUDED.format(value=value)), (json.dumps(list(plan.excluded)),)
 
 
 def _text(project: str, stored: str) -> str:
     return bytes.fromhex(project).decode(stored, "replace")
 
 
-def _by_turns(line: Iterable[Iterable[int]], most: int) -> Iterator[int]:
+def _round_robin(line: Iterable[Iterable[int]], max_rows: int) -> Iterator[int]:
     """Yield at most so many rows: the first of each project, then the second of each, and so on."""
     waiting = [iter(ids) for ids in line]
-    left = most
+    left = max_rows
     while waiting:
-        again = []
+        still_waiting = []
         for rows in waiting:
             row = next(rows, None)
             if row is None:
@@ -140,8 +140,8 @@ def _by_turns(line: Iterable[Iterable[int]], most: int) -> Iterator[int]:
                 return
             left -= 1
             yield row
-            again.append(rows)
-        waiting = again
+            still_waiting.append(rows)
+        waiting = still_waiting
 
 
 def _read(conn: sqlite3.Connection, ids: list[int], stored: str) -> list[OutboxRow]:
@@ -154,27 +154,27 @@ def _read(conn: sqlite3.Connection, ids: list[int], stored: str) -> list[OutboxR
                 raise
     is_text = bool(rows) and all(row[-1] for row in rows)
 
-    def read_more(few: list[int], most: int) -> list[OutboxRow]:
+    def read_more(some_ids: list[int], max_bytes: int) -> list[OutboxRow]:
         if is_text:
-            return [OutboxRow(*fields[:-1]) for fields in read_rows(conn, _ROWS, json.dumps(few), most)]
-        found = conn.execute(_ROWS_AS_BYTES, (json.dumps(few), most)).fetchall()
-        return [OutboxRow(*[*fields, stored]) for fields in found]
+            return [OutboxRow(*fields[:-1]) for fields in read_rows(conn, _ROWS, json.dumps(some_ids), max_bytes)]
+        fields_read = conn.execute(_ROWS_AS_BYTES, (json.dumps(some_ids), max_bytes)).fetchall()
+        return [OutboxRow(*[*fields, stored]) for fields in fields_read]
 
     # Something in it may be no text, or far too long: constraint checks were off when it was inserted.
-    found = [OutboxRow(*row[:-1]) for row in rows] if is_text else read_more(ids, SMALL)
+    outbox_rows = [OutboxRow(*row[:-1]) for row in rows] if is_text else read_more(ids, SMALL)
     place = {row_id: number for number, row_id in enumerate(ids)}
-    found.sort(key=lambda row: place[row.id])
-    return list(_with_large_payloads(found, read_more, 1 if stored == "UTF-8" else 2))
+    outbox_rows.sort(key=lambda row: place[row.id])
+    return list(_with_large_payloads(outbox_rows, read_more, 1 if stored == "UTF-8" else 2))
 
 
 def _with_large_payloads(
     rows: Iterable[OutboxRow], read: Callable[[list[int], int], list[OutboxRow]], bytes_each: int
 ) -> Iterator[OutboxRow]:
     """Yield rows with their payloads: of those that were left out for their size as many as fit; the others are read later."""
-    room = MOST_BYTES
+    bytes_left = MOST_BYTES
     for row in rows:
         if row.payload is not None or row.size > bytes_each * MAX_PAYLOAD_BYTES:
             yield row
-        elif room > 0:
-            room -= row.size
+        elif bytes_left > 0:
+            bytes_left -= row.size
             yield from read([row.id], bytes_each * MAX_PAYLOAD_BYTES)

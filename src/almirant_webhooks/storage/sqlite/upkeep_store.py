@@ -9,7 +9,7 @@ from typing import Any
 
 from ... import clock
 from ...model import Due
-from ..engine import FIRST_RESEND, News, ResendPlace, ResendStep, Walk
+from ..engine import FIRST_RESEND, HealthChange, ResendPlace, ResendStep, Walk
 from . import connection, deliveries, health, held, outbox, rejected_rows, resend_steps, retention, rotation, stats
 
 
@@ -32,9 +32,9 @@ class SqlitePruningStore:
         """Delete rows that were taken before a time."""
         return outbox.prune(conn, clock.text(taken_before), limit)
 
-    def give_back(self, conn: sqlite3.Connection, pages: int) -> int:
+    def release_pages(self, conn: sqlite3.Connection, pages: int) -> int:
         """Give free pages back to the file system."""
-        return retention.give_back(conn, pages)
+        return retention.release_pages(conn, pages)
 
     def tidy(self, conn: sqlite3.Connection) -> None:
         """Shorten a WAL that has grown beyond its limit."""
@@ -88,9 +88,11 @@ class SqliteObservingStore:
         """Return the first unread row and the last row."""
         return stats.unread_rows(conn)
 
-    def notice(self, conn: sqlite3.Connection, now: datetime) -> tuple[list[News], list[News]]:
+    def note_health_changes(
+        self, conn: sqlite3.Connection, now: datetime
+    ) -> tuple[list[HealthChange], list[HealthChange]]:
         """Note which webhooks have begun to fail everything, and which have recovered."""
-        return health.notice(conn, now)
+        return health.note_health_changes(conn, now)
 
     def own_webhooks(self, conn: sqlite3.Connection) -> set[str]:
         """Return operators' webhooks that have something to send."""

@@ -35,18 +35,18 @@ WHERE deliveries.rowid IN (SELECT value FROM json_each(?1))
 AND deliveries.state = 'pending' AND deliveries.next_attempt_at > ?2 AND latest.tries = min(deliveries.tries, ?4)
 AND deliveries.next_attempt_at > CASE WHEN last_status IN ('429', '503') THEN asked_for ELSE plain END
 """
-_BRING_FORWARD = """
+_SHIFT_DUE = """
 UPDATE deliveries SET next_attempt_at = strftime('%Y-%m-%dT%H:%M:%fZ', next_attempt_at, ?3)
 WHERE rowid IN (SELECT value FROM json_each(?1)) AND state = 'pending' AND next_attempt_at > ?2
 """
 
 
-def bring_forward(conn: sqlite3.Connection, by: timedelta, now: datetime, after: Place = BEGIN) -> Moved:
+def shift_due(conn: sqlite3.Connection, by: timedelta, now: datetime, after: Place = BEGIN) -> Moved:
     """Take a time off the next waits that have not ended, as the clock was set back by it.
 
     What was made since then is due by the new clock and is left as it is.
     """
-    return _step(conn, _BRING_FORWARD, after, clock.text(now), f"-{by.total_seconds():.3f} seconds")
+    return _step(conn, _SHIFT_DUE, after, clock.text(now), f"-{by.total_seconds():.3f} seconds")
 
 
 def shorten(conn: sqlite3.Connection, waits: Sequence[timedelta], now: datetime, after: Place = BEGIN) -> Moved:
@@ -71,7 +71,7 @@ def _step(conn: sqlite3.Connection, update: str, after: Place, now: str, *values
     return Moved(moved, (webhook, generation, at, row) if len(rows) == LOOKED_AT else None)
 
 
-def knows_later(conn: sqlite3.Connection, now: datetime) -> bool:
+def has_later_times(conn: sqlite3.Connection, now: datetime) -> bool:
     """Tell whether the newest event or attempt is of a time that is still to come: the clock was set back since."""
     newest = conn.execute(
         "SELECT max(coalesce((SELECT created_at FROM events ORDER BY seq DESC LIMIT 1), ''), "

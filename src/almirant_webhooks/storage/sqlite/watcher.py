@@ -13,7 +13,7 @@ from asyncinotify import Inotify, Mask
 from ..engine import StorageError
 
 # The write is seen before its commit is, so a look that finds nothing is repeated a little later (seconds).
-LOOKS = (0.0, 0.001, 0.003, 0.010, 0.030)
+CHECK_DELAYS = (0.0, 0.001, 0.003, 0.010, 0.030)
 
 REST = 0.003
 
@@ -21,14 +21,14 @@ log = structlog.get_logger("almirant_webhooks")
 
 
 class Watcher:
-    """Calls each of `looks` a few times whenever one of the files is written to, by whichever process, and once `every` seconds.
+    """Calls each of `checks` a few times whenever one of the files is written to, by whichever process, and once `every` seconds.
 
     The directory is watched, so that a -wal that is made anew and a file in rollback-journal mode are noticed too. Each look
     is waited for by itself: an outbox that is locked is in no resend's way.
     """
 
-    def __init__(self, files: Sequence[Path], looks: Sequence[Callable[[], Awaitable[None]]], every: float) -> None:
-        self._written = {look: asyncio.Event() for look in looks}
+    def __init__(self, files: Sequence[Path], checks: Sequence[Callable[[], Awaitable[None]]], every: float) -> None:
+        self._writes = {check: asyncio.Event() for check in checks}
         self._every = every
         self._names = {path.name + ending for path in files for ending in ("", "-wal", "-journal")}
         self._folders = {path.absolute().parent for path in files}
@@ -37,8 +37,8 @@ class Watcher:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen(), name="inotify")
-            for look, written in self._written.items():
-                tasks.create_task(self._look_around(look, written), name="looks at data_version")
+            for check, was_written in self._writes.items():
+                tasks.create_task(self._check_repeatedly(check, was_written), name="looks at data_version")
 
     async def _listen(self) -> None:
         with ExitStack() as opened:
@@ -51,25 +51,25 @@ class Watcher:
                 return
             async for event in inotify:
                 if str(event.name) in self._names:
-                    for written in self._written.values():
-                        written.set()
+                    for was_written in self._writes.values():
+                        was_written.set()
                 # Our own commits are seen too, in hundreds of writes; those that wait meanwhile become one event.
                 await asyncio.sleep(REST)
 
-    async def _look_around(self, look: Callable[[], Awaitable[None]], written: asyncio.Event) -> None:
+    async def _check_repeatedly(self, check: Callable[[], Awaitable[None]], was_written: asyncio.Event) -> None:
         while True:
-            waits = LOOKS if await _is_set_within(written, self._every) else LOOKS[:1]
-            written.clear()
+            waits = CHECK_DELAYS if await _is_set_within(was_written, self._every) else CHECK_DELAYS[:1]
+            was_written.clear()
             for wait in waits:
-                if await _is_set_within(written, wait):
+                if await _is_set_within(was_written, wait):
                     break  # a later commit must not wait until the looks for an earlier one are over
                 with suppress(StorageError):  # the steps themselves meet it, and say so
-                    await look()
+                    await check()
 
 
-async def _is_set_within(written: asyncio.Event, seconds: float) -> bool:
-    if seconds and not written.is_set():
+async def _is_set_within(was_written: asyncio.Event, seconds: float) -> bool:
+    if seconds and not was_written.is_set():
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await written.wait()
-    return written.is_set()
+                await was_written.wait()
+    return was_written.is_set()

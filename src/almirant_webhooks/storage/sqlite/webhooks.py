@@ -37,13 +37,13 @@ def _webhook(row: sqlite3.Row) -> Webhook:
     )
 
 
-def changed(conn: sqlite3.Connection) -> None:
+def bump_revision(conn: sqlite3.Connection) -> None:
     """Count a change by an admin or operator, so that the daemon looks at once."""
     conn.execute("UPDATE database_meta SET revision = revision + 1")
 
 
 def revision(conn: sqlite3.Connection) -> int:
-    """Return the number of changes that `changed` has counted."""
+    """Return the number of changes that `bump_revision` has counted."""
     return int(conn.execute("SELECT revision FROM database_meta").fetchone()[0])
 
 
@@ -60,24 +60,24 @@ def create(
     actor: str = OPERATOR,
 ) -> NewWebhook:
     """Create a webhook from checked values; refused when the project has `limit` of them already."""
-    there = conn.execute(
+    count = conn.execute(
         "SELECT count(*) FROM webhooks WHERE project_id = ? AND deleted_at IS NULL", (project_id,)
     ).fetchone()[0]
-    if there >= limit:
+    if count >= limit:
         raise Refused(
-            f"Project {project_id} has {there} webhooks, and limits.webhooks_per_project allows {limit}. "
+            f"Project {project_id} has {count} webhooks, and limits.webhooks_per_project allows {limit}. "
             "Delete one that is not needed, or raise the limit.",
             "project_id",
         )
     webhook_id = f"wh_{secrets.token_hex(10)}"
-    written = clock.text(now)
+    now_text = clock.text(now)
     conn.execute(
         "INSERT INTO webhooks (id, project_id, url, description, secret, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (webhook_id, project_id, url, description, secret, written, written),
+        (webhook_id, project_id, url, description, secret, now_text, now_text),
     )
     _subscribe(conn, webhook_id, events)
     audit.note(conn, "webhook.created", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
-    changed(conn)
+    bump_revision(conn)
     return NewWebhook(**asdict(get(conn, webhook_id)), secret=secret)
 
 
@@ -130,12 +130,12 @@ def update(
         )
     if events is not None:
         _subscribe(conn, webhook_id, events)
-    given = {"url": url, "events": events, "secret": secret, "description": description}
-    detail = ", ".join(name for name, value in given.items() if value is not None)
+    changes = {"url": url, "events": events, "secret": secret, "description": description}
+    detail = ", ".join(name for name, value in changes.items() if value is not None)
     audit.note(
         conn, "webhook.updated", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id, detail=detail
     )
-    changed(conn)
+    bump_revision(conn)
     return get(conn, webhook_id)
 
 
@@ -155,35 +155,41 @@ def enable(
     """
     get(conn, webhook_id)
     # The hour of failures begins anew, as nothing was tried while it was disabled; one that was told of goes on.
-    done = conn.execute(
+    changed_rows = conn.execute(
         "UPDATE webhooks SET enabled = 1, disabled_at = NULL, updated_at = ?, "
         "failing_since = CASE WHEN failing_noticed_at IS NOT NULL THEN failing_since END, "
         "failures_in_a_row = CASE WHEN failing_noticed_at IS NOT NULL THEN failures_in_a_row ELSE 0 END "
         "WHERE id = ? AND enabled = 0 RETURNING project_id",
         (clock.text(now), webhook_id),
     ).fetchone()
-    if done:
+    if changed_rows:
         detail = ""
         if discard_held:
             held.begin_discarding(conn, webhook_id, now)
             detail = "held deliveries discarded" if count is None else f"{count} held deliveries discarded"
         audit.note(
-            conn, "webhook.enabled", actor=actor, now=now, project_id=done[0], webhook_id=webhook_id, detail=detail
+            conn,
+            "webhook.enabled",
+            actor=actor,
+            now=now,
+            project_id=changed_rows[0],
+            webhook_id=webhook_id,
+            detail=detail,
         )
-    changed(conn)
+    bump_revision(conn)
 
 
 def disable(conn: sqlite3.Connection, webhook_id: str, now: datetime, *, actor: str = OPERATOR) -> None:
     """Disable a webhook: from the commit on nothing is claimed for it; its pending deliveries are held."""
     get(conn, webhook_id)
-    written = clock.text(now)
-    done = conn.execute(
+    now_text = clock.text(now)
+    changed_rows = conn.execute(
         "UPDATE webhooks SET enabled = 0, disabled_at = ?, updated_at = ? WHERE id = ? AND enabled = 1 RETURNING project_id",
-        (written, written, webhook_id),
+        (now_text, now_text, webhook_id),
     ).fetchone()
-    if done:
-        audit.note(conn, "webhook.disabled", actor=actor, now=now, project_id=done[0], webhook_id=webhook_id)
-    changed(conn)
+    if changed_rows:
+        audit.note(conn, "webhook.disabled", actor=actor, now=now, project_id=changed_rows[0], webhook_id=webhook_id)
+    bump_revision(conn)
 
 
 def delivery_count(conn: sqlite3.Connection, webhook_id: str) -> int:
@@ -195,15 +201,15 @@ def delivery_count(conn: sqlite3.Connection, webhook_id: str) -> int:
 def delete(conn: sqlite3.Connection, webhook_id: str, now: datetime, *, actor: str = OPERATOR) -> None:
     """Delete a webhook: it is gone at once and its secrets overwritten; its rows are erased in small steps later."""
     project_id = get(conn, webhook_id).project_id
-    written = clock.text(now)
+    now_text = clock.text(now)
     conn.execute(
         "UPDATE webhooks SET deleted_at = ?, secret = '', next_secret = NULL, switch_at = NULL, url = '', "
         "description = '' WHERE id = ?",
-        (written, webhook_id),
+        (now_text, webhook_id),
     )
     conn.execute("DELETE FROM subscriptions WHERE webhook_id = ?", (webhook_id,))
     audit.note(conn, "webhook.deleted", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
-    changed(conn)
+    bump_revision(conn)
 
 
 def health(conn: sqlite3.Connection, webhook_id: str | None, project_id: str | None = None) -> list[Standing]:
@@ -222,11 +228,11 @@ def request_test(
     webhook = get(conn, webhook_id)
     seq, event_id = insert_test_event(conn, webhook.project_id, event_type, payload, now)
     new = next(delivery_ids(now))
-    written = clock.text(now)
+    now_text = clock.text(now)
     conn.execute(
         "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, resend_requested_at, created_at, test, generation) "
         "SELECT ?, ?, ?, id, ?, ?, 1, generation FROM webhooks WHERE id = ?",
-        (new, seq, event_id, written, written, webhook_id),
+        (new, seq, event_id, now_text, now_text, webhook_id),
     )
     audit.note(
         conn,
@@ -238,5 +244,5 @@ def request_test(
         delivery_id=new,
         detail=event_type,
     )
-    changed(conn)
+    bump_revision(conn)
     return new

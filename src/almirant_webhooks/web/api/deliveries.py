@@ -35,16 +35,16 @@ async def list_(request: web.Request) -> web.Response:
     """Newest first; a page that stopped early says down to which time it has looked, and has a cursor."""
     params = parsing.query(request)
     selection = parsing.selection(request, params)
-    here = context(request)
+    ctx = context(request)
     cursor = parsing.cursor(params, r"dlv_\w{1,64}")
-    page = await here.read(search.deliveries, selection, limit=parsing.limit(params), cursor=cursor)
+    page = await ctx.read(search.deliveries, selection, limit=parsing.limit(params), cursor=cursor)
     answer: answers.DeliveryPage = {
         "items": [answers.delivery(row) for row in page.items],
         "next_cursor": page.next_cursor,
         "looked_back_to": page.looked_back_to,
     }
     if parsing.flag(params, "count"):
-        total, complete = await here.read(search.count, selection)
+        total, complete = await ctx.read(search.count, selection)
         answer["count"] = {"value": total, "complete": complete}
     return parsing.answer(answer)
 
@@ -75,27 +75,27 @@ async def resend_many(request: web.Request) -> web.Response:
     """Counts first with `dry_run`; then a piece of work that can be followed and cancelled."""
     body = await parsing.body(request, Resend)
     selection = Selection.parse(body.model_dump(exclude={"dry_run"}), clock.now())
-    here, who = context(request), principal(request)
+    ctx, caller = context(request), principal(request)
     if body.dry_run:
-        counts = await actions.count_many(here, who, selection)
+        counts = await actions.count_many(ctx, caller, selection)
         answer: answers.ResendCount = {"deliveries": sum(counts.values()), "by_webhook": counts}
         return parsing.answer(answer)
-    started = await actions.resend_many(here, who, selection, now=clock.now())
-    return parsing.answer(await here.read(resends.get, started.id), 202)
+    started = await actions.resend_many(ctx, caller, selection, now=clock.now())
+    return parsing.answer(await ctx.read(resends.get, started.id), 202)
 
 
 async def list_resends(request: web.Request) -> web.Response:
     """Newest first."""
     params = parsing.query(request)
-    most = parsing.limit(params)
+    limit = parsing.limit(params)
     rows = await context(request).read(
         resends.find,
         project_id=parsing.project(request, params),
         before=parsing.cursor(params, r"rsd_\w{1,64}"),
-        limit=most + 1,
+        limit=limit + 1,
     )
-    next_cursor = rows[most - 1]["id"] if len(rows) > most else None
-    page: answers.ResendPage = {"items": rows[:most], "next_cursor": next_cursor}
+    next_cursor = rows[limit - 1]["id"] if len(rows) > limit else None
+    page: answers.ResendPage = {"items": rows[:limit], "next_cursor": next_cursor}
     return parsing.answer(page)
 
 
@@ -107,9 +107,9 @@ async def show_resend(request: web.Request) -> web.Response:
 async def cancel_resend(request: web.Request) -> web.Response:
     """What is in flight ends; nothing more is sent of it."""
     await parsing.body(request, Body)
-    here, resend_id = context(request), request.match_info["id"]
-    await actions.cancel_many(here, principal(request), resend_id, now=clock.now())
-    return parsing.answer(await here.read(resends.get, resend_id))
+    ctx, resend_id = context(request), request.match_info["id"]
+    await actions.cancel_many(ctx, principal(request), resend_id, now=clock.now())
+    return parsing.answer(await ctx.read(resends.get, resend_id))
 
 
 _MANY = "/api/v1/resends"

@@ -39,17 +39,17 @@ class Link(Body):
 
 async def send(request: web.Request) -> web.Response:
     """202 once it is committed; the same id with the same content is taken once, with other content it is a conflict."""
-    given = await parsing.body(request, Send, as_spelled="payload")
-    here = context(request)
+    fields = await parsing.body(request, Send, as_spelled="payload")
+    ctx = context(request)
     sent = await actions.send(
-        here,
+        ctx,
         principal(request),
-        settings=here.settings,
-        project_id=given.project_id,
-        event_type=given.event_type,
+        settings=ctx.settings,
+        project_id=fields.project_id,
+        event_type=fields.event_type,
         payload=as_written((await request.read()).decode(), "payload"),
-        event_id=given.event_id,
-        occurred_at=given.occurred_at,
+        event_id=fields.event_id,
+        occurred_at=fields.occurred_at,
     )
     return parsing.answer({"event_id": sent.event_id}, 202)
 
@@ -57,20 +57,20 @@ async def send(request: web.Request) -> web.Response:
 def as_written(document: str, name: str) -> str:
     """Return the value of a key of a JSON object in its author's own spelling; the last one counts, as for a parser."""
     decoder = json.JSONDecoder()
-    found = ""
+    text = ""
     at = document.index("{") + 1
     while True:
         at = WHITESPACE.match(document, at).end()
         if document[at] in ",}":
             if document[at] == "}":
-                return found
+                return text
             at += 1
             continue
         key, at = scanstring(document, at + 1, True)
         begin = WHITESPACE.match(document, document.index(":", at) + 1).end()
         _, at = decoder.raw_decode(document, begin)
         if key == name:
-            found = document[begin:at]
+            text = document[begin:at]
 
 
 async def list_(request: web.Request) -> web.Response:
@@ -105,47 +105,49 @@ async def show(request: web.Request) -> web.Response:
 
 async def types(request: web.Request) -> web.Response:
     """The catalogue, with the operator's additions and a sample of each."""
-    known = (*CATALOGUE, *context(request).settings.events.extra_types)
-    return parsing.page([{"event_type": one, "sample": sample_payload(one)} for one in known], None)
+    catalogue = (*CATALOGUE, *context(request).settings.events.extra_types)
+    return parsing.page(
+        [{"event_type": event_type, "sample": sample_payload(event_type)} for event_type in catalogue], None
+    )
 
 
 async def trail(request: web.Request) -> web.Response:
     """Who did what, newest first; the cursor is an entry's `seq`."""
-    given = parsing.query(request)
-    most = parsing.limit(given)
-    found = await context(request).read(
+    params = parsing.query(request)
+    limit = parsing.limit(params)
+    rows = await context(request).read(
         audit.entries,
-        project_id=scope(request, given.get("project")),
-        webhook_id=given.get("webhook"),
-        action=given.get("action"),
-        since=parsing.time(given, "since"),
-        until=parsing.time(given, "until"),
-        before=parsing.row_cursor(given),
-        limit=most + 1,
+        project_id=scope(request, params.get("project")),
+        webhook_id=params.get("webhook"),
+        action=params.get("action"),
+        since=parsing.time(params, "since"),
+        until=parsing.time(params, "until"),
+        before=parsing.row_cursor(params),
+        limit=limit + 1,
     )
-    return parsing.page(found[:most], str(found[most - 1]["seq"]) if len(found) > most else None)
+    return parsing.page(rows[:limit], str(rows[limit - 1]["seq"]) if len(rows) > limit else None)
 
 
 async def portal_link(request: web.Request) -> web.Response:
     """So that an application's own page can link to a project's webhooks."""
-    given = await parsing.body(request, Link)
-    here = context(request)
+    fields = await parsing.body(request, Link)
+    ctx = context(request)
     link = await tokens.make_link(
-        here,
+        ctx,
         principal(request),
         now=clock.now(),
-        settings=here.settings,
-        signing_keys=here.keys,
-        project_id=given.project_id,
-        expires=given.expires,
+        settings=ctx.settings,
+        signing_keys=ctx.keys,
+        project_id=fields.project_id,
+        expires=fields.expires,
     )
     return parsing.answer(link._asdict(), 201)
 
 
 async def whoami(request: web.Request) -> web.Response:
     """Who the caller is here."""
-    who = principal(request)
-    return parsing.answer({"role": who.role.value, "project_id": who.project_id})
+    caller = principal(request)
+    return parsing.answer({"role": caller.role.value, "project_id": caller.project_id})
 
 
 _OUTCOMES = 1000  # webhooks of which an answer tells what became of an event there

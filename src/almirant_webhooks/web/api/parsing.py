@@ -38,21 +38,21 @@ async def body(request: web.Request, model: type[M], as_spelled: str = "") -> M:
     await context(request).end_reading()
     raw = await in_time(request.read())
     try:
-        given = json.loads(raw.decode("utf-8")) if raw.strip() else {}
+        params = json.loads(raw.decode("utf-8")) if raw.strip() else {}
     except (ValueError, RecursionError):
         raise Refused("The body must be JSON in UTF-8.", "body") from None
     try:
-        found = model.model_validate(given)
+        fields = model.model_validate(params)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "body"
         if first["type"] == "extra_forbidden":
             check_names([field], list(model.model_fields))
         raise Refused(f"{field}: {first['msg']}.", field) from None
-    for name, value in found:
+    for name, value in fields:
         if name != as_spelled:
             check_text(value, name)
-    return found
+    return fields
 
 
 def query(request: web.Request) -> dict[str, str]:

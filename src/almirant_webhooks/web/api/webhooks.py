@@ -59,33 +59,33 @@ class Rotate(Body):
 
 async def list_(request: web.Request) -> web.Response:
     """Oldest first; the cursor is where the page ends in time."""
-    given = parsing.query(request)
-    most = parsing.limit(given)
-    project, enabled = scope(request, given.get("project")), parsing.flag(given, "enabled")
-    found = await context(request).read(db.find, project_id=project, enabled=enabled)
-    after = parsing.cursor(given, r"[0-9T:.-]{23}Z~wh_\w+") or ""
-    rest = [one for one in found if f"{one.created_at}~{one.id}" > after]
-    last = rest[most - 1] if len(rest) > most else None
-    return parsing.page([asdict(one) for one in rest[:most]], f"{last.created_at}~{last.id}" if last else None)
+    params = parsing.query(request)
+    limit = parsing.limit(params)
+    project, enabled = scope(request, params.get("project")), parsing.flag(params, "enabled")
+    rows = await context(request).read(db.find, project_id=project, enabled=enabled)
+    after = parsing.cursor(params, r"[0-9T:.-]{23}Z~wh_\w+") or ""
+    rest = [row for row in rows if f"{row.created_at}~{row.id}" > after]
+    last = rest[limit - 1] if len(rest) > limit else None
+    return parsing.page([asdict(row) for row in rest[:limit]], f"{last.created_at}~{last.id}" if last else None)
 
 
 async def create(request: web.Request) -> web.Response:
     """With its secret, this once."""
-    given = await parsing.body(request, Create)
-    here = context(request)
-    made = await actions.create(
-        here,
+    fields = await parsing.body(request, Create)
+    ctx = context(request)
+    created = await actions.create(
+        ctx,
         principal(request),
         now=clock.now(),
-        settings=here.settings,
-        project_id=given.project_id,
-        url=given.url,
-        events=given.events,
-        secret=given.secret,
-        description=given.description,
+        settings=ctx.settings,
+        project_id=fields.project_id,
+        url=fields.url,
+        events=fields.events,
+        secret=fields.secret,
+        description=fields.description,
     )
-    response = parsing.answer(asdict(made), 201)
-    response.headers["Location"] = f"/api/v1/webhooks/{made.id}"
+    response = parsing.answer(asdict(created), 201)
+    response.headers["Location"] = f"/api/v1/webhooks/{created.id}"
     return response
 
 
@@ -96,18 +96,18 @@ async def show(request: web.Request) -> web.Response:
 
 async def update(request: web.Request) -> web.Response:
     """The next attempt uses what was changed."""
-    given = await parsing.body(request, Update)
-    here = context(request)
+    fields = await parsing.body(request, Update)
+    ctx = context(request)
     changed = await actions.update(
-        here,
+        ctx,
         principal(request),
         request.match_info["id"],
         now=clock.now(),
-        settings=here.settings,
-        url=given.url,
-        events=given.events,
-        secret=given.secret,
-        description=given.description,
+        settings=ctx.settings,
+        url=fields.url,
+        events=fields.events,
+        secret=fields.secret,
+        description=fields.description,
     )
     return parsing.answer(asdict(changed))
 
@@ -120,13 +120,13 @@ async def delete(request: web.Request) -> web.Response:
 
 async def enable(request: web.Request) -> web.Response:
     """What is held goes out, or is discarded."""
-    given = await parsing.body(request, Enable)
+    fields = await parsing.body(request, Enable)
     enabled = await actions.enable(
         context(request),
         principal(request),
         request.match_info["id"],
         now=clock.now(),
-        discard_held=given.discard_held,
+        discard_held=fields.discard_held,
     )
     return parsing.answer({**asdict(enabled.webhook), "held": enabled.held})
 
@@ -140,32 +140,32 @@ async def disable(request: web.Request) -> web.Response:
 
 async def test(request: web.Request) -> web.Response:
     """A sample event to this webhook alone, also while it is disabled."""
-    given = await parsing.body(request, Test)
-    here = context(request)
+    fields = await parsing.body(request, Test)
+    ctx = context(request)
     delivery_id = await actions.send_test(
-        here,
+        ctx,
         principal(request),
         request.match_info["id"],
         now=clock.now(),
-        settings=here.settings,
-        event_type=given.event_type,
+        settings=ctx.settings,
+        event_type=fields.event_type,
     )
     return parsing.answer({"delivery_id": delivery_id}, 202)
 
 
 async def rotate_secret(request: web.Request) -> web.Response:
     """The new secret is in the answer; until the switch the current one goes on signing."""
-    given = await parsing.body(request, Rotate)
+    fields = await parsing.body(request, Rotate)
     webhook_id = request.match_info["id"]
     started = await webhook_secrets.rotate(
         context(request),
         principal(request),
         webhook_id,
         now=clock.now(),
-        secret=given.secret,
-        switch_after=given.switch_after,
-        at_once=given.now,
-        cancel=given.cancel,
+        secret=fields.secret,
+        switch_after=fields.switch_after,
+        at_once=fields.now,
+        cancel=fields.cancel,
     )
     if started is None:
         return parsing.answer({"webhook_id": webhook_id, "cancelled": True})
@@ -174,9 +174,9 @@ async def rotate_secret(request: web.Request) -> web.Response:
 
 async def secret(request: web.Request) -> web.Response:
     """Who looked is written down."""
-    here, now, webhook_id = context(request), clock.now(), request.match_info["id"]
-    secrets = await webhook_secrets.reveal(here, principal(request), webhook_id, now=now)
-    state = await here.read(rotation.state, webhook_id, now)
+    ctx, now, webhook_id = context(request), clock.now(), request.match_info["id"]
+    secrets = await webhook_secrets.reveal(ctx, principal(request), webhook_id, now=now)
+    state = await ctx.read(rotation.state, webhook_id, now)
     return parsing.answer(
         {"webhook_id": webhook_id, "secret": secrets.current, "next_secret": secrets.next, "rotation": state}
     )

@@ -30,9 +30,9 @@ async def static(request: web.Request) -> web.Response:
     name = request.match_info["name"]
     if name not in _TYPES:
         raise web.HTTPNotFound(text="There is no such file.")
-    kept = "public, max-age=31536000, immutable" if request.query.get("v") else "no-cache"
+    cache_control = "public, max-age=31536000, immutable" if request.query.get("v") else "no-cache"
     return web.Response(
-        body=_content(name), content_type=_TYPES[name], charset="utf-8", headers={"Cache-Control": kept}
+        body=_content(name), content_type=_TYPES[name], charset="utf-8", headers={"Cache-Control": cache_control}
     )
 
 

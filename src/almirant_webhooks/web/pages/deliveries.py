@@ -14,8 +14,8 @@ from ...storage.records import Delivery
 from ...storage.sqlite import log, search, summaries, webhooks
 from ..context import check_reach, context, principal, scope
 from . import selecting
-from .page import before, check_params, local, people, see, sent_form, show, webhook_of
-from .shown import day_and_time, number
+from .formatting import day_and_time, number
+from .page import check_params, list_cursor, local_path, people, read_form, redirect, show, webhook_of
 from .webhooks import catalogue
 
 PAGE = 50
@@ -36,7 +36,7 @@ async def of_webhook(request: web.Request) -> web.Response:
 
 
 async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
-    here = context(request)
+    ctx = context(request)
     typed = selecting.typed(request.query, _NAMES, _FOLDED)
     path = f"/webhooks/{webhook.id}/deliveries" if webhook else "/deliveries"
     project = webhook.project_id if webhook else scope(request, typed.project or None)
@@ -46,7 +46,7 @@ async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
         check_params(request, *_NAMES, "count")
         parsed = selecting.deliveries(typed, clock.now())
         selection = replace(parsed, project_id=project, webhook_id=webhook.id if webhook else None)
-        cursor = before(request, r"dlv_\w{1,64}") or ""
+        cursor = list_cursor(request, r"dlv_\w{1,64}") or ""
         rows, following, remark = await _read(request, selection, cursor)
         if request.query.get("count"):
             total = await _count(request, selection)
@@ -65,8 +65,8 @@ async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
         problem=problem,
         remark=remark,
         rows=rows,
-        names=await here.read(summaries.names, list({row["webhook_id"] for row in rows})),
-        attempts_in_all=len(here.settings.delivery.retry_schedule),
+        names=await ctx.read(summaries.names, list({row["webhook_id"] for row in rows})),
+        attempts_in_all=len(ctx.settings.delivery.retry_schedule),
         catalogue=catalogue(request),
         # A resend of many goes by no text: the button would send more than is shown.
         many=None if typed.text else typed.url("/resends/new", webhook=webhook.id if webhook else ""),
@@ -88,27 +88,27 @@ async def _read(request: web.Request, selection: Selection, cursor: str) -> tupl
 
 async def _count(request: web.Request, selection: Selection) -> str:
     """Say how many deliveries match; asked for at a link, since it can take as long as the page itself."""
-    found, whole = await context(request).read(search.count, selection)
+    number_found, whole = await context(request).read(search.count, selection)
     if whole:
-        return f"{number(found)} {'delivery matches' if found == 1 else 'deliveries match'}."
-    if found >= search.COUNTED:
-        return f"More than {number(found)} deliveries match."
-    return f"At least {number(found)} deliveries match; what is older than a page looks through was not counted."
+        return f"{number(number_found)} {'delivery matches' if number_found == 1 else 'deliveries match'}."
+    if number_found >= search.COUNTED:
+        return f"More than {number(number_found)} deliveries match."
+    return f"At least {number(number_found)} deliveries match; what is older than a page looks through was not counted."
 
 
 @people
 async def detail(request: web.Request) -> web.Response:
     """Show one delivery: every attempt side by side, and the body."""
-    here = context(request)
-    delivery = await here.read(log.delivery, request.match_info["id"])
+    ctx = context(request)
+    delivery = await ctx.read(log.delivery, request.match_info["id"])
     check_reach(request, delivery["project_id"], f"delivery {delivery['delivery_id']}")
     return show(
         request,
         "delivery.html",
         section="/deliveries",
         delivery=delivery,
-        webhook=await here.read(webhooks.get, delivery["webhook_id"]),
-        attempts_in_all=len(here.settings.delivery.retry_schedule),
+        webhook=await ctx.read(webhooks.get, delivery["webhook_id"]),
+        attempts_in_all=len(ctx.settings.delivery.retry_schedule),
     )
 
 
@@ -116,20 +116,20 @@ async def detail(request: web.Request) -> web.Response:
 async def resend(request: web.Request) -> web.Response:
     """Ask for one more attempt of one delivery."""
     ids = [request.match_info["id"]]
-    asked = await actions.resend(context(request), principal(request), ids, now=clock.now())
-    raise see(f"/deliveries/{request.match_info['id']}", done="resent" if asked else "waits")
+    requested = await actions.resend(context(request), principal(request), ids, now=clock.now())
+    raise redirect(f"/deliveries/{request.match_info['id']}", done="resent" if requested else "waits")
 
 
 @people
 async def resend_selected(request: web.Request) -> web.Response:
     """Ask for one more attempt of each delivery that was selected."""
-    form = await sent_form(request)
-    back = local(form.get("back", ""), "/deliveries")
-    ids = [str(one) for one in form.getall("id", ())][: 2 * PAGE]
+    form = await read_form(request)
+    back = local_path(form.get("back", ""), "/deliveries")
+    ids = [str(delivery_id) for delivery_id in form.getall("id", ())][: 2 * PAGE]
     if not ids:
-        raise see(back)
-    asked = await actions.resend(context(request), principal(request), ids, now=clock.now())
-    raise see(back, done="resent" if asked else "waits")
+        raise redirect(back)
+    requested = await actions.resend(context(request), principal(request), ids, now=clock.now())
+    raise redirect(back, done="resent" if requested else "waits")
 
 
 def add(app: web.Application) -> None:

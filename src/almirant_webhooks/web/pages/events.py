@@ -13,7 +13,7 @@ from ...storage.records import Event
 from ...storage.sqlite import log, rejected_rows
 from ..context import context, scope
 from . import selecting
-from .page import before_row, check_params, people, show
+from .page import check_params, list_row, people, show
 from .webhooks import catalogue
 
 PAGE = 50
@@ -41,7 +41,7 @@ async def list_(request: web.Request) -> web.Response:
     try:
         check_params(request, *typed.values)
         selection = replace(selecting.events(typed, clock.now()), project_id=project)
-        at = before_row(request)
+        at = list_row(request)
         page = await context(request).read(log.events, selection, limit=PAGE, cursor=at)
         rows, following = page.items, page.next_cursor
     except Refused as refused:
@@ -68,7 +68,7 @@ async def rejected(request: web.Request) -> web.Response:
     check_params(request, "project")
     typed = selecting.typed(request.query, ("project",))
     project = scope(request, typed.project or None)
-    at = before_row(request)
+    at = list_row(request)
     rows, following = await context(request).read_outbox(rejected_rows.newest, PAGE, project, before=at)
     return show(
         request,

@@ -14,7 +14,7 @@ from ...actions import reach
 from ...model import Webhook
 from ...rules.principals import Role
 from ...rules.values import cursor, is_text, row_cursor
-from ..address import base, below
+from ..address import base, prefix_links
 from ..context import PRINCIPAL, context, principal
 from ..guard import allow
 from ..limits import in_time
@@ -55,7 +55,7 @@ _TITLES = {
 _MANY = frozenset({"id", "events"})  # fields that a form has once for each thing that is chosen
 
 
-async def sent_form(request: web.Request) -> MultiDictProxy[str | bytes | bytearray | web.FileField]:
+async def read_form(request: web.Request) -> MultiDictProxy[str | bytes | bytearray | web.FileField]:
     """Return the fields of a form; 400 for what no browser sends."""
     await context(request).end_reading()
     try:
@@ -68,14 +68,14 @@ async def sent_form(request: web.Request) -> MultiDictProxy[str | bytes | bytear
     return form
 
 
-def before(request: web.Request, form: str) -> str | None:
+def list_cursor(request: web.Request, form: str) -> str | None:
     """Return where a list goes on, None for its beginning; raises `Refused` for what its own links do not lead to."""
     text = request.query.get("before", "")
     return cursor(text, "before", form) if text else None
 
 
-def before_row(request: web.Request) -> int | None:
-    """Return the row before which a list goes on, as `before` does."""
+def list_row(request: web.Request) -> int | None:
+    """Return the row before which a list goes on, as `list_cursor` does."""
     text = request.query.get("before", "")
     return row_cursor(text, "before") if text else None
 
@@ -87,25 +87,27 @@ def check_params(request: web.Request, *known: str) -> None:
 
 def show(request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
     """Answer with a page; every template knows who looks, the time, and what was just done."""
-    who = request.get(PRINCIPAL)
-    ends_at = who.expires_at if who is not None else None
+    caller = request.get(PRINCIPAL)
+    ends_at = caller.expires_at if caller is not None else None
     common = {
-        "session": who,
+        "session": caller,
         "ends_at": clock.text(datetime.fromtimestamp(ends_at, UTC)) if ends_at else None,
         "now": clock.now(),
         "section": "",
         "notice": _DONE.get(request.query.get("done", ""), ""),
     }
     text = render(template, {**common, **values})
-    return web.Response(text=below(base(request), text), status=status, content_type="text/html", charset="utf-8")
+    return web.Response(
+        text=prefix_links(base(request), text), status=status, content_type="text/html", charset="utf-8"
+    )
 
 
-def see(path: str, **query: str) -> web.HTTPSeeOther:
+def redirect(path: str, **query: str) -> web.HTTPSeeOther:
     """Return the answer to a form: go and look at that page."""
     return web.HTTPSeeOther(f"{path}{'&' if '?' in path else '?'}{urlencode(query)}" if query else path)
 
 
-def local(path: object, otherwise: str) -> str:
+def local_path(path: object, otherwise: str) -> str:
     """Return a path of this site that a form or link gave, or the other one: nobody is sent elsewhere."""
     text = str(path)
     inside = text.startswith("/") and not text.startswith(("//", "/\\")) and all(" " < char < "\x7f" for char in text)

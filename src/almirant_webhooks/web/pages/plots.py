@@ -43,7 +43,7 @@ class Plot:
     width: int
     succeeded: int
     failed: int
-    most: int
+    highest: int
 
     @property
     def words(self) -> str:
@@ -69,40 +69,40 @@ class Latency:
 def hours(rows: Iterable[Mapping[str, Any]], now: datetime, count: int) -> list[Hour]:
     """Return the last `count` hours, oldest first, the current one last; an hour without a row is empty."""
     of_hour = {row["hour"]: row for row in rows}
-    found = []
+    result = []
     for back in range(count - 1, -1, -1):
         start = clock.text(now - timedelta(hours=back))[:13]
         row = of_hour.get(start)
         if row is None:
-            found.append(Hour(f"{start}:00:00.000Z"))
+            result.append(Hour(f"{start}:00:00.000Z"))
             continue
         attempts = row["succeeded"] + row["failed"]
         mean = round(row["duration_ms"] / attempts) if attempts else None
-        found.append(
+        result.append(
             Hour(f"{start}:00:00.000Z", row["succeeded"], row["failed"], mean, row["longest_ms"] if attempts else None)
         )
-    return found
+    return result
 
 
 def attempts(shown: list[Hour]) -> Plot:
     """Draw attempts by the hour, all to one scale; an hour that has any is never drawn as nothing."""
-    most = max((max(hour.succeeded, hour.failed) for hour in shown), default=0)
+    highest = max((max(hour.succeeded, hour.failed) for hour in shown), default=0)
 
     def length(count: int, room: int) -> float:
-        return round(max(count / most * room, 3), 1) if count else 0
+        return round(max(count / highest * room, 3), 1) if count else 0
 
     bars = tuple(
         Bar(hour, at * WIDTH, length(hour.succeeded, UP), length(hour.failed, DOWN)) for at, hour in enumerate(shown)
     )
     return Plot(
-        bars, len(shown) * WIDTH, sum(hour.succeeded for hour in shown), sum(hour.failed for hour in shown), most
+        bars, len(shown) * WIDTH, sum(hour.succeeded for hour in shown), sum(hour.failed for hour in shown), highest
     )
 
 
 def latency(shown: list[Hour]) -> Latency:
     """Draw the mean as a line and the longest of each hour as points."""
-    most = max((hour.longest_ms or 0 for hour in shown), default=0)
-    scale = LATENCY / max(most, 1)
+    highest = max((hour.longest_ms or 0 for hour in shown), default=0)
+    scale = LATENCY / max(highest, 1)
     path, points, pen_down = [], [], False
     for at, hour in enumerate(shown):
         x = at * WIDTH + WIDTH / 2
@@ -116,4 +116,4 @@ def latency(shown: list[Hour]) -> Latency:
         pen_down = True
     count = sum(hour.succeeded + hour.failed for hour in shown)
     total = sum((hour.mean_ms or 0) * (hour.succeeded + hour.failed) for hour in shown)
-    return Latency("".join(path), tuple(points), len(shown) * WIDTH, most, round(total / count) if count else 0)
+    return Latency("".join(path), tuple(points), len(shown) * WIDTH, highest, round(total / count) if count else 0)

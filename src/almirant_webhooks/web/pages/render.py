@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from . import shown
+from . import formatting
 from .assets import asset
 
 
@@ -17,7 +17,7 @@ def _finalize(value: object) -> object:
     """Show what would be invisible or turn a line around; Markup is a template's own."""
     if value is None:
         return ""
-    return shown.visible(value) if type(value) is str else value
+    return formatting.visible(value) if type(value) is str else value
 
 
 def _kept(value: str) -> Markup:
@@ -28,7 +28,7 @@ def _kept(value: str) -> Markup:
 @cache
 def environment() -> Environment:
     """Return the templates' environment, made once."""
-    made = Environment(
+    templates = Environment(
         loader=PackageLoader("almirant_webhooks.web", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -37,20 +37,20 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters |= {
-        "ago": shown.ago,
+    templates.filters |= {
+        "ago": formatting.ago,
         "bytes": lambda text: len(text.encode()),
-        "curl": shown.curl,
-        "day_and_time": shown.day_and_time,
-        "host": shown.host,
+        "curl": formatting.curl,
+        "day_and_time": formatting.day_and_time,
+        "host": formatting.host,
         "kept": _kept,
-        "number": shown.number,
-        "pretty": shown.pretty,
-        "size": shown.size,
-        "took": shown.took,
+        "number": formatting.number,
+        "pretty": formatting.pretty,
+        "size": formatting.size,
+        "took": formatting.took,
     }
-    made.globals["asset"] = asset
-    return made
+    templates.globals["asset"] = asset
+    return templates
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:

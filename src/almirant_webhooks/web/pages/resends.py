@@ -16,7 +16,7 @@ from ...storage.sqlite import resends, summaries
 from ..context import context, principal, scope
 from ..values import check_names
 from . import selecting
-from .page import before, check_params, people, see, sent_form, show
+from .page import check_params, list_cursor, people, read_form, redirect, show
 from .webhooks import catalogue
 
 PAGE = 50
@@ -29,17 +29,17 @@ _FOLDED = ("until", "cause", "event_id", "project", "webhook")
 async def list_(request: web.Request) -> web.Response:
     """Show the resends of a project, or of all to the operator, newest first."""
     check_params(request, "project")
-    cursor = before(request, r"rsd_\w{1,64}")
-    kept = selecting.typed(request.query, ("project",))
-    project = scope(request, kept.project or None)
+    cursor = list_cursor(request, r"rsd_\w{1,64}")
+    typed = selecting.typed(request.query, ("project",))
+    project = scope(request, typed.project or None)
     rows = await context(request).read(resends.find, project_id=project, before=cursor, limit=PAGE + 1)
     return show(
         request,
         "resends.html",
         section="/deliveries",
         rows=rows[:PAGE],
-        older=kept.url("/resends", before=rows[PAGE - 1]["id"]) if len(rows) > PAGE else None,
-        newest=kept.url("/resends") if cursor else None,
+        older=typed.url("/resends", before=rows[PAGE - 1]["id"]) if len(rows) > PAGE else None,
+        newest=typed.url("/resends") if cursor else None,
     )
 
 
@@ -50,7 +50,7 @@ async def ask(request: web.Request) -> web.Response:
 
 
 async def _ask(request: web.Request, params: Mapping[str, str], problem: str = "") -> web.Response:
-    here = context(request)
+    ctx = context(request)
     typed = selecting.typed(params, _NAMES, _FOLDED)
     project = scope(request, typed.project or None)
     counts: dict[str, int] = {}
@@ -60,14 +60,14 @@ async def _ask(request: web.Request, params: Mapping[str, str], problem: str = "
         check_names(params, (*_NAMES, "done"))
         selection = _selection(typed, project)
         # Times are fixed here, so that what is sent is what the button counted.
-        kept = selection.dump()
-        fixed = {name: kept[name] for name in ("since", "until") if name in kept}
+        texts = selection.dump()
+        fixed = {name: texts[name] for name in ("since", "until") if name in texts}
         fixed.setdefault("until", clock.text(clock.now()))
         narrow = selection.is_narrow
-        counts = await actions.count_many(here, principal(request), selection) if narrow else {}
+        counts = await actions.count_many(ctx, principal(request), selection) if narrow else {}
     except Refused as refused:
         problem = problem or refused.message
-    most = sorted(counts, key=lambda webhook: -counts[webhook])
+    largest_first = sorted(counts, key=lambda webhook: -counts[webhook])
     return show(
         request,
         "resend_many.html",
@@ -78,9 +78,9 @@ async def _ask(request: web.Request, params: Mapping[str, str], problem: str = "
         problem=problem,
         narrow=narrow,
         total=sum(counts.values()),
-        counts={webhook: counts[webhook] for webhook in most[:_SHOWN]},
-        webhooks=len(most),
-        names=await here.read(summaries.names, most[:_SHOWN]),
+        counts={webhook: counts[webhook] for webhook in largest_first[:_SHOWN]},
+        webhooks=len(largest_first),
+        names=await ctx.read(summaries.names, largest_first[:_SHOWN]),
         catalogue=catalogue(request),
     )
 
@@ -93,7 +93,7 @@ def _selection(typed: selecting.Typed, project: str | None) -> Selection:
 @people
 async def start(request: web.Request) -> web.Response:
     """Begin to send again what is selected."""
-    params = {name: str(value) for name, value in (await sent_form(request)).items()}
+    params = {name: str(value) for name, value in (await read_form(request)).items()}
     typed = selecting.typed(params, _NAMES)
     project = scope(request, typed.project or None)
     try:
@@ -102,7 +102,7 @@ async def start(request: web.Request) -> web.Response:
         started = await actions.resend_many(context(request), principal(request), selection, now=clock.now())
     except Refused as refused:
         return await _ask(request, params, refused.message)
-    raise see(f"/resends/{started.id}", done="resend-started")
+    raise redirect(f"/resends/{started.id}", done="resend-started")
 
 
 @people
@@ -119,18 +119,18 @@ async def cancel(request: web.Request) -> web.Response:
     """Send nothing more of it."""
     resend_id = request.match_info["id"]
     await actions.cancel_many(context(request), principal(request), resend_id, now=clock.now())
-    raise see(f"/resends/{resend_id}", done="resend-cancelled")
+    raise redirect(f"/resends/{resend_id}", done="resend-cancelled")
 
 
 def add(app: web.Application) -> None:
     """Add the routes."""
-    one = "/resends/{id:rsd_[^/]+}"
+    path = "/resends/{id:rsd_[^/]+}"
     app.add_routes(
         [
             web.get("/resends", list_),
             web.post("/resends", start),
             web.get("/resends/new", ask),
-            web.get(one, detail),
-            web.post(f"{one}/cancel", cancel),
+            web.get(path, detail),
+            web.post(f"{path}/cancel", cancel),
         ]
     )

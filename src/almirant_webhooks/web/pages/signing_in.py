@@ -9,34 +9,34 @@ from aiohttp import hdrs, web
 from ...rules import principals
 from ...rules.principals import Role
 from ..context import PRINCIPAL, context
-from ..guard import SIGN_IN, allow, end_session, start_session, who_has
+from ..guard import SIGN_IN, allow, authenticate, end_session, start_session
 from ..limits import Failures
-from .page import local, see, sent_form, show
+from .page import local_path, read_form, redirect, show
 
 
 @allow()
 async def front(request: web.Request) -> web.Response:
     """Go to the webhooks, or to sign in first."""
-    raise see("/webhooks" if request[PRINCIPAL] is not None else SIGN_IN)
+    raise redirect("/webhooks" if request[PRINCIPAL] is not None else SIGN_IN)
 
 
 @allow()
 async def ask(request: web.Request) -> web.Response:
     """Show the form for the token."""
-    return show(request, "sign_in.html", problem="", next=local(request.query.get("next", ""), "/webhooks"))
+    return show(request, "sign_in.html", problem="", next=local_path(request.query.get("next", ""), "/webhooks"))
 
 
 @allow()
 async def portal(request: web.Request) -> web.Response:
     """Take the link to a project, whose session ends when the link does."""
     key = context(request).keys.signing_key
-    who = principals.read(key, principals.LINK, request.match_info["link"], time.time())
-    if who is None:
+    caller = principals.read(key, principals.LINK, request.match_info["link"], time.time())
+    if caller is None:
         raise web.HTTPForbidden(
             text="This link has expired or is not whole. Ask for a new one in the project's settings."
         )
     answer = web.Response(status=303, headers={hdrs.LOCATION: "/webhooks"})
-    start_session(request, answer, who)
+    start_session(request, answer, caller)
     return answer
 
 
@@ -53,17 +53,17 @@ def add(app: web.Application, failures: Failures) -> None:
 
     @allow()
     async def sign_in(request: web.Request) -> web.Response:
-        form = await sent_form(request)
-        wanted = local(form.get("next", ""), "/webhooks")
+        form = await read_form(request)
+        target = local_path(form.get("next", ""), "/webhooks")
         problem = "This is not the operator's token; `almirant-webhooks token` prints it."
         try:
-            who = await who_has(request, str(form.get("token", "")).strip(), failures)
+            caller = await authenticate(request, str(form.get("token", "")).strip(), failures)
         except web.HTTPUnauthorized:
-            who = None
-        if who is None or who.role is not Role.OPERATOR:
-            return show(request, "sign_in.html", status=401, problem=problem, next=wanted)
-        answer = web.Response(status=303, headers={hdrs.LOCATION: wanted})
-        start_session(request, answer, who)
+            caller = None
+        if caller is None or caller.role is not Role.OPERATOR:
+            return show(request, "sign_in.html", status=401, problem=problem, next=target)
+        answer = web.Response(status=303, headers={hdrs.LOCATION: target})
+        start_session(request, answer, caller)
         return answer
 
     app.add_routes(

@@ -29,7 +29,7 @@ def note_fresh(request: web.Request, webhook_id: str) -> None:
     """Let the page that follows in this session, and in no other, show the new secret once."""
     fresh = request.config_dict[_FRESH]
     limit = time.monotonic() - _FRESH_FOR
-    for old in [one for one, made in fresh.items() if made < limit]:
+    for old in [key for key, created_at in fresh.items() if created_at < limit]:
         del fresh[old]
     fresh[principal(request).session, webhook_id] = time.monotonic()
 
@@ -37,19 +37,19 @@ def note_fresh(request: web.Request, webhook_id: str) -> None:
 @people
 async def list_(request: web.Request) -> web.Response:
     """Show the webhooks of a project, or of all to the operator."""
-    here, now = context(request), clock.now()
+    ctx, now = context(request), clock.now()
     project = scope(request, request.query.get("project", "").strip() or None)
     at = 1
     with suppress(Refused):
         at = whole(request.query.get("page", ""), "page", 1, MOST_PAGES)
-    rows, more = await here.read(summaries.page, project, now - timedelta(hours=23), limit=PAGE, offset=(at - 1) * PAGE)
+    rows, more = await ctx.read(summaries.page, project, now - timedelta(hours=23), limit=PAGE, offset=(at - 1) * PAGE)
     operator = principal(request).project_id is None
     return show(
         request,
         "webhooks.html",
         section="/webhooks",
         project=project if operator else None,
-        projects=await here.read(summaries.projects, 500) if operator else [],
+        projects=await ctx.read(summaries.projects, 500) if operator else [],
         webhooks=[{**row, "plot": plots.attempts(plots.hours(row["hours"], now, 24))} for row in rows],
         next_page=at + 1 if more else None,
     )
@@ -60,17 +60,17 @@ async def overview(request: web.Request) -> web.Response:
     """Show one webhook; right after its secret was made, to whoever made it, the secret too, which is written down."""
     webhook = await webhook_of(request)
     fresh, key = request.config_dict[_FRESH], (principal(request).session, webhook.id)
-    made = fresh.get(key)
+    created_at = fresh.get(key)
     # Other tabs look again and again, and HEAD shows nothing.
-    if made is None or request.method != hdrs.METH_GET or "X-Live" in request.headers:
+    if created_at is None or request.method != hdrs.METH_GET or "X-Live" in request.headers:
         return await _show(request, webhook.id, None, fresh=False)
     del fresh[key]
-    if time.monotonic() - made >= _FRESH_FOR:
+    if time.monotonic() - created_at >= _FRESH_FOR:
         return await _show(request, webhook.id, None, fresh=False)
     try:
         secrets = await _reveal(request, webhook.id)
     except BaseException:
-        fresh[key] = made
+        fresh[key] = created_at
         raise
     return await _show(request, webhook.id, Secrets(secrets.next or secrets.current), fresh=True)
 
@@ -87,13 +87,13 @@ async def _reveal(request: web.Request, webhook_id: str) -> Secrets:
 
 
 async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, *, fresh: bool) -> web.Response:
-    here, now = context(request), clock.now()
+    ctx, now = context(request), clock.now()
     span = request.query.get("span", "24h")
     count = _SPANS.get(span, 24)
-    found = await here.read(summaries.webhook, webhook_id, now - timedelta(hours=count - 1), now)
-    hours = plots.hours(found["hours"], now, count)
-    types = catalogue(request, found["webhook"].project_id)
-    subscribed = [one for one in types if set(patterns_for(one)) & set(found["webhook"].events)]
+    summary = await ctx.read(summaries.webhook, webhook_id, now - timedelta(hours=count - 1), now)
+    hours = plots.hours(summary["hours"], now, count)
+    types = catalogue(request, summary["webhook"].project_id)
+    subscribed = [event_type for event_type in types if set(patterns_for(event_type)) & set(summary["webhook"].events)]
     return show(
         request,
         "webhook.html",
@@ -105,7 +105,7 @@ async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, 
         fresh=fresh,
         catalogue=types,
         sample=(subscribed or types)[0],
-        **found,
+        **summary,
     )
 
 

@@ -13,13 +13,13 @@ from ..model import Misconfigured
 from ..ops import limits
 from ..settings.schema import Settings
 from ..storage.sqlite import lock
-from . import holders
+from . import lock_holders
 from .findings import Finding, ok
 
 PROBE = 2.0  # seconds
 
 
-def look_at_daemon(settings: Settings) -> Iterator[Finding]:
+def check_daemon(settings: Settings) -> Iterator[Finding]:
     """Whether it runs on the database, and says itself that it delivers."""
     if not lock.is_held(settings.database.path):
         yield Finding("daemon", "wrong", "It does not run on this database: systemctl start almirant-webhooks")
@@ -27,10 +27,10 @@ def look_at_daemon(settings: Settings) -> Iterator[Finding]:
     listen = settings.admin.listen
     if listen is None or not listen[1]:
         yield ok("daemon", "It runs. Whether it delivers was not asked, as there is no fixed admin.listen.")
-    elif (why := _ask(*listen)) is None:
+    elif (problem := _ask(*listen)) is None:
         yield ok("daemon", "It runs and delivers.")
     else:
-        yield Finding("daemon", "wrong", f"It runs, but {why}")
+        yield Finding("daemon", "wrong", f"It runs, but {problem}")
 
 
 def _ask(host: str, port: int) -> str | None:
@@ -46,30 +46,30 @@ def _ask(host: str, port: int) -> str | None:
             answer = connection.getresponse()
             if answer.status == 200:
                 return None
-            said = json.loads(answer.read(10_000))
+            health = json.loads(answer.read(10_000))
     except TimeoutError:
         return f"/readyz on {host}:{port} did not answer within {PROBE:g} s."
     except (OSError, HTTPException, ValueError) as error:
         return f"/readyz on {host}:{port} could not be asked ({error}). Is this its configuration?"
-    return f"is not ready: {said.get('reason') if isinstance(said, dict) else said}."
+    return f"is not ready: {health.get('reason') if isinstance(health, dict) else health}."
 
 
-def look_at_limits(settings: Settings) -> Iterator[Finding]:
+def check_limits(settings: Settings) -> Iterator[Finding]:
     """What the limit of open files allows: the daemon's where this user may see it, else this user's own."""
     whose, files = "This user", limits.open_files()
-    for process in holders.users(lock.file_of(settings.database.path)):
+    for process in lock_holders.users(lock.file_of(settings.database.path)):
         try:
             whose, files = "The daemon", resource.prlimit(process, resource.RLIMIT_NOFILE)[0]
         except (OSError, ValueError):  # another user's, or it has ended
             continue
-    wanted = settings.delivery.concurrency
+    configured = settings.delivery.concurrency
     try:
-        fit = limits.fit(files, wanted)
+        fit = limits.fit(files, configured)
     except Misconfigured as error:
         yield Finding("limits", "wrong", str(error))
         return
     words = f"{whose} may have {files} files open: {fit.concurrency} requests at a time, {fit.idle} idle connections"
-    if fit.concurrency < wanted:
-        yield Finding("limits", "warning", f"{words}. delivery.concurrency is {wanted}; raise {limits.WAYS}.")
+    if fit.concurrency < configured:
+        yield Finding("limits", "warning", f"{words}. delivery.concurrency is {configured}; raise {limits.WAYS}.")
     else:
         yield ok("limits", f"{words}.")

@@ -49,7 +49,7 @@ def caller() -> Principal:
     return Principal(Role.OPERATOR, name=actor())
 
 
-def do(action: Coroutine[Any, Any, T]) -> T:
+def run_action(action: Coroutine[Any, Any, T]) -> T:
     """Run an action to its end and return its value. A command's database never suspends it, so no event loop is needed."""
     try:
         action.send(None)

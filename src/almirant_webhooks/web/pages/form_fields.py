@@ -52,14 +52,14 @@ def families(catalogue: Iterable[str]) -> list[Family]:
 
 def others(chosen: Iterable[str], groups: Iterable[Family]) -> list[str]:
     """Return the chosen patterns that have no box of their own: of an older catalogue, or below a family."""
-    boxes = {"*", *(one for group in groups for one in (group.pattern, *group.types))}
+    boxes = {"*", *(box for group in groups for box in (group.pattern, *group.types))}
     return [pattern for pattern in chosen if pattern not in boxes]
 
 
 def covering(chosen: Iterable[str]) -> tuple[str, ...]:
     """Drop the patterns that another chosen one takes in already: a family's single types, and all beside `*`."""
     patterns = tuple(dict.fromkeys(chosen))
-    return tuple(one for one in patterns if not _wider(one) & set(patterns))
+    return tuple(pattern for pattern in patterns if not _wider(pattern) & set(patterns))
 
 
 def _wider(pattern: str) -> set[str]:
@@ -81,7 +81,7 @@ def read(fields: Fields, project_id: str | None) -> WebhookForm:
         project_id=project_id if project_id is not None else _text(fields, "project_id").strip(),
         url=_text(fields, "url").strip(),
         description=_text(fields, "description").strip(),
-        events=covering(str(one) for one in fields.getall("events", ())),
+        events=covering(str(pattern) for pattern in fields.getall("events", ())),
         own_secret=_text(fields, "secret_kind") == "own",
         secret=_text(fields, "secret"),
     )

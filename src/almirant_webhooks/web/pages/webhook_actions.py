@@ -12,8 +12,8 @@ from ...actions import webhooks as actions
 from ...model import Refused, Webhook
 from ...storage.sqlite import summaries, webhooks
 from ..context import context, principal
-from .page import people, see, sent_form, show, webhook_of
-from .shown import number
+from .formatting import number
+from .page import people, read_form, redirect, show, webhook_of
 from .webhooks import note_fresh
 
 
@@ -29,10 +29,10 @@ def _ask(
 
 async def _held(request: web.Request, webhook: Webhook) -> str:
     """Return how many deliveries are held in words, or an empty text for none."""
-    found = (await context(request).read(summaries.of_webhooks, [webhook.id], clock.now())).get(webhook.id)
-    if found is None or not found["held"]:
+    summary = (await context(request).read(summaries.of_webhooks, [webhook.id], clock.now())).get(webhook.id)
+    if summary is None or not summary["held"]:
         return ""
-    return number(found["held"]) + ("+" if found["held_more"] else "")
+    return number(summary["held"]) + ("+" if summary["held_more"] else "")
 
 
 @people
@@ -52,20 +52,20 @@ async def ask_enable(request: web.Request) -> web.Response:
 async def enable(request: web.Request) -> web.Response:
     """Enable a webhook; with deliveries held and no choice made, ask."""
     webhook = await webhook_of(request)
-    choice = str((await sent_form(request)).get("held", ""))
+    choice = str((await read_form(request)).get("held", ""))
     held = await _held(request, webhook)
     if held and choice not in ("deliver", "discard"):
-        raise see(f"/webhooks/{webhook.id}/enable")
+        raise redirect(f"/webhooks/{webhook.id}/enable")
     discard = bool(held) and choice == "discard"
     await actions.enable(context(request), principal(request), webhook.id, now=clock.now(), discard_held=discard)
-    raise see("/webhooks", done="enabled-discarded" if discard else "enabled-held" if held else "enabled")
+    raise redirect("/webhooks", done="enabled-discarded" if discard else "enabled-held" if held else "enabled")
 
 
 @people
 async def disable(request: web.Request) -> web.Response:
     """Disable a webhook: its deliveries are held."""
     await actions.disable(context(request), principal(request), request.match_info["id"], now=clock.now())
-    raise see("/webhooks", done="disabled")
+    raise redirect("/webhooks", done="disabled")
 
 
 @people
@@ -84,22 +84,22 @@ async def ask_delete(request: web.Request) -> web.Response:
 async def delete(request: web.Request) -> web.Response:
     """Delete a webhook with its history."""
     await actions.delete(context(request), principal(request), request.match_info["id"], now=clock.now())
-    raise see("/webhooks", done="deleted")
+    raise redirect("/webhooks", done="deleted")
 
 
 @people
 async def test(request: web.Request) -> web.Response:
     """Send a sample event to this webhook alone."""
-    here = context(request)
+    ctx = context(request)
     delivery_id = await actions.send_test(
-        here,
+        ctx,
         principal(request),
         request.match_info["id"],
         now=clock.now(),
-        settings=here.settings,
-        event_type=str((await sent_form(request)).get("event_type", "")),
+        settings=ctx.settings,
+        event_type=str((await read_form(request)).get("event_type", "")),
     )
-    raise see(f"/deliveries/{delivery_id}", done="tested")
+    raise redirect(f"/deliveries/{delivery_id}", done="tested")
 
 
 @people
@@ -132,7 +132,7 @@ def _ask_rotate(request: web.Request, webhook: Webhook, typed: str = "", problem
 async def rotate(request: web.Request) -> web.Response:
     """Begin the change to a new secret, or take it back before its switch."""
     webhook = await webhook_of(request)
-    form = await sent_form(request)
+    form = await read_form(request)
     cancel = bool(form.get("cancel"))
     typed = "" if cancel else str(form.get("secret", ""))
     try:
@@ -150,23 +150,23 @@ async def rotate(request: web.Request) -> web.Response:
             raise
         return _ask_rotate(request, webhook, typed, refused.message)
     if cancel:
-        raise see(f"/webhooks/{webhook.id}", done="kept")
+        raise redirect(f"/webhooks/{webhook.id}", done="kept")
     note_fresh(request, webhook.id)
-    raise see(f"/webhooks/{webhook.id}", done="rotated")
+    raise redirect(f"/webhooks/{webhook.id}", done="rotated")
 
 
 def add(app: web.Application) -> None:
     """Add the routes."""
-    one = "/webhooks/{id:wh_[^/]+}"
+    path = "/webhooks/{id:wh_[^/]+}"
     app.add_routes(
         [
-            web.get(f"{one}/enable", ask_enable),
-            web.post(f"{one}/enable", enable),
-            web.post(f"{one}/disable", disable),
-            web.get(f"{one}/delete", ask_delete),
-            web.post(f"{one}/delete", delete),
-            web.post(f"{one}/test", test),
-            web.get(f"{one}/rotate-secret", ask_rotate),
-            web.post(f"{one}/rotate-secret", rotate),
+            web.get(f"{path}/enable", ask_enable),
+            web.post(f"{path}/enable", enable),
+            web.post(f"{path}/disable", disable),
+            web.get(f"{path}/delete", ask_delete),
+            web.post(f"{path}/delete", delete),
+            web.post(f"{path}/test", test),
+            web.get(f"{path}/rotate-secret", ask_rotate),
+            web.post(f"{path}/rotate-secret", rotate),
         ]
     )

@@ -12,9 +12,9 @@ from ..model import Refused
 from ..rules.selection import Selection
 from ..settings.schema import Settings
 from ..storage.sqlite import resends
-from .acting import CommandDatabase, caller, do
 from .options import reading
 from .output import print_fields, print_json, print_table, say
+from .run_action import CommandDatabase, caller, run_action
 
 _COLUMNS = {
     "created_at": "DATE",
@@ -31,7 +31,7 @@ _COLUMNS = {
 def resend(settings: Settings, selection: Selection, *, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Count what is selected, ask, and begin; raises `Refused` when nothing is."""
     database = CommandDatabase(settings)
-    counts = do(actions.count_many(database, caller(), selection))
+    counts = run_action(actions.count_many(database, caller(), selection))
     total = sum(counts.values())
     words = f"{total} deliveries of {len(counts)} webhooks"
     if dry_run:
@@ -44,7 +44,7 @@ def resend(settings: Settings, selection: Selection, *, dry_run: bool, yes: bool
         if not sys.stdin.isatty():
             raise Refused(f"This sends {words} again; say --yes.")
         click.confirm(f"Send {words} again?", abort=True, err=True)
-    begun = do(actions.resend_many(database, caller(), selection, now=clock.now(), counts=counts)).id
+    begun = run_action(actions.resend_many(database, caller(), selection, now=clock.now(), counts=counts)).id
     if as_json:
         print_json({"resend_id": begun, "deliveries": total, "webhooks": counts})
     else:
@@ -54,7 +54,7 @@ def resend(settings: Settings, selection: Selection, *, dry_run: bool, yes: bool
 
 def cancel(settings: Settings, resend_id: str) -> None:
     """Take back what is left of a resend."""
-    do(actions.cancel_many(CommandDatabase(settings), caller(), resend_id, now=clock.now()))
+    run_action(actions.cancel_many(CommandDatabase(settings), caller(), resend_id, now=clock.now()))
 
 
 def show(settings: Settings, resend_id: str | None, *, limit: int, as_json: bool) -> None:

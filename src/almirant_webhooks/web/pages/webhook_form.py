@@ -8,9 +8,9 @@ from ... import clock
 from ...actions import webhooks as actions
 from ...model import NotFound, Refused, Webhook
 from ..context import context, principal, scope
-from . import fields
-from .fields import WebhookForm
-from .page import people, see, sent_form, show, webhook_of
+from . import form_fields
+from .form_fields import WebhookForm
+from .page import people, read_form, redirect, show, webhook_of
 from .webhooks import catalogue, note_fresh
 
 
@@ -24,14 +24,14 @@ async def new(request: web.Request) -> web.Response:
 @people
 async def create(request: web.Request) -> web.Response:
     """Create a webhook and show it with its secret."""
-    here, who = context(request), principal(request)
-    form = fields.read(await sent_form(request), who.project_id)
+    ctx, caller = context(request), principal(request)
+    form = form_fields.read(await read_form(request), caller.project_id)
     try:
-        made = await actions.create(
-            here,
-            who,
+        created = await actions.create(
+            ctx,
+            caller,
             now=clock.now(),
-            settings=here.settings,
+            settings=ctx.settings,
             project_id=form.project_id,
             url=form.url,
             events=form.events,
@@ -43,30 +43,30 @@ async def create(request: web.Request) -> web.Response:
     except Refused as refused:
         form.errors = refused.by_field()
         return _show(request, form, None)
-    note_fresh(request, made.id)
-    raise see(f"/webhooks/{made.id}")
+    note_fresh(request, created.id)
+    raise redirect(f"/webhooks/{created.id}")
 
 
 @people
 async def edit(request: web.Request) -> web.Response:
     """Show a webhook's settings."""
     webhook = await webhook_of(request)
-    return _show(request, fields.of_webhook(webhook), webhook)
+    return _show(request, form_fields.of_webhook(webhook), webhook)
 
 
 @people
 async def save(request: web.Request) -> web.Response:
     """Change a webhook's settings."""
     webhook = await webhook_of(request)
-    here = context(request)
-    form = fields.read(await sent_form(request), webhook.project_id)
+    ctx = context(request)
+    form = form_fields.read(await read_form(request), webhook.project_id)
     try:
         await actions.update(
-            here,
+            ctx,
             principal(request),
             webhook.id,
             now=clock.now(),
-            settings=here.settings,
+            settings=ctx.settings,
             url=form.url,
             events=form.events,
             description=form.description,
@@ -76,11 +76,11 @@ async def save(request: web.Request) -> web.Response:
     except Refused as refused:
         form.errors = refused.by_field()
         return _show(request, form, webhook)
-    raise see(f"/webhooks/{webhook.id}", done="saved")
+    raise redirect(f"/webhooks/{webhook.id}", done="saved")
 
 
 def _show(request: web.Request, form: WebhookForm, webhook: Webhook | None) -> web.Response:
-    families = fields.families(catalogue(request, form.project_id))
+    families = form_fields.families(catalogue(request, form.project_id))
     return show(
         request,
         "webhook_form.html",
@@ -89,7 +89,7 @@ def _show(request: web.Request, form: WebhookForm, webhook: Webhook | None) -> w
         form=form,
         webhook=webhook,
         families=families,
-        others=fields.others(form.events, families),
+        others=form_fields.others(form.events, families),
     )
 
 

@@ -42,28 +42,28 @@ class DueTimes:
             yield webhook
 
 
-class Line:
+class Queue:
     """Names in the order of their places."""
 
     def __init__(self) -> None:
-        self._places: dict[str, int] = {}
+        self._positions: dict[str, int] = {}
         self._order: list[tuple[int, str]] = []
 
-    def put(self, name: str, place: int) -> None:
+    def put(self, name: str, position: int) -> None:
         """Give a name a place; it leaves the one that it has."""
         self.drop(name)
-        self._places[name] = place
-        insort(self._order, (place, name))
+        self._positions[name] = position
+        insort(self._order, (position, name))
 
     def drop(self, name: str) -> None:
         """Take a name out, if it is there."""
-        place = self._places.pop(name, None)
-        if place is not None:
-            del self._order[bisect_left(self._order, (place, name))]
+        position = self._positions.pop(name, None)
+        if position is not None:
+            del self._order[bisect_left(self._order, (position, name))]
 
     def __contains__(self, name: str) -> bool:
         """Tell whether a name is there."""
-        return name in self._places
+        return name in self._positions
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         """Yield places and names, the first one first."""
@@ -74,33 +74,33 @@ class Line:
         return len(self._order)
 
 
-_NOBODY = Line()
+_EMPTY = Queue()
 
 
-class Half:
+class ReadyWebhooks:
     """The webhooks of one half that have something due now: a line of projects, and in each a line of its webhooks."""
 
     def __init__(self) -> None:
-        self.projects = Line()
-        self._webhooks: dict[str, Line] = {}
+        self.projects = Queue()
+        self._webhooks: dict[str, Queue] = {}
 
-    def of(self, project: str) -> Line:
+    def webhooks_of(self, project: str) -> Queue:
         """Return the line of a project's webhooks, an empty one if it has none."""
-        return self._webhooks.get(project, _NOBODY)
+        return self._webhooks.get(project, _EMPTY)
 
-    def put(self, project: str, project_place: int, webhook: str, place: int) -> None:
+    def put(self, project: str, project_position: int, webhook: str, position: int) -> None:
         """Let a webhook stand in its project's line."""
-        self.projects.put(project, project_place)
-        self._webhooks.setdefault(project, Line()).put(webhook, place)
+        self.projects.put(project, project_position)
+        self._webhooks.setdefault(project, Queue()).put(webhook, position)
 
-    def move(self, project: str, place: int) -> None:
+    def move(self, project: str, position: int) -> None:
         """Give a project another place, if it is there."""
         if project in self.projects:
-            self.projects.put(project, place)
+            self.projects.put(project, position)
 
     def drop(self, project: str, webhook: str) -> bool:
         """Take a webhook out; tell whether it was there."""
-        line = self.of(project)
+        line = self.webhooks_of(project)
         if webhook not in line:
             return False
         line.drop(webhook)

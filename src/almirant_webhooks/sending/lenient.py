@@ -39,7 +39,7 @@ class Unreadable(Exception):
     """An answer that is given up; its text is the cause."""
 
 
-class SloppyReader:
+class LenientReader:
     """Reads heads from bytes that come in pieces, up to the final one; each byte is looked at a few times at most."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ def read(settings: Settings) -> dict[str, Any]:
     """Return all numbers, in groups."""
     now = clock.now()
     with reading(settings) as conn:
-        found: dict[str, Any] = {
+        numbers_by_group: dict[str, Any] = {
             "daemon": {"running": lock.is_held(settings.database.path), "version": VERSION},
             "deliveries": numbers.pending(conn, now),
             "webhooks": numbers.webhooks(conn),
@@ -32,11 +32,11 @@ def read(settings: Settings) -> dict[str, Any]:
         }
     try:
         with reading_outbox(settings) as conn:
-            found["outbox"] = numbers.outbox(conn, now)
+            numbers_by_group["outbox"] = numbers.outbox(conn, now)
     except Misconfigured as error:  # of a user who reads the log and is no producer
         say(f"note: the outbox was not looked at: {error}")
-    found["bytes"] = numbers.sizes(settings.database.path)
-    return found
+    numbers_by_group["bytes"] = numbers.sizes(settings.database.path)
+    return numbers_by_group
 
 
 @click.command()
@@ -44,11 +44,11 @@ def read(settings: Settings) -> dict[str, Any]:
 @config
 def stats(settings: Settings, as_json: bool) -> None:
     """Show how the service stands, on one screen."""
-    found = read(settings)
+    numbers_by_group = read(settings)
     if as_json:
-        print_json(found)
+        print_json(numbers_by_group)
         return
-    for group, values in found.items():
+    for group, values in numbers_by_group.items():
         parts = [f"{name.replace('_', ' ')} {_show(group, value)}" for name, value in values.items()]
         click.echo(safe(f"{group.replace('_', ' '):<11} {', '.join(parts)}"))
 

@@ -21,10 +21,10 @@ _SHORT_OF = {
     errno.EAGAIN: NO_THREAD,
     socket.EAI_MEMORY: NO_MEMORY,
 }
-SHORT = frozenset(_SHORT_OF.values())
+SHORTAGES = frozenset(_SHORT_OF.values())
 
 
-def ours(error: BaseException | None) -> str | None:
+def own_fault(error: BaseException | None) -> str | None:
     """Say what we ourselves are short of (files, memory, threads) where that is what an error comes from, else None."""
     if error is None:
         return None
@@ -33,18 +33,18 @@ def ours(error: BaseException | None) -> str | None:
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return NO_THREAD
     own = _SHORT_OF.get(error.errno or 0) if isinstance(error, OSError) else None
-    return own or ours(getattr(error, "os_error", None)) or ours(error.__cause__)
+    return own or own_fault(getattr(error, "os_error", None)) or own_fault(error.__cause__)
 
 
-def by_our_fault(claim: Claim, error: BaseException, finished_at: datetime) -> Result:
+def interrupted_by_us(claim: Claim, error: BaseException, finished_at: datetime) -> Result:
     """Return how an attempt ended that failed within ourselves: it counts for nothing, and a bug is not met at once again."""
-    short = ours(error)
+    fault = own_fault(error)
     return Result(
         claim,
         Outcome.INTERRUPTED,
         finished_at,
         0,
-        cause=short or INTERNAL,
+        cause=fault or INTERNAL,
         free=True,
-        retry_after=None if short else AFTER_FAULT,
+        retry_after=None if fault else AFTER_FAULT,
     )

@@ -17,16 +17,16 @@ _LOOKS, _BETWEEN = 5, 0.2
 def users(path: Path) -> set[int]:
     """Return the other processes that have a database open."""
     names = {str(path), f"{path}-wal", f"{path}-shm"}
-    found = set()
+    processes = set()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
-            if any(os.readlink(one) in names for one in (entry / "fd").iterdir()):
-                found.add(int(entry.name))
+            if any(os.readlink(link) in names for link in (entry / "fd").iterdir()):
+                processes.add(int(entry.name))
         except OSError:
             continue
-    return found
+    return processes
 
 
 def writer(path: Path) -> set[int]:
@@ -36,34 +36,34 @@ def writer(path: Path) -> set[int]:
 
 def stuck_readers(path: Path) -> set[int]:
     """Return the processes that were seen to read at every one of some looks."""
-    found = _holders(path, _WAL_READERS, _READERS)
+    processes = _holders(path, _WAL_READERS, _READERS)
     for _ in range(_LOOKS - 1):
-        if found:
+        if processes:
             time.sleep(_BETWEEN)
-            found &= _holders(path, _WAL_READERS, _READERS)
-    return found
+            processes &= _holders(path, _WAL_READERS, _READERS)
+    return processes
 
 
 def _holders(path: Path, in_wal: range, in_file: range) -> set[int]:
     shared = Path(f"{path}-shm")
     try:
-        inode, wanted = (shared.stat().st_ino, in_wal) if shared.exists() else (path.stat().st_ino, in_file)
+        inode, lock_range = (shared.stat().st_ino, in_wal) if shared.exists() else (path.stat().st_ino, in_file)
         lines = LOCKS.read_text(encoding="ascii").splitlines()
     except OSError:
         return set()
-    found = set()
+    processes = set()
     for line in lines:
         words = line.split()
         if len(words) == 8 and words[1] == "POSIX" and words[5].rpartition(":")[2] == str(inode):
             end = 2**63 if words[7] == "EOF" else int(words[7])
-            if int(words[6]) < wanted.stop and end >= wanted.start:
-                found.add(int(words[4]))
-    return found - {os.getpid()}
+            if int(words[6]) < lock_range.stop and end >= lock_range.start:
+                processes.add(int(words[4]))
+    return processes - {os.getpid()}
 
 
 def named(processes: Iterable[int]) -> str:
     """Name processes: `1234 (python3)`; says so where there are none to name."""
-    return ", ".join(_name(one) for one in sorted(processes)) or "none that this user may see"
+    return ", ".join(_name(process) for process in sorted(processes)) or "none that this user may see"
 
 
 def _name(process: int) -> str:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from almirant_webhooks import clock
-from almirant_webhooks.web.pages import fields, plots, shown
+from almirant_webhooks.web.pages import form_fields, formatting, plots
 
 NOW = datetime(2026, 11, 24, 21, 30, tzinfo=UTC)
 _JSON = st.recursive(
@@ -26,7 +26,7 @@ _JSON = st.recursive(
 def test_an_indented_payload_is_the_same_payload(value: Any, ascii_only: bool) -> None:
     """Only spaces between its tokens differ, so that every number and escape is as its producer wrote it."""
     text = json.dumps(value, ensure_ascii=ascii_only)
-    made = shown.pretty(text)
+    made = formatting.pretty(text)
     assert json.loads(made) == value
     if isinstance(value, list | dict):
         assert made == json.dumps(value, ensure_ascii=ascii_only, indent=2)
@@ -34,17 +34,17 @@ def test_an_indented_payload_is_the_same_payload(value: Any, ascii_only: bool) -
 
 def test_numbers_keep_their_spelling_and_depth_is_bounded() -> None:
     """Indenting a payload that is all brackets would make it grow with the square of its size."""
-    assert shown.pretty('{"a":1.0e5,"b":123456789012345678901234567890}') == (
+    assert formatting.pretty('{"a":1.0e5,"b":123456789012345678901234567890}') == (
         '{\n  "a": 1.0e5,\n  "b": 123456789012345678901234567890\n}'
     )
     for deep in ("[" * 500 + "]" * 500, "[" * 100_000 + "]" * 100_000, "no json", '{"a":'):
-        assert shown.pretty(deep) == deep
+        assert formatting.pretty(deep) == deep
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60))
 def test_every_part_of_a_command_reaches_curl_as_it_was(text: str) -> None:
     """Read by a shell, whatever quotes and line breaks it holds."""
-    command = shown.curl(f"https://a.example/{text}", [("X-A", text), ("Host", "left out")], text)
+    command = formatting.curl(f"https://a.example/{text}", [("X-A", text), ("Host", "left out")], text)
     printed = subprocess.run(
         ["sh", "-c", command.replace("curl ", "printf '%s\\0' ", 1)], capture_output=True, check=True
     ).stdout.decode()
@@ -67,13 +67,13 @@ def test_every_part_of_a_command_reaches_curl_as_it_was(text: str) -> None:
 )
 def test_times_are_told_in_words(seconds: int, words: str) -> None:
     """From now, in both directions."""
-    assert shown.ago(clock.text(NOW - timedelta(seconds=seconds)), NOW) == words
+    assert formatting.ago(clock.text(NOW - timedelta(seconds=seconds)), NOW) == words
 
 
 def test_what_cannot_be_seen_is_written_out() -> None:
     """Characters that turn a line around, too; line breaks stay."""
-    assert shown.visible("a\u202eb\x07c\nd\te") == "a\\u202eb\\x07c\nd\te"
-    assert shown.visible("Søn & Maríñas 漢字 👩\u200d💻") == "Søn & Maríñas 漢字 👩\u200d💻"
+    assert formatting.visible("a\u202eb\x07c\nd\te") == "a\\u202eb\\x07c\nd\te"
+    assert formatting.visible("Søn & Maríñas 漢字 👩\u200d💻") == "Søn & Maríñas 漢字 👩\u200d💻"
 
 
 def test_a_plot_has_every_hour_and_shows_a_single_failure() -> None:
@@ -91,9 +91,9 @@ def test_a_plot_has_every_hour_and_shows_a_single_failure() -> None:
 
 def test_a_whole_family_stands_for_its_types() -> None:
     """What another choice takes in is not stored beside it."""
-    assert fields.covering(["work_item.*", "work_item.moved", "lead.created"]) == ("work_item.*", "lead.created")
-    assert fields.covering(["lead.*", "*", "a.b.*"]) == ("*",)
-    assert fields.covering(["a.*", "a.b.*", "a.b.c"]) == ("a.*",)
-    groups = fields.families(["work_item.created", "work_item.moved", "lead.created"])
+    assert form_fields.covering(["work_item.*", "work_item.moved", "lead.created"]) == ("work_item.*", "lead.created")
+    assert form_fields.covering(["lead.*", "*", "a.b.*"]) == ("*",)
+    assert form_fields.covering(["a.*", "a.b.*", "a.b.c"]) == ("a.*",)
+    groups = form_fields.families(["work_item.created", "work_item.moved", "lead.created"])
     assert [group.pattern for group in groups] == ["work_item.*", "lead.*"]
-    assert fields.others(["work_item.*", "old.type"], groups) == ["old.type"]
+    assert form_fields.others(["work_item.*", "old.type"], groups) == ["old.type"]

@@ -11,7 +11,7 @@ from ...model import Refused
 from ...storage.sqlite import audit, summaries
 from ..context import context, scope
 from . import selecting
-from .page import before_row, check_params, people, show
+from .page import check_params, list_row, people, show
 
 PAGE = 50
 _NAMES = ("action", "webhook", "since", "until", "project")
@@ -20,15 +20,15 @@ _NAMES = ("action", "webhook", "since", "until", "project")
 @people
 async def list_(request: web.Request) -> web.Response:
     """Show the entries, newest first: a project's own, or all to the operator."""
-    here, now = context(request), clock.now()
+    ctx, now = context(request), clock.now()
     typed = selecting.typed(request.query, _NAMES)
     project = scope(request, typed.values["project"] or None)
     rows: list[dict[str, Any]] = []
     cursor, problem = None, ""
     try:
         check_params(request, *_NAMES)
-        cursor = before_row(request)
-        rows = await here.read(
+        cursor = list_row(request)
+        rows = await ctx.read(
             audit.entries,
             project_id=project,
             webhook_id=typed.values["webhook"] or None,
@@ -49,7 +49,7 @@ async def list_(request: web.Request) -> web.Response:
         typed=typed,
         problem=problem,
         rows=shown,
-        names=await here.read(summaries.names, list({row["webhook_id"] for row in shown if row["webhook_id"]})),
+        names=await ctx.read(summaries.names, list({row["webhook_id"] for row in shown if row["webhook_id"]})),
         actions=audit.ACTIONS,
         older=typed.url("/audit", before=str(shown[-1]["seq"])) if len(rows) > PAGE else None,
         newest=typed.url("/audit") if cursor is not None else None,
