@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 from aiohttp import web
+from hypothesis import settings
 
 from almirant_webhooks.settings.loading import PREFIX
 
@@ -20,6 +21,10 @@ from .support.steps import Steps
 
 _HERE = Path(__file__).parent
 _LONG = {"faults", "browser", "system"}
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # The delivery thread logs whenever it likes: not into what a command prints, whose streams a test replaces meanwhile.
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stdout__))
