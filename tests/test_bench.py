@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from .bench import bracketed
 from .bench.daemon import Bench, check_rows
 from .bench.filling import fill_due
 from .bench.flood import flood
@@ -138,3 +139,9 @@ def test_a_tree_is_measured_by_turns_with_another(checkout: Path) -> None:
     lines = [line for line in done.stdout.splitlines() if ", by turns with " in line]
     assert len(lines) == 4
     assert all(" ms: " in line and " times |" in line for line in lines)
+
+
+@pytest.mark.parametrize(("owner", "name"), [(owner, name) for owner, name, _ in bracketed.METHODS])
+def test_each_method_whose_time_is_counted_is_there(owner: type, name: str) -> None:
+    """They are named by texts, which no check of types follows."""
+    assert callable(getattr(owner, name))

@@ -42,7 +42,7 @@ METHODS: tuple[tuple[type, str, str], ...] = (
     (sender.Sender, "begin", "HTTP client"),
     (sender.Sender, "_end", "HTTP client"),
     (attempts.Attempts, "_end", "scheduling"),
-    (attempts.Attempts, "go", "scheduling"),
+    (attempts.Attempts, "send", "scheduling"),
     (batch.Chooser, "choose", "scheduling"),
     (result_queue.ResultQueue, "take", "scheduling"),
     (loop.DeliveryLoop, "_confirm", "scheduling"),
