@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -142,3 +143,6 @@ def test_a_payload_s_byte_order_mark_is_no_part_of_it(shell: Shell) -> None:
     """Some editors write one at the beginning of a file."""
     (shell.folder / "payload.json").write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n')
     shell.ours("event", "send", "--project", "p", "--type", "lead.created", "--data", "@payload.json")
+    conn = sqlite3.connect(shell.folder / "log.db")
+    assert conn.execute("SELECT payload FROM outbox").fetchall() == [('{"a": 1}',)]
+    conn.close()

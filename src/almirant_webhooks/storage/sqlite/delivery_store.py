@@ -12,7 +12,7 @@ from ...model import Due
 from ...rules.retry import Schedule
 from ..engine import BEGIN, LastEnd, Moved, Place, Work, WrittenBatch
 from . import batch, connection, deliveries, results, room, waits, webhooks
-from .errors import engine_errors, of_an_engine
+from .errors import engine_errors
 
 
 class SqliteDeliveryStore:
@@ -38,51 +38,51 @@ class SqliteDeliveryStore:
         with engine_errors(), self._lock, connection.transaction(conn, observe=self._observe):
             yield
 
-    @of_an_engine
+    @engine_errors()
     def write(self, conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetime) -> WrittenBatch:
         """Do the work of a batch, inside a transaction."""
         return batch.write(conn, work, schedule, now)
 
-    @of_an_engine
+    @engine_errors()
     def first_due_after(
         self, conn: sqlite3.Connection, webhook_id: str, limit: int
     ) -> tuple[list[str], dict[str, Due]]:
         """Return the next webhooks, and when each has its next attempt."""
         return deliveries.first_due_after(conn, webhook_id, limit)
 
-    @of_an_engine
+    @engine_errors()
     def revision(self, conn: sqlite3.Connection) -> int:
         """Return the number of changes to webhooks."""
         return webhooks.revision(conn)
 
-    @of_an_engine
+    @engine_errors()
     def changes(self, conn: sqlite3.Connection) -> int:
         """Return a number that changes when another connection commits."""
         return connection.data_version(conn)
 
-    @of_an_engine
+    @engine_errors()
     def interrupt_open(self, conn: sqlite3.Connection, schedule: Schedule, now: datetime) -> int:
         """Record every open attempt as interrupted: a file has one daemon, which has just begun."""
         return results.interrupt_open(conn, schedule, now)
 
-    @of_an_engine
+    @engine_errors()
     def last_ends(self, conn: sqlite3.Connection) -> Sequence[LastEnd]:
         """Return how the last attempts of webhooks ended."""
         return results.last_ends(conn)
 
-    @of_an_engine
+    @engine_errors()
     def has_later_times(self, conn: sqlite3.Connection, now: datetime) -> bool:
         """Tell whether something was written at a time that is still to come."""
         return waits.has_later_times(conn, now)
 
-    @of_an_engine
+    @engine_errors()
     def shorten(
         self, conn: sqlite3.Connection, schedule: Sequence[timedelta], now: datetime, after: Place = BEGIN
     ) -> Moved:
         """Let none of the next waits be longer than the schedule's own."""
         return waits.shorten(conn, schedule, now, after)
 
-    @of_an_engine
+    @engine_errors()
     def shift_due(self, conn: sqlite3.Connection, by: timedelta, now: datetime, after: Place = BEGIN) -> Moved:
         """Take a time off the next waits."""
         return waits.shift_due(conn, by, now, after)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import ParamSpec, TypeVar
 
 from ...model import Misconfigured, Refused
 from ..engine import Busy, Damaged, Denied, Full, StorageError
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
@@ -66,24 +61,11 @@ def user_error(error: sqlite3.Error, path: object) -> Refused | Misconfigured:
 
 @contextmanager
 def engine_errors() -> Iterator[None]:
-    """Raise what SQLite raises in the block as an engine's error."""
+    """Raise what SQLite raises in a block, or in a function that this decorates, as an engine's error."""
     try:
         yield
     except sqlite3.Error as error:
         raise storage_error(error) from error
-
-
-def of_an_engine(function: Callable[P, T]) -> Callable[P, T]:
-    """Have a function raise an engine's errors in place of SQLite's; it costs nothing where none is raised."""
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return function(*args, **kwargs)
-        except sqlite3.Error as error:
-            raise storage_error(error) from error
-
-    return call
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from ...model import Misconfigured
 from ...ops import files
 from . import journal, outbox
 from .connection import APPLICATION_ID, SCHEMA_VERSION, connect, is_there, transaction
-from .errors import of_an_engine, user_error
+from .errors import engine_errors, user_error
 from .tables import schema_version
 
 
@@ -99,7 +99,7 @@ def _migrate_outbox(conn: sqlite3.Connection, path: Path) -> list[str]:
     return []
 
 
-@of_an_engine
+@engine_errors()
 def adopt_outbox(database_path: Path, outbox_path: Path | None, since: datetime | None) -> int:
     """Bind an outbox to this database, whatever it was bound to; return how many taken rows will be looked at again.
 

@@ -11,7 +11,7 @@ from ... import clock
 from ..engine import FanOut, OutboxRow, OutboxStore, ReadPlan
 from . import marking, outbox, room, unread
 from .connection import data_version, large_rows, transaction
-from .errors import of_an_engine
+from .errors import engine_errors
 from .tables import schema_version
 
 Observe = Callable[[float, float], None]
@@ -48,7 +48,7 @@ class OutboxInDatabase:
         """Return 0: who commits to it commits to the database."""
         return 0
 
-    @of_an_engine
+    @engine_errors()
     def is_anything_unread(self, conn: sqlite3.Connection, plan: ReadPlan) -> bool:
         """Tell whether any row waits, but for those that the plan excludes."""
         return unread.is_anything_unread(conn, plan)
@@ -57,7 +57,7 @@ class OutboxInDatabase:
         """Return nothing: `batch.write` reads what is asked for."""
         return []
 
-    @of_an_engine
+    @engine_errors()
     def mark(self, conn: sqlite3.Connection, fan_outs: Sequence[FanOut], now: datetime) -> None:
         """Mark the rows that are larger than an event may be: SQLite writes all of each anew."""
         with large_rows(conn), transaction(conn, 0.0, self._observe):
@@ -78,7 +78,7 @@ class OutboxApart:
         self._conn: sqlite3.Connection | None = None
         self.is_by_project = True
 
-    @of_an_engine
+    @engine_errors()
     def open(self) -> None:
         """Open the file; raises what the opener raises."""
         self._session()
@@ -92,7 +92,7 @@ class OutboxApart:
         """Tell whether the file's disk has room."""
         return room.has_free_space(self._path)
 
-    @of_an_engine
+    @engine_errors()
     def changes(self) -> int:
         """Return a number that changes when another connection commits, its upgrade to the present schema included."""
         conn = self._session()
@@ -104,12 +104,12 @@ class OutboxApart:
         """Tell that there may be: only a read of the other file knows."""
         return True
 
-    @of_an_engine
+    @engine_errors()
     def read(self, plan: ReadPlan) -> list[OutboxRow]:
         """Return rows that wait."""
         return unread.read_unread(self._session(), plan, by_project=self.is_by_project)
 
-    @of_an_engine
+    @engine_errors()
     def mark(self, conn: sqlite3.Connection, fan_outs: Sequence[FanOut], now: datetime) -> None:
         """Mark all rows of batches."""
         own_conn = self._session()
