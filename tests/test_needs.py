@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -39,6 +40,15 @@ def test_a_program_of_the_system_is_found_by_a_user_too(monkeypatch: pytest.Monk
     """Debian's users do not have /usr/sbin in their PATH."""
     monkeypatch.setenv("PATH", "/nowhere")
     assert needs.program("ldconfig").endswith("sbin/ldconfig")
+
+
+def test_a_listing_that_was_left_open_fails_no_test(tmp_path: Path) -> None:
+    """pytest does so while it removes the folders of earlier runs, and another run is quicker."""
+    (tmp_path / "left").mkdir()
+    listing = os.scandir(tmp_path)
+    assert next(listing).name == "left"
+    del listing
+    gc.collect()
 
 
 @pytest.mark.long

@@ -52,6 +52,20 @@ def ask(path: Path, question: str) -> list[Any]:
         return conn.execute(question).fetchall()
 
 
+def fill(path: Path, projects: list[str]) -> None:
+    """Leave an event of each project in the outbox, of a whole second.
+
+    The oldest schemas with a SQLite before 3.38 refuse the default time in one of a hundred milliseconds.
+    """
+    row = """
+    INSERT INTO outbox (project_id, event_type, payload, occurred_at)
+    VALUES (?, 'lead.created', '{}', strftime('%Y-%m-%dT%H:%M:%S.000Z', 'now'))
+    """
+    with closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute("DELETE FROM outbox")
+        conn.executemany(row, [(project,) for project in projects])
+
+
 def printed_sql(shell: Shell) -> str:
     """The SQL that `doctor` prints for the outbox, from its JSON."""
     found, _ = json.JSONDecoder().raw_decode(shell.ours("doctor", "--json", code=1))
@@ -165,10 +179,7 @@ def test_a_running_daemon_reads_by_project_once_the_application_has_upgraded_its
 ) -> None:
     """A project with very many rows is then in nobody's way, without a restart."""
     path = application(version)
-    row = "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'lead.created', '{}')"
-    with closing(sqlite3.connect(path)) as conn, conn:
-        conn.execute("DELETE FROM outbox")
-        conn.executemany(row, [("loud",)] * 1000 + [("quiet",)])
+    fill(path, ["loud"] * 1000 + ["quiet"])
     reader = OutboxReader(Metrics(), frozenset(), OutboxApart(path, lambda: open_outbox(shell.folder / "log.db", path)))
     reader.open()
     assert {row.project for row in reader.read(ReadPlan(4)) or ()} == {"loud"}
@@ -181,10 +192,7 @@ def test_a_running_daemon_reads_by_project_once_the_application_has_upgraded_its
 def test_rows_of_an_older_outbox_wait_for_no_slot(application: Callable[[int], Path], shell: Shell) -> None:
     """Of the oldest rows of all, those of one project without a slot would hide the others for as long as they wait."""
     path = application(outbox.OLDEST_VERSION)
-    row = "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'lead.created', '{}')"
-    with closing(sqlite3.connect(path)) as conn, conn:
-        conn.execute("DELETE FROM outbox")
-        conn.executemany(row, [("loud",)] * 1000 + [("quiet",)])
+    fill(path, ["loud"] * 1000 + ["quiet"])
     reader = OutboxReader(Metrics(), frozenset(), OutboxApart(path, lambda: open_outbox(shell.folder / "log.db", path)))
     reader.open()
     plan = reader.plan_read(100, 10, 100.0, anyway=False, slots={"loud": 0, "quiet": 8}.get)
