@@ -7,6 +7,7 @@ import json
 import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from almirant_webhooks.daemon import Daemon
+from almirant_webhooks.delivery.pace import LEAST
 from almirant_webhooks.delivery.scheduler import LIMIT_UNPROVEN
 from almirant_webhooks.model import Misconfigured, Outcome, Result
 from almirant_webhooks.sending import causes
@@ -72,6 +74,32 @@ async def test_events_are_fanned_out_though_none_begins_at_once(service: Service
     service.insert(*({"n": number} for number in range(MANY)))
     await service.until(lambda: service.ask(WAITING)[0] == 0)
     assert len(service.log(state="pending", limit=2 * MANY)) == MANY
+
+
+@pytest.mark.long
+async def test_a_wait_for_the_file_s_lock_makes_the_next_batches_no_smaller(tmp_path: Path) -> None:
+    """A smaller batch waits as long: beside producers that commit without a rest each one would be smaller than the last."""
+    service = Service(tmp_path / "hooks.db", tmp_path / "outbox.db")
+    service.options["delivery"] = {"retry_schedule": ["10m", "10m"]}
+    service.migrate()
+    daemon = await service.start()
+    service.webhook("http://127.0.0.1:9/", "*")
+    await service.until_upkeep_rests()
+    fan_outs = "almirant_webhooks_fan_out_seconds_count"
+    value = daemon.metrics.registry.get_sample_value
+    with closing(sqlite3.connect(service.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        service.insert(*({"n": number} for number in range(LEAST)))
+        await service.until(lambda: daemon.dispatcher.is_writing)
+        locked_until = time.monotonic() + 1
+        await service.until(lambda: time.monotonic() >= locked_until)
+        other.rollback()
+    await service.until(lambda: len(service.log(state="pending", limit=MANY)) == LEAST)
+    before = value(fan_outs) or 0.0
+    service.insert(*({"n": number} for number in range(MANY)))
+    await service.until(lambda: len(service.log(state="pending", limit=2 * MANY)) == MANY + LEAST)
+    assert (value(fan_outs) or 0.0) - before < MANY / LEAST / 3
+    await service.close()
 
 
 async def _let_it_step(daemon: Daemon) -> None:

@@ -38,7 +38,7 @@ def test_batches_are_smaller_while_others_commit() -> None:
 def test_the_file_s_lock_is_left_between_batches_that_follow_each_other_while_others_commit() -> None:
     """SQLite lets nobody queue for it; before the first batch after a rest nobody waits."""
     pace = _measured(QUICK)
-    pace.observe_batch(99.0, 100.0, 10)
+    pace.observe_batch(100.0, 1.0, 10)
     assert pace.gap(100.0) == 0.0
     for at in (100.0, 100.001):
         pace.note_foreign_commit(at)

@@ -35,11 +35,15 @@ class Pace:
         """Return for how many seconds the file's lock is to be left, since the last batch has just ended."""
         return max(0.0, self.ended_at + GAP - at) if self._others_commit(at) else 0.0
 
-    def observe_batch(self, begun_at: float, ended_at: float, attempts: int) -> None:
-        """Take over how long a batch took that recorded, began and inserted so many attempts."""
+    def observe_batch(self, ended_at: float, seconds: float, attempts: int) -> None:
+        """Take over how long the statements of a batch took that recorded, began and inserted so many attempts.
+
+        `seconds` is without the wait for the file's lock and without the commit: a smaller batch has as much of both, so
+        that with them one that had to wait would make the next ones smaller and smaller.
+        """
         self.ended_at = ended_at
-        if attempts >= LEAST:  # in a smaller one the commit is most of it
-            self._seconds_each += ((ended_at - begun_at) / attempts - self._seconds_each) / 8
+        if attempts >= LEAST:  # in a smaller one what every batch costs is most of it
+            self._seconds_each += (seconds / attempts - self._seconds_each) / 8
 
     def _others_commit(self, at: float) -> bool:
         return at < self._foreign_at + OTHERS_LAST
