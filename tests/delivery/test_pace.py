@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from almirant_webhooks.delivery.pace import GAP, LEAST, LIMIT_ALONE, LIMIT_BESIDE_OTHERS, MOST, OTHERS_LAST, RARE, Pace
+from almirant_webhooks.delivery.pace import (
+    LEAST,
+    LIMIT_ALONE,
+    LIMIT_BESIDE_OTHERS,
+    MAX_GAP,
+    MOST,
+    OTHERS_LAST,
+    RARE,
+    Pace,
+)
 
 QUICK, SLOW = 0.00004, 0.0004  # seconds for an attempt
 
@@ -12,7 +21,7 @@ QUICK, SLOW = 0.00004, 0.0004  # seconds for an attempt
 def _measured(each: float) -> Pace:
     pace = Pace()
     for _ in range(100):
-        pace.observe_batch(0.0, 200 * each, 200)
+        pace.observe_batch(0.0, 200 * each, 200 * each, 200)
     return pace
 
 
@@ -36,19 +45,21 @@ def test_batches_are_smaller_while_others_commit() -> None:
 
 
 def test_the_file_s_lock_is_left_between_batches_that_follow_each_other_while_others_commit() -> None:
-    """SQLite lets nobody queue for it; before the first batch after a rest nobody waits."""
+    """For as long as the last one had it: SQLite lets nobody queue for it. Before the first batch after a rest nobody waits."""
     pace = _measured(QUICK)
-    pace.observe_batch(100.0, 1.0, 10)
+    pace.observe_batch(99.996, 99.998, 100.0, 10)
     assert pace.gap(100.0) == 0.0
     for at in (100.0, 100.001):
         pace.note_foreign_commit(at)
-    assert 0.0 < pace.gap(100.001) <= GAP
-    assert pace.gap(100.0 + GAP) == 0.0
+    assert pace.gap(100.001) == pytest.approx(0.003)
+    assert pace.gap(100.004) == 0.0
+    pace.observe_batch(99.0, 99.9, 100.0, 10)
+    assert pace.gap(100.0) == pytest.approx(MAX_GAP)
 
 
 def test_a_small_batch_tells_nothing_of_what_an_attempt_costs() -> None:
     """Its commit is most of it."""
     pace = _measured(QUICK)
     before = pace.limit(0.0)
-    pace.observe_batch(0.0, 1.0, LEAST - 1)
+    pace.observe_batch(0.0, 1.0, 1.0, LEAST - 1)
     assert pace.limit(0.0) == before

@@ -25,7 +25,6 @@ class Batch(NamedTuple):
     number: int
     work: Work
     to_read: ReadPlan | None  # the rows that it was to read, if any
-    begun_at: float  # monotonic seconds
 
 
 class Chooser:
@@ -54,7 +53,7 @@ class Chooser:
         self._number += 1
         results = waiting[: 2 * limit]
         if not may_begin:
-            return Batch(self._number, Work(results), None, at)
+            return Batch(self._number, Work(results), None)
         # As many fewer begin as more results wait than a batch records.
         starts, slots_left = self._starts(now, max(0, min(limit, 2 * limit - len(waiting))), at)
         plan = self._plan_read(slots_left, starts, limit, at, anyway=bool(results or starts))
@@ -67,7 +66,7 @@ class Chooser:
 
         inside = plan if self._reader.is_in_database else None
         return Batch(
-            self._number, Work(results, starts, rows or (), inside, take_slot, max(2 * limit, ENOUGH_SLOTS)), plan, at
+            self._number, Work(results, starts, rows or (), inside, take_slot, max(2 * limit, ENOUGH_SLOTS)), plan
         )
 
     def _plan_read(

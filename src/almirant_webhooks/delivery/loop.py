@@ -224,7 +224,7 @@ class DeliveryLoop:
             with self._store.transaction(conn):
                 locked_at = time.monotonic()
                 changes = self._store.write(conn, batch.work, self._schedule, clock.now())
-                seconds = time.monotonic() - locked_at
+                written_at = time.monotonic()
                 if changes.begun:
                     call(self.attempts.prepare, number, changes.begun)
                     prepared = True
@@ -236,11 +236,13 @@ class DeliveryLoop:
             self.is_writing = False
         if prepared:
             call(self.attempts.send, number)
-        self._confirm(conn, batch, changes, seconds, full=full)
+        begun = len(changes.begun) + (changes.fan_out.deliveries if changes.fan_out else 0)
+        self._pace.observe_batch(locked_at, written_at, time.monotonic(), len(batch.work.results) + begun)
+        self._confirm(conn, batch, changes, full=full)
 
-    def _confirm(self, conn: Session, batch: Batch, changes: WrittenBatch, seconds: float, *, full: bool) -> None:
-        """Take over what a batch that is committed has changed; its statements took so many seconds."""
-        ended_at = time.monotonic()
+    def _confirm(self, conn: Session, batch: Batch, changes: WrittenBatch, *, full: bool) -> None:
+        """Take over what a batch that is committed has changed."""
+        ended_at = self._pace.ended_at
         self._results.drop_recorded(len(batch.work.results))
         if not full:
             self._health.clear(STEP)
@@ -255,8 +257,6 @@ class DeliveryLoop:
             self.reader.confirm_read(changes.fan_out, ended_at)
             if self.reader.is_in_database:
                 self._health.clear(FAN_OUT)
-        begun = len(changes.begun) + (changes.fan_out.deliveries if changes.fan_out else 0)
-        self._pace.observe_batch(ended_at, seconds, len(batch.work.results) + begun)
         self._due.reload_if_changed(changes.revision, clock.now())
         self._metrics.dropped.inc(changes.dropped)
         self._metrics.in_flight.set(self.scheduler.in_flight.total())

@@ -6,7 +6,7 @@ LIMIT_ALONE = 0.030  # seconds that a batch may take
 LIMIT_BESIDE_OTHERS = 0.004  # while others commit: a producer waits for the file's lock
 OTHERS_LAST = 3.0  # seconds after a commit of somebody else that more may come
 RARE = 1.0  # seconds between two commits of whoever is in no hurry
-GAP = 0.002  # seconds between two batches in which a producer gets the file's lock: SQLite lets nobody queue for it
+MAX_GAP = 0.010  # seconds between two batches in which a producer gets the file's lock: SQLite lets nobody queue for it
 LEAST, MOST = 8, 256  # attempts that begin with a batch
 
 
@@ -16,6 +16,7 @@ class Pace:
     def __init__(self) -> None:
         self._seconds_each = 0.0002  # seconds for one attempt that is recorded, begun or inserted
         self._committed_at = self._foreign_at = -OTHERS_LAST
+        self._seconds_locked = 0.0  # that the last batch had the file's lock
         self.ended_at = 0.0  # of the last batch
 
     def note_foreign_commit(self, at: float) -> None:
@@ -32,18 +33,19 @@ class Pace:
         )
 
     def gap(self, at: float) -> float:
-        """Return for how many seconds the file's lock is to be left, since the last batch has just ended."""
-        return max(0.0, self.ended_at + GAP - at) if self._others_commit(at) else 0.0
+        """Return for how many seconds the file's lock is still to be left to others: for as long as the last batch had it."""
+        gap = min(self._seconds_locked, MAX_GAP)
+        return max(0.0, self.ended_at + gap - at) if self._others_commit(at) else 0.0
 
-    def observe_batch(self, ended_at: float, seconds: float, attempts: int) -> None:
-        """Take over how long the statements of a batch took that recorded, began and inserted so many attempts.
+    def observe_batch(self, locked_at: float, written_at: float, ended_at: float, attempts: int) -> None:
+        """Take over when a batch that recorded, began and inserted so many attempts got the lock, had written, and had committed.
 
-        `seconds` is without the wait for the file's lock and without the commit: a smaller batch has as much of both, so
-        that with them one that had to wait would make the next ones smaller and smaller.
+        What an attempt takes is without the wait for the lock and without the commit. A smaller batch has as much of both: with
+        them a batch that had to wait would make the next one smaller, and its wait would be shared among fewer.
         """
-        self.ended_at = ended_at
+        self.ended_at, self._seconds_locked = ended_at, ended_at - locked_at
         if attempts >= LEAST:  # in a smaller one what every batch costs is most of it
-            self._seconds_each += (seconds / attempts - self._seconds_each) / 8
+            self._seconds_each += ((written_at - locked_at) / attempts - self._seconds_each) / 8
 
     def _others_commit(self, at: float) -> bool:
         return at < self._foreign_at + OTHERS_LAST
