@@ -138,7 +138,9 @@ def test_the_numbers_are_the_defaults() -> None:
         assert f"`{event_type}`" in TEXTS["README.md"]
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [*DOCUMENTS, HERE / "CONTRIBUTING.md", HERE / "SECURITY.md"], ids=lambda path: path.name
+)
 def test_every_link_leads_somewhere(path: Path) -> None:
     """To a file of the repository, and to a heading that is in it."""
     for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
