@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from almirant_webhooks.settings.loading import PREFIX
 
+from .support.fresh import make_database
 from .support.service import Service
 from .support.shell import Shell
 from .support.steps import Steps
@@ -127,7 +128,7 @@ async def service_anywhere(tmp_path: Path, outbox_place: tuple[str, Path | None]
 def shell(tmp_path: Path) -> Shell:
     """A directory with a configuration and a database, where commands are run."""
     made = Shell(tmp_path)
-    made.ours("migrate")
+    make_database(tmp_path / "log.db")
     return made
 
 

@@ -92,6 +92,7 @@ def test_without_another_release_nothing_is_compared() -> None:
     assert list(turns.compared("rate", lambda rate: rate, "{:.0f}/s")) == []
 
 
+@pytest.mark.long
 def test_every_insert_of_a_flood_is_counted(tmp_path: Path) -> None:
     """Of all producers, in order of what they took; the projects take turns."""
     bench = Bench(tmp_path, own_outbox=True)

@@ -63,6 +63,7 @@ def _follow(printed: str, cwd: Path) -> None:
             assert (done.returncode, bool(done.stdout)) == (0, True), (line, done.stderr)
 
 
+@pytest.mark.long
 def test_a_directory_with_an_earlier_demo_is_refused(tmp_path: Path) -> None:
     """Exit 1 with a sentence; the earlier demo's log stays as it is."""
     (tmp_path / "demo.db").write_bytes(b"kept")

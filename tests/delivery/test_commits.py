@@ -117,6 +117,7 @@ async def test_answers_whose_commit_fails_are_recorded_by_a_later_one(service: S
     assert len(receiver.requests) == 1
 
 
+@pytest.mark.long
 async def test_a_request_that_is_refused_without_being_made_waits_for_the_commit_too(service: Service) -> None:
     """What became of an attempt is recorded once, after its beginning."""
     service.options["egress"] = {}
@@ -153,6 +154,7 @@ async def test_trouble_is_not_over_because_a_commit_is_under_way(service: Servic
     assert not daemon.not_ready()
 
 
+@pytest.mark.long
 async def test_answers_are_recorded_in_the_order_in_which_they_came(service: Service, receiver: Receiver) -> None:
     """Those of a batch that fails come before those that came while it was committed."""
     answers = [asyncio.Event(), asyncio.Event()]
@@ -186,6 +188,7 @@ async def test_answers_are_recorded_in_the_order_in_which_they_came(service: Ser
     assert tuple(last) == (None, 0)
 
 
+@pytest.mark.long
 async def test_an_attempt_holds_nothing_of_the_batch_that_began_it(service: Service, receiver: Receiver) -> None:
     """However long it takes: answers and payloads of the others are forgotten once they are recorded."""
     release = asyncio.Event()

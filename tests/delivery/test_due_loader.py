@@ -93,6 +93,7 @@ def test_a_restart_looks_at_the_newest_attempts_alone(steps: Steps) -> None:
     assert {end.webhook_id for end in results.last_ends(steps.conn)} == {first.id, second.id}
 
 
+@pytest.mark.long
 async def test_webhooks_are_read_in_parts_of_bounded_size(steps: Steps, worker: Worker) -> None:
     """A part in each round, so that groups are written between them; a change that comes meanwhile is read after it."""
     count = 2 * due_loader.PART + 10

@@ -239,6 +239,7 @@ def test_rows_that_are_copied_and_not_marked_yet_are_not_read_again(steps: Steps
     reader.close()
 
 
+@pytest.mark.long
 def test_no_more_rows_are_read_while_very_many_wait_for_their_marks(steps: Steps) -> None:
     """Their events are in memory, however long an application keeps its file locked; it goes on once they are marked."""
     steps.outbox.executemany(

@@ -106,6 +106,7 @@ async def test_a_poll_that_finds_only_rows_that_are_refused_writes_nothing(
     assert unread(service) == [1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("body", REFUSES_ALL.values(), ids=REFUSES_ALL)
 async def test_a_trigger_that_refuses_every_mark_is_told_of(
     service_anywhere: Service, receiver: Receiver, body: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from almirant_webhooks.storage.sqlite import lock
-from almirant_webhooks.storage.sqlite.migrate import outbox_sql
+from almirant_webhooks.storage.sqlite.migrate import migrate, outbox_sql
 
 from ..faults.process import COMMAND
 from ..support.service import Service
@@ -28,6 +28,7 @@ async def test_every_file_has_the_rights_that_were_meant_whatever_the_umask(
     try:
         service.options["admin"] = {"listen": "127.0.0.1:0"}
         service.outbox = tmp_path / "outbox.db"
+        migrate(service.database, service.outbox)
         await service.start()
         Shell(tmp_path, database=service.database).ours("backup", str(tmp_path / "copy.db"))
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}

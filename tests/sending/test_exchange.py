@@ -231,6 +231,7 @@ def test_no_bytes_are_an_error_of_ours(data: bytes, places: list[int], ending: s
         assert end.cause
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=300)
 @given(mutations(), _places)
 def test_how_an_answer_is_cut_changes_nothing(data: bytes, places: list[int]) -> None:

@@ -72,7 +72,9 @@ EXPECTED: dict[str, tuple[str, int | None, str | None]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.long if EXPECTED[kind][0] == "timeout" else ()) for kind in KINDS]
+)
 async def test_a_hostile_receiver_ends_in_a_result_within_the_limit(kind: str) -> None:
     """With the outcome that the contract says, a cause in words, and at most the configured size of its body."""
     async with server(KINDS[kind]) as port, sender() as sending:

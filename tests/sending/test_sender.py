@@ -213,6 +213,7 @@ async def test_no_connection_has_a_short_cause(unused_tcp_port: int) -> None:
     assert (nowhere.outcome, nowhere.cause) == (Outcome.CONNECTION_ERROR, NAME_NOT_FOUND)
 
 
+@pytest.mark.long
 async def test_a_time_out_during_a_stall_of_ours_is_not_charged_to_the_receiver() -> None:
     """It is interrupted."""
     async with server(answering(hang=True)) as port, sender(stalled=lambda begin, end: end > begin) as sending:

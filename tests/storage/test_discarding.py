@@ -201,6 +201,7 @@ def test_a_webhook_that_is_deleted_meanwhile_is_erased_with_all_that_was_discard
         assert steps.conn.execute(f"SELECT count(*) FROM {table}").fetchone()[0] == 0
 
 
+@pytest.mark.long
 async def test_the_daemon_sends_what_is_new_and_discards_the_rest_over_a_restart(
     service: Service, receiver: Receiver
 ) -> None:

@@ -16,7 +16,8 @@ from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.settings.schema import Settings
 from almirant_webhooks.storage.sqlite import deliveries, log, search, webhooks
 from almirant_webhooks.storage.sqlite.connection import open_database, open_reader, transaction
-from almirant_webhooks.storage.sqlite.migrate import migrate
+
+from .fresh import make_database
 
 T = TypeVar("T")
 SECRET = "whsec_" + "c2VjcmV0LW9mLXRoaXJ0eS10d28tYnl0ZXMtbG9uZyE="
@@ -50,7 +51,7 @@ class Service:
         return Settings.model_validate({"database": {"path": str(self.database)}, **options})
 
     def migrate(self) -> None:
-        migrate(self.database, self.outbox)
+        make_database(self.database, self.outbox)
 
     async def start(self, *, migrating: bool = True) -> Daemon:
         if migrating:

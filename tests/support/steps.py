@@ -24,7 +24,8 @@ from almirant_webhooks.storage.sqlite import (
     webhooks,
 )
 from almirant_webhooks.storage.sqlite.connection import open_database, transaction
-from almirant_webhooks.storage.sqlite.migrate import migrate
+
+from .fresh import make_database
 
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 SCHEDULE = Schedule(Settings().delivery.retry_schedule)
@@ -34,7 +35,7 @@ class Steps:
     """The steps of an event's way, each called alone with its own `now`."""
 
     def __init__(self, path: Path) -> None:
-        migrate(path, None)
+        make_database(path)
         self.path = path
         self.conn = open_database(path)
         self.outbox = outbox.open_outbox(path, None)

@@ -234,6 +234,7 @@ def _read_by(work: Callable[[], Any]) -> int:
     return rchar() - before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("project", [None, "proj_1"])
 def test_the_list_of_rejected_rows_reads_no_payloads(tmp_path: Path, project: str | None) -> None:
     """A page of 50 costs the same with 400 rejected rows and with 4,000, of 20 KB each; paging gives each row once."""

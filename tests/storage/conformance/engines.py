@@ -17,11 +17,12 @@ from almirant_webhooks.storage.engine import FanOut, ReadPlan, Session, Work, Wr
 from almirant_webhooks.storage.sqlite import webhooks
 from almirant_webhooks.storage.sqlite.connection import open_database
 from almirant_webhooks.storage.sqlite.delivery_store import SqliteDeliveryStore
-from almirant_webhooks.storage.sqlite.migrate import migrate
 from almirant_webhooks.storage.sqlite.outbox import bind, identity, open_outbox
 from almirant_webhooks.storage.sqlite.outbox_stores import outbox_store
 from almirant_webhooks.storage.sqlite.upkeep_store import SqliteObservingStore, SqlitePruningStore
 from almirant_webhooks.storage.sqlite.worker import Worker
+
+from ...support.fresh import make_database
 
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 SCHEDULE = Schedule((timedelta(0), timedelta(minutes=1), timedelta(minutes=5)))
@@ -32,7 +33,7 @@ class SqliteEngine:
 
     def __init__(self, folder: Path, *, apart: bool) -> None:
         self.path, other = folder / "log.db", folder / "outbox.db" if apart else None
-        migrate(self.path, other)
+        make_database(self.path, other)
         self.outbox_path = other or self.path
         self.session: Session = open_database(self.path)
         self.other_session: Session = open_database(self.path)
