@@ -86,6 +86,18 @@ class Misconfigured(Exception):
     """What a restart cannot mend: configuration, rights, a wrong or damaged file (exit 78)."""
 
 
+class Options(TypedDict, total=False):
+    """What a webhook can be told, each a column of its row; `rules/webhook_options.py` has their rules.
+
+    Of a change: an option that is not in it stays as it is, and None takes one away.
+    """
+
+    concurrency: int | None  # requests under way at once, in place of `delivery.concurrency_per_webhook`
+
+
+OPTIONS = tuple(Options.__annotations__)
+
+
 @dataclass(frozen=True, slots=True)
 class Webhook:
     """A configured receiver of one project, as commands, API and pages show it."""
@@ -95,6 +107,7 @@ class Webhook:
     url: str
     description: str
     events: tuple[str, ...]
+    concurrency: int | None
     enabled: bool
     created_at: str
     updated_at: str
@@ -149,10 +162,11 @@ class Secrets(NamedTuple):
 
 
 class Due(NamedTuple):
-    """When a webhook has its next attempt, as text, and whose it is."""
+    """When a webhook has its next attempt, as text, whose it is, and how many of its requests it wants at once, if it says."""
 
     at: str
     project_id: str
+    concurrency: int | None = None
 
 
 class Claim(NamedTuple):

@@ -36,6 +36,21 @@ CHANGES: tuple[tuple[tuple[str, ...], tuple[str, str, object], tuple[str, dict[s
         ("/{id}/edit", {"url": f"{URL}/2", "events": "lead.*", "description": "a board"}),
     ),
     (
+        ("webhook", "update", "{id}", "--description", "a board", "--concurrency", "4", "--url", URL, "--event", "*"),
+        ("PATCH", "/{id}", {"description": "a board", "concurrency": 4, "url": URL, "events": ["*"]}),
+        ("/{id}/edit", {"url": URL, "events": "*", "description": "a board", "concurrency": "4"}),
+    ),
+    (
+        ("webhook", "update", "{id}", "--description", "b", "--url", URL, "--event", "*"),
+        ("PATCH", "/{id}", {"description": "b", "url": URL, "events": ["*"]}),
+        ("/{id}/edit", {"url": URL, "events": "*", "description": "b", "concurrency": "4"}),
+    ),
+    (
+        ("webhook", "update", "{id}", "--no-concurrency", "--description", "b", "--url", URL, "--event", "*"),
+        ("PATCH", "/{id}", {"concurrency": None, "description": "b", "url": URL, "events": ["*"]}),
+        ("/{id}/edit", {"url": URL, "events": "*", "description": "b", "concurrency": ""}),
+    ),
+    (
         ("webhook", "test", "{id}", "--event", "lead.created"),
         ("POST", "/{id}/test", {"event_type": "lead.created"}),
         ("/{id}/test", {"event_type": "lead.created"}),
@@ -97,30 +112,60 @@ async def test_a_change_by_command_api_or_page_is_the_same_one(doors: Doors) -> 
         for face, webhook_id in zip(faces, ids, strict=True):
             await face(doors, webhook_id, change)
         shown = [row for row in service.read(storage.find) if row.id in ids]
-        assert len({(row.url, row.events, row.description, row.enabled) for row in shown}) == (
+        assert len({(row.url, row.events, row.description, row.concurrency, row.enabled) for row in shown}) == (
             0 if "delete" in change[0] else 1
         )
     of_command, *others = [entries(service, webhook_id) for webhook_id in ids]
     assert [action for action, *_ in of_command] == [
-        "webhook.created", "webhook.updated", "webhook.tested", "secret.rotated", "secret.rotation_cancelled",
+        "webhook.created", *["webhook.updated"] * 4, "webhook.tested", "secret.rotated", "secret.rotation_cancelled",
         "webhook.disabled", "webhook.enabled", "secret.revealed", "webhook.deleted",
     ]  # fmt: skip
     assert others == [of_command, of_command]
+    given = "url, events, description"
+    details = [detail for action, _, detail in of_command if action == "webhook.updated"]
+    assert details == [given, f"{given}, concurrency", given, f"{given}, concurrency"], "an option where it has changed"
     actors = {row["actor"] for row in service.read(audit.entries, webhook_id=ids[0], action="webhook.deleted")}
     assert all(actor.startswith("user ") for actor in actors)
 
 
 async def test_a_webhook_made_by_command_api_or_page_is_the_same_one(doors: Doors) -> None:
     """With an own secret, which none of them changes."""
-    words = ("--project", "proj_new", "--url", URL, "--event", "*", "--secret", SECRET, "--description", "d")
+    words = (
+        "--project",
+        "proj_new",
+        "--url",
+        URL,
+        "--event",
+        "*",
+        "--secret",
+        SECRET,
+        "--description",
+        "d",
+        "--concurrency",
+        "3",
+    )
     made = json.loads(await asyncio.to_thread(doors.shell.ours, "webhook", "create", *words, "--json"))
-    body = {"project_id": "proj_new", "url": URL, "events": ["*"], "secret": SECRET, "description": "d"}
+    body = {
+        "project_id": "proj_new",
+        "url": URL,
+        "events": ["*"],
+        "secret": SECRET,
+        "description": "d",
+        "concurrency": 3,
+    }
     status, answer = await doors.api.call("POST", "/api/v1/webhooks", None, body)
     assert (status, list(answer)) == (201, list(made))
-    await doors.pages.post("/webhooks", None, **{**body, "secret_kind": "own"})
+    assert answer["concurrency"] == made["concurrency"] == 3
+    await doors.pages.post("/webhooks", None, **{**body, "secret_kind": "own", "concurrency": "3"})
     rows = doors.service.read(storage.find, project_id="proj_new")
     assert len(rows) == 3
-    assert {(row.url, row.events, row.description, row.enabled) for row in rows} == {(URL, ("*",), "d", True)}
+    assert {(row.url, row.events, row.description, row.concurrency) for row in rows} == {(URL, ("*",), "d", 3)}
+    assert all(row.enabled for row in rows)
+    shown = json.loads(await asyncio.to_thread(doors.shell.ours, "webhook", "show", rows[0].id, "--json"))
+    listed = json.loads(await asyncio.to_thread(doors.shell.ours, "webhook", "list", "--project", "proj_new", "--json"))
+    assert [row["concurrency"] for row in (shown, *listed)] == [3] * 4
+    assert "<dd>3 at most</dd>" in (await doors.pages.get(f"/webhooks/{rows[0].id}", "proj_new"))
+    assert 'name="concurrency" value="3"' in (await doors.pages.get(f"/webhooks/{rows[0].id}/edit", "proj_new"))
     for row in rows:
         assert run_action(webhook_secrets.reveal(CommandDatabase(doors.service.settings()), caller(), row.id, now=clock.now())).current == SECRET  # fmt: skip
 

@@ -131,6 +131,7 @@ LONG = "x" * (MAX_DESCRIPTION + 1)
 ONE_LINE = f"A description is one line of at most {MAX_DESCRIPTION} characters."
 PROJECT = "A project id is 1 to 128 printable ASCII characters without spaces."
 RESERVED = "The project almirant is reserved for events about webhooks themselves, which are made here."
+CONCURRENCY = "concurrency must be a whole number from 1 to 64."
 NO_TYPE = "'led.created' is not an event type. Did you mean 'lead.created'?"
 NO_PATTERN = "'led.*' fits no event type. Did you mean 'lead.*'?"
 BOTH = "Give switch_after or now, not both."
@@ -163,6 +164,25 @@ REFUSALS: dict[str, Refusal] = {
     "a change to a long description": changed(
         ONE_LINE, "--description", LONG, {"description": LONG}, {"description": LONG}
     ),
+    "more requests at once than are allowed": new(
+        CONCURRENCY, "--concurrency", "65", {"concurrency": 65}, {"concurrency": "65"}
+    ),
+    "no request at once": new(CONCURRENCY, "--concurrency", "0", {"concurrency": 0}, {"concurrency": "0"}),
+    "a change to fewer than none at once": changed(
+        CONCURRENCY, "--concurrency", "-1", {"concurrency": -1}, {"concurrency": "-1"}
+    ),
+    "a change to a number of 400 digits": changed(
+        CONCURRENCY, "--concurrency", "9" * 400, {"concurrency": int("9" * 400)}, {"concurrency": "9" * 400}
+    ),
+    "a number of requests in words": replace(
+        changed(CONCURRENCY, "--concurrency", "four", {"concurrency": "four"}, {"concurrency": "four"}),
+        call=None,  # the API takes a number alone
+    ),
+    "a limit given and taken away": Refusal(
+        "Give --concurrency or --no-concurrency, not both.",
+        ("webhook", "update", "{webhook}", "--concurrency", "4", "--no-concurrency"),
+        code=2,
+    ),
     "a webhook without events": Refusal(
         "A webhook subscribes to one event type at least.",
         None,  # the command asks for the option
@@ -177,7 +197,7 @@ REFUSALS: dict[str, Refusal] = {
         field="project_id",
     ),
     "a change of nothing": Refusal(
-        "Nothing to change: give url, events, secret or description.",
+        "Nothing to change: give url, events, secret, description or concurrency.",
         ("webhook", "update", "{webhook}"),
         ("PATCH", "/webhooks/{webhook}", {}),
         code=2,
@@ -382,6 +402,7 @@ async def test_a_url_is_refused_in_the_words_of_its_rule_at_each_place_that_take
 async def test_everything_that_is_wrong_is_said_at_once(faces: Faces) -> None:
     """By the form beside each field; the API names the first."""
     wrong = {"project_id": "a b", "url": "https://", "events": ["led.*"], "secret": "short", "description": LONG}
+    options = {"concurrency": 65}
     with pytest.raises(Refused) as refusal:
         run_action(
             actions.create(
@@ -390,12 +411,13 @@ async def test_everything_that_is_wrong_is_said_at_once(faces: Faces) -> None:
                 now=clock.now(),
                 settings=faces.doors.service.settings(),
                 **wrong,  # type: ignore[arg-type]
+                options=options,
             )
         )
     sentences = refusal.value.by_field()
-    assert list(sentences) == list(wrong)
-    status, problem = await faces.doors.api.call("POST", "/api/v1/webhooks", None, wrong)
+    assert list(sentences) == [*wrong, *options]
+    status, problem = await faces.doors.api.call("POST", "/api/v1/webhooks", None, {**wrong, **options})
     assert (status, problem["field"], problem["detail"]) == (422, "project_id", sentences["project_id"])
-    status, text = await faces.doors.page("/webhooks", {**wrong, "secret_kind": "own"})
+    status, text = await faces.doors.page("/webhooks", {**wrong, "secret_kind": "own", "concurrency": "65"})
     assert status == 422
     assert all(sentence in html.unescape(text) for sentence in sentences.values())

@@ -39,6 +39,16 @@ def test_a_project_has_a_slot_as_long_as_one_of_its_webhooks_has() -> None:
     assert _slots(w1=8, w2=8, w3=8, w4=8).free("wide", {}) == 0
 
 
+def test_a_webhook_s_own_limit_counts_in_place_of_the_setting_s() -> None:
+    """One that has more under way than its limit allows by now takes no slot of the others."""
+    concurrency = {"w1": 2, "w2": 64}
+    slots = ProjectSlots(8, Counter(w1=40), concurrency)
+    slots.learn({("wide", "a.b"): ("w1", "w2", "w3", "w4")})
+    assert slots.free("wide", {}) == (64 + 8 + 8) / 4
+    concurrency.clear()
+    assert slots.free("wide", {"w2": 8, "w3": 8, "w4": 7}) == 1
+
+
 def test_a_webhook_is_counted_once_however_often_it_matches() -> None:
     """By other types of events, too."""
     slots = _slots(one=2)

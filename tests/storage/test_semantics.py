@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.model import NotFound, Outcome, Refused, Result, Trigger
+from almirant_webhooks.model import Due, NotFound, Outcome, Refused, Result, Trigger
 from almirant_webhooks.storage.sqlite import claiming, deliveries, held, log, results, search, webhooks
 from almirant_webhooks.storage.sqlite.connection import transaction
 
@@ -222,7 +222,7 @@ def test_a_resend_that_fails_changes_neither_state_nor_schedule(steps: Steps) ->
     before = steps.only()
     assert steps.resend(claim.delivery_id, START) is True
     assert steps.resend(claim.delivery_id, START) is False
-    assert deliveries.first_due(steps.conn, [webhook.id]) == {webhook.id: (deliveries.NOW, webhook.project_id)}
+    assert deliveries.first_due(steps.conn, [webhook.id]) == {webhook.id: Due(deliveries.NOW, webhook.project_id)}
     assert steps.attempt(webhook, START, Outcome.TIMEOUT).trigger is Trigger.MANUAL
     after = steps.only()
     assert {name: after[name] for name in ("state", "tries", "next_attempt_at")} == {

@@ -75,7 +75,7 @@ def test_an_upgrade_keeps_every_row(version: int, tmp_path: Path) -> None:
     after = contents(path)
     # An attempt in flight had a row until schema 6; since then it stands in its delivery.
     open_attempts = [row for row in before["attempts"] if row["outcome"] is None]
-    assert open_attempts
+    assert bool(open_attempts) is (version < 6)
     before["attempts"] = [row for row in before["attempts"] if row["outcome"] is not None]
     in_flight = {row["id"]: row for row in after["deliveries"] if row["in_flight"]}
     for row in open_attempts:
@@ -83,7 +83,7 @@ def test_an_upgrade_keeps_every_row(version: int, tmp_path: Path) -> None:
         assert (delivery["begun"], delivery["started_at"]) == (row["number"], row["started_at"])
         assert delivery["manual"] == (row["trigger"] == "manual")
         assert json.loads(delivery["sent"]) == [row["url"], row["request_headers"]]
-    assert not in_flight
+    assert bool(in_flight) is (version >= 6)
     before["outbox_meta"][0]["schema_version"] = outbox.SCHEMA_VERSION  # the outbox's own number
     for table, rows in before.items():
         assert [{name: row[name] for name in old} for old, row in zip(rows, after[table], strict=True)] == rows, table

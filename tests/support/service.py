@@ -99,8 +99,8 @@ class Service:
         finally:
             conn.close()
 
-    def webhook(self, url: str, *events: str, project: str = "proj_1", secret: str = SECRET) -> Webhook:
-        """Create a webhook."""
+    def webhook(self, url: str, *events: str, project: str = "proj_1", secret: str = SECRET, **options: Any) -> Webhook:
+        """Create a webhook; `options` are those of `model.Options`."""
         return self.write(
             webhooks.create,
             project_id=project,
@@ -108,6 +108,7 @@ class Service:
             events=events or ("*",),
             secret=secret,
             description="",
+            options=options,
             limit=100,
             now=clock.now(),
         )

@@ -83,10 +83,13 @@ async def test_a_webhook_lives_from_creation_to_deletion(api: Api, receiver: Rec
     status, shown = await api.call("GET", path)
     assert (status, set(shown)) == (
         200,
-        {"id", "project_id", "url", "description", "events", "enabled", "created_at", "updated_at"},
+        {"id", "project_id", "url", "description", "events", "concurrency", "enabled", "created_at", "updated_at"},
     )
     status, changed = await api.call("PATCH", path, body={"events": ["lead.created"]})
     assert (status, changed["events"], changed["description"]) == (200, ["lead.created"], "the board")
+    for wrong in (True, "4", 1.5, [4]):
+        status, problem = await api.call("PATCH", path, body={"concurrency": wrong})
+        assert (status, problem["field"]) == (422, "concurrency")
     assert (await api.call("POST", f"{path}/disable"))[1]["enabled"] is False
     assert (await api.call("POST", f"{path}/enable"))[1] == {**shown, "events": ["lead.created"], "held": 0} | {
         "updated_at": (await api.call("GET", path))[1]["updated_at"]

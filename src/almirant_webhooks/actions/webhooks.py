@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar, cast
 
-from ..model import NewWebhook, Refused, Webhook, WrongUsage
-from ..rules import validation
+from ..model import OPTIONS, NewWebhook, Options, Refused, Webhook, WrongUsage
+from ..rules import validation, webhook_options
 from ..rules.event_types import choose_sample, sample_payload
 from ..rules.principals import Principal
 from ..settings.schema import Settings
@@ -40,6 +41,12 @@ class _Checks:
             self._refusals.append(refused)
             return cast("T", None)
 
+    def options(self, given: Mapping[str, object]) -> Options:
+        """Apply the rules of the options that are given."""
+        checked, refusals = webhook_options.check(given)
+        self._refusals += refusals
+        return checked
+
     def end(self) -> None:
         """Raise the first refusal with the others beside it, if there was any."""
         if self._refusals:
@@ -58,8 +65,9 @@ async def create(
     events: Sequence[str],
     secret: str | None,
     description: str,
+    options: Mapping[str, object],
 ) -> NewWebhook:
-    """Create a webhook; without a secret one is generated.
+    """Create a webhook; without a secret one is generated. `options` are as people wrote them, by their names.
 
     Raises `NotFound` for another's project, else `Refused` with all fields that are wrong. Atomic with its audit entry.
     """
@@ -72,6 +80,7 @@ async def create(
     checked_events = checks.apply(lambda: validation.events(events, settings.events.extra_types, project))
     checked_secret = checks.apply(lambda: validation.secret(secret))
     checked_description = checks.apply(lambda: validation.description(description))
+    checked_options = checks.options(options)
     checks.end()
     return await database.write(
         database.store.webhooks.create,
@@ -80,6 +89,7 @@ async def create(
         events=checked_events,
         secret=checked_secret,
         description=checked_description,
+        options=checked_options,
         limit=settings.limits.webhooks_per_project,
         now=now,
         actor=principal.actor,
@@ -87,11 +97,16 @@ async def create(
 
 
 def check_changes_something(
-    url: str | None, events: Sequence[str] | None, secret: str | None, description: str | None
+    url: str | None,
+    events: Sequence[str] | None,
+    secret: str | None,
+    description: str | None,
+    options: Mapping[str, object],
 ) -> None:
     """Raise `WrongUsage` for an update that has nothing to change."""
-    if url is None and events is None and secret is None and description is None:
-        raise WrongUsage("Nothing to change: give url, events, secret or description.", "body")
+    if url is None and events is None and secret is None and description is None and not options:
+        *names, last = ("url", "events", "secret", "description", *OPTIONS)
+        raise WrongUsage(f"Nothing to change: give {', '.join(names)} or {last}.", "body")
 
 
 async def update(
@@ -105,13 +120,14 @@ async def update(
     events: Sequence[str] | None = None,
     secret: str | None = None,
     description: str | None = None,
+    options: Mapping[str, object] = MappingProxyType({}),
 ) -> Webhook:
-    """Change what is given (None stays as it is); the next attempt uses it.
+    """Change what is given (None stays as it is, but takes an option away); the next attempt uses it.
 
     Raises `NotFound`, `WrongUsage` for nothing, else `Refused` with all fields that are wrong. Atomic with its audit entry.
     """
     project = (await reach.webhook(database, principal, webhook_id)).project_id
-    check_changes_something(url, events, secret, description)
+    check_changes_something(url, events, secret, description, options)
     checks = _Checks()
     new_url = None if url is None else checks.apply(lambda: validation.url(url, settings.policy()))
     new_events = (
@@ -121,6 +137,7 @@ async def update(
     )
     new_secret = None if secret is None else checks.apply(lambda: validation.secret(secret))
     new_description = None if description is None else checks.apply(lambda: validation.description(description))
+    new_options = checks.options(options)
     checks.end()
     return await database.write(
         database.store.webhooks.update,
@@ -129,6 +146,7 @@ async def update(
         events=new_events,
         secret=new_secret,
         description=new_description,
+        options=new_options,
         now=now,
         actor=principal.actor,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import click
@@ -13,6 +14,7 @@ from ..actions import webhooks as actions
 from ..model import Refused, Webhook
 from ..settings.schema import Settings
 from ..storage.sqlite import health, rotation, webhooks
+from . import webhook_options
 from .options import as_json, config, reading
 from .output import print_fields, print_json, print_table, say
 from .run_action import CommandDatabase, caller, run_action
@@ -32,6 +34,7 @@ def webhook() -> None:
 )
 @click.option("--secret", help="An own secret of 16 to 256 bytes [default: a generated one].")
 @click.option("--description", default="", help="What it is for.")
+@webhook_options.of_new
 @as_json
 @config
 def create(
@@ -41,6 +44,7 @@ def create(
     events: tuple[str, ...],
     secret: str | None,
     description: str,
+    options: Mapping[str, object],
     as_json: bool,
 ) -> None:
     """Create a webhook and print it with its secret.
@@ -60,6 +64,7 @@ def create(
             events=events,
             secret=secret,
             description=description,
+            options=options,
         )
     )
     if as_json:
@@ -120,6 +125,7 @@ def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) 
 @click.option("--event", "events", multiple=True, help="New subscriptions, in place of all it has. Repeatable.")
 @click.option("--secret", help="A new secret, used from the next attempt on; see rotate-secret for a gentler change.")
 @click.option("--description", help="A new description.")
+@webhook_options.of_change
 @as_json
 @config
 def update(
@@ -129,11 +135,12 @@ def update(
     events: tuple[str, ...],
     secret: str | None,
     description: str | None,
+    options: Mapping[str, object],
     as_json: bool,
 ) -> None:
     """Change what is given; the next attempt uses it."""
     # Wrong usage is said before the database is looked for.
-    actions.check_changes_something(url, events or None, secret, description)
+    actions.check_changes_something(url, events or None, secret, description, options)
     changed = run_action(
         actions.update(
             CommandDatabase(settings),
@@ -145,6 +152,7 @@ def update(
             events=events or None,
             secret=secret,
             description=description,
+            options=options,
         )
     )
     _print_changed(changed, "updated", as_json=as_json)

@@ -65,9 +65,9 @@ class Chooser:
             return slots_left is not None and self._at_once and slots_left.take_new(webhook, text, served=served)
 
         inside = plan if self._reader.is_in_database else None
-        return Batch(
-            self._number, Work(results, starts, rows or (), inside, take_slot, max(2 * limit, ENOUGH_SLOTS)), plan
-        )
+        max_deliveries, in_flight = max(2 * limit, ENOUGH_SLOTS), self._scheduler.in_flight
+        work = Work(results, starts, rows or (), inside, take_slot, max_deliveries, in_flight)
+        return Batch(self._number, work, plan)
 
     def _plan_read(
         self, slots_left: Slots | None, starts: Mapping[str, int], max_rows: int, at: float, *, anyway: bool

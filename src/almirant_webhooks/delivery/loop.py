@@ -250,7 +250,7 @@ class DeliveryLoop:
             self.scheduler.begin(claim.webhook_id)
         self.scheduler.update_due(changes.touched, changes.due)
         if changes.fan_out:
-            self.scheduler.project_slots.learn(changes.fan_out.enabled)
+            self.scheduler.learn(changes.fan_out)
         if changes.begun:
             self._network.note_start(ended_at)
         if batch.to_read is not None:

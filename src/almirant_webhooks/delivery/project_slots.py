@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 
 class ProjectSlots:
@@ -11,8 +12,11 @@ class ProjectSlots:
     Nothing but the number of rows to read depends on it: a project of which nothing is known has no limit.
     """
 
-    def __init__(self, per_webhook: int, in_flight: Mapping[str, int]) -> None:
+    def __init__(
+        self, per_webhook: int, in_flight: Mapping[str, int], concurrency: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
         self._per_webhook = per_webhook
+        self._concurrency = concurrency  # the scheduler's own, of webhooks that have their own limit
         self._in_flight = in_flight  # the scheduler's own count
         self._webhooks: dict[str, set[str]] = {}  # by project, a hundred at most of each
 
@@ -30,9 +34,15 @@ class ProjectSlots:
         webhooks = self._webhooks.get(project)
         if webhooks is None:
             return None
-        in_flight, limit = self._in_flight, len(webhooks) * self._per_webhook
-        free = limit - sum([in_flight.get(webhook, 0) + by_webhook.get(webhook, 0) for webhook in webhooks])
-        return max(0, -(-free // len(webhooks)))
+        in_flight, limits, limit = self._in_flight, self._concurrency, self._per_webhook
+        # One whose limit was lowered may be above it, which takes no slot of the others.
+        free = sum(
+            [
+                max(0, limits.get(webhook, limit) - in_flight.get(webhook, 0) - by_webhook.get(webhook, 0))
+                for webhook in webhooks
+            ]
+        )
+        return -(-free // len(webhooks))
 
     def forget(self) -> None:
         """Forget all: webhooks may have been deleted."""

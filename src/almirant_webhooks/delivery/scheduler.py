@@ -8,6 +8,7 @@ from heapq import merge
 from itertools import chain, count, takewhile
 
 from ..model import Due
+from ..storage.engine import FanOut
 from .project_slots import ProjectSlots
 from .queues import DueTimes, Queue, ReadyWebhooks
 
@@ -31,7 +32,8 @@ class Scheduler:
         self.in_flight: Counter[str] = Counter()
         self.slow: set[str] = set()
         self.slow_in_flight = 0
-        self.project_slots = ProjectSlots(per_webhook, self.in_flight)
+        self.concurrency_of: dict[str, int] = {}  # of webhooks that say how many they want at once
+        self.project_slots = ProjectSlots(per_webhook, self.in_flight, self.concurrency_of)
         self._proven: set[str] = set()
         self._later = DueTimes()
         self._ready = {False: ReadyWebhooks(), True: ReadyWebhooks()}  # by whether they are slow
@@ -47,6 +49,16 @@ class Scheduler:
             project: position for project, position in self._project_positions.items() if project in projects
         }
         self.project_slots.forget()
+        for webhook in self.concurrency_of.keys() - self.due.keys():  # it may be deleted; the next event tells it anew
+            del self.concurrency_of[webhook]
+
+    def learn(self, fan_out: FanOut) -> None:
+        """Take note of which webhooks there are for a project's events, and how many each wants at once, if it says so."""
+        self.project_slots.learn(fan_out.enabled)
+        if self.concurrency_of:
+            for webhook in chain.from_iterable(fan_out.enabled.values()):
+                self.concurrency_of.pop(webhook, None)
+        self.concurrency_of |= fan_out.concurrency
 
     def update_due(self, webhooks: Collection[str], due: dict[str, Due]) -> None:
         """Take over what is due for the webhooks that were asked for."""
@@ -56,6 +68,10 @@ class Scheduler:
                 self._dequeue(webhook)
             if webhook in due:
                 self.due[webhook] = due[webhook]
+                if (most := due[webhook].concurrency) is not None:
+                    self.concurrency_of[webhook] = most
+                elif self.concurrency_of:
+                    self.concurrency_of.pop(webhook, None)
                 self._project_positions.setdefault(due[webhook].project_id, next(self._next_position))
                 self._positions.setdefault(webhook, next(self._next_position))
                 self._later.put(webhook, due[webhook].at)
@@ -156,7 +172,7 @@ class Scheduler:
 
     def free_slots(self, webhook: str) -> int:
         """Return how many more attempts a webhook may have in flight."""
-        limit = self.per_webhook
+        limit = self.concurrency_of.get(webhook, self.per_webhook)
         if webhook not in self._proven:
             limit = min(limit, LIMIT_UNPROVEN)
         return limit - self.in_flight[webhook]

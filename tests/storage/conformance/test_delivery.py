@@ -98,6 +98,24 @@ def test_a_new_delivery_begins_where_it_is_given_a_slot(engine: Engine) -> None:
     assert len(engine.claim(second)) == 1
 
 
+def test_no_more_begins_than_a_webhook_wants_at_once(engine: Engine) -> None:
+    """Beside what is in flight, of what is due and of what is new together, whatever is wanted; it says so with what is due."""
+    webhook = engine.webhook(options={"concurrency": 3})
+    for _ in range(2):
+        engine.insert()
+    engine.take()
+    for _ in range(4):
+        engine.insert()
+    work = {"starts": {webhook.id: 10}, "take_slot": lambda webhook, served: True, **engine.read(ReadPlan(10))}
+    assert len(engine.batch(**work, in_flight={webhook.id: 3}).begun) == 0
+    engine.insert()
+    work |= engine.read(ReadPlan(10))
+    written = engine.batch(**work)
+    assert (len(written.begun), written.due[webhook.id].concurrency) == (3, 3)
+    assert engine.batch(**work, in_flight={webhook.id: 3}).begun == []
+    assert len(engine.batch(**work, in_flight={webhook.id: 2}).begun) == 1
+
+
 def test_a_write_without_work_proves_that_it_can_be_written(engine: Engine) -> None:
     """Nothing is changed by it."""
     written = engine.batch()

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from ...model import NewWebhook, Secrets, StartedRotation, Webhook
+from ...model import NewWebhook, Options, Secrets, StartedRotation, Webhook
 from ...rules.selection import Selection
 from ..records import Resend
 from .sessions import Session
@@ -35,6 +35,7 @@ class Webhooks(Protocol):
         events: Sequence[str],
         secret: str,
         description: str,
+        options: Options,
         limit: int,
         now: datetime,
         actor: str,
@@ -51,6 +52,7 @@ class Webhooks(Protocol):
         events: Sequence[str] | None = None,
         secret: str | None = None,
         description: str | None = None,
+        options: Options,
         now: datetime,
         actor: str,
     ) -> Webhook:

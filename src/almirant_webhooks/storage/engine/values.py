@@ -76,6 +76,7 @@ class FanOut:
     marks: list[Mark] = field(default_factory=list)
     due: set[str] = field(default_factory=set)
     enabled: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # by project and event type
+    concurrency: dict[str, int] = field(default_factory=dict)  # of the webhooks that say how many they want at once
     events: int = 0
     deliveries: int = 0
     duplicates: int = 0
@@ -102,7 +103,8 @@ class Work(NamedTuple):
 
     `rows` were read from an outbox apart from the database; `to_read` says which to read from the one in it. New deliveries
     begin for which `take_slot` gives a slot, told whether all that was due at the webhook has just been claimed. No rows follow
-    those that came to `max_deliveries` deliveries.
+    those that came to `max_deliveries` deliveries. `in_flight` are the attempts under way, by webhook: one that says how many it
+    wants at once gets no more than that beside them, whatever `starts` and `take_slot` allow.
     """
 
     results: Sequence[Result] = ()
@@ -111,6 +113,7 @@ class Work(NamedTuple):
     to_read: ReadPlan | None = None
     take_slot: Callable[[str, bool], bool] = lambda webhook, served: False
     max_deliveries: int = MAX_DELIVERIES
+    in_flight: Mapping[str, int] = MappingProxyType({})
 
 
 class WrittenBatch(NamedTuple):

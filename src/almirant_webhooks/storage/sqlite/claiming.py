@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from ... import clock
@@ -16,16 +17,16 @@ from .bulk import read_rows, write_rows
 # What a webhook may begin: resends and tests go before the schedule, resends of many at once after it. What was discarded
 # (`held`), or is of a resend that was cancelled, is not.
 _DUE = """
-WITH asked (webhook, enabled, generation) AS MATERIALIZED (
-    SELECT w.id, w.enabled, w.generation FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL)
-SELECT json_group_array(json_array(webhook, turn, at, row)) FROM (
-SELECT a.webhook, 0 AS turn, d.resend_requested_at AS at, d.rowid AS row
+WITH asked (webhook, enabled, generation, concurrency) AS MATERIALIZED (
+    SELECT w.id, w.enabled, w.generation, w.concurrency FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL)
+SELECT json_group_array(json_array(webhook, turn, at, row, concurrency)) FROM (
+SELECT a.webhook, 0 AS turn, d.resend_requested_at AS at, d.rowid AS row, a.concurrency
 FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.resend_requested_at IS NOT NULL
     AND r.resend_id IS NULL AND r.in_flight = 0 AND (a.enabled OR r.test = 1)
     AND (r.state <> 'pending' OR r.generation = a.generation) ORDER BY r.resend_requested_at LIMIT ?3)
 UNION ALL
-SELECT a.webhook, 1, d.next_attempt_at, d.rowid
+SELECT a.webhook, 1, d.next_attempt_at, d.rowid, a.concurrency
 FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.generation = a.generation
     AND r.state = 'pending' AND r.in_flight = 0
@@ -33,7 +34,7 @@ FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     ORDER BY r.next_attempt_at LIMIT ?3)
 WHERE a.enabled
 UNION ALL
-SELECT a.webhook, 2, d.resend_requested_at, d.rowid
+SELECT a.webhook, 2, d.resend_requested_at, d.rowid, a.concurrency
 FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.resend_requested_at IS NOT NULL
     AND r.resend_id > '' AND r.in_flight = 0 AND (r.state <> 'pending' OR r.generation = a.generation)
@@ -69,19 +70,24 @@ def claim(
     now: datetime,
     more: set[str] | None = None,
     gone: list[str] | None = None,
+    in_flight: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Claim]:
     """Take due deliveries, at most the wanted number for each webhook, and note in each that its attempt is in flight.
 
     They come in the order of the webhooks wanted; those that have more due are added to `more`. Enabled, URL and secret are
     read in this transaction. Resends and tests go before the schedule, resends of many at once after it. A delivery whose
-    event was deleted by hand ends: it is cancelled, with that reason, and added to `gone`.
+    event was deleted by hand ends: it is cancelled, with that reason, and added to `gone`. A webhook that says how many it wants
+    at once gets no more than that beside those `in_flight`.
     """
     now_text = clock.text(now)
     due = read_rows(conn, _DUE, json.dumps(list(starts)), now_text, max(starts.values(), default=0) + 1)
     room = dict(starts)
+    for webhook, _, _, _, concurrency in due:
+        if concurrency is not None:
+            room[webhook] = min(starts[webhook], concurrency - in_flight.get(webhook, 0))
     place = {webhook: number for number, webhook in enumerate(starts)}
     chosen: dict[int, Trigger] = {}
-    for webhook, turn, _, row in sorted(due, key=lambda item: (place[item[0]], item)):
+    for webhook, turn, _, row, _ in sorted(due, key=lambda item: (place[item[0]], item)):
         if row in chosen:  # due, and to be resent as well
             continue
         if room[webhook] > 0:

@@ -16,7 +16,7 @@ from . import sharing, text
 from .errors import is_busy, user_error
 
 APPLICATION_ID = 0x616C6D77  # "almw" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 WAIT = 5.0
 WAL_MOST = 64 * 1024 * 1024  # bytes that a WAL may keep on the disk
 

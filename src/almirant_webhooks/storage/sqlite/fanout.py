@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(even
 """
 _USED = "event_id is already used in this project with other content"
 _SUBSCRIBED = """
-SELECT json_group_array(json_array(w.project_id, s.pattern, w.id, w.generation, w.enabled, w.url, w.secret, w.next_secret,
+SELECT json_group_array(json_array(w.project_id, s.pattern, w.id, w.generation, w.concurrency, w.enabled, w.url, w.secret, w.next_secret,
                                    w.switch_at))
 FROM json_each(?1) v CROSS JOIN webhooks w ON w.project_id = json_extract(v.value, '$[0]') AND w.deleted_at IS NULL
 CROSS JOIN subscriptions s ON s.webhook_id = w.id AND s.pattern = json_extract(v.value, '$[1]')
@@ -50,6 +50,11 @@ class _Webhooks(NamedTuple):
     matching: dict[tuple[str, str], tuple[str, ...]]
     keys: dict[str, Sequence[Any]]  # URL and secrets
     generations: dict[str, int]
+    concurrency: dict[str, int]  # of those that say how many they want at once
+
+    def enabled(self) -> dict[tuple[str, str], list[str]]:
+        """Return those of each pair that are enabled."""
+        return {kind: [wh for wh in listed if wh in self.keys] for kind, listed in self.matching.items()}
 
 
 def fan_out(
@@ -61,19 +66,19 @@ def fan_out(
     max_deliveries: int = MAX_DELIVERIES,
     *,
     numbered: bool = True,
+    under_way: Callable[[str], int] = lambda webhook: 0,
 ) -> FanOut:
     """Copy events with their deliveries into the database; an event that is there already is not taken twice.
 
     Call it inside a transaction. `first_wait` is the schedule's first wait. Deliveries to enabled webhooks for which `take`
-    gives a slot begin with their insertion. Rows that come after `max_deliveries` deliveries get no answer and are left to the next
+    gives a slot begin with their insertion, beside those `under_way` no more than a webhook wants at once. Rows that come after `max_deliveries` deliveries get no answer and are left to the next
     call. The batch is `numbered` for an outbox in another file, which is told the number when its rows are marked.
     """
-    result = FanOut()
-    if numbered:
-        result.batch = conn.execute("UPDATE database_meta SET batch = batch + 1 RETURNING batch").fetchone()[0]
+    result = FanOut(_next_batch(conn) if numbered else 0)
     read = [(row, event_of(row)) for row in rows]
     seq, known_events, webhooks = _look_up(conn, [event for _, event in read if isinstance(event, Event)])
-    result.enabled = {kind: [wh for wh in listed if wh in webhooks.keys] for kind, listed in webhooks.matching.items()}
+    result.enabled, result.concurrency = webhooks.enabled(), webhooks.concurrency
+    take = _within(take, webhooks.concurrency, under_way)
     now_text, due_at, ids = clock.text(now), clock.text(now + first_wait), delivery_ids(now)
     new: list[tuple[object, ...]] = []
     deliveries: list[tuple[object, ...]] = []
@@ -114,6 +119,28 @@ def fan_out(
     return result
 
 
+def _next_batch(conn: sqlite3.Connection) -> int:
+    return int(conn.execute("UPDATE database_meta SET batch = batch + 1 RETURNING batch").fetchone()[0])
+
+
+def _within(
+    take: Callable[[str], bool], concurrency: Mapping[str, int], under_way: Callable[[str], int]
+) -> Callable[[str], bool]:
+    """Return a `take` that gives no webhook more than it wants at once."""
+    if not concurrency:
+        return take
+    room = {webhook: most - under_way(webhook) for webhook, most in concurrency.items()}
+
+    def take_within(webhook: str) -> bool:
+        if room.get(webhook, 1) <= 0 or not take(webhook):
+            return False
+        if webhook in room:
+            room[webhook] -= 1
+        return True
+
+    return take_within
+
+
 def _look_up(
     conn: sqlite3.Connection, events: Sequence[Event]
 ) -> tuple[int, dict[tuple[str, str], Sequence[str]], _Webhooks]:
@@ -150,7 +177,7 @@ def insert_test_event(
 def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict[str, object]]], now: datetime) -> None:
     """Make events of the reserved project, type and payload each, with their deliveries; none that nobody wants."""
     kinds = {(RESERVED_PROJECT, kind) for kind, _ in events}
-    matching, _, generations = _match(kinds, read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if events else ())
+    matching, _, generations, _ = _match(kinds, read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if events else ())
     seq = _last_seq(conn) if any(matching.values()) else 0
     now_text, ids = clock.text(now), delivery_ids(now)
     new: list[tuple[object, ...]] = []
@@ -186,9 +213,12 @@ def _match(kinds: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> _
     subscribed: dict[tuple[str, str], list[str]] = {}
     keys_of: dict[str, Sequence[Any]] = {}
     generations: dict[str, int] = {}
-    for project, pattern, webhook, generation, is_enabled, *keys in rows:
+    concurrency: dict[str, int] = {}
+    for project, pattern, webhook, generation, most, is_enabled, *keys in rows:
         generations[webhook] = generation
         subscribed.setdefault((project, pattern), []).append(webhook)
+        if most is not None:
+            concurrency[webhook] = most
         if is_enabled:
             keys_of[webhook] = keys
     matching = {
@@ -199,4 +229,4 @@ def _match(kinds: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> _
         )
         for project, kind in kinds
     }
-    return _Webhooks(matching, keys_of, generations)
+    return _Webhooks(matching, keys_of, generations, concurrency)

@@ -10,16 +10,17 @@ from datetime import datetime
 from typing import cast
 
 from ... import clock
-from ...model import OPERATOR, NewWebhook, NotFound, Refused, Standing, Webhook
+from ...model import OPERATOR, OPTIONS, NewWebhook, NotFound, Options, Refused, Standing, Webhook
 from . import audit, held
 from .fanout import delivery_ids, insert_test_event
 from .in_flight import keep_sent
 
-_SELECT = """
+_OPTIONS = ", ".join(f"w.{name}" for name in OPTIONS)
+_SELECT = f"""
 SELECT w.id, w.project_id, w.url, w.description,
        (SELECT group_concat(pattern, ' ') FROM
            (SELECT pattern FROM subscriptions WHERE webhook_id = w.id ORDER BY pattern)) AS patterns,
-       w.enabled, w.created_at, w.updated_at
+       {_OPTIONS}, w.enabled, w.created_at, w.updated_at
 FROM webhooks w WHERE w.deleted_at IS NULL
 """
 
@@ -31,6 +32,7 @@ def _webhook(row: sqlite3.Row) -> Webhook:
         url=row["url"],
         description=row["description"],
         events=tuple((row["patterns"] or "").split()),
+        concurrency=row["concurrency"],
         enabled=bool(row["enabled"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
@@ -55,6 +57,7 @@ def create(
     events: Sequence[str],
     secret: str,
     description: str,
+    options: Options | None = None,
     limit: int,
     now: datetime,
     actor: str = OPERATOR,
@@ -76,6 +79,7 @@ def create(
         (webhook_id, project_id, url, description, secret, now_text, now_text),
     )
     _subscribe(conn, webhook_id, events)
+    _set_options(conn, webhook_id, options or {})
     audit.note(conn, "webhook.created", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
     bump_revision(conn)
     return NewWebhook(**asdict(get(conn, webhook_id)), secret=secret)
@@ -87,6 +91,12 @@ def _subscribe(conn: sqlite3.Connection, webhook_id: str, events: Sequence[str])
         "INSERT INTO subscriptions (webhook_id, pattern) VALUES (?, ?)",
         [(webhook_id, pattern) for pattern in sorted(set(events))],
     )
+
+
+def _set_options(conn: sqlite3.Connection, webhook_id: str, options: Options) -> None:
+    for name in OPTIONS:
+        if name in options:
+            conn.execute(f"UPDATE webhooks SET {name} = ? WHERE id = ?", (options[name], webhook_id))  # type: ignore[literal-required]
 
 
 def get(conn: sqlite3.Connection, webhook_id: str) -> Webhook:
@@ -114,11 +124,15 @@ def update(
     events: Sequence[str] | None = None,
     secret: str | None = None,
     description: str | None = None,
+    options: Options | None = None,
     now: datetime,
     actor: str = OPERATOR,
 ) -> Webhook:
-    """Change what is given; the next claim uses it. A secret takes the place of the one before and of a next one at once."""
-    project_id = get(conn, webhook_id).project_id
+    """Change what is given; the next claim uses it. A secret takes the place of the one before and of a next one at once.
+
+    The audit trail names what was given, and of the options those that are others than before.
+    """
+    before = get(conn, webhook_id)
     keep_sent(conn, webhook_id)
     conn.execute(
         "UPDATE webhooks SET url = coalesce(?, url), description = coalesce(?, description), updated_at = ? WHERE id = ?",
@@ -130,13 +144,22 @@ def update(
         )
     if events is not None:
         _subscribe(conn, webhook_id, events)
+    _set_options(conn, webhook_id, options or {})
+    after = get(conn, webhook_id)
     changes = {"url": url, "events": events, "secret": secret, "description": description}
-    detail = ", ".join(name for name, value in changes.items() if value is not None)
+    names = [name for name, value in changes.items() if value is not None]
+    names += [name for name in OPTIONS if getattr(before, name) != getattr(after, name)]
     audit.note(
-        conn, "webhook.updated", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id, detail=detail
+        conn,
+        "webhook.updated",
+        actor=actor,
+        now=now,
+        project_id=before.project_id,
+        webhook_id=webhook_id,
+        detail=", ".join(names),
     )
     bump_revision(conn)
-    return get(conn, webhook_id)
+    return after
 
 
 def enable(
@@ -207,6 +230,7 @@ def delete(conn: sqlite3.Connection, webhook_id: str, now: datetime, *, actor: s
         "description = '' WHERE id = ?",
         (now_text, webhook_id),
     )
+    _set_options(conn, webhook_id, cast("Options", dict.fromkeys(OPTIONS)))
     conn.execute("DELETE FROM subscriptions WHERE webhook_id = ?", (webhook_id,))
     audit.note(conn, "webhook.deleted", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
     bump_revision(conn)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 
 from aiohttp import web
+from pydantic import WithJsonSchema
 
 from ... import clock
 from ...actions import reach, webhook_secrets
 from ...actions import webhooks as actions
+from ...model import OPTIONS
+from ...rules.webhook_options import MAX_CONCURRENCY
 from ...storage.sqlite import rotation
 from ...storage.sqlite import webhooks as db
 from ..context import context, principal, scope
@@ -16,8 +20,20 @@ from . import parsing
 from .parsing import Body
 from .routes import Route
 
+_CONCURRENCY = {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_CONCURRENCY}
 
-class Create(Body):
+
+class Told(Body):
+    """The options that a webhook can be told; null is a webhook that was not told, or is not any more."""
+
+    concurrency: Annotated[int | None, WithJsonSchema(_CONCURRENCY)] = None
+
+    def options(self) -> dict[str, object]:
+        """Return those that the body has."""
+        return {name: getattr(self, name) for name in OPTIONS if name in self.model_fields_set}
+
+
+class Create(Told):
     """A new webhook; without a secret one is generated."""
 
     project_id: str | None = None
@@ -27,7 +43,7 @@ class Create(Body):
     description: str = ""
 
 
-class Update(Body):
+class Update(Told):
     """What is to change; what is left out stays."""
 
     url: str | None = None
@@ -83,6 +99,7 @@ async def create(request: web.Request) -> web.Response:
         events=fields.events,
         secret=fields.secret,
         description=fields.description,
+        options=fields.options(),
     )
     response = parsing.answer(asdict(created), 201)
     response.headers["Location"] = f"/api/v1/webhooks/{created.id}"
@@ -108,6 +125,7 @@ async def update(request: web.Request) -> web.Response:
         events=fields.events,
         secret=fields.secret,
         description=fields.description,
+        options=fields.options(),
     )
     return parsing.answer(asdict(changed))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ...model import Webhook
+from ...model import OPTIONS, Webhook
 from ...rules.event_types import patterns_for
 
 
@@ -15,6 +15,9 @@ class Fields(Protocol):
 
     def get(self, name: str, default: str) -> Any:
         """Return a field's first value."""
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether a field is there."""
 
     def getall(self, name: str, default: Sequence[str]) -> Sequence[Any]:
         """Return every value of a field."""
@@ -39,7 +42,12 @@ class WebhookForm:
     events: tuple[str, ...] = ()
     own_secret: bool = False
     secret: str = ""
+    options: dict[str, str] = field(default_factory=lambda: dict.fromkeys(OPTIONS, ""))
     errors: dict[str, str] = field(default_factory=dict)
+
+    def told(self) -> dict[str, object]:
+        """Return the options that the form has, None for each that was left empty."""
+        return {name: text or None for name, text in self.options.items()}
 
 
 def families(catalogue: Iterable[str]) -> list[Family]:
@@ -72,7 +80,9 @@ def _wider(pattern: str) -> set[str]:
 
 def of_webhook(webhook: Webhook) -> WebhookForm:
     """Fill the form from a webhook; its secret stays where it is."""
-    return WebhookForm(webhook.project_id, webhook.url, webhook.description, webhook.events)
+    values = {name: getattr(webhook, name) for name in OPTIONS}
+    options = {name: "" if value is None else str(value) for name, value in values.items()}
+    return WebhookForm(webhook.project_id, webhook.url, webhook.description, webhook.events, options=options)
 
 
 def read(fields: Fields, project_id: str | None) -> WebhookForm:
@@ -84,6 +94,7 @@ def read(fields: Fields, project_id: str | None) -> WebhookForm:
         events=covering(str(pattern) for pattern in fields.getall("events", ())),
         own_secret=_text(fields, "secret_kind") == "own",
         secret=_text(fields, "secret"),
+        options={name: _text(fields, name).strip() for name in OPTIONS if name in fields},
     )
 
 

@@ -37,6 +37,7 @@ async def create(request: web.Request) -> web.Response:
             events=form.events,
             secret=form.secret if form.own_secret else None,
             description=form.description,
+            options=form.told(),
         )
     except NotFound:
         raise
@@ -70,6 +71,7 @@ async def save(request: web.Request) -> web.Response:
             url=form.url,
             events=form.events,
             description=form.description,
+            options=form.told(),
         )
     except NotFound:
         raise
@@ -89,6 +91,7 @@ def _show(request: web.Request, form: WebhookForm, webhook: Webhook | None) -> w
         form=form,
         webhook=webhook,
         families=families,
+        per_webhook=context(request).settings.delivery.concurrency_per_webhook,
         others=form_fields.others(form.events, families),
     )
 

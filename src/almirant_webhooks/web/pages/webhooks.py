@@ -105,6 +105,7 @@ async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, 
         fresh=fresh,
         catalogue=types,
         sample=(subscribed or types)[0],
+        per_webhook=ctx.settings.delivery.concurrency_per_webhook,
         **summary,
     )
 

@@ -1,0 +1,3 @@
+-- What a webhook can be told: a column for each option. NULL is a webhook that was not told.
+ALTER TABLE webhooks ADD COLUMN concurrency INTEGER
+    CONSTRAINT "concurrency is 1 to 64" CHECK (concurrency BETWEEN 1 AND 64);   -- in place of the setting's
