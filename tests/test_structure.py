@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from types import ModuleType
+from typing import get_type_hints
 
 import pytest
+
+from almirant_webhooks.storage.sqlite.reading_store import SqliteReadingStore
 
 from .support import writers
 
@@ -47,6 +51,7 @@ ONLY = {
     ("actions", "storage"): {"engine", "records"},
     ("actions", "ops"): {"keys"},
     ("web", "ops"): {"keys", "metrics", "threads"},
+    ("web", "storage"): {"engine", "records"},
 }
 PURE = {"model", "clock", "verify", "rules"}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path.relative_to(SOURCE) != Path("__init__.py"))
@@ -189,6 +194,19 @@ def test_a_face_changes_nothing_but_by_an_action(path: Path) -> None:
     """Command, API and pages parse, call and show: they mention no function of the storage that writes, and no SQL."""
     tree = ast.parse(path.read_text())
     assert set(writers.used(tree, writers.imported(tree, "storage.sqlite"))) & WRITERS <= HARMLESS
+
+
+def test_what_faces_read_by_writes_nothing() -> None:
+    """The protocols of `ReadingStore` have no function that writes in SQLite's modules."""
+    functions = {
+        (part.__name__.rpartition(".")[2], name)
+        for attribute, protocol in get_type_hints(SqliteReadingStore).items()
+        if isinstance(part := getattr(SqliteReadingStore, attribute), ModuleType)
+        for name in vars(protocol)
+        if not name.startswith("_")
+    }
+    assert ("log", "delivery") in functions
+    assert functions & WRITERS == set()
 
 
 @pytest.mark.parametrize("path", FACES, ids=lambda path: str(path.relative_to(SOURCE)))

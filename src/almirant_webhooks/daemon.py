@@ -177,6 +177,7 @@ class Daemon:
             keys=Keys(self.settings),
             metrics=self.metrics,
             not_ready=self.not_ready,
+            reading=storage.reading,
             store=storage.actions,
             database=storage.database,
             outbox=storage.outbox,

@@ -259,6 +259,7 @@ def test_a_transaction_costs_the_same_whatever_customers_have(sizes: list[Steps]
 APART = {
     "connection.transaction": "begins one",
     "connection.begin_reading": "begins one",
+    "connection.end_reading": "ends one",
     "connection.large_rows": "sets how much memory is used",
     "triggers.trigger_error": "reads the names of triggers",
     "results.last_ends": "looks at 4,096 attempts at most, however many there are, at a start",

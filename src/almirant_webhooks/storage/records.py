@@ -1,4 +1,4 @@
-"""What storage tells of deliveries, attempts, events and resends, in the columns of the log's views.
+"""What storage tells of deliveries, attempts, events, resends and webhooks, in the columns of the log's views.
 
 They are dictionaries, as rows are, so that command, API and pages show them as they come.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypedDict, TypeVar
+from typing import Generic, NamedTuple, TypedDict, TypeVar
 
-from ..model import Headers, Outcome, State, Trigger
+from ..model import Headers, Outcome, Rotation, State, Trigger, Webhook
 
 Row = TypeVar("Row")
 
@@ -173,3 +173,85 @@ class Resend(TypedDict):
     waiting: int
     succeeded: int
     state: Progress
+
+
+class Hour(TypedDict):
+    """A webhook's attempts that began in one hour (`2026-01-31T09`); `duration_ms` is that of all of them together."""
+
+    webhook_id: str
+    hour: str
+    succeeded: int
+    failed: int
+    duration_ms: int
+    longest_ms: int
+
+
+class WebhookSummary(TypedDict):
+    """How a webhook stands, with its hours that had attempts, oldest first; times are texts of UTC.
+
+    Where `held_more` is true more than `held` deliveries are held.
+    """
+
+    hours: list[Hour]
+    last_at: str | None
+    last_success: str | None
+    last_failure: str | None
+    failures_in_a_row: int
+    failing_since: str | None
+    held: int
+    held_more: bool
+
+
+class ListedWebhook(WebhookSummary):
+    """A webhook in a list."""
+
+    webhook: Webhook
+
+
+class WebhookOverview(ListedWebhook):
+    """One webhook, and the change of its secret if there is one."""
+
+    rotation: Rotation | None
+
+
+class Producer(NamedTuple):
+    """A producer's token, by which it is known; `project_id` None is every project."""
+
+    id: str
+    project_id: str | None
+
+
+# What the audit trail has entries of, each with the thing that was acted on.
+AUDITED_ACTIONS = (
+    "webhook.created",
+    "webhook.updated",
+    "webhook.enabled",
+    "webhook.disabled",
+    "webhook.deleted",
+    "webhook.tested",
+    "secret.revealed",
+    "secret.rotated",
+    "secret.switched",
+    "secret.rotation_cancelled",
+    "delivery.resent",
+    "resend.started",
+    "resend.cancelled",
+    "producer_token.created",
+    "producer_token.revoked",
+    "token.rotated",
+    "portal_link.created",
+    "backup.created",
+)
+
+
+class AuditEntry(TypedDict):
+    """Who did what, and when; the project is empty where all are meant. `seq` is its place in the trail."""
+
+    seq: int
+    at: str
+    actor: str
+    action: str
+    project_id: str
+    webhook_id: str | None
+    delivery_id: str | None
+    detail: str

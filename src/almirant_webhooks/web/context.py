@@ -15,7 +15,7 @@ from ..ops.keys import Keys
 from ..ops.metrics import Metrics
 from ..rules.principals import Principal
 from ..settings.schema import Settings
-from ..storage.engine import ActionStore, Session, Worker
+from ..storage.engine import ActionStore, ReadingStore, Session, Worker
 from .snapshots import Readers, Snapshot
 
 P = ParamSpec("P")
@@ -29,6 +29,7 @@ ErrorPage = Callable[[web.Request, int, str], Awaitable[web.StreamResponse]]
 class Context:
     """What the application is made of; `readers` are read-only connections, each on a thread of its own.
 
+    `reading` has what handlers read, `store` what actions read and write.
     `outbox_reader` is one of the outbox, where that is in a file of its own.
     """
 
@@ -36,6 +37,7 @@ class Context:
     keys: Keys
     metrics: Metrics
     not_ready: Callable[[], str | None]
+    reading: ReadingStore
     store: ActionStore
     database: Worker
     outbox: Worker
@@ -48,7 +50,7 @@ class Context:
 
     def __post_init__(self) -> None:
         """Make the readers ready to be lent."""
-        self._lent = Readers(self.readers)
+        self._lent = Readers(self.reading, self.readers)
 
     def of_request(self) -> Context:
         """Return the context of one request, which has a snapshot of its own."""
@@ -57,7 +59,7 @@ class Context:
         return own
 
     async def read(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function of `storage/sqlite` on the request's snapshot: all its reads see one state, until it writes."""
+        """Call a function of `reading` or `store` on the request's snapshot: all its reads see one state, until it writes."""
         assert self._snapshot is not None
         return await self._snapshot.read(function, *args, **kwargs)
 
@@ -75,7 +77,7 @@ class Context:
         return await self.outbox_reader.run(function, *args, **kwargs)
 
     async def write(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function of `storage/sqlite` in one write transaction of the daemon's, and let the delivery loop look at once."""
+        """Call a function in one write transaction of the daemon's, and let the delivery loop look at once."""
         await self.end_reading()
         result = await self.database.write_by(time.monotonic() + PATIENCE, function, *args, **kwargs)
         await self.wake()

@@ -14,7 +14,6 @@ from aiohttp.typedefs import Middleware
 
 from ..rules import principals
 from ..rules.principals import Principal, Role
-from ..storage.sqlite import producers
 from .address import base, host_is_ours, is_address, is_same_origin, is_secure, prefix_location
 from .context import PRINCIPAL, Context, context
 from .limits import Failures
@@ -173,7 +172,7 @@ def _caller(request: web.Request) -> str:
 async def _principal_of(ctx: Context, token: str) -> Principal | None:
     if principals.is_equal(token, ctx.keys.token):
         return Principal(Role.OPERATOR)
-    producer = await ctx.read(producers.find, principals.digest(token))
+    producer = await ctx.read(ctx.reading.tokens.find, principals.digest(token))
     await ctx.end_reading()
     return None if producer is None else Principal(Role.PRODUCER, producer.project_id)
 

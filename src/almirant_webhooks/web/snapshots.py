@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
-from ..storage.engine import Session, Worker
-from ..storage.sqlite.connection import begin_reading, end_reading
+from ..storage.engine import ReadingStore, Session, Worker
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -16,7 +15,8 @@ T = TypeVar("T")
 class Readers:
     """Read-only connections, each on a thread of its own and lent to one request at a time; first come, first served."""
 
-    def __init__(self, workers: Sequence[Worker]) -> None:
+    def __init__(self, reading: ReadingStore, workers: Sequence[Worker]) -> None:
+        self.reading = reading
         self._free: asyncio.Queue[Worker] = asyncio.Queue()
         for worker in workers:
             self.give_back(worker)
@@ -41,14 +41,14 @@ class Snapshot:
         self._held: Worker | None = None
 
     async def read(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function of `storage/sqlite` on the snapshot."""
+        """Call a function that reads on the snapshot."""
         if self._held is not None:
             return await self._held.run(function, *args, **kwargs)
         self._held = await self._readers.borrow()
 
-        def first(conn: Session) -> T:
-            begin_reading(conn)
-            return function(conn, *args, **kwargs)
+        def first(session: Session) -> T:
+            self._readers.reading.begin(session)
+            return function(session, *args, **kwargs)
 
         return await self._held.run(first)
 
@@ -58,6 +58,6 @@ class Snapshot:
             return
         worker, self._held = self._held, None
         try:
-            await worker.run(end_reading)
+            await worker.run(self._readers.reading.end)
         finally:
             self._readers.give_back(worker)

@@ -4,31 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from datetime import datetime
-from typing import Any
 
 from ... import clock
-
-# Each with the thing that was acted on; a project is left empty where all are meant.
-ACTIONS = (
-    "webhook.created",
-    "webhook.updated",
-    "webhook.enabled",
-    "webhook.disabled",
-    "webhook.deleted",
-    "webhook.tested",
-    "secret.revealed",
-    "secret.rotated",
-    "secret.switched",
-    "secret.rotation_cancelled",
-    "delivery.resent",
-    "resend.started",
-    "resend.cancelled",
-    "producer_token.created",
-    "producer_token.revoked",
-    "token.rotated",
-    "portal_link.created",
-    "backup.created",
-)
+from ..records import AuditEntry
+from .rows import row_as
 
 
 def note(
@@ -42,7 +21,7 @@ def note(
     delivery_id: str | None = None,
     detail: str = "",
 ) -> None:
-    """Write down an action of `ACTIONS`; `detail` never holds a secret, a payload or a URL."""
+    """Write down an action of `AUDITED_ACTIONS`; `detail` never holds a secret, a payload or a URL."""
     conn.execute(
         "INSERT INTO audit (at, actor, action, project_id, webhook_id, delivery_id, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (clock.text(now), actor, action, project_id, webhook_id, delivery_id, detail),
@@ -59,7 +38,7 @@ def entries(
     until: datetime | None = None,
     before: int | None = None,
     limit: int = 50,
-) -> list[dict[str, Any]]:
+) -> list[AuditEntry]:
     """Return entries, newest first; `before` is the `seq` of an entry to go on after."""
     params: dict[str, object] = {
         "project_id = ?": project_id,
@@ -72,4 +51,4 @@ def entries(
     conditions = {condition: value for condition, value in params.items() if value is not None}
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     rows = conn.execute(f"SELECT * FROM audit {where} ORDER BY seq DESC LIMIT ?", (*conditions.values(), limit))
-    return [dict(row) for row in rows]
+    return [row_as(AuditEntry, row) for row in rows]

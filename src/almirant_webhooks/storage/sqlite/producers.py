@@ -5,18 +5,12 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from ... import clock
 from ...model import NotFound
+from ..records import Producer
 from . import audit
-
-
-class Producer(NamedTuple):
-    """A token's row; `project_id` None is every project."""
-
-    id: str
-    project_id: str | None
 
 
 def add(conn: sqlite3.Connection, *, digest: str, project_id: str | None, actor: str, now: datetime) -> str:

@@ -15,6 +15,7 @@ from itertools import islice
 
 from ... import clock
 from ...rules.selection import Selection
+from ..engine import MOST_COUNTED
 from ..records import Delivery, Page
 from . import selecting, text
 from .selecting import LAST, Query
@@ -22,7 +23,6 @@ from .selecting import LAST, Query
 LOOKED_AT = 10_000  # rows that one page looks at
 WINDOW = 2_000
 CHUNK = 10  # rows that are read of a webhook first
-COUNTED = 10_000
 EVERYTHING = Selection()
 
 _NEWEST = """
@@ -63,10 +63,10 @@ def count(conn: sqlite3.Connection, selection: Selection) -> tuple[int, bool]:
     """Return how many deliveries match, and whether that is all of them: it stops at 10,000 and where a page would stop."""
     query = selecting.query(conn, selection)
     total = 0
-    for ids, floor, stops in _matching(conn, selection, query, query.end, size=COUNTED + 1, bounded=True):
+    for ids, floor, stops in _matching(conn, selection, query, query.end, size=MOST_COUNTED + 1, bounded=True):
         total += len(ids)
-        if total > COUNTED:
-            return COUNTED, False
+        if total > MOST_COUNTED:
+            return MOST_COUNTED, False
         if stops:
             return total, floor is None
     return total, True

@@ -17,6 +17,7 @@ from .delivery_store import SqliteDeliveryStore
 from .journal import caution, open_for_service, open_outbox_for_service
 from .migrate import migrate
 from .outbox_stores import outbox_store
+from .reading_store import SqliteReadingStore
 from .upkeep_store import SqliteObservingStore, SqlitePruningStore, SqliteResendingStore
 from .watcher import Watcher
 from .worker import FairLock, Worker
@@ -52,7 +53,7 @@ class SqliteService:
         self._lock = FairLock()  # of writers on the database's file
         self.deliveries = SqliteDeliveryStore(database_path, self._lock, observe)
         self.rows = outbox_store(self.paths[1], self._open_outbox if outbox_path else None, observe)
-        self.actions = SqliteActionStore()
+        self.actions, self.reading = SqliteActionStore(), SqliteReadingStore()
         self.pruning, self.resending = SqlitePruningStore(), SqliteResendingStore()
         self.observing = SqliteObservingStore(database_path)
 

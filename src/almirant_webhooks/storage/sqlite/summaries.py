@@ -6,10 +6,11 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 from ... import clock
+from ..records import Hour, ListedWebhook, WebhookOverview, WebhookSummary
 from . import rotation, webhooks
+from .rows import row_as
 
 COUNTED = 10_000  # held deliveries of one webhook; beyond it a page says "10,000+"
 
@@ -31,10 +32,10 @@ JOIN webhooks w ON w.id = d.webhook_id AND w.deleted_at IS NULL
 """
 
 
-def of_webhooks(conn: sqlite3.Connection, ids: Iterable[str], since: datetime) -> dict[str, dict[str, Any]]:
+def of_webhooks(conn: sqlite3.Connection, ids: Iterable[str], since: datetime) -> dict[str, WebhookSummary]:
     """Return for each webhook its hours since a time, its last success and failure, and what is held."""
     webhook_ids = json.dumps(list(ids))
-    summaries: dict[str, dict[str, Any]] = {}
+    summaries: dict[str, WebhookSummary] = {}
     for row in conn.execute(_STANDING, (webhook_ids, COUNTED + 1)):
         summaries[row["id"]] = {
             "hours": [],
@@ -48,11 +49,11 @@ def of_webhooks(conn: sqlite3.Connection, ids: Iterable[str], since: datetime) -
         }
     for row in conn.execute(_HOURS, (webhook_ids, clock.text(since)[:13])):
         if row["webhook_id"] in summaries:
-            summaries[row["webhook_id"]]["hours"].append(dict(row))
+            summaries[row["webhook_id"]]["hours"].append(row_as(Hour, row))
     return summaries
 
 
-def webhook(conn: sqlite3.Connection, webhook_id: str, since: datetime, now: datetime) -> dict[str, Any]:
+def webhook(conn: sqlite3.Connection, webhook_id: str, since: datetime, now: datetime) -> WebhookOverview:
     """Return one webhook with its standing, and the change of its secret if there is one."""
     return {
         "webhook": webhooks.get(conn, webhook_id),
@@ -63,7 +64,7 @@ def webhook(conn: sqlite3.Connection, webhook_id: str, since: datetime, now: dat
 
 def page(
     conn: sqlite3.Connection, project_id: str | None, since: datetime, *, limit: int, offset: int
-) -> tuple[list[dict[str, Any]], bool]:
+) -> tuple[list[ListedWebhook], bool]:
     """Return webhooks, oldest first, each with its standing, and whether there are more."""
     rows = webhooks.find(conn, project_id=project_id)
     page_rows = rows[offset : offset + limit]

@@ -9,7 +9,6 @@ from ...actions import reach
 from ...actions import resends as actions
 from ...rules.selection import Selection
 from ...storage import records
-from ...storage.sqlite import log, resends, search
 from ..context import check_reach, context, principal
 from . import answers, parsing
 from .parsing import SELECTION, Body
@@ -37,14 +36,14 @@ async def list_(request: web.Request) -> web.Response:
     selection = parsing.selection(request, params)
     ctx = context(request)
     cursor = parsing.cursor(params, r"dlv_\w{1,64}")
-    page = await ctx.read(search.deliveries, selection, limit=parsing.limit(params), cursor=cursor)
+    page = await ctx.read(ctx.reading.search.deliveries, selection, limit=parsing.limit(params), cursor=cursor)
     answer: answers.DeliveryPage = {
         "items": [answers.delivery(row) for row in page.items],
         "next_cursor": page.next_cursor,
         "looked_back_to": page.looked_back_to,
     }
     if parsing.flag(params, "count"):
-        total, complete = await ctx.read(search.count, selection)
+        total, complete = await ctx.read(ctx.reading.search.count, selection)
         answer["count"] = {"value": total, "complete": complete}
     return parsing.answer(answer)
 
@@ -52,7 +51,8 @@ async def list_(request: web.Request) -> web.Response:
 async def reached(request: web.Request) -> records.DeliveryDetails:
     """Return the delivery of the path, if it is the caller's to see."""
     delivery_id = request.match_info["id"]
-    delivery = await context(request).read(log.delivery, delivery_id)
+    ctx = context(request)
+    delivery = await ctx.read(ctx.reading.log.delivery, delivery_id)
     check_reach(request, delivery["project_id"], f"delivery {delivery_id}")
     return delivery
 
@@ -81,15 +81,16 @@ async def resend_many(request: web.Request) -> web.Response:
         answer: answers.ResendCount = {"deliveries": sum(counts.values()), "by_webhook": counts}
         return parsing.answer(answer)
     started = await actions.resend_many(ctx, caller, selection, now=clock.now())
-    return parsing.answer(await ctx.read(resends.get, started.id), 202)
+    return parsing.answer(await ctx.read(ctx.reading.resends.get, started.id), 202)
 
 
 async def list_resends(request: web.Request) -> web.Response:
     """Newest first."""
     params = parsing.query(request)
     limit = parsing.limit(params)
-    rows = await context(request).read(
-        resends.find,
+    ctx = context(request)
+    rows = await ctx.read(
+        ctx.reading.resends.find,
         project_id=parsing.project(request, params),
         before=parsing.cursor(params, r"rsd_\w{1,64}"),
         limit=limit + 1,
@@ -109,7 +110,7 @@ async def cancel_resend(request: web.Request) -> web.Response:
     await parsing.body(request, Body)
     ctx, resend_id = context(request), request.match_info["id"]
     await actions.cancel_many(ctx, principal(request), resend_id, now=clock.now())
-    return parsing.answer(await ctx.read(resends.get, resend_id))
+    return parsing.answer(await ctx.read(ctx.reading.resends.get, resend_id))
 
 
 _MANY = "/api/v1/resends"

@@ -13,7 +13,6 @@ from ...actions import events as actions
 from ...actions import tokens
 from ...rules.event_types import CATALOGUE, sample_payload
 from ...rules.principals import Role
-from ...storage.sqlite import audit, log
 from ..context import context, principal, scope
 from . import answers, parsing
 from .parsing import EVENT_SELECTION, Body
@@ -76,8 +75,9 @@ def as_written(document: str, name: str) -> str:
 async def list_(request: web.Request) -> web.Response:
     """Newest first, each with the number of its deliveries."""
     params = parsing.query(request)
-    page = await context(request).read(
-        log.events,
+    ctx = context(request)
+    page = await ctx.read(
+        ctx.reading.log.events,
         parsing.event_selection(request, params),
         limit=parsing.limit(params),
         cursor=parsing.row_cursor(params),
@@ -93,8 +93,9 @@ async def list_(request: web.Request) -> web.Response:
 async def show(request: web.Request) -> web.Response:
     """With its body, and what became of it webhook by webhook: of a thousand at a time, as the cursor tells."""
     params = parsing.query(request)
-    event = await context(request).read(
-        log.event,
+    ctx = context(request)
+    event = await ctx.read(
+        ctx.reading.log.event,
         request.match_info["id"],
         parsing.project(request, params),
         after=parsing.cursor(params, r"wh_\w{1,64}") or "",
@@ -115,8 +116,9 @@ async def trail(request: web.Request) -> web.Response:
     """Who did what, newest first; the cursor is an entry's `seq`."""
     params = parsing.query(request)
     limit = parsing.limit(params)
-    rows = await context(request).read(
-        audit.entries,
+    ctx = context(request)
+    rows = await ctx.read(
+        ctx.reading.audit.entries,
         project_id=scope(request, params.get("project")),
         webhook_id=params.get("webhook"),
         action=params.get("action"),

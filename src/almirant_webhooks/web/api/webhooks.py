@@ -13,8 +13,6 @@ from ...actions import reach, webhook_secrets
 from ...actions import webhooks as actions
 from ...model import OPTIONS
 from ...rules.webhook_options import MAX_CONCURRENCY
-from ...storage.sqlite import rotation
-from ...storage.sqlite import webhooks as db
 from ..context import context, principal, scope
 from . import parsing
 from .parsing import Body
@@ -78,7 +76,8 @@ async def list_(request: web.Request) -> web.Response:
     params = parsing.query(request)
     limit = parsing.limit(params)
     project, enabled = scope(request, params.get("project")), parsing.flag(params, "enabled")
-    rows = await context(request).read(db.find, project_id=project, enabled=enabled)
+    ctx = context(request)
+    rows = await ctx.read(ctx.reading.webhooks.find, project_id=project, enabled=enabled)
     after = parsing.cursor(params, r"[0-9T:.-]{23}Z~wh_\w+") or ""
     rest = [row for row in rows if f"{row.created_at}~{row.id}" > after]
     last = rest[limit - 1] if len(rest) > limit else None
@@ -194,7 +193,7 @@ async def secret(request: web.Request) -> web.Response:
     """Who looked is written down."""
     ctx, now, webhook_id = context(request), clock.now(), request.match_info["id"]
     secrets = await webhook_secrets.reveal(ctx, principal(request), webhook_id, now=now)
-    state = await ctx.read(rotation.state, webhook_id, now)
+    state = await ctx.read(ctx.reading.secrets.state, webhook_id, now)
     return parsing.answer(
         {"webhook_id": webhook_id, "secret": secrets.current, "next_secret": secrets.next, "rotation": state}
     )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 
 from ... import clock
 from ...model import Refused
-from ...storage.sqlite import audit, summaries
+from ...storage.records import AUDITED_ACTIONS, AuditEntry
 from ..context import context, scope
 from . import selecting
 from .page import check_params, list_row, people, show
@@ -23,13 +21,13 @@ async def list_(request: web.Request) -> web.Response:
     ctx, now = context(request), clock.now()
     typed = selecting.typed(request.query, _NAMES)
     project = scope(request, typed.values["project"] or None)
-    rows: list[dict[str, Any]] = []
+    rows: list[AuditEntry] = []
     cursor, problem = None, ""
     try:
         check_params(request, *_NAMES)
         cursor = list_row(request)
         rows = await ctx.read(
-            audit.entries,
+            ctx.reading.audit.entries,
             project_id=project,
             webhook_id=typed.values["webhook"] or None,
             action=typed.values["action"] or None,
@@ -49,8 +47,10 @@ async def list_(request: web.Request) -> web.Response:
         typed=typed,
         problem=problem,
         rows=shown,
-        names=await ctx.read(summaries.names, list({row["webhook_id"] for row in shown if row["webhook_id"]})),
-        actions=audit.ACTIONS,
+        names=await ctx.read(
+            ctx.reading.summaries.names, list({row["webhook_id"] for row in shown if row["webhook_id"]})
+        ),
+        actions=AUDITED_ACTIONS,
         older=typed.url("/audit", before=str(shown[-1]["seq"])) if len(rows) > PAGE else None,
         newest=typed.url("/audit") if cursor is not None else None,
     )

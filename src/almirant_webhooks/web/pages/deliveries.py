@@ -10,8 +10,8 @@ from ... import clock
 from ...actions import resends as actions
 from ...model import Refused, Webhook
 from ...rules.selection import Selection
+from ...storage.engine import MOST_COUNTED
 from ...storage.records import Delivery
-from ...storage.sqlite import log, search, summaries, webhooks
 from ..context import check_reach, context, principal, scope
 from . import selecting
 from .formatting import day_and_time, number
@@ -65,7 +65,7 @@ async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
         problem=problem,
         remark=remark,
         rows=rows,
-        names=await ctx.read(summaries.names, list({row["webhook_id"] for row in rows})),
+        names=await ctx.read(ctx.reading.summaries.names, list({row["webhook_id"] for row in rows})),
         attempts_in_all=len(ctx.settings.delivery.retry_schedule),
         catalogue=catalogue(request),
         # A resend of many goes by no text: the button would send more than is shown.
@@ -79,7 +79,8 @@ async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
 
 async def _read(request: web.Request, selection: Selection, cursor: str) -> tuple[list[Delivery], str | None, str]:
     """Return rows, where the next page begins, and how far a search has looked that has not come to the end."""
-    page = await context(request).read(search.deliveries, selection, limit=PAGE, cursor=cursor or None)
+    ctx = context(request)
+    page = await ctx.read(ctx.reading.search.deliveries, selection, limit=PAGE, cursor=cursor or None)
     remark = ""
     if page.looked_back_to is not None:
         remark = f"Looked back to {day_and_time(page.looked_back_to)}. Older goes on from there."
@@ -88,10 +89,11 @@ async def _read(request: web.Request, selection: Selection, cursor: str) -> tupl
 
 async def _count(request: web.Request, selection: Selection) -> str:
     """Say how many deliveries match; asked for at a link, since it can take as long as the page itself."""
-    number_found, whole = await context(request).read(search.count, selection)
+    ctx = context(request)
+    number_found, whole = await ctx.read(ctx.reading.search.count, selection)
     if whole:
         return f"{number(number_found)} {'delivery matches' if number_found == 1 else 'deliveries match'}."
-    if number_found >= search.COUNTED:
+    if number_found >= MOST_COUNTED:
         return f"More than {number(number_found)} deliveries match."
     return f"At least {number(number_found)} deliveries match; what is older than a page looks through was not counted."
 
@@ -100,14 +102,14 @@ async def _count(request: web.Request, selection: Selection) -> str:
 async def detail(request: web.Request) -> web.Response:
     """Show one delivery: every attempt side by side, and the body."""
     ctx = context(request)
-    delivery = await ctx.read(log.delivery, request.match_info["id"])
+    delivery = await ctx.read(ctx.reading.log.delivery, request.match_info["id"])
     check_reach(request, delivery["project_id"], f"delivery {delivery['delivery_id']}")
     return show(
         request,
         "delivery.html",
         section="/deliveries",
         delivery=delivery,
-        webhook=await ctx.read(webhooks.get, delivery["webhook_id"]),
+        webhook=await ctx.read(ctx.reading.webhooks.get, delivery["webhook_id"]),
         attempts_in_all=len(ctx.settings.delivery.retry_schedule),
     )
 

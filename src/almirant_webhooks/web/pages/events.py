@@ -10,7 +10,6 @@ from ... import clock
 from ...model import Refused
 from ...rules.values import cursor
 from ...storage.records import Event
-from ...storage.sqlite import log, rejected_rows
 from ..context import context, scope
 from . import selecting
 from .page import check_params, list_row, people, show
@@ -36,13 +35,14 @@ async def list_(request: web.Request) -> web.Response:
     """Show the events, newest first."""
     typed = selecting.typed(request.query, tuple(selecting.EVENTS.values()))
     project = scope(request, typed.project or None)
+    ctx = context(request)
     rows: list[Event] = []
     at, following, problem = None, None, ""
     try:
         check_params(request, *typed.values)
         selection = replace(selecting.events(typed, clock.now()), project_id=project)
         at = list_row(request)
-        page = await context(request).read(log.events, selection, limit=PAGE, cursor=at)
+        page = await ctx.read(ctx.reading.log.events, selection, limit=PAGE, cursor=at)
         rows, following = page.items, page.next_cursor
     except Refused as refused:
         problem = refused.message
@@ -69,7 +69,8 @@ async def rejected(request: web.Request) -> web.Response:
     typed = selecting.typed(request.query, ("project",))
     project = scope(request, typed.project or None)
     at = list_row(request)
-    rows, following = await context(request).read_outbox(rejected_rows.newest, PAGE, project, before=at)
+    ctx = context(request)
+    rows, following = await ctx.read_outbox(ctx.reading.rejected.newest, PAGE, project, before=at)
     return show(
         request,
         "events.html",
@@ -91,7 +92,8 @@ async def detail(request: web.Request) -> web.Response:
     project = scope(request, request.query.get("project") or None)
     text = request.query.get("after", "")
     after = cursor(text, "after", r"wh_\w{1,64}") if text else ""
-    event = await context(request).read(log.event, request.match_info["id"], project, after=after, limit=_OUTCOMES)
+    ctx = context(request)
+    event = await ctx.read(ctx.reading.log.event, request.match_info["id"], project, after=after, limit=_OUTCOMES)
     return show(request, "event.html", section="/events", event=event, why=lambda outcome: _WHY.get(outcome, ""))
 
 

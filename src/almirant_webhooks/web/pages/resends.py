@@ -12,7 +12,6 @@ from ...actions import reach
 from ...actions import resends as actions
 from ...model import Refused
 from ...rules.selection import Selection
-from ...storage.sqlite import resends, summaries
 from ..context import context, principal, scope
 from ..values import check_names
 from . import selecting
@@ -32,7 +31,8 @@ async def list_(request: web.Request) -> web.Response:
     cursor = list_cursor(request, r"rsd_\w{1,64}")
     typed = selecting.typed(request.query, ("project",))
     project = scope(request, typed.project or None)
-    rows = await context(request).read(resends.find, project_id=project, before=cursor, limit=PAGE + 1)
+    ctx = context(request)
+    rows = await ctx.read(ctx.reading.resends.find, project_id=project, before=cursor, limit=PAGE + 1)
     return show(
         request,
         "resends.html",
@@ -80,7 +80,7 @@ async def _ask(request: web.Request, params: Mapping[str, str], problem: str = "
         total=sum(counts.values()),
         counts={webhook: counts[webhook] for webhook in largest_first[:_SHOWN]},
         webhooks=len(largest_first),
-        names=await ctx.read(summaries.names, largest_first[:_SHOWN]),
+        names=await ctx.read(ctx.reading.summaries.names, largest_first[:_SHOWN]),
         catalogue=catalogue(request),
     )
 
@@ -108,9 +108,10 @@ async def start(request: web.Request) -> web.Response:
 @people
 async def detail(request: web.Request) -> web.Response:
     """Show how far one is."""
-    resend = await reach.bulk_resend(context(request), principal(request), request.match_info["id"])
+    ctx = context(request)
+    resend = await reach.bulk_resend(ctx, principal(request), request.match_info["id"])
     webhook = resend["filters"].get("webhook_id")
-    names = await context(request).read(summaries.names, [webhook] if webhook else [])
+    names = await ctx.read(ctx.reading.summaries.names, [webhook] if webhook else [])
     return show(request, "resend.html", section="/deliveries", resend=resend, names=names)
 
 

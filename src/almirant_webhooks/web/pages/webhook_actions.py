@@ -10,7 +10,6 @@ from ... import clock
 from ...actions import webhook_secrets
 from ...actions import webhooks as actions
 from ...model import Refused, Webhook
-from ...storage.sqlite import summaries, webhooks
 from ..context import context, principal
 from .formatting import number
 from .page import people, read_form, redirect, show, webhook_of
@@ -29,7 +28,8 @@ def _ask(
 
 async def _held(request: web.Request, webhook: Webhook) -> str:
     """Return how many deliveries are held in words, or an empty text for none."""
-    summary = (await context(request).read(summaries.of_webhooks, [webhook.id], clock.now())).get(webhook.id)
+    ctx = context(request)
+    summary = (await ctx.read(ctx.reading.summaries.of_webhooks, [webhook.id], clock.now())).get(webhook.id)
     if summary is None or not summary["held"]:
         return ""
     return number(summary["held"]) + ("+" if summary["held_more"] else "")
@@ -72,7 +72,8 @@ async def disable(request: web.Request) -> web.Response:
 async def ask_delete(request: web.Request) -> web.Response:
     """Ask, and say what goes with it."""
     webhook = await webhook_of(request)
-    count = await context(request).read(webhooks.delivery_count, webhook.id)
+    ctx = context(request)
+    count = await ctx.read(ctx.reading.webhooks.delivery_count, webhook.id)
     what = "its delivery" if count == 1 else f"its {number(count)} deliveries"
     lines = [f"It goes with its secret, its settings and {what} with all attempts. This cannot be undone."]
     return _ask(

@@ -13,7 +13,6 @@ from ...actions import webhook_secrets
 from ...model import Refused, Secrets
 from ...rules.event_types import catalogue_of, patterns_for
 from ...rules.values import whole
-from ...storage.sqlite import summaries
 from ..context import context, principal, scope
 from . import plots
 from .page import people, show, webhook_of
@@ -42,14 +41,15 @@ async def list_(request: web.Request) -> web.Response:
     at = 1
     with suppress(Refused):
         at = whole(request.query.get("page", ""), "page", 1, MOST_PAGES)
-    rows, more = await ctx.read(summaries.page, project, now - timedelta(hours=23), limit=PAGE, offset=(at - 1) * PAGE)
+    since, offset = now - timedelta(hours=23), (at - 1) * PAGE
+    rows, more = await ctx.read(ctx.reading.summaries.page, project, since, limit=PAGE, offset=offset)
     operator = principal(request).project_id is None
     return show(
         request,
         "webhooks.html",
         section="/webhooks",
         project=project if operator else None,
-        projects=await ctx.read(summaries.projects, 500) if operator else [],
+        projects=await ctx.read(ctx.reading.summaries.projects, 500) if operator else [],
         webhooks=[{**row, "plot": plots.attempts(plots.hours(row["hours"], now, 24))} for row in rows],
         next_page=at + 1 if more else None,
     )
@@ -90,7 +90,7 @@ async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, 
     ctx, now = context(request), clock.now()
     span = request.query.get("span", "24h")
     count = _SPANS.get(span, 24)
-    summary = await ctx.read(summaries.webhook, webhook_id, now - timedelta(hours=count - 1), now)
+    summary = await ctx.read(ctx.reading.summaries.webhook, webhook_id, now - timedelta(hours=count - 1), now)
     hours = plots.hours(summary["hours"], now, count)
     types = catalogue(request, summary["webhook"].project_id)
     subscribed = [event_type for event_type in types if set(patterns_for(event_type)) & set(summary["webhook"].events)]

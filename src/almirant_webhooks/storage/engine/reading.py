@@ -1,0 +1,175 @@
+"""What the pages, the API and the commands read of an engine, by what it is about.
+
+Functions are called on a session that reads one state. None writes, so that a face changes nothing but by an action. They
+raise `Refused` and `NotFound` in words for people, and `StorageError`. A module of an engine may implement such a protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from ...model import Rotation, Webhook
+from ...rules.selection import EventSelection, Selection
+from ..records import (
+    AuditEntry,
+    Delivery,
+    DeliveryDetails,
+    Event,
+    EventDetails,
+    ListedWebhook,
+    Page,
+    Producer,
+    RejectedRow,
+    Resend,
+    WebhookOverview,
+    WebhookSummary,
+)
+from .sessions import Session
+
+MOST_COUNTED = 10_000  # deliveries that a count of the log comes to
+
+
+class DeliverySearch(Protocol):
+    """Deliveries of the log, newest first."""
+
+    def deliveries(
+        self, session: Session, selection: Selection, /, *, limit: int, cursor: str | None
+    ) -> Page[Delivery]:
+        """Return a page, of those before the id `cursor` if it is given.
+
+        It takes bounded time: one that stopped early tells down to which time it has looked, and has a cursor.
+        """
+
+    def count(self, session: Session, selection: Selection, /) -> tuple[int, bool]:
+        """Return how many match, `MOST_COUNTED` at most, and whether that is all of them; it stops where a page would."""
+
+
+class Log(Protocol):
+    """Events and single deliveries of the log."""
+
+    def delivery(self, session: Session, delivery_id: str, /) -> DeliveryDetails:
+        """Return one delivery with its body and every attempt, oldest first."""
+
+    def events(self, session: Session, selection: EventSelection, /, *, limit: int, cursor: int | None) -> Page[Event]:
+        """Return a page of events, newest first, of those before the row `cursor` if it is given, in bounded time."""
+
+    def event(
+        self, session: Session, event_id: str, project_id: str | None, /, *, after: str, limit: int
+    ) -> EventDetails:
+        """Return one event with its body and what became of it at the `limit` webhooks behind `after`, by their ids.
+
+        Without a project, an id that several projects have is refused.
+        """
+
+
+class WebhookReads(Protocol):
+    """Webhooks, without their secrets; a deleted one is not there."""
+
+    def get(self, session: Session, webhook_id: str, /) -> Webhook:
+        """Return one."""
+
+    def find(self, session: Session, /, *, project_id: str | None, enabled: bool | None = None) -> list[Webhook]:
+        """Return those of a project or of all, oldest first; with `enabled` those that are, or are not."""
+
+    def delivery_count(self, session: Session, webhook_id: str, /) -> int:
+        """Return how many deliveries the log has for one."""
+
+
+class Summaries(Protocol):
+    """Many webhooks at a glance, from counts that are kept and never from the log."""
+
+    def of_webhooks(self, session: Session, ids: Iterable[str], since: datetime, /) -> dict[str, WebhookSummary]:
+        """Return for each webhook that is there how it stands, with its hours since a time."""
+
+    def webhook(self, session: Session, webhook_id: str, since: datetime, now: datetime, /) -> WebhookOverview:
+        """Return one webhook with how it stands, and the change of its secret if there is one."""
+
+    def page(
+        self, session: Session, project_id: str | None, since: datetime, /, *, limit: int, offset: int
+    ) -> tuple[list[ListedWebhook], bool]:
+        """Return webhooks of a project or of all, oldest first, and whether there are more."""
+
+    def projects(self, session: Session, limit: int, /) -> list[str]:
+        """Return the projects that have webhooks, `limit` at most."""
+
+    def names(self, session: Session, ids: Sequence[str], /) -> dict[str, str]:
+        """Return the description of each webhook that is there, which may be empty."""
+
+
+class SecretChanges(Protocol):
+    """Changes of webhooks' secrets, without the secrets."""
+
+    def state(self, session: Session, webhook_id: str, now: datetime, /) -> Rotation | None:
+        """Tell when a secret switches or has switched; None where no change is under way."""
+
+
+class TokenReads(Protocol):
+    """Tokens by which producers insert events through the API."""
+
+    def find(self, session: Session, digest: str, /) -> Producer | None:
+        """Return the token that has a digest, or None."""
+
+
+class AuditReads(Protocol):
+    """Who did what."""
+
+    def entries(
+        self,
+        session: Session,
+        /,
+        *,
+        project_id: str | None,
+        webhook_id: str | None,
+        action: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        before: int | None = None,
+        limit: int,
+    ) -> list[AuditEntry]:
+        """Return entries, newest first; `before` is the `seq` of an entry to go on after."""
+
+
+class ResendReads(Protocol):
+    """Resends of many deliveries, each with its progress."""
+
+    def get(self, session: Session, resend_id: str, /) -> Resend:
+        """Return one."""
+
+    def find(
+        self, session: Session, /, *, project_id: str | None = None, before: str | None = None, limit: int
+    ) -> list[Resend]:
+        """Return the newest, of one project alone or of all; `before` is the id of one to go on after."""
+
+
+class RejectedRows(Protocol):
+    """Rows of the outbox that cannot be sent; called on a session of the outbox."""
+
+    def newest(
+        self, session: Session, limit: int, project_id: str | None, /, *, before: int | None
+    ) -> tuple[list[RejectedRow], int | None]:
+        """Return the newest, of one project or of all, and the row to go on before, None at the end; in bounded time."""
+
+
+class ReadingStore(Protocol):
+    """All of it, and the state that it is read of."""
+
+    search: DeliverySearch
+    log: Log
+    webhooks: WebhookReads
+    summaries: Summaries
+    secrets: SecretChanges
+    tokens: TokenReads
+    audit: AuditReads
+    resends: ResendReads
+    rejected: RejectedRows
+
+    def begin(self, session: Session) -> None:
+        """Let all that is read from now on be of one state, that of the first read, until `end`.
+
+        It ends a state that was begun before.
+        """
+
+    def end(self, session: Session) -> None:
+        """Let the next read be of what is committed then."""

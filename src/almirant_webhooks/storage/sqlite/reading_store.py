@@ -1,0 +1,30 @@
+"""SQLite as people look at it: `storage.engine.ReadingStore`, of which all parts are modules."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from .. import engine
+from . import audit, connection, log, producers, rejected_rows, resends, rotation, search, summaries, webhooks
+
+
+class SqliteReadingStore:
+    """The parts, each by the module of its name or of what it is about."""
+
+    search: engine.DeliverySearch = search
+    log: engine.Log = log
+    webhooks: engine.WebhookReads = webhooks
+    summaries: engine.Summaries = summaries
+    secrets: engine.SecretChanges = rotation
+    tokens: engine.TokenReads = producers
+    audit: engine.AuditReads = audit
+    resends: engine.ResendReads = resends
+    rejected: engine.RejectedRows = rejected_rows
+
+    def begin(self, conn: sqlite3.Connection) -> None:
+        """Let all that is read from now on be of one state of the file."""
+        connection.begin_reading(conn)
+
+    def end(self, conn: sqlite3.Connection) -> None:
+        """Let the next read be of what is committed then."""
+        connection.end_reading(conn)
