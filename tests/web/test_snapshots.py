@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from almirant_webhooks import clock, daemon
-from almirant_webhooks.cli import options
+from almirant_webhooks.cli import database
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.sqlite import outbox, rejected_rows, resends, rotation
 from almirant_webhooks.storage.sqlite import service as storage_service
@@ -76,7 +76,7 @@ async def things(
         return conn
 
     monkeypatch.setattr(storage_service, "open_reader", traced)
-    monkeypatch.setattr(options, "open_reader", traced)
+    monkeypatch.setattr(database, "open_reader", traced)
     receiver.status = 500
     address = await service.serve()
     webhook = service.webhook(receiver.url)

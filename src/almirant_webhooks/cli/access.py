@@ -12,8 +12,8 @@ from ..actions import tokens
 from ..model import Refused
 from ..ops import keys
 from ..settings.schema import Settings
-from ..storage.sqlite import producers
-from .options import as_json, check_rights, config, reading
+from .database import READS, reading
+from .options import as_json, check_rights, config
 from .output import print_json, print_table, say
 from .run_action import CommandDatabase, caller, run_action
 
@@ -53,7 +53,7 @@ def token(
         _print_token(producer_token._asdict(), as_json=as_json)
     elif listing:
         with reading(settings) as conn:
-            rows = producers.listed(conn)
+            rows = READS.tokens.listed(conn)
         if as_json:
             print_json(rows)
         else:

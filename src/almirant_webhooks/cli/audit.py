@@ -7,8 +7,8 @@ from datetime import datetime
 import click
 
 from ..settings.schema import Settings
-from ..storage.sqlite.audit import entries
-from .options import as_json, config, reading
+from .database import READS, reading
+from .options import as_json, config
 from .output import print_json, print_table
 from .selecting import Time, limit
 
@@ -44,7 +44,7 @@ def audit(
 ) -> None:
     """List who created, changed, disabled, deleted or resent what, and who revealed a secret; newest first."""
     with reading(settings) as conn:
-        rows = entries(
+        rows = READS.audit.entries(
             conn,
             project_id=project_id,
             webhook_id=webhook_id,

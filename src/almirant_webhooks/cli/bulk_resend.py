@@ -11,8 +11,7 @@ from ..actions import resends as actions
 from ..model import Refused
 from ..rules.selection import Selection
 from ..settings.schema import Settings
-from ..storage.sqlite import resends
-from .options import reading
+from .database import READS, reading
 from .output import print_fields, print_json, print_table, say
 from .run_action import CommandDatabase, caller, run_action
 
@@ -60,7 +59,7 @@ def cancel(settings: Settings, resend_id: str) -> None:
 def show(settings: Settings, resend_id: str | None, *, limit: int, as_json: bool) -> None:
     """Print one resend with its progress, or the newest."""
     with reading(settings) as conn:
-        shown = [resends.get(conn, resend_id)] if resend_id is not None else resends.find(conn, limit=limit)
+        shown = [READS.resends.get(conn, resend_id)] if resend_id is not None else READS.resends.find(conn, limit=limit)
     if as_json:
         print_json(shown[0] if resend_id is not None else shown)
     elif resend_id is None:

@@ -9,9 +9,9 @@ from ..actions import resends as actions
 from ..rules.selection import Selection
 from ..settings.schema import Settings
 from ..storage.records import Attempt
-from ..storage.sqlite import log, search
 from . import bulk_resend
-from .options import as_json, config, reading
+from .database import READS, reading
+from .options import as_json, config
 from .output import print_fields, print_json, print_table, safe, safe_lines, say
 from .run_action import CommandDatabase, caller, run_action
 from .selecting import limit, selected, selected_with_text
@@ -48,7 +48,7 @@ def list_(settings: Settings, as_json: bool, limit: int, selection: Selection) -
       almirant-webhooks delivery list --status 5xx --json
     """
     with reading(settings) as conn:
-        rows = search.newest(conn, selection, limit=limit)
+        rows = READS.search.newest(conn, selection, limit=limit)
     if as_json:
         print_json(rows)
     else:
@@ -62,7 +62,7 @@ def list_(settings: Settings, as_json: bool, limit: int, selection: Selection) -
 def show(settings: Settings, delivery_id: str, as_json: bool) -> None:
     """Show a delivery: every attempt with its headers, and the receiver's answers."""
     with reading(settings) as conn:
-        shown = log.delivery(conn, delivery_id)
+        shown = READS.log.delivery(conn, delivery_id)
     if as_json:
         print_json(shown)
         return

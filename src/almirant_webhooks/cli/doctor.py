@@ -22,9 +22,10 @@ from ..storage.sqlite.connection import open_database
 from ..storage.sqlite.errors import session
 from . import lock_holders
 from .daemon_checks import check_daemon, check_limits
+from .database import reading, reading_outbox
 from .findings import Finding
 from .findings import ok as _ok
-from .options import as_json, config, reading, reading_outbox
+from .options import as_json, config
 from .output import print_json, print_table
 
 LONG_WAL = 256 * 1024 * 1024

@@ -14,8 +14,9 @@ from ..actions import events as actions
 from ..model import NotFound, Refused
 from ..rules.selection import EventSelection
 from ..settings.schema import Settings
-from ..storage.sqlite import log, outbox, rejected_rows
-from .options import as_json, config, reading, reading_outbox
+from ..storage.engine import EVERY_ROW
+from .database import READS, reading, reading_outbox
+from .options import as_json, config
 from .output import print_fields, print_json, print_table, safe, say
 from .run_action import CommandDatabase, caller, run_action
 from .selecting import limit, selected_events
@@ -109,7 +110,7 @@ def list_(settings: Settings, selection: EventSelection, rejected: bool, limit: 
     rows: Sequence[Mapping[str, Any]]
     if rejected:
         with reading_outbox(settings) as conn:
-            rows, _ = rejected_rows.newest(conn, limit, project, looked_at=-1)
+            rows, _ = READS.rejected.newest(conn, limit, project, looked_at=EVERY_ROW)
         columns = {
             "id": "ROW",
             "event_id": "EVENT",
@@ -119,7 +120,7 @@ def list_(settings: Settings, selection: EventSelection, rejected: bool, limit: 
         }
     else:
         with reading(settings) as reader:
-            rows = log.newest_events(reader, selection, limit=limit)
+            rows = READS.log.newest_events(reader, selection, limit=limit)
         columns = {
             "created_at": "DATE",
             "event_id": "EVENT",
@@ -142,7 +143,7 @@ def show(settings: Settings, event_id: str, project: str | None, as_json: bool) 
     """Show an event and what became of it, webhook by webhook."""
     try:
         with reading(settings) as conn:
-            shown = log.event(conn, event_id, project)
+            shown = READS.log.event(conn, event_id, project)
     except NotFound as error:
         raise NotFound(f"{error} {_not_taken(settings, event_id)}", "id") from None
     fields = {name: value for name, value in shown.items() if name != "next_cursor"}  # every webhook is there
@@ -164,7 +165,7 @@ def show(settings: Settings, event_id: str, project: str | None, as_json: bool) 
 def _not_taken(settings: Settings, event_id: str) -> str:
     """Tell from the outbox why the daemon does not have an event."""
     with reading_outbox(settings) as conn:
-        row = outbox.waiting(conn, event_id)
+        row = READS.outbox.waiting(conn, event_id)
     if row is None:
         return "Nor is it in the outbox: it was not inserted, rolled back, or is older than it is kept."
     if row["rejected_reason"] is not None:

@@ -1,11 +1,10 @@
-"""Options that commands share, and the database as commands open it."""
+"""Options that commands share, and who runs them with which rights."""
 
 from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,6 @@ from ..model import Misconfigured
 from ..ops import files
 from ..settings.loading import load
 from ..settings.schema import Settings
-from ..storage.engine import Session
-from ..storage.sqlite import idle
-from ..storage.sqlite.connection import begin_reading, open_database, open_reader, transaction
-from ..storage.sqlite.errors import engine_errors, session
-from ..storage.sqlite.outbox import open_outbox
 
 _NO_LOGIN = 2**32 - 1  # of a service, or where logins are not tracked (proc(5), loginuid)
 
@@ -93,37 +87,3 @@ def _user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"#{uid}"
-
-
-@contextmanager
-def writing(settings: Settings) -> Iterator[Session]:
-    """Open the database and begin a transaction, which is committed when the block ends."""
-    path = settings.database.path
-    check_rights(path, os.R_OK | os.W_OK, "written")
-    with session(open_database(path)) as conn, transaction(conn):
-        yield conn
-
-
-@contextmanager
-def reading(settings: Settings) -> Iterator[Session]:
-    """Open the database for reading alone: all that the block reads is of one state."""
-    path = settings.database.path
-    check_rights(path, os.R_OK, "read")
-    if idle.needed(path):
-        with engine_errors(), idle.reading(path) as conn:
-            yield conn
-    else:
-        with session(open_reader(path)) as conn:
-            begin_reading(conn)
-            yield conn
-
-
-@contextmanager
-def reading_outbox(settings: Settings) -> Iterator[Session]:
-    """Open the outbox to look into it, by a user who may not write to it too where it is in the database."""
-    if settings.outbox.path is None and not os.access(settings.database.path, os.W_OK):
-        with reading(settings) as conn:
-            yield conn
-    else:
-        with session(open_outbox(settings.database.path, settings.outbox.path)) as conn:
-            yield conn

@@ -7,18 +7,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..rules.principals import Principal, Role
 from ..settings.schema import Settings
-from ..storage.engine import ActionStore, Installation, Session
-from ..storage.sqlite import migrate
-from ..storage.sqlite.action_store import SqliteActionStore
-from ..storage.sqlite.connection import WAIT
-from ..storage.sqlite.errors import session
-from ..storage.sqlite.outbox import open_outbox
-from .options import actor, reading, writing
+from ..storage.engine import ActionStore, Session
+from .database import ACTIONS, WAIT, opened_outbox, reading, writing
+from .options import actor
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-TABLES: Installation = migrate
 
 
 class CommandDatabase:
@@ -26,7 +20,7 @@ class CommandDatabase:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.store: ActionStore = SqliteActionStore()
+        self.store: ActionStore = ACTIONS
 
     async def read(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that reads, on a state of its own."""
@@ -40,7 +34,7 @@ class CommandDatabase:
 
     async def write_outbox(self, function: Callable[[Session, float], T], /) -> T:
         """Call a function with the outbox's connection and the seconds that it may wait for a lock."""
-        with session(open_outbox(self._settings.database.path, self._settings.outbox.path)) as conn:
+        with opened_outbox(self._settings) as conn:
             return function(conn, WAIT)
 
 

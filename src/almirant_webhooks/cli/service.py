@@ -18,9 +18,10 @@ from ..storage.engine import StorageError
 from ..storage.sqlite import migrate as migrations
 from ..storage.sqlite import outbox
 from ..storage.sqlite.backup import copy
-from .options import as_json, become_owner, config, reading
+from .database import TABLES, reading
+from .options import as_json, become_owner, config
 from .output import print_json, print_table, say
-from .run_action import TABLES, CommandDatabase, caller, run_action
+from .run_action import CommandDatabase, caller, run_action
 from .selecting import Time
 
 

@@ -11,9 +11,8 @@ import click
 from .. import clock
 from ..model import Misconfigured
 from ..settings.schema import Settings
-from ..storage.sqlite import lock
-from ..storage.sqlite import stats as numbers
-from .options import as_json, config, reading, reading_outbox
+from .database import READS, is_daemon_there, reading, reading_outbox, sizes
+from .options import as_json, config
 from .output import print_json, safe, say
 
 VERSION = version("almirant-webhooks")
@@ -24,18 +23,18 @@ def read(settings: Settings) -> dict[str, Any]:
     now = clock.now()
     with reading(settings) as conn:
         numbers_by_group: dict[str, Any] = {
-            "daemon": {"running": lock.is_held(settings.database.path), "version": VERSION},
-            "deliveries": numbers.pending(conn, now),
-            "webhooks": numbers.webhooks(conn),
-            "last_hour": numbers.hours(conn, now - timedelta(hours=1)),
-            "last_day": numbers.hours(conn, now - timedelta(days=1)),
+            "daemon": {"running": is_daemon_there(settings), "version": VERSION},
+            "deliveries": READS.stats.pending(conn, now),
+            "webhooks": READS.stats.webhooks(conn),
+            "last_hour": READS.stats.hours(conn, now - timedelta(hours=1)),
+            "last_day": READS.stats.hours(conn, now - timedelta(days=1)),
         }
     try:
         with reading_outbox(settings) as conn:
-            numbers_by_group["outbox"] = numbers.outbox(conn, now)
+            numbers_by_group["outbox"] = READS.stats.outbox(conn, now)
     except Misconfigured as error:  # of a user who reads the log and is no producer
         say(f"note: the outbox was not looked at: {error}")
-    numbers_by_group["bytes"] = numbers.sizes(settings.database.path)
+    numbers_by_group["bytes"] = sizes(settings)
     return numbers_by_group
 
 

@@ -10,9 +10,8 @@ import click
 from .. import clock
 from ..actions import upkeep as actions
 from ..settings.schema import Settings
-from ..storage.sqlite import outbox, retention
-from ..storage.sqlite.errors import session
-from .options import as_json, config, reading
+from .database import READS, opened_outbox, reading
+from .options import as_json, config
 from .output import print_fields, print_json, say
 from .run_action import CommandDatabase, run_action
 
@@ -40,12 +39,12 @@ def _count(settings: Settings, now: datetime) -> dict[str, int]:
     counts: dict[str, int] = {}
     reported_at = time.monotonic()
     with reading(settings) as conn:
-        for counts in retention.count(conn, **keep, now=now):
+        for counts in READS.retention.count(conn, **keep, now=now):
             if time.monotonic() - reported_at > SAY_EVERY:
                 reported_at = time.monotonic()
                 say(f"{counts['deliveries']} deliveries and {counts['events']} events so far.")
-    with session(outbox.open_outbox(settings.database.path, settings.outbox.path)) as outbox_conn:
-        counts["outbox"] = outbox.count_old(outbox_conn, *actions.ends(settings, now))
+    with opened_outbox(settings) as conn:
+        counts["outbox"] = READS.outbox.count_old(conn, *actions.ends(settings, now))
     return counts
 
 

@@ -7,8 +7,7 @@ import time
 from ..model import Outcome, Refused
 from ..settings.schema import Settings
 from ..storage.records import LastAttempt
-from ..storage.sqlite.deliveries import resend_done
-from .options import reading
+from .database import READS, reading
 from .output import print_fields, print_json
 
 LOOK_EVERY = 0.05
@@ -16,7 +15,7 @@ LOOK_EVERY = 0.05
 
 def _look(settings: Settings, delivery_id: str) -> LastAttempt | None:
     with reading(settings) as conn:
-        return resend_done(conn, delivery_id)
+        return READS.deliveries.resend_done(conn, delivery_id)
 
 
 def wait_for_attempt(settings: Settings, delivery_id: str, *, as_json: bool) -> None:

@@ -13,9 +13,9 @@ from ..actions import webhook_secrets
 from ..actions import webhooks as actions
 from ..model import Refused, Webhook
 from ..settings.schema import Settings
-from ..storage.sqlite import health, rotation, webhooks
 from . import webhook_options
-from .options import as_json, config, reading
+from .database import READS, reading
+from .options import as_json, config
 from .output import print_fields, print_json, print_table, say
 from .run_action import CommandDatabase, caller, run_action
 from .waiting import wait_for_attempt
@@ -84,8 +84,8 @@ def _on(row: Webhook, *, failing: bool) -> str:
 def list_(settings: Settings, project: str | None, as_json: bool) -> None:
     """List the webhooks."""
     with reading(settings) as conn:
-        listed = webhooks.find(conn, project_id=project)
-        failing = health.failing(conn)
+        listed = READS.webhooks.find(conn, project_id=project)
+        failing = READS.health.failing(conn)
     if as_json:
         print_json([{**asdict(row), "failing_since": failing.get(row.id)} for row in listed])
         return
@@ -104,11 +104,11 @@ def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) 
     """Show a webhook and how its deliveries stand."""
     now = clock.now()
     with reading(settings) as conn:
-        row = webhooks.get(conn, webhook_id)
-        (counts,) = webhooks.health(conn, webhook_id)
+        row = READS.webhooks.get(conn, webhook_id)
+        (counts,) = READS.webhooks.health(conn, webhook_id)
         fields = {**asdict(row), **{name: value for name, value in counts.items() if name != "webhook_id"}}
         fields["enabled"] = row.enabled
-        fields |= rotation.state(conn, webhook_id, now) or {}
+        fields |= READS.secrets.state(conn, webhook_id, now) or {}
     if with_secret:
         secrets = run_action(webhook_secrets.reveal(CommandDatabase(settings), caller(), webhook_id, now=now))
         fields["secret"] = secrets.current
@@ -196,7 +196,7 @@ def disable(settings: Settings, webhook_id: str, as_json: bool) -> None:
 def delete(settings: Settings, webhook_id: str, yes: bool) -> None:
     """Delete a webhook with its delivery history, for good."""
     with reading(settings) as conn:
-        count = webhooks.delivery_count(conn, webhook_id)
+        count = READS.webhooks.delivery_count(conn, webhook_id)
     if not yes:
         if not sys.stdin.isatty():
             raise Refused(f"This deletes {webhook_id} and its {count} deliveries for good; say --yes.")

@@ -150,6 +150,14 @@ class RejectedRow(TypedDict):
     rejected_reason: str
 
 
+class RowState(TypedDict):
+    """What became of a row of the outbox; neither, where it waits."""
+
+    id: int
+    rejected_reason: str | None
+    fanned_out_at: str | None
+
+
 class Progress(StrEnum):
     """Where a resend of many stands."""
 
@@ -219,6 +227,14 @@ class Producer(NamedTuple):
 
     id: str
     project_id: str | None
+
+
+class ProducerToken(TypedDict):
+    """A producer's token in a list."""
+
+    id: str
+    project_id: str | None
+    created_at: str
 
 
 # What the audit trail has entries of, each with the thing that was acted on.

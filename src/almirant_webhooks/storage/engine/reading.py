@@ -6,11 +6,11 @@ raise `Refused` and `NotFound` in words for people, and `StorageError`. A module
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 
-from ...model import Rotation, Webhook
+from ...model import Rotation, Standing, Webhook
 from ...rules.selection import EventSelection, Selection
 from ..records import (
     AuditEntry,
@@ -18,17 +18,23 @@ from ..records import (
     DeliveryDetails,
     Event,
     EventDetails,
+    LastAttempt,
     ListedWebhook,
     Page,
     Producer,
+    ProducerToken,
     RejectedRow,
     Resend,
+    RowState,
     WebhookOverview,
     WebhookSummary,
 )
 from .sessions import Session
 
 MOST_COUNTED = 10_000  # deliveries that a count of the log comes to
+EVERY_WEBHOOK = 1_000_000  # where an event is wanted with what became of it at all of them
+MOST_REJECTED = 10_000  # rejected rows that a page of one project looks at
+EVERY_ROW = 2**31 - 1  # where rejected rows are looked for however many there are
 
 
 class DeliverySearch(Protocol):
@@ -41,6 +47,9 @@ class DeliverySearch(Protocol):
 
         It takes bounded time: one that stopped early tells down to which time it has looked, and has a cursor.
         """
+
+    def newest(self, session: Session, selection: Selection, /, *, limit: int) -> list[Delivery]:
+        """Return the newest that match, however far back they are: for commands, beside which nobody waits."""
 
     def count(self, session: Session, selection: Selection, /) -> tuple[int, bool]:
         """Return how many match, `MOST_COUNTED` at most, and whether that is all of them; it stops where a page would."""
@@ -55,8 +64,11 @@ class Log(Protocol):
     def events(self, session: Session, selection: EventSelection, /, *, limit: int, cursor: int | None) -> Page[Event]:
         """Return a page of events, newest first, of those before the row `cursor` if it is given, in bounded time."""
 
+    def newest_events(self, session: Session, selection: EventSelection, /, *, limit: int) -> list[Event]:
+        """Return the newest that match, however far back they are: for commands, beside which nobody waits."""
+
     def event(
-        self, session: Session, event_id: str, project_id: str | None, /, *, after: str, limit: int
+        self, session: Session, event_id: str, project_id: str | None, /, *, after: str = "", limit: int = EVERY_WEBHOOK
     ) -> EventDetails:
         """Return one event with its body and what became of it at the `limit` webhooks behind `after`, by their ids.
 
@@ -75,6 +87,9 @@ class WebhookReads(Protocol):
 
     def delivery_count(self, session: Session, webhook_id: str, /) -> int:
         """Return how many deliveries the log has for one."""
+
+    def health(self, session: Session, webhook_id: str, /) -> list[Standing]:
+        """Return how its deliveries stand, counted in the log: one row, or none for one that is not there."""
 
 
 class Summaries(Protocol):
@@ -110,6 +125,9 @@ class TokenReads(Protocol):
 
     def find(self, session: Session, digest: str, /) -> Producer | None:
         """Return the token that has a digest, or None."""
+
+    def listed(self, session: Session, /) -> list[ProducerToken]:
+        """Return every token, oldest first; never the tokens themselves."""
 
 
 class AuditReads(Protocol):
@@ -147,9 +165,68 @@ class RejectedRows(Protocol):
     """Rows of the outbox that cannot be sent; called on a session of the outbox."""
 
     def newest(
-        self, session: Session, limit: int, project_id: str | None, /, *, before: int | None
+        self,
+        session: Session,
+        limit: int,
+        project_id: str | None,
+        /,
+        *,
+        before: int | None = None,
+        looked_at: int = MOST_REJECTED,
     ) -> tuple[list[RejectedRow], int | None]:
-        """Return the newest, of one project or of all, and the row to go on before, None at the end; in bounded time."""
+        """Return the newest, of one project or of all, and the row to go on before, None at the end.
+
+        Of one project, `looked_at` rejected rows are looked at, or `EVERY_ROW`.
+        """
+
+
+class DeliveryReads(Protocol):
+    """What becomes of a resend that somebody waits for."""
+
+    def resend_done(self, session: Session, delivery_id: str, /) -> LastAttempt | None:
+        """Return how a delivery's last attempt ended, None while a resend or a test of it waits or is in flight."""
+
+
+class HealthReads(Protocol):
+    """Webhooks that fail everything."""
+
+    def failing(self, session: Session, /) -> dict[str, str]:
+        """Return the enabled ones, with the time of their first failure."""
+
+
+class OutboxReads(Protocol):
+    """Rows of the outbox; called on a session of the outbox."""
+
+    def waiting(self, session: Session, event_id: str, /) -> RowState | None:
+        """Return what became of the newest row with an event's id, or None."""
+
+    def count_old(self, session: Session, taken_before: str, rejected_before: str, /) -> int:
+        """Count the rows that pruning would delete: taken, and rejected ones, of before two times."""
+
+
+class RetentionReads(Protocol):
+    """What the log has kept for long enough."""
+
+    def count(
+        self, session: Session, /, *, succeeded: timedelta, failed: timedelta, now: datetime
+    ) -> Iterator[dict[str, int]]:
+        """Count the `deliveries` and `events` that pruning would delete; yields what was counted so far, in the end all."""
+
+
+class Stats(Protocol):
+    """How the service stands, in numbers."""
+
+    def pending(self, session: Session, now: datetime, /) -> dict[str, Any]:
+        """Count what is `due`, `scheduled` and `held`, and tell for how long the oldest has been due (`oldest_due_seconds`)."""
+
+    def webhooks(self, session: Session, /) -> dict[str, int]:
+        """Count webhooks by what they are: `enabled`, `disabled`, and `failing` among the enabled."""
+
+    def hours(self, session: Session, since: datetime, /) -> dict[str, int]:
+        """Add up the attempts since the hour of a time: `succeeded`, `failed`, `mean_ms`, `longest_ms`."""
+
+    def outbox(self, session: Session, now: datetime, /) -> dict[str, Any]:
+        """Count the rows that are `unread` and `rejected`, a thousand at most, on a session of the outbox."""
 
 
 class ReadingStore(Protocol):
@@ -163,7 +240,12 @@ class ReadingStore(Protocol):
     tokens: TokenReads
     audit: AuditReads
     resends: ResendReads
+    deliveries: DeliveryReads
+    health: HealthReads
+    outbox: OutboxReads
     rejected: RejectedRows
+    retention: RetentionReads
+    stats: Stats
 
     def begin(self, session: Session) -> None:
         """Let all that is read from now on be of one state, that of the first read, until `end`.

@@ -11,6 +11,7 @@ from ...model import NotFound, Refused
 from ...rules import decoding
 from ...rules.selection import EventSelection
 from ...rules.signing import unpack_headers
+from ..engine import EVERY_WEBHOOK
 from ..records import Attempt, DeliveryDetails, Event, EventDetails, Page
 from . import held, verdicts
 from .in_flight import UNKNOWN, open_of
@@ -66,7 +67,6 @@ def _attempt(row: sqlite3.Row, packed_headers: str, sent: dict[str, Any]) -> Att
     )
 
 
-EVERY_WEBHOOK = 1_000_000
 EVERY_EVENT = EventSelection()
 LOOKED_AT = 10_000  # rows that one page of events looks at
 LAST_ROW = 2**63 - 1

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from ...model import Conflict, Misconfigured, Refused
 from ..engine import Mark, OutboxRow
+from ..records import RowState
 from . import sharing, triggers
 from .bulk import write_rows
 from .connection import WAIT, closed_on_error, connect, is_there, transaction
 from .errors import user_error
+from .rows import row_as
 from .tables import schema_version
 from .unread import MAX_TEXT
 
@@ -217,12 +219,12 @@ def _same_or_refused(conn: sqlite3.Connection, project_id: str, event_id: str, c
     raise Conflict(f"The event id {event_id} is already used in {project_id} with other content.", "event_id")
 
 
-def waiting(conn: sqlite3.Connection, event_id: str) -> dict[str, object] | None:
+def waiting(conn: sqlite3.Connection, event_id: str) -> RowState | None:
     """Return what became of the newest row with an event's id, or None."""
     row = conn.execute(
         "SELECT id, rejected_reason, fanned_out_at FROM outbox WHERE event_id = ? ORDER BY id DESC LIMIT 1", (event_id,)
     ).fetchone()
-    return dict(row) if row else None
+    return row_as(RowState, row) if row else None
 
 
 _OLD = """

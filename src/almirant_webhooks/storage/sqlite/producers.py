@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from datetime import datetime
-from typing import Any
 
 from ... import clock
 from ...model import NotFound
-from ..records import Producer
+from ..records import Producer, ProducerToken
 from . import audit
+from .rows import row_as
 
 
 def add(conn: sqlite3.Connection, *, digest: str, project_id: str | None, actor: str, now: datetime) -> str:
@@ -30,10 +30,10 @@ def find(conn: sqlite3.Connection, digest: str) -> Producer | None:
     return Producer(*row) if row else None
 
 
-def listed(conn: sqlite3.Connection) -> list[dict[str, Any]]:
+def listed(conn: sqlite3.Connection) -> list[ProducerToken]:
     """Return every token's id, project and creation, oldest first."""
     rows = conn.execute("SELECT id, project_id, created_at FROM producer_tokens ORDER BY created_at, id")
-    return [dict(row) for row in rows]
+    return [row_as(ProducerToken, row) for row in rows]
 
 
 def revoke(conn: sqlite3.Connection, token_id: str, *, actor: str, now: datetime) -> None:

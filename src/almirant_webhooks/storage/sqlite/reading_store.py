@@ -5,7 +5,23 @@ from __future__ import annotations
 import sqlite3
 
 from .. import engine
-from . import audit, connection, log, producers, rejected_rows, resends, rotation, search, summaries, webhooks
+from . import (
+    audit,
+    connection,
+    deliveries,
+    health,
+    log,
+    outbox,
+    producers,
+    rejected_rows,
+    resends,
+    retention,
+    rotation,
+    search,
+    stats,
+    summaries,
+    webhooks,
+)
 
 
 class SqliteReadingStore:
@@ -19,7 +35,12 @@ class SqliteReadingStore:
     tokens: engine.TokenReads = producers
     audit: engine.AuditReads = audit
     resends: engine.ResendReads = resends
+    deliveries: engine.DeliveryReads = deliveries
+    health: engine.HealthReads = health
+    outbox: engine.OutboxReads = outbox
     rejected: engine.RejectedRows = rejected_rows
+    retention: engine.RetentionReads = retention
+    stats: engine.Stats = stats
 
     def begin(self, conn: sqlite3.Connection) -> None:
         """Let all that is read from now on be of one state of the file."""

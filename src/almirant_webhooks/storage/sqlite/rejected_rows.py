@@ -6,12 +6,12 @@ import json
 import sqlite3
 from collections import Counter
 
+from ..engine import MOST_REJECTED
 from ..records import RejectedRow
 from . import triggers
 from .connection import encoding
 
 _END = 2**63 - 1
-LOOKED_AT = 10_000  # rejected rows that a page of one project looks at
 _REJECTED = """
 SELECT id FROM outbox WHERE rejected_reason IS NOT NULL AND id < ?1 ORDER BY id DESC LIMIT ?2
 """
@@ -31,11 +31,11 @@ def newest(
     project_id: str | None = None,
     *,
     before: int | None = None,
-    looked_at: int = LOOKED_AT,
+    looked_at: int = MOST_REJECTED,
 ) -> tuple[list[RejectedRow], int | None]:
     """Return the newest rejected rows, of one project or all, and the row to go on before, None at the end.
 
-    What is not UTF-8 has replacement characters. With a project at most `looked_at` rows are looked at (-1: all). Payloads
+    What is not UTF-8 has replacement characters. With a project at most `looked_at` rows are looked at. Payloads
     are not read: columns behind them, the reason alone, are looked at in the rows that are shown.
     """
     max_rows = looked_at if project_id is not None else limit + 1
