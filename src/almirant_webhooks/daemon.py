@@ -24,6 +24,7 @@ from .rules.retry import Schedule
 from .rules.urls import Policy
 from .sending.sender import Sender
 from .settings.schema import Settings
+from .storage.engine import StorageService
 from .storage.sqlite.service import SqliteService
 from .upkeep.observer import Observer
 from .upkeep.pruner import Pruner
@@ -50,7 +51,7 @@ class Daemon:
         self._listens_on: frozenset[tuple[str, int]] = frozenset()
         self._closing = contextlib.AsyncExitStack()
         paths = settings.database.path, settings.outbox.path
-        self.storage = SqliteService(*paths, self.metrics.transaction, self._closing)
+        self.storage: StorageService = SqliteService(*paths, self.metrics.transaction, self._closing)
         self._ended = asyncio.Event()
         self._tasks = Tasks(self._ended.set)
         self._threads = Threads("look up")

@@ -208,7 +208,7 @@ async def test_damage_that_a_stop_meets_leaves_nothing_open(service: Service, mo
     with pytest.raises(Misconfigured, match="damaged"):
         await daemon.stop()
     for worker in daemon.storage.workers:
-        worker._thread.join(10)
+        worker._thread.join(10)  # type: ignore[attr-defined]
     assert not any(worker.is_alive for worker in daemon.storage.workers)
 
 

@@ -38,6 +38,7 @@ from .reading import (
     TokenReads,
     WebhookReads,
 )
+from .service import StorageService
 from .sessions import Session, Worker
 from .upkeep import (
     FIRST_RESEND,
@@ -104,6 +105,7 @@ __all__ = [
     "Session",
     "Stats",
     "StorageError",
+    "StorageService",
     "Summaries",
     "TokenReads",
     "TriggerFails",

@@ -1,0 +1,82 @@
+"""An engine as the daemon has it open."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from .actions import ActionStore
+from .delivery import DeliveryStore, OutboxStore
+from .reading import ReadingStore
+from .sessions import Worker
+from .upkeep import ObservingStore, PruningStore, ResendingStore
+
+
+class StorageService(Protocol):
+    """The database and the outbox, with a worker that writes to each, and what each room asks of them.
+
+    The workers are there once `open` has returned. Whoever makes a service gives it the stack by which what it opens is
+    closed.
+    """
+
+    @property
+    def deliveries(self) -> DeliveryStore:
+        """What the delivery loop asks of the database."""
+
+    @property
+    def actions(self) -> ActionStore:
+        """What people's actions read and write."""
+
+    @property
+    def reading(self) -> ReadingStore:
+        """What the pages and the API read."""
+
+    @property
+    def pruning(self) -> PruningStore:
+        """What is removed in the course of time."""
+
+    @property
+    def resending(self) -> ResendingStore:
+        """Resends of many deliveries."""
+
+    @property
+    def observing(self) -> ObservingStore:
+        """How the service stands."""
+
+    @property
+    def rows(self) -> OutboxStore:
+        """The outbox as the delivery loop reads and marks it."""
+
+    @property
+    def database(self) -> Worker:
+        """The worker that writes to the database."""
+
+    @property
+    def outbox(self) -> Worker:
+        """The worker that writes to the outbox on behalf of people."""
+
+    @property
+    def outbox_reader(self) -> Worker | None:
+        """A worker that reads an outbox apart from the database; None where whoever reads the database reads it too."""
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """Every worker that was opened so far."""
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that have to be there while the daemon runs; none for an engine that has no files here."""
+
+    @property
+    def paths(self) -> tuple[object, object]:
+        """Where the database and the outbox are, for people to read."""
+
+    async def open(self) -> None:
+        """Open both; raises `Misconfigured` or `Refused`, when another daemon has them too."""
+
+    async def open_reader(self) -> Worker:
+        """Open another worker that reads the database alone."""
+
+    def watch(self, looks: Sequence[Callable[[], Awaitable[None]]], every: float) -> Coroutine[Any, Any, None]:
+        """Return what calls `looks` whenever somebody may have committed, and once `every` seconds, until it is cancelled."""
