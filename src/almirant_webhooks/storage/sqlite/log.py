@@ -163,6 +163,7 @@ def event(
     last = ids[limit - 1] if len(ids) > limit else None
     span = (project_id, event_id, after, last or _LAST_WEBHOOK)
     body = conn.execute("SELECT body FROM events WHERE seq = ?", (row["seq"],)).fetchone()[0]
-    outcomes = conn.execute(_OUTCOMES if ids or after else _NO_WEBHOOK, span).fetchall()
+    has_rows = bool(ids or after)
+    outcomes = conn.execute(_OUTCOMES if has_rows else _NO_WEBHOOK, span if has_rows else span[:2]).fetchall()
     judged = verdicts.add(conn, row["seq"], after, span[-1], outcomes)
     return row_as(EventDetails, row, body=body, outcomes=judged, next_cursor=last)
