@@ -13,13 +13,24 @@ from typing import Any
 from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, Outcome, Result, Webhook
 from almirant_webhooks.rules.retry import Schedule
-from almirant_webhooks.storage.engine import FanOut, ReadPlan, Session, Work, WrittenBatch
+from almirant_webhooks.storage.engine import (
+    ActionStore,
+    FanOut,
+    ReadingStore,
+    ReadPlan,
+    ResendingStore,
+    Session,
+    Work,
+    WrittenBatch,
+)
 from almirant_webhooks.storage.sqlite import webhooks
+from almirant_webhooks.storage.sqlite.action_store import SqliteActionStore
 from almirant_webhooks.storage.sqlite.connection import open_database
 from almirant_webhooks.storage.sqlite.delivery_store import SqliteDeliveryStore
 from almirant_webhooks.storage.sqlite.outbox import bind, identity, open_outbox
 from almirant_webhooks.storage.sqlite.outbox_stores import outbox_store
-from almirant_webhooks.storage.sqlite.upkeep_store import SqliteObservingStore, SqlitePruningStore
+from almirant_webhooks.storage.sqlite.reading_store import SqliteReadingStore
+from almirant_webhooks.storage.sqlite.upkeep_store import SqliteObservingStore, SqlitePruningStore, SqliteResendingStore
 from almirant_webhooks.storage.sqlite.worker import Worker
 
 from ...support.fresh import make_database
@@ -42,6 +53,9 @@ class SqliteEngine:
         opener = functools.partial(open_outbox, self.path, other)
         self.outbox = outbox_store(self.outbox_path, opener if apart else None)
         self.pruning, self.observing = SqlitePruningStore(), SqliteObservingStore(self.path)
+        self.actions: ActionStore = SqliteActionStore()
+        self.reading: ReadingStore = SqliteReadingStore()
+        self.resending: ResendingStore = SqliteResendingStore()
         bind(self.outbox_session, *identity(self.session))
         self.outbox.open()
 
