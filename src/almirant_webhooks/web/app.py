@@ -4,7 +4,7 @@ A route is added by a function `add(app)` of its module and says who may use it 
 takes what it needs from `context`: `context(request).read(function_of_db, …)`, all on one snapshot, `.write(…)` (one transaction, then the
 delivery loop looks), `.insert(…)` for events, `principal(request)` for who is asking (`.actor` for the audit trail) and
 `scope(request)` or `check_reach(request, project_id, "webhook wh_…")` to stay within their project. It raises `Refused`
-and `NotFound` as the functions of `storage/sqlite` do; `problems` turns them into answers.
+and `NotFound` as the functions of an engine do; `problems` turns them into answers.
 """
 
 from __future__ import annotations
