@@ -35,7 +35,7 @@ _DONE = {
     "waits": "A resend waits already; nothing more was asked for.",
     "resend-started": "They are sent again, after whatever is due.",
     "resend-cancelled": "Nothing more of it is sent; what is in flight ends.",
-    "rotated": "The secret was replaced.",
+    "rotated": "A new secret was made.",
     "kept": "The webhook keeps its secret.",
 }
 _TITLES = {

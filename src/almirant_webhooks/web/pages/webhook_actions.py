@@ -111,8 +111,10 @@ async def ask_rotate(request: web.Request) -> web.Response:
 
 def _ask_rotate(request: web.Request, webhook: Webhook, typed: str = "", problem: str = "") -> web.Response:
     lines = [
-        "Until the switch, requests carry the new secret's signatures beside those that count. Give the receiver the new "
-        "secret in between, and no event is lost."
+        "If you switch in 24 hours, the old secret goes on signing until then. In that time either put the new secret into "
+        "the receiver beside the old one, so that it accepts both, or replace the old one exactly at the switch. A receiver "
+        "that has the new secret alone before the switch refuses what is sent to it.",
+        "If you switch now, the new secret signs from the next attempt on. Put it into the receiver at once.",
     ]
     answers = [("switch_after", "24h", "Switch in 24 hours", "primary"), ("switch_after", "0s", "Switch now", "")]
     return _ask(
