@@ -130,36 +130,44 @@ def update(
 ) -> Webhook:
     """Change what is given; the next claim uses it. A secret takes the place of the one before and of a next one at once.
 
-    The audit trail names what was given, and of the options those that are others than before.
+    Values that the webhook has already change nothing: without others there is no entry in the audit trail.
     """
-    before = get(conn, webhook_id)
+    current = get(conn, webhook_id)
+    changed: list[str] = []
     keep_sent(conn, webhook_id)
-    conn.execute(
-        "UPDATE webhooks SET url = coalesce(?, url), description = coalesce(?, description), updated_at = ? WHERE id = ?",
-        (url, description, clock.text(now), webhook_id),
-    )
-    if secret is not None:
-        conn.execute(
-            "UPDATE webhooks SET secret = ?, next_secret = NULL, switch_at = NULL WHERE id = ?", (secret, webhook_id)
-        )
-    if events is not None:
+    if url is not None and url != current.url:
+        conn.execute("UPDATE webhooks SET url = ? WHERE id = ?", (url, webhook_id))
+        changed.append("url")
+    if events is not None and set(events) != set(current.events):
         _subscribe(conn, webhook_id, events)
-    _set_options(conn, webhook_id, options or {})
-    after = get(conn, webhook_id)
-    changes = {"url": url, "events": events, "secret": secret, "description": description}
-    names = [name for name, value in changes.items() if value is not None]
-    names += [name for name in OPTIONS if getattr(before, name) != getattr(after, name)]
+        changed.append("events")
+    if secret is not None:
+        changed_rows = conn.execute(
+            "UPDATE webhooks SET secret = ?1, next_secret = NULL, switch_at = NULL "
+            "WHERE id = ?2 AND (secret != ?1 OR next_secret IS NOT NULL)",
+            (secret, webhook_id),
+        )
+        changed += ["secret"] * changed_rows.rowcount
+    if description is not None and description != current.description:
+        conn.execute("UPDATE webhooks SET description = ? WHERE id = ?", (description, webhook_id))
+        changed.append("description")
+    given = options or {}
+    changed += [name for name in OPTIONS if name in given and given.get(name) != getattr(current, name)]
+    if not changed:
+        return current
+    _set_options(conn, webhook_id, given)
+    conn.execute("UPDATE webhooks SET updated_at = ? WHERE id = ?", (clock.text(now), webhook_id))
     audit.note(
         conn,
         "webhook.updated",
         actor=actor,
         now=now,
-        project_id=before.project_id,
+        project_id=current.project_id,
         webhook_id=webhook_id,
-        detail=", ".join(names),
+        detail=", ".join(changed),
     )
     bump_revision(conn)
-    return after
+    return get(conn, webhook_id)
 
 
 def enable(
