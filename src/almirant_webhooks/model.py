@@ -82,6 +82,10 @@ class Conflict(Refused):
     """Something that is there already, with other content (exit 1)."""
 
 
+class Outdated(Refused):
+    """A change of something that somebody else has changed since it was read (exit 1)."""
+
+
 class Misconfigured(Exception):
     """What a restart cannot mend: configuration, rights, a wrong or damaged file (exit 78)."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from almirant_webhooks.storage.sqlite import audit
+from almirant_webhooks.storage.sqlite import audit, webhooks
 
 from ..support.service import SECRET, Service
 from .test_api import Api, api
@@ -40,3 +41,76 @@ async def test_an_entry_names_the_fields_that_changed_and_no_other(pages: Pages)
     await pages.post(path, **{**form, "events": "lead.*"})
     await pages.post(path, **{**form, "events": "lead.*", "url": f"{URL}/2"})
     assert _updates(pages.service) == ["description", "events", "url"]
+
+
+async def test_a_change_with_if_match_is_refused_when_somebody_else_was_first(api: Api) -> None:
+    """412 as a problem document, and nothing is changed; with the new `ETag` it is made. This goes for each change."""
+    path = f"/api/v1/webhooks/{api.service.webhook(URL).id}"
+
+    async def tag() -> str:
+        async with api.client.get(path, headers=api.operator()) as answer:
+            return answer.headers["ETag"]
+
+    calls: tuple[tuple[str, str, object], ...] = (
+        ("PATCH", "", {"description": "mine"}),
+        ("POST", "/disable", None),
+        ("POST", "/enable", None),
+        ("DELETE", "", None),
+    )
+    for number, (method, more, body) in enumerate(calls):
+        seen = await tag()
+        _, changed = await api.call("PATCH", path, body={"description": f"other {number}"})
+        for condition in (seen, f"W/{await tag()}", "garbage"):
+            status, problem = await api.call(method, path + more, None, body, **{"If-Match": condition})
+            assert (status, problem["status"], problem["field"]) == (412, 412, "If-Match"), (method, condition)
+            assert "Somebody else changed this webhook first" in problem["detail"]
+        assert await api.call("GET", path) == (200, changed)
+        status, _ = await api.call(method, path + more, None, body, **{"If-Match": f'"other", {await tag()}'})
+        assert status in (200, 204)
+
+
+async def test_each_answer_with_a_webhook_has_its_etag(api: Api) -> None:
+    """It changes with each change, and the one that a change answers with is that of the next look."""
+    new = {"project_id": "proj_1", "url": URL, "events": ["*"]}
+    async with api.client.post("/api/v1/webhooks", json=new, headers=api.operator()) as answer:
+        path, tags = answer.headers["Location"], [answer.headers["ETag"]]
+    for method, more, body in (("PATCH", "", {"url": f"{URL}/2"}), ("POST", "/disable", {}), ("POST", "/enable", {})):
+        async with api.client.get(path, headers=api.operator()) as answer:
+            assert answer.headers["ETag"] == tags[-1]
+        async with api.client.request(method, path + more, json=body, headers=api.operator()) as answer:
+            tags.append(answer.headers["ETag"])
+    assert len(set(tags)) == len(tags)
+    assert (await api.call("PATCH", path, None, {"description": "x"}, **{"If-Match": "*"}))[0] == 200
+
+
+def _version(page: str) -> str:
+    found = re.search(r'name="version" value="([^"]+)"', page)
+    assert found is not None
+    return found[1]
+
+
+async def test_of_two_tabs_that_edit_a_webhook_the_later_one_reads_what_the_other_changed(pages: Pages) -> None:
+    """Nothing is saved, what was typed stays, and saving again puts it in place."""
+    webhook = pages.service.webhook(URL)
+    path = f"/webhooks/{webhook.id}/edit"
+    seen = _version(await pages.get(path))
+    first = {"url": f"{URL}/first", "events": "lead.*", "description": "", "version": seen}
+    assert (await pages.post(path, **first))[0] == 303
+    second = {"url": URL, "events": "*", "description": "typed", "version": seen}
+    status, _, text = await pages.post(path, **second)
+    assert status == 412
+    assert f"url is now {URL}/first; events is now lead.*" in text
+    assert "description is now" not in text
+    assert 'value="typed"' in text
+    assert pages.service.read(webhooks.get, webhook.id).url == f"{URL}/first"
+    assert (await pages.post(path, **{**second, "version": _version(text)}))[0] == 303
+    assert pages.service.read(webhooks.get, webhook.id).description == "typed"
+
+
+async def test_a_toggle_meanwhile_does_not_stop_the_form(pages: Pages) -> None:
+    """The form has no such field."""
+    webhook = pages.service.webhook(URL)
+    path = f"/webhooks/{webhook.id}/edit"
+    seen = _version(await pages.get(path))
+    await pages.post(f"/webhooks/{webhook.id}/disable")
+    assert (await pages.post(path, url=f"{URL}/2", events="*", description="", version=seen))[0] == 303

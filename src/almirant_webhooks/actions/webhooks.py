@@ -18,6 +18,8 @@ from . import reach
 from .database import Database
 
 T = TypeVar("T")
+# Raises `Outdated` for a webhook that somebody else has changed meanwhile; it is called in the transaction of the change.
+Check = Callable[[Webhook], None]
 
 
 class Enabled(NamedTuple):
@@ -121,10 +123,12 @@ async def update(
     secret: str | None = None,
     description: str | None = None,
     options: Mapping[str, object] = MappingProxyType({}),
+    check: Check | None = None,
 ) -> Webhook:
     """Change what is given (None stays as it is, but takes an option away); the next attempt uses it.
 
-    Raises `NotFound`, `WrongUsage` for nothing, else `Refused` with all fields that are wrong. Atomic with its audit entry.
+    Raises `NotFound`, `WrongUsage` for nothing, what `check` raises, else `Refused` with all fields that are wrong.
+    Atomic with its audit entry.
     """
     project = (await reach.webhook(database, principal, webhook_id)).project_id
     check_changes_something(url, events, secret, description, options)
@@ -139,27 +143,45 @@ async def update(
     new_description = None if description is None else checks.apply(lambda: validation.description(description))
     new_options = checks.options(options)
     checks.end()
-    return await database.write(
-        database.store.webhooks.update,
-        webhook_id,
-        url=new_url,
-        events=new_events,
-        secret=new_secret,
-        description=new_description,
-        options=new_options,
-        now=now,
-        actor=principal.actor,
-    )
+
+    def change(conn: Session) -> Webhook:
+        _look(database, conn, webhook_id, check)
+        return database.store.webhooks.update(
+            conn,
+            webhook_id,
+            url=new_url,
+            events=new_events,
+            secret=new_secret,
+            description=new_description,
+            options=new_options,
+            now=now,
+            actor=principal.actor,
+        )
+
+    return await database.write(change)
+
+
+def _look(database: Database, conn: Session, webhook_id: str, check: Check | None) -> None:
+    """Let `check` see the webhook as it is when the change begins."""
+    if check is not None:
+        check(database.store.webhooks.get(conn, webhook_id))
 
 
 async def enable(
-    database: Database, principal: Principal, webhook_id: str, *, now: datetime, discard_held: bool = False
+    database: Database,
+    principal: Principal,
+    webhook_id: str,
+    *,
+    now: datetime,
+    discard_held: bool = False,
+    check: Check | None = None,
 ) -> Enabled:
     """Enable a webhook: what is held goes out, or is discarded. Raises `NotFound`; atomic with its audit entry."""
     await reach.webhook(database, principal, webhook_id)
     count = await database.read(database.store.held.count, webhook_id)
 
     def change(conn: Session) -> Webhook:
+        _look(database, conn, webhook_id, check)
         database.store.webhooks.enable(
             conn, webhook_id, discard_held=discard_held, now=now, actor=principal.actor, count=count
         )
@@ -168,21 +190,31 @@ async def enable(
     return Enabled(await database.write(change), count)
 
 
-async def disable(database: Database, principal: Principal, webhook_id: str, *, now: datetime) -> Webhook:
+async def disable(
+    database: Database, principal: Principal, webhook_id: str, *, now: datetime, check: Check | None = None
+) -> Webhook:
     """Disable a webhook: from the commit on its deliveries are held. Raises `NotFound`; atomic with its audit entry."""
     await reach.webhook(database, principal, webhook_id)
 
     def change(conn: Session) -> Webhook:
+        _look(database, conn, webhook_id, check)
         database.store.webhooks.disable(conn, webhook_id, now, actor=principal.actor)
         return database.store.webhooks.get(conn, webhook_id)
 
     return await database.write(change)
 
 
-async def delete(database: Database, principal: Principal, webhook_id: str, *, now: datetime) -> None:
+async def delete(
+    database: Database, principal: Principal, webhook_id: str, *, now: datetime, check: Check | None = None
+) -> None:
     """Delete a webhook with its delivery history, for good. Raises `NotFound`; atomic with its audit entry."""
     await reach.webhook(database, principal, webhook_id)
-    await database.write(database.store.webhooks.delete, webhook_id, now, actor=principal.actor)
+
+    def change(conn: Session) -> None:
+        _look(database, conn, webhook_id, check)
+        database.store.webhooks.delete(conn, webhook_id, now, actor=principal.actor)
+
+    await database.write(change)
 
 
 async def send_test(

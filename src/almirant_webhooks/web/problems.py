@@ -8,7 +8,7 @@ from http import HTTPStatus
 import structlog
 from aiohttp import web
 
-from ..model import Conflict, NotFound, Refused
+from ..model import Conflict, NotFound, Outdated, Refused
 from ..storage.engine import Busy, StorageError
 from .context import context
 from .guard import Handler
@@ -33,6 +33,8 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         return await _answer(request, 404, error.message, error.field)
     except Conflict as error:
         return await _answer(request, 409, error.message, error.field)
+    except Outdated as error:
+        return await _answer(request, 412, error.message, error.field)
     except Refused as error:
         return await _answer(request, 422 if error.field else 409, error.message, error.field)
     except (web.RequestPayloadError, ConnectionError):

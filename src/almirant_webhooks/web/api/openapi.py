@@ -78,10 +78,11 @@ def _operation(route: Route) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": _TEXT} for name in re.findall(r"{(\w+)}", route.path)
     ]
     in_query = [{"name": name, "in": "query", "schema": _PARAMETERS.get(name, _TEXT)} for name in route.parameters]
+    in_headers = [{"name": "If-Match", "in": "header", "schema": _TEXT}] if route.if_match else []
     operation: dict[str, Any] = {
         "summary": route.summary,
         "description": f"For {', '.join(f'a {role.value}' for role in route.roles)}.",
-        "parameters": in_path + in_query,
+        "parameters": in_path + in_query + in_headers,
         "responses": {
             **{str(status): _response(route.summary, answer) for status, answer in route.answers.items()},
             "default": _response("A problem (RFC 9457)", "Problem", "application/problem+json"),

@@ -17,7 +17,7 @@ ADMINS = (Role.OPERATOR, Role.PROJECT_ADMIN)
 class Route:
     """One method of one path; `answers` maps each status of success to the type of its body, or its name (None: no body).
 
-    `writes` is for a GET that leaves something behind.
+    `writes` is for a GET that leaves something behind; `if_match` for a change that can be made on a condition.
     """
 
     method: str
@@ -29,3 +29,4 @@ class Route:
     body: type[BaseModel] | None = None
     parameters: tuple[str, ...] = ()
     writes: bool = False
+    if_match: bool = False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 from aiohttp import web
@@ -11,7 +13,8 @@ from pydantic import WithJsonSchema
 from ... import clock
 from ...actions import reach, webhook_secrets
 from ...actions import webhooks as actions
-from ...model import OPTIONS
+from ...model import OPTIONS, Webhook
+from ...rules import versions
 from ...rules.webhook_options import MAX_CONCURRENCY
 from ..context import context, principal, scope
 from . import parsing
@@ -71,6 +74,21 @@ class Rotate(Body):
     cancel: bool = False
 
 
+def _answer(webhook: Webhook, status: int = 200, **more: object) -> web.Response:
+    """Answer with a webhook and its version, which `If-Match` takes."""
+    response = parsing.answer({**asdict(webhook), **more}, status)
+    response.etag = versions.version(webhook)
+    return response
+
+
+def _check(request: web.Request) -> Callable[[Webhook], None] | None:
+    """Return the check that `If-Match` asks for, if it does; a weak tag never matches (RFC 9110, section 13.1.1)."""
+    tags = request.if_match
+    if tags is None or any(tag.value == "*" for tag in tags):
+        return None
+    return partial(versions.check, [tag.value for tag in tags if not tag.is_weak])
+
+
 async def list_(request: web.Request) -> web.Response:
     """Oldest first; the cursor is where the page ends in time."""
     params = parsing.query(request)
@@ -100,14 +118,14 @@ async def create(request: web.Request) -> web.Response:
         description=fields.description,
         options=fields.options(),
     )
-    response = parsing.answer(asdict(created), 201)
+    response = _answer(created, 201)
     response.headers["Location"] = f"/api/v1/webhooks/{created.id}"
     return response
 
 
 async def show(request: web.Request) -> web.Response:
     """Without its secret."""
-    return parsing.answer(asdict(await reach.webhook(context(request), principal(request), request.match_info["id"])))
+    return _answer(await reach.webhook(context(request), principal(request), request.match_info["id"]))
 
 
 async def update(request: web.Request) -> web.Response:
@@ -125,13 +143,15 @@ async def update(request: web.Request) -> web.Response:
         secret=fields.secret,
         description=fields.description,
         options=fields.options(),
+        check=_check(request),
     )
-    return parsing.answer(asdict(changed))
+    return _answer(changed)
 
 
 async def delete(request: web.Request) -> web.Response:
     """With its delivery history, for good."""
-    await actions.delete(context(request), principal(request), request.match_info["id"], now=clock.now())
+    webhook_id, check = request.match_info["id"], _check(request)
+    await actions.delete(context(request), principal(request), webhook_id, now=clock.now(), check=check)
     return web.Response(status=204)
 
 
@@ -144,15 +164,18 @@ async def enable(request: web.Request) -> web.Response:
         request.match_info["id"],
         now=clock.now(),
         discard_held=fields.discard_held,
+        check=_check(request),
     )
-    return parsing.answer({**asdict(enabled.webhook), "held": enabled.held})
+    return _answer(enabled.webhook, held=enabled.held)
 
 
 async def disable(request: web.Request) -> web.Response:
     """From then on its deliveries are held."""
     await parsing.body(request, Body)
-    disabled = await actions.disable(context(request), principal(request), request.match_info["id"], now=clock.now())
-    return parsing.answer(asdict(disabled))
+    webhook_id, check = request.match_info["id"], _check(request)
+    return _answer(
+        await actions.disable(context(request), principal(request), webhook_id, now=clock.now(), check=check)
+    )
 
 
 async def test(request: web.Request) -> web.Response:
@@ -205,10 +228,11 @@ ROUTES = (
           parameters=("project", "enabled", "limit", "cursor")),
     Route("POST", "/api/v1/webhooks", create, "Create a webhook", {201: "WebhookWithSecret"}, body=Create),
     Route("GET", _ONE, show, "Show a webhook", {200: "Webhook"}),
-    Route("PATCH", _ONE, update, "Change a webhook", {200: "Webhook"}, body=Update),
-    Route("DELETE", _ONE, delete, "Delete a webhook with its delivery history", {204: None}),
-    Route("POST", f"{_ONE}/enable", enable, "Enable a webhook", {200: "Webhook"}, body=Enable),
-    Route("POST", f"{_ONE}/disable", disable, "Disable a webhook; its deliveries are held", {200: "Webhook"}, body=Body),
+    Route("PATCH", _ONE, update, "Change a webhook", {200: "Webhook"}, body=Update, if_match=True),
+    Route("DELETE", _ONE, delete, "Delete a webhook with its delivery history", {204: None}, if_match=True),
+    Route("POST", f"{_ONE}/enable", enable, "Enable a webhook", {200: "Webhook"}, body=Enable, if_match=True),
+    Route("POST", f"{_ONE}/disable", disable, "Disable a webhook; its deliveries are held", {200: "Webhook"}, body=Body,
+          if_match=True),
     Route("POST", f"{_ONE}/test", test, "Send a sample event", {202: "Delivery id"}, body=Test),
     Route("POST", f"{_ONE}/rotate-secret", rotate_secret, "Begin, bring forward or cancel a change of secret",
           {200: "Object", 202: "Object"}, body=Rotate),

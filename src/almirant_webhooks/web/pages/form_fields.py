@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ...model import OPTIONS, Webhook
+from ...rules import versions
 from ...rules.event_types import patterns_for
 
 
@@ -34,7 +35,10 @@ class Family:
 
 @dataclass
 class WebhookForm:
-    """What was typed, field by field as text, and a sentence beside each field that is wrong."""
+    """What was typed, field by field as text, and a sentence beside each field that is wrong.
+
+    `version` is of the settings as they were when the form was shown.
+    """
 
     project_id: str = ""
     url: str = ""
@@ -43,6 +47,7 @@ class WebhookForm:
     own_secret: bool = False
     secret: str = ""
     options: dict[str, str] = field(default_factory=lambda: dict.fromkeys(OPTIONS, ""))
+    version: str = ""
     errors: dict[str, str] = field(default_factory=dict)
 
     def told(self) -> dict[str, object]:
@@ -82,7 +87,14 @@ def of_webhook(webhook: Webhook) -> WebhookForm:
     """Fill the form from a webhook; its secret stays where it is."""
     values = {name: getattr(webhook, name) for name in OPTIONS}
     options = {name: "" if value is None else str(value) for name, value in values.items()}
-    return WebhookForm(webhook.project_id, webhook.url, webhook.description, webhook.events, options=options)
+    return WebhookForm(
+        webhook.project_id,
+        webhook.url,
+        webhook.description,
+        webhook.events,
+        options=options,
+        version=versions.of_settings(webhook),
+    )
 
 
 def read(fields: Fields, project_id: str | None) -> WebhookForm:
@@ -95,6 +107,7 @@ def read(fields: Fields, project_id: str | None) -> WebhookForm:
         own_secret=_text(fields, "secret_kind") == "own",
         secret=_text(fields, "secret"),
         options={name: _text(fields, name).strip() for name in OPTIONS if name in fields},
+        version=_text(fields, "version"),
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 
 from ... import clock
 from ...actions import webhooks as actions
-from ...model import NotFound, Refused, Webhook
+from ...model import NotFound, Outdated, Refused, Webhook
+from ...rules import versions
 from ..context import context, principal, scope
 from . import form_fields
 from .form_fields import WebhookForm
@@ -72,24 +75,30 @@ async def save(request: web.Request) -> web.Response:
             events=form.events,
             description=form.description,
             options=form.told(),
+            check=partial(versions.check_settings, form.version) if form.version else None,
         )
     except NotFound:
         raise
+    except Outdated as outdated:
+        webhook = await webhook_of(request)
+        form.version = versions.of_settings(webhook)
+        return _show(request, form, webhook, outdated.message)
     except Refused as refused:
         form.errors = refused.by_field()
         return _show(request, form, webhook)
     raise redirect(f"/webhooks/{webhook.id}", done="saved")
 
 
-def _show(request: web.Request, form: WebhookForm, webhook: Webhook | None) -> web.Response:
+def _show(request: web.Request, form: WebhookForm, webhook: Webhook | None, outdated: str = "") -> web.Response:
     families = form_fields.families(catalogue(request, form.project_id))
     return show(
         request,
         "webhook_form.html",
-        status=422 if form.errors else 200,
+        status=412 if outdated else 422 if form.errors else 200,
         section="/webhooks",
         form=form,
         webhook=webhook,
+        outdated=outdated,
         families=families,
         per_webhook=context(request).settings.delivery.concurrency_per_webhook,
         others=form_fields.others(form.events, families),

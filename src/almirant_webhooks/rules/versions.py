@@ -1,0 +1,43 @@
+"""Versions of a webhook, so that of two people who edit it the later one overwrites nothing silently."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from hashlib import sha256
+
+from ..model import OPTIONS, Outdated, Webhook
+
+_SETTINGS = ("url", "events", "description", *OPTIONS)
+
+
+def version(webhook: Webhook) -> str:
+    """Return a text that differs once anything of the webhook has changed."""
+    return _digest([getattr(webhook, name) for name in (*_SETTINGS, "enabled", "updated_at")])
+
+
+def of_settings(webhook: Webhook) -> str:
+    """Return a text that tells which of the settings in the form have changed since."""
+    return "-".join(_digest(getattr(webhook, name)) for name in _SETTINGS)
+
+
+def check(expected: Collection[str], webhook: Webhook) -> None:
+    """Raise `Outdated` unless the webhook's version is one of those that are expected."""
+    if version(webhook) not in expected:
+        raise Outdated("Somebody else changed this webhook first. Read it again, then repeat the change.", "If-Match")
+
+
+def check_settings(seen: str, webhook: Webhook) -> None:
+    """Raise `Outdated`, with what the settings are now, if one has changed since the form with `seen` was shown."""
+    now = {name: getattr(webhook, name) for name in _SETTINGS} | {"events": ", ".join(webhook.events)}
+    parts = zip(now, seen.split("-"), of_settings(webhook).split("-"), strict=False)
+    changes = [f"{name} is now {now[name] or 'empty'}" for name, before, after in parts if before != after]
+    if changes:
+        raise Outdated(
+            f"Somebody else saved this webhook meanwhile: {'; '.join(changes)}. "
+            "Save again to put what stands below in its place."
+        )
+
+
+def _digest(value: object) -> str:
+    return sha256(json.dumps(value).encode()).hexdigest()[:20]
