@@ -13,6 +13,25 @@ from ..storage.engine import Busy, StorageError
 from .context import context
 from .guard import Handler
 
+# What programs go by; `docs/api.md` lists them.
+CODES = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    409: "conflict",
+    412: "changed_meanwhile",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    421: "unknown_host",
+    422: "invalid_field",
+    429: "too_many_wrong_tokens",
+    500: "internal_error",
+    503: "database_unavailable",
+}
+
 log = structlog.get_logger("almirant_webhooks")
 
 
@@ -29,14 +48,8 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
             if name in error.headers:
                 answer.headers[name] = error.headers[name]
         return answer
-    except NotFound as error:
-        return await _answer(request, 404, error.message, error.field)
-    except Conflict as error:
-        return await _answer(request, 409, error.message, error.field)
-    except Outdated as error:
-        return await _answer(request, 412, error.message, error.field)
     except Refused as error:
-        return await _answer(request, 422 if error.field else 409, error.message, error.field)
+        return await _answer(request, _status(error), error.message, error)
     except (web.RequestPayloadError, ConnectionError):
         return await _answer(
             request, 400, "The body cannot be read: it is not encoded as its headers say, or ends early."
@@ -50,18 +63,32 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         return await _answer(request, 500, "Something went wrong here; it is in the service's log.")
 
 
-def problem(status: int, detail: str, field: str | None = None) -> web.Response:
-    """Return an RFC 9457 document; `field` names the offending one."""
-    document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    if field is not None:
-        document["field"] = field
+def _status(refused: Refused) -> int:
+    for kind, status in ((NotFound, 404), (Conflict, 409), (Outdated, 412)):
+        if isinstance(refused, kind):
+            return status
+    return 422 if refused.field else 409
+
+
+def problem(status: int, detail: str, refused: Refused | None = None) -> web.Response:
+    """Return an RFC 9457 document; `code` is for programs, `field` names the offending one, `errors` all of them."""
+    document: dict[str, object] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": CODES.get(status, "bad_request"),
+        "detail": detail,
+    }
+    if refused is not None and refused.field is not None:
+        document["field"] = refused.field
+        document["errors"] = [{"field": each.field, "detail": each.message} for each in (refused, *refused.others)]
     return web.Response(text=json.dumps(document), status=status, content_type="application/problem+json")
 
 
-async def _answer(request: web.Request, status: int, detail: str, field: str | None = None) -> web.StreamResponse:
+async def _answer(request: web.Request, status: int, detail: str, refused: Refused | None = None) -> web.StreamResponse:
     page = context(request).error_page
     if page is None or request.path.startswith("/api/"):
-        return problem(status, detail, field)
+        return problem(status, detail, refused)
     return await page(request, status, detail)
 
 

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from ...model import NewWebhook, Webhook
 from ...rules.selection import STATES
+from ..problems import CODES
 from .parsing import MAX_LIMIT
 from .routes import Route
 from .schemas import name_of, schemas_of
@@ -48,7 +49,15 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
     "WebhookPage": _page(_of(Webhook)),
     "Delivery id": _object({"delivery_id": _TEXT}),
     "Event id": _object({"event_id": _TEXT}),
-    "Problem": _object({"type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT}),
+    "Problem": _object(
+        {
+            "type": _TEXT,
+            "title": _TEXT,
+            "status": {"type": "integer"},
+            "code": {"enum": list(CODES.values())},
+            "detail": _TEXT,
+        }
+    ),
 }
 
 

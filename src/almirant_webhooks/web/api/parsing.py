@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from ... import clock
 from ...model import Refused
@@ -44,15 +45,37 @@ async def body(request: web.Request, model: type[M], as_spelled: str = "") -> M:
     try:
         fields = model.model_validate(params)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "body"
-        if first["type"] == "extra_forbidden":
-            check_names([field], list(model.model_fields))
-        raise Refused(f"{field}: {first['msg']}.", field) from None
+        first, *others = [_refusal(detail, model) for detail in error.errors()]
+        raise Refused(first.message, first.field, others) from None
     for name, value in fields:
         if name != as_spelled:
             check_text(value, name)
     return fields
+
+
+_WORDS = {
+    "missing": "is missing",
+    "string_type": "must be a text",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+}
+
+
+def _refusal(detail: ErrorDetails, model: type[Body]) -> Refused:
+    """Return in our words what is wrong with one field."""
+    field = ".".join(str(part) for part in detail["loc"]) or "body"
+    if detail["type"] == "extra_forbidden":
+        try:
+            check_names([field], list(model.model_fields))
+        except Refused as refused:
+            return refused
+    words = _WORDS.get(detail["type"], detail["msg"])
+    if detail["type"] != "missing" and "input" in detail and detail["input"] is None and field != "body":
+        words = "cannot be null; leave it out" if field in model.model_fields else "cannot be null"
+    return Refused(f"{field} {words}.", field)
 
 
 def query(request: web.Request) -> dict[str, str]:

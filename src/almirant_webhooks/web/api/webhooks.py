@@ -8,7 +8,9 @@ from functools import partial
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import WithJsonSchema
+from pydantic import WithJsonSchema, field_validator
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
 from ... import clock
 from ...actions import reach, webhook_secrets
@@ -47,10 +49,18 @@ class Create(Told):
 class Update(Told):
     """What is to change; what is left out stays."""
 
-    url: str | None = None
-    events: list[str] | None = None
-    secret: str | None = None
-    description: str | None = None
+    url: str | SkipJsonSchema[None] = None
+    events: list[str] | SkipJsonSchema[None] = None
+    secret: str | SkipJsonSchema[None] = None
+    description: str | SkipJsonSchema[None] = None
+
+    @field_validator("url", "events", "secret", "description", mode="before")
+    @classmethod
+    def _is_not_null(cls, value: object) -> object:
+        """Refuse null, which would be taken for a field that is left out."""
+        if value is None:
+            raise PydanticCustomError("null", "cannot be null")
+        return value
 
 
 class Enable(Body):

@@ -1,0 +1,47 @@
+"""How the API takes a request and says what is wrong with it, whatever the route."""
+
+from __future__ import annotations
+
+import pytest
+
+from .test_api import Api, api
+
+__all__ = ["api"]
+
+URL = "https://example.com/in"
+
+
+async def test_a_problem_has_a_code_and_names_every_field_that_is_wrong(api: Api) -> None:
+    """In our own words; the first is in `detail` and `field` too."""
+    body = {"url": 5, "events": ["*", None], "description": "", "odd": 1}
+    status, problem = await api.call("POST", "/api/v1/webhooks", None, body)
+    assert (status, problem["code"]) == (422, "invalid_field")
+    wrong = {error["field"]: error["detail"] for error in problem["errors"]}
+    assert list(wrong) == ["url", "events.1", "odd"]
+    assert wrong["url"] == problem["detail"] == "url must be a text."
+    assert wrong["events.1"] == "events.1 cannot be null."
+    assert "There is no parameter 'odd'" in wrong["odd"]
+    status, problem = await api.call("POST", "/api/v1/webhooks", None, {"project_id": "proj_1"})
+    assert [error["detail"] for error in problem["errors"]] == ["url is missing.", "events is missing."]
+    status, problem = await api.call(
+        "POST", "/api/v1/webhooks", None, {"project_id": "proj_1", "url": "ftp://x", "events": ["led.*"]}
+    )
+    assert [error["field"] for error in problem["errors"]] == ["url", "events"]
+
+
+async def test_each_kind_of_problem_has_a_code_of_its_own(api: Api) -> None:
+    """Programs need not read sentences."""
+    assert (await api.call("GET", "/api/v1/webhooks/wh_1"))[1]["code"] == "not_found"
+    assert (await api.call("GET", "/api/v1/webhooks", {}))[1]["code"] == "unauthorized"
+    assert (await api.call("PUT", "/api/v1/webhooks"))[1]["code"] == "method_not_allowed"
+    assert (await api.call("POST", "/api/v1/webhooks", None, b"{"))[1]["code"] == "invalid_field"
+
+
+@pytest.mark.parametrize("field", ["url", "events", "secret", "description"])
+async def test_null_is_refused_where_a_field_cannot_be_null(api: Api, field: str) -> None:
+    """It was taken for a field that is left out; nothing is changed."""
+    path = f"/api/v1/webhooks/{api.service.webhook(URL).id}"
+    _, before = await api.call("GET", path)
+    status, problem = await api.call("PATCH", path, None, {"description": "new", field: None})
+    assert (status, problem["detail"]) == (422, f"{field} cannot be null; leave it out.")
+    assert await api.call("GET", path) == (200, before)
