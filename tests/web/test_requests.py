@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from almirant_webhooks.web.api import ROUTES
+
 from .test_api import Api, api
 
 __all__ = ["api"]
@@ -45,3 +47,20 @@ async def test_null_is_refused_where_a_field_cannot_be_null(api: Api, field: str
     status, problem = await api.call("PATCH", path, None, {"description": "new", field: None})
     assert (status, problem["detail"]) == (422, f"{field} cannot be null; leave it out.")
     assert await api.call("GET", path) == (200, before)
+
+
+async def test_head_answers_as_get_does_without_the_body(api: Api) -> None:
+    """But for a GET that is written down: nobody sees the secret of a HEAD."""
+    webhook = api.service.webhook(URL).id
+    for route in ROUTES:
+        if route.method != "GET":
+            continue
+        path = route.path.replace("{id}", webhook)
+        async with api.client.get(path, headers=api.operator()) as answer:
+            whole = await answer.read()
+            expected = (answer.status, answer.content_type, len(whole), answer.headers.get("ETag"))
+        async with api.client.head(path, headers=api.operator()) as answer:
+            length = int(answer.headers["Content-Length"])
+            got = (answer.status, answer.content_type, length, answer.headers.get("ETag"))
+            assert await answer.read() == b""
+        assert got == expected or (route.writes and got[0] == 405), path

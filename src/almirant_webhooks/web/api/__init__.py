@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from ..address import base
 from ..guard import Handler, allow
@@ -41,5 +41,9 @@ def add(app: web.Application) -> None:
         return web.json_response({**document, "servers": [{"url": base(request) or "/"}]})
 
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, allow(*route.roles, writes=route.writes)(_checked(route)))
+        handler = allow(*route.roles, writes=route.writes)(_checked(route))
+        if route.method == hdrs.METH_GET and not route.writes:
+            app.router.add_get(route.path, handler)  # HEAD too
+        else:
+            app.router.add_route(route.method, route.path, handler)
     app.router.add_get("/openapi.json", described)
