@@ -283,14 +283,14 @@ async def test_rows_that_wait_do_not_keep_a_stop_busy(tmp_path: Path, receiver: 
     other.rollback()
     other.close()
     await arrived.wait()
-    laps, has_free_space = 0, daemon.dispatcher._has_free_space
+    laps, has_free_space = 0, daemon.dispatcher._store.has_free_space
 
     def count() -> bool:
         nonlocal laps
         laps += 1
         return has_free_space()
 
-    daemon.dispatcher._has_free_space = count
+    daemon.dispatcher._store.has_free_space = count  # type: ignore[method-assign]
     for _ in range(1000):
         await asyncio.sleep(0)
     release.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sqlite3
+import weakref
 from collections.abc import Callable
 from itertools import dropwhile
 
@@ -205,16 +206,16 @@ async def test_an_attempt_holds_nothing_of_the_batch_that_began_it(service: Serv
         await service.until(lambda: len(service.log()) == count)  # noqa: B023
     await service.until(lambda: daemon.dispatcher.in_flight == 2)
     gc.collect()
-    there = {one.number for one in gc.get_objects() if isinstance(one, Batch)}  # one of them may be under way
+    # A batch has a function of its own, which goes with it; one of them may be under way.
+    batches = [thing for thing in gc.get_objects() if isinstance(thing, Batch) and thing.work.take_slot.__closure__]
+    functions = [weakref.ref(batch.work.take_slot) for batch in batches]
+    batches.clear()
 
     def held() -> list[object]:
         """The batches of that moment that are still held, and what any of them fanned out."""
         gc.collect()
-        return [
-            one
-            for one in gc.get_objects()
-            if isinstance(one, FanOut) or (isinstance(one, Batch) and one.number in there)
-        ]
+        alive = [function() for function in functions if function() is not None]
+        return [*alive, *(thing for thing in gc.get_objects() if isinstance(thing, FanOut))]
 
     await service.until(lambda: not held())
     release.set()

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 from almirant_webhooks.delivery.outbox_reader import (
-    ENOUGH_SLOTS,
     MAX_MARK_WAIT,
     MAX_SKIPPED,
     MIN_ROWS,
     MOST_UNMARKED,
-    SLOTS_WAIT,
     OutboxReader,
 )
+from almirant_webhooks.delivery.pace import ENOUGH, ENOUGH_WAIT
 from almirant_webhooks.ops.metrics import Metrics
 from almirant_webhooks.storage.engine import FanOut, Mark, OutboxRow, ReadPlan
 from almirant_webhooks.storage.sqlite.outbox import open_outbox
@@ -73,10 +72,10 @@ def test_rows_that_are_left_wait_a_little_for_enough_slots() -> None:
     """And are taken then, however few there are: a receiver that hangs is in nobody's way."""
     reader = _reader()
     reader.confirm_read(_done("p"), 100.0)
-    assert _asked(reader, ENOUGH_SLOTS - 1) is None
-    assert reader.next_read(100.0) == pytest.approx(SLOTS_WAIT)
-    assert _asked(reader, 0, 100.0 + SLOTS_WAIT)
-    assert _asked(reader, ENOUGH_SLOTS)
+    assert _asked(reader, ENOUGH - 1) is None
+    assert reader.next_read(100.0) == pytest.approx(ENOUGH_WAIT)
+    assert _asked(reader, 0, 100.0 + ENOUGH_WAIT)
+    assert _asked(reader, ENOUGH)
 
 
 def test_no_more_rows_are_read_than_there_are_slots_for_their_deliveries() -> None:
@@ -124,7 +123,7 @@ def test_rows_of_a_project_without_a_free_slot_wait_for_one_in_the_outbox(steps:
     reader.close()
 
 
-@pytest.mark.parametrize("ended_after", [SLOTS_WAIT / 2, 2 * SLOTS_WAIT])
+@pytest.mark.parametrize("ended_after", [ENOUGH_WAIT / 2, 2 * ENOUGH_WAIT])
 def test_a_slot_that_is_given_back_brings_the_next_row_however_few_slots_are_free(
     steps: Steps, ended_after: float
 ) -> None:
@@ -134,8 +133,8 @@ def test_a_slot_that_is_given_back_brings_the_next_row_however_few_slots_are_fre
     assert _read(reader, {"busy": 0}, 100.0, free=1) == []
     read = _read(reader, {"busy": 1}, 100.0 + ended_after, free=1)
     if not read:
-        assert reader.next_read(100.0 + ended_after) == pytest.approx(SLOTS_WAIT - ended_after)
-        read = _read(reader, {"busy": 1}, 100.0 + SLOTS_WAIT, free=1)
+        assert reader.next_read(100.0 + ended_after) == pytest.approx(ENOUGH_WAIT - ended_after)
+        read = _read(reader, {"busy": 1}, 100.0 + ENOUGH_WAIT, free=1)
     assert read == ["busy"]
     reader.close()
 
@@ -182,7 +181,7 @@ def test_rows_without_a_slot_are_copied_after_50_ms_however_many_projects_they_a
     busy = [f"busy{number}" for number in range(50)]
     _insert(steps, *busy)
     reader = _reader_apart(steps)
-    assert _read_until(reader, dict.fromkeys(busy, 0), busy[0], most) < MAX_SKIPPED * 2 + 50 / most * SLOTS_WAIT
+    assert _read_until(reader, dict.fromkeys(busy, 0), busy[0], most) < MAX_SKIPPED * 2 + 50 / most * ENOUGH_WAIT
     reader.close()
 
 
@@ -212,7 +211,7 @@ def test_each_project_has_its_turn_however_many_there_are(steps: Steps) -> None:
         rows = reader.read(plan)
         assert rows
         served |= {row.project for row in rows}
-        reader.confirm_read(FanOut(marks=[Mark(row, None) for row in rows], deliveries=len(rows)), -SLOTS_WAIT)
+        reader.confirm_read(FanOut(marks=[Mark(row, None) for row in rows], deliveries=len(rows)), -ENOUGH_WAIT)
     assert len(served) == 50
     reader.close()
 

@@ -75,10 +75,9 @@ def takes_no_note_of_news(monkeypatch: pytest.MonkeyPatch) -> None:
 def goes_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     prepare = Attempts.prepare
 
-    def prepare_and_go(self: Attempts, number: int, claims: Sequence[Claim]) -> None:
-        prepare(self, number, claims)
-        self.send(number)
-        prepare(self, number, ())
+    def prepare_and_go(self: Attempts, claims: Sequence[Claim]) -> None:
+        prepare(self, claims)
+        self.send()
 
     monkeypatch.setattr(Attempts, "prepare", prepare_and_go)
 

@@ -138,14 +138,14 @@ async def test_before_a_claim(on_disk: Service, disk: Disk, receiver: Receiver) 
     sent = len(receiver.requests)
     receiver.status = 200
     await on_disk.until(lambda: on_disk.log()[0]["next_attempt_at"] <= clock.text(clock.now()))
-    looks, has_free_space = 0, daemon.dispatcher._has_free_space
+    looks, has_free_space = 0, daemon.dispatcher._store.has_free_space
 
     def count() -> bool:
         nonlocal looks
         looks += 1
         return has_free_space()
 
-    daemon.dispatcher._has_free_space = count
+    daemon.dispatcher._store.has_free_space = count  # type: ignore[method-assign]
     await on_disk.until(lambda: looks == 3)  # the first may have begun before it was due
     assert len(receiver.requests) == sent
     disk.free()

@@ -1,4 +1,4 @@
-"""Requests under way: prepared while their batch is committed, made once it is."""
+"""The requests of batches: prepared while the batch commits, sent after the commit."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from ..sending.sender import Prepared
 
 
 class Sends(Protocol):
-    """What makes the requests of claims."""
+    """What makes a claim's request."""
 
     def prepare(self, claim: Claim) -> Prepared | Result:
-        """Write a request out, or return the result where none is made."""
+        """Return the request as bytes, or the result if no request can be made."""
 
     def begin(self, prepared: Prepared, ended: Callable[[Result], None]) -> asyncio.Future[Any]:
-        """Make a request and tell its result; never raises for what a receiver did."""
+        """Send a request and call `ended` with its result. Never raises because of the receiver."""
 
 
 class Attempts:
-    """The requests under way, on the event loop's thread; nothing here is durable, and the database knows of each.
+    """The requests under way. Everything runs on the event loop; the database has each of them as an open attempt.
 
-    `ended` is told each result, with how many milliseconds its slot was held: a body that drips holds it too.
+    `ended` is called with each result and the milliseconds that its slot was held, the reading of the body included.
     """
 
     def __init__(self, sender: Sends, ended: Callable[[Result, int], None]) -> None:
         self._sender = sender
         self._ended = ended
-        self._prepared: dict[int, list[Prepared | Result]] = {}  # by batch
+        self._prepared: list[Prepared | Result] = []  # of the batch that is being committed
         self._under_way: dict[str, asyncio.Future[Any]] = {}  # by delivery
         self._idle = asyncio.Event()
         self._idle.set()
@@ -44,9 +44,9 @@ class Attempts:
         """The number of requests under way."""
         return len(self._under_way)
 
-    def prepare(self, batch: int, claims: Sequence[Claim]) -> None:
-        """Write out the requests of a batch that is being committed."""
-        self._prepared[batch] = [self._prepare(claim) for claim in claims]
+    def prepare(self, claims: Sequence[Claim]) -> None:
+        """Prepare the requests of the batch that is being committed; then `send` or `drop` is called."""
+        self._prepared = [self._prepare(claim) for claim in claims]
 
     def _prepare(self, claim: Claim) -> Prepared | Result:
         try:
@@ -54,14 +54,15 @@ class Attempts:
         except Exception as error:  # a fault of ours must not strand the delivery
             return interrupted_by_us(claim, error, clock.now())
 
-    def drop(self, batch: int) -> None:
-        """Throw away the requests of a batch that was not committed."""
-        self._prepared.pop(batch, None)
+    def drop(self) -> None:
+        """Drop the requests of a batch whose commit failed."""
+        self._prepared = []
 
-    def send(self, batch: int) -> None:
-        """Make the requests of a batch: it is committed, and from now on a crash knows of them."""
-        at = time.monotonic()
-        for prepared in self._prepared.pop(batch):
+    def send(self) -> None:
+        """Send the requests of the batch, which is committed."""
+        at, batch = time.monotonic(), self._prepared
+        self._prepared = []
+        for prepared in batch:
             if isinstance(prepared, Result):
                 self._ended(prepared, 0)
                 continue
@@ -79,14 +80,14 @@ class Attempts:
             self._idle.set()
 
     async def finish(self, limit: float) -> int:
-        """Wait for what is under way, `limit` seconds at most, and drop the rest; return how many those were."""
+        """Wait for the requests under way, `limit` seconds at most; drop the rest and return how many those were."""
         with suppress(TimeoutError):
             async with asyncio.timeout(limit):
                 await self._idle.wait()
         return self.abandon()
 
     def abandon(self) -> int:
-        """Drop what is under way, without a result: the next start shows it as interrupted; return how many those were."""
+        """Drop the requests under way and return how many those were. The next start records them as interrupted."""
         left = list(self._under_way.values())
         for under_way in left:
             under_way.cancel()

@@ -1,4 +1,4 @@
-"""Choosing batches: which results are recorded, what begins of what is due, and how many rows of the outbox are read."""
+"""Chooses a batch: the results to record, the attempts to begin, and the rows of the outbox to read."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from ..rules.retry import Schedule
 from ..storage.engine import OutboxRow, ReadPlan, StorageError, Work
 from .health import PAUSE, Health
 from .network import Outage
-from .outbox_reader import ENOUGH_SLOTS, OutboxReader
-from .pace import Pace
+from .outbox_reader import OutboxReader
+from .pace import ENOUGH, Pace
 from .scheduler import Scheduler, Slots
 
 FAN_OUT = "fan out"
 
 
 class Batch(NamedTuple):
-    """One transaction that is chosen: its work, and the slots that it gives away."""
+    """The work of one transaction."""
 
-    number: int
     work: Work
-    to_read: ReadPlan | None  # the rows that it was to read, if any
+    to_read: ReadPlan | None  # the rows of the outbox to read, if any
 
 
 class Chooser:
-    """Chooses by what the scheduler, the outbox's reader, the network and the pace know; in the delivery thread alone."""
+    """Chooses by the state of scheduler, outbox reader, network and pace. It runs in the delivery thread alone."""
 
     def __init__(
         self,
@@ -45,16 +44,18 @@ class Chooser:
         self._pace = pace
         self._health = health
         self._at_once = not schedule.waits[0]  # new deliveries begin with their insertion
-        self._number = 0  # of the last batch
 
     def choose(self, waiting: Sequence[Result], now: datetime, at: float, *, may_begin: bool) -> Batch:
-        """Return the next batch at a monotonic time; `waiting` are results to record, in the order in which they came."""
+        """Return the next batch.
+
+        `waiting` are the results to record, oldest first. `at` is in monotonic seconds. Without `may_begin` the batch only
+        records.
+        """
         limit = self._pace.limit(at)
-        self._number += 1
         results = waiting[: 2 * limit]
         if not may_begin:
-            return Batch(self._number, Work(results), None)
-        # As many fewer begin as more results wait than a batch records.
+            return Batch(Work(results), None)
+        # Results beyond what one batch records reduce the number of attempts that begin.
         starts, slots_left = self._starts(now, max(0, min(limit, 2 * limit - len(waiting))), at)
         plan = self._plan_read(slots_left, starts, limit, at, anyway=bool(results or starts))
         rows = self._read(plan) if plan is not None and not self._reader.is_in_database else None
@@ -65,9 +66,9 @@ class Chooser:
             return slots_left is not None and self._at_once and slots_left.take_new(webhook, text, served=served)
 
         inside = plan if self._reader.is_in_database else None
-        max_deliveries, in_flight = max(2 * limit, ENOUGH_SLOTS), self._scheduler.in_flight
+        max_deliveries, in_flight = max(2 * limit, ENOUGH), self._scheduler.in_flight
         work = Work(results, starts, rows or (), inside, take_slot, max_deliveries, in_flight)
-        return Batch(self._number, work, plan)
+        return Batch(work, plan)
 
     def _plan_read(
         self, slots_left: Slots | None, starts: Mapping[str, int], max_rows: int, at: float, *, anyway: bool
@@ -79,13 +80,13 @@ class Chooser:
 
         try:
             return self._reader.plan_read(slots_left.left if slots_left else 0, max_rows, at, anyway=anyway, slots=free)
-        except StorageError as error:  # an application's trigger keeps too many rows from being marked
+        except StorageError as error:  # a trigger of the application's refuses the marks of too many rows
             self._health.fail(FAN_OUT, error)
             self._reader.pause(PAUSE)
             return None
 
     def _read(self, plan: ReadPlan) -> list[OutboxRow] | None:
-        """Read rows of an outbox apart from the database; what is wrong with it is in no claim's way."""
+        """Read rows of an outbox in a file of its own; None if that failed, which delays no claim."""
         if not self._reader.has_free_space():
             self._health.fail_disk_full(FAN_OUT)
             self._reader.pause(PAUSE)
@@ -101,7 +102,7 @@ class Chooser:
         return rows
 
     def _starts(self, now: datetime, limit: int, at: float) -> tuple[dict[str, int], Slots | None]:
-        """Return what may begin of what is due, and the slots that are left for what is new: none in an outage."""
+        """Return how many attempts each webhook may begin, and the slots left for new deliveries (None in an outage)."""
         text, in_flight = clock.text(now), self._scheduler.in_flight.total()
         lost = self._network.webhooks_to_skip
         if lost:

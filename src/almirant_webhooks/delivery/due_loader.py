@@ -1,6 +1,6 @@
-"""What is due at which webhook, read anew when others have changed it, the clock was set back, or time has passed.
+"""Reads what is due at which webhook, again whenever webhooks have changed, the clock was set back, or time has passed.
 
-In the delivery thread alone. The scheduler keeps what is read here; the database has it.
+Everything here runs in the delivery thread. The scheduler holds what is read; the database is its source.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from ..storage.engine import BEGIN, DeliveryStore, Place, Session
 from .scheduler import Scheduler
 
 RELOAD_EVERY = timedelta(seconds=30)
-PART = 500  # webhooks that are read at once, 1 to 2 ms of the thread
-LEAST_JUMP = timedelta(seconds=2)  # less than that is how clocks are kept right
+PART = 500  # webhooks in one read, which takes 1 to 2 ms
+LEAST_JUMP = timedelta(seconds=2)  # smaller steps are the usual corrections of a clock
 
 log = structlog.get_logger("almirant_webhooks")
 
 
 @dataclass
 class ClockJump:
-    """A clock that was set back: by how much, when that was noticed, and how far waits were made right."""
+    """A clock that was set back, and how far the due times have been shifted."""
 
     by: timedelta
-    now: datetime
-    moment: float
-    place: Place | None = BEGIN
-    moved: int = 0
+    now: datetime  # by the new clock, when it was noticed
+    moment: float  # the same in monotonic seconds
+    place: Place | None = BEGIN  # where the next step goes on; None once all are shifted
+    moved: int = 0  # deliveries
 
 
 class DueLoader:
-    """Keeps what the scheduler knows to be due in step with the database, in parts: batches are written between them."""
+    """Keeps the scheduler's due times equal to the database's. It reads in parts, and batches are written between them."""
 
     def __init__(self, scheduler: Scheduler, store: DeliveryStore) -> None:
         self._scheduler = scheduler
@@ -43,36 +43,35 @@ class DueLoader:
         self._clock = (self._loaded, time.monotonic())
         self._clock_jump: ClockJump | None = None
         self._revision = -1
-        self._after: str | None = None  # the webhook behind which the reading goes on, while it does
-        self._again = False
+        self._after: str | None = None  # the last webhook that was read; None while nothing is being read
+        self._again = False  # start over after the reading under way
 
     @property
     def is_busy(self) -> bool:
-        """Tell whether there is more to read, or there are more waits to make right."""
+        """Whether there is more to read or to shift."""
         return self._after is not None or self._clock_jump is not None
 
     def invalidate(self) -> None:
-        """Have it read anew at the next opportunity."""
+        """Read everything again at the next step."""
         self._loaded -= RELOAD_EVERY
 
-    def check(self, conn: Session, now: datetime) -> None:
-        """Look whether webhooks have changed."""
-        self.reload_if_changed(self._store.revision(conn), now)
-
     def reload_if_changed(self, revision: int, now: datetime) -> None:
-        """Have it read anew if webhooks have changed, as the number of their changes tells."""
+        """Read everything again if `revision`, the number of changes to webhooks, is a new one."""
         if revision != self._revision:
             self._revision = revision
             self.reload(now)
 
     def reload(self, now: datetime) -> None:
-        """Have what is due at all webhooks read from the first one on, after the reading that is under way."""
+        """Read what is due at all webhooks from the first one on, after the reading that is under way."""
         self._loaded = now
         self._again = self._after is not None
         self._after = self._after or ""
 
     def step(self, conn: Session, now: datetime) -> None:
-        """Read a part, look everything up from time to time, and have nothing wait longer because the clock was set back."""
+        """Read one part, or shift some due times after the clock was set back.
+
+        Everything is read again every `RELOAD_EVERY`. Raises `StorageError`.
+        """
         (before, read_at), moment = self._clock, time.monotonic()
         jump = before - now + timedelta(seconds=moment - read_at)
         if self._clock_jump is None and jump > LEAST_JUMP:
@@ -87,7 +86,7 @@ class DueLoader:
         self._clock = (now, moment)
 
     def _shift_due(self, conn: Session, jump: ClockJump) -> None:
-        """Take the time off a few waits; what fails is done with the next step."""
+        """Shift some due times in one transaction; if it fails, the next step repeats it."""
         if jump.place is not None:
             with self._store.transaction(conn):
                 moved, jump.place = self._store.shift_due(conn, jump.by, jump.now, jump.place)

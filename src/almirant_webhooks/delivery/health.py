@@ -1,4 +1,4 @@
-"""Trouble with the database, step by step: said once when it begins and once when it is over."""
+"""Which steps the database makes fail, logged once when trouble begins and once when it is over."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = structlog.get_logger("almirant_webhooks")
 
 
 class Health:
-    """Which steps cannot be taken at the moment, and why."""
+    """The steps that fail at the moment, and why."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -23,22 +23,22 @@ class Health:
         return step in self._failing
 
     def reason(self, step: str) -> str | None:
-        """Return the words of what is wrong with a step, or None."""
+        """Return why a step fails, or None."""
         return self._failing.get(step)
 
     def summary(self) -> str | None:
-        """Return in words which steps cannot be taken and why, or None."""
+        """Return a sentence on which steps fail and why, or None."""
         return "; ".join(f"cannot {step}: {reason}" for step, reason in list(self._failing.items())) or None
 
     def fail(self, step: str, error: StorageError) -> None:
-        """Take note that a step failed; raises what no later try can mend."""
+        """Note that a step failed. Raises `Misconfigured` for an error that no retry can fix."""
         if is_beyond_repair(error):
             raise error.explained(f"the database (cannot {step})")
         self._metrics.database_errors.inc()
         self._set(step, error.why, str(error))
 
     def fail_disk_full(self, step: str) -> None:
-        """Take note that a step has to wait for room on the disk."""
+        """Note that a step has to wait because the disk is full."""
         self._set(step, Full.why, "less than the least room is left")
 
     def _set(self, step: str, words: str, error: str) -> None:
@@ -47,6 +47,6 @@ class Health:
         self._failing[step] = words
 
     def clear(self, step: str) -> None:
-        """Take note that a step was taken."""
+        """Note that a step succeeded."""
         if self._failing.pop(step, None) is not None:
             log.info("database works again", step=step)

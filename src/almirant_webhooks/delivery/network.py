@@ -1,4 +1,4 @@
-"""An outage of our own network, told apart from receivers that cannot be reached: it costs no delivery a try.
+"""Detects an outage of our own network, so that its failures cost no delivery a try.
 
 Times are monotonic seconds, passed in.
 """
@@ -11,23 +11,23 @@ from ..sending.causes import NAME_NOT_FOUND, NO_DNS_ANSWER, NO_NAME_SERVER, NO_R
 from ..sending.own_faults import SHORTAGES
 from .shortage import Shortage
 
-HOSTS = 3  # so many must be out of reach, with no answer from any in between
-HOLD = 1.0  # seconds that an attempt is held back until it is clear whose fault it was
-MEMORY = 60.0  # seconds after which an attempt that was lost says nothing any more
+HOSTS = 3  # hosts out of reach, with no answer from any host in between, that suggest an outage
+HOLD = 1.0  # seconds that a result is held back until its cause is clear
+MEMORY = 60.0  # seconds after which a lost attempt no longer counts as a sign
 _LOST = frozenset({NO_NAME_SERVER, NO_ROUTE})
 _NEUTRAL = frozenset({Outcome.TIMEOUT, Outcome.BLOCKED, Outcome.INTERRUPTED})
 _WORDS = "our own network is down: no host can be reached"
 
 
 class Outage:
-    """Whether our network is down, as the ends of attempts tell.
+    """Judges from results whether our network is down.
 
-    A name server that gives no answer, and a missing route, are signs of an outage. Any answer of a receiver, a refused
-    connection too, ends it. A time-out and a name that does not exist are signs of neither.
+    A name server without an answer and a missing route are signs of an outage. Any answer of a receiver ends it, a refused
+    connection too. A timeout and an unknown host name count for neither.
     """
 
     def __init__(self) -> None:
-        self._lost: dict[str, float] = {}  # host → when an attempt at it was lost last
+        self._lost: dict[str, float] = {}  # host → time of the last lost attempt
         self._lost_webhooks: set[str] = set()
         self._held: list[tuple[float, Result]] = []
         self._since: float | None = None
@@ -37,25 +37,25 @@ class Outage:
 
     @property
     def reason(self) -> str | None:
-        """The words for an outage, or for what we are short of, while there is one."""
+        """Why our own network or machine keeps requests from being made, or None."""
         return _WORDS if self._since is not None else self._shortage.reason
 
     @property
     def new_must_wait(self) -> bool:
-        """Whether what is new waits for its turn among what is due, as fewer requests begin than there are slots."""
+        """Whether new deliveries queue behind due ones, because a shortage allows fewer requests than there are slots."""
         return self._shortage.reason is not None
 
     @property
     def webhooks_to_skip(self) -> frozenset[str]:
-        """The webhooks to leave out while it looks like an outage, as they were lost already.
+        """The webhooks to skip while an outage is likely: their last attempts were lost.
 
-        All others are tried once: names that were made to look like an outage must not keep good receivers waiting.
+        All others are tried once, so that host names that imitate an outage do not stop good receivers.
         """
         is_likely = self._since is not None or (self._is_suspected and self._held)
         return frozenset(self._lost_webhooks) if is_likely else frozenset()
 
     def observe(self, result: Result, at: float) -> list[Result]:
-        """Take the end of an attempt; return what can be recorded now."""
+        """Judge the result of an attempt; return the results that can be recorded now."""
         if result.outcome is Outcome.INTERRUPTED and result.cause in SHORTAGES:
             self._shortage.observe(result.cause, self._in_flight, at)
             return [result._replace(free=True)]
@@ -77,9 +77,9 @@ class Outage:
         return [result]
 
     def evaluate(self, in_flight: int, at: float) -> list[Result]:
-        """Return what was held back for long enough: interrupted if it was an outage, else as it ended.
+        """Return the results that were held back for `HOLD` seconds: as interrupted in an outage, else unchanged.
 
-        It is one when enough hosts were lost, and no attempt that is still in flight had an answer within `HOLD`.
+        It is an outage if enough hosts were lost, and no attempt in flight got an answer within `HOLD`.
         """
         self._in_flight = in_flight
         self._lost = {name: when for name, when in self._lost.items() if at - when < MEMORY}
@@ -93,24 +93,24 @@ class Outage:
         return expired
 
     def flush(self) -> list[Result]:
-        """Return all that is held back, as it ended."""
+        """Return all results that are held back, unchanged."""
         held, self._held = self._held, []
         return [result for _, result in held]
 
     def allowed_starts(self, limit: int, in_flight: int, at: float) -> int:
-        """Return how many attempts may begin: in an outage one at a time tells whether it is over."""
+        """Return how many attempts may begin; in an outage it is one at a time, to probe whether it is over."""
         limit = min(limit, self._shortage.allowed_starts(limit, in_flight, at))
         if self._since is None:
             return 0 if self._is_suspected and self._held else limit
         return min(limit, 1) if not in_flight and at >= self._next_probe else 0
 
     def note_start(self, at: float) -> None:
-        """Take note that attempts begin: in an outage the next is a second later, up to ten when it lasts."""
+        """Note that attempts begin. In an outage the next one begins 1 s later, up to 10 s in a long one."""
         if self._since is not None:
             self._next_probe = at + min(max(1.0, (at - self._since) / 30), 10.0)
 
     def next_check(self, at: float) -> float | None:
-        """Return the seconds until the outage has to be thought of again, or None."""
+        """Return the seconds until `evaluate` or `allowed_starts` may give another answer, or None."""
         if self._since is not None:
             return max(0.1, self._next_probe - at)
         held = max(0.01, self._held[0][0] + HOLD - at) if self._held else None

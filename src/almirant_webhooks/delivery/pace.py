@@ -1,17 +1,21 @@
-"""How much one batch may do: bounded by the time that it keeps others waiting, as the batches before it took."""
+"""How much one batch may do: as much as fits a time limit, judged by how long the last batches took."""
 
 from __future__ import annotations
 
 LIMIT_ALONE = 0.030  # seconds that a batch may take
-LIMIT_BESIDE_OTHERS = 0.004  # while others commit: a producer waits for the file's lock
-OTHERS_LAST = 3.0  # seconds after a commit of somebody else that more may come
-RARE = 1.0  # seconds between two commits of whoever is in no hurry
-MAX_GAP = 0.010  # seconds between two batches in which a producer gets the file's lock: SQLite lets nobody queue for it
+LIMIT_BESIDE_OTHERS = 0.004  # seconds, while other connections commit: a producer waits for the file's lock
+OTHERS_LAST = 3.0  # seconds after the last commit of another connection during which more are expected
+RARE = 1.0  # seconds between two commits from which on a connection is not waited for
+MAX_GAP = (
+    0.010  # seconds at most between two batches in which a producer gets the file's lock: SQLite has no queue for it
+)
 LEAST, MOST = 8, 256  # attempts that begin with a batch
+ENOUGH = 32  # results, or free slots, for which a batch starts at once while more are to come
+ENOUGH_WAIT = 0.003  # seconds that fewer of them wait for more
 
 
 class Pace:
-    """In the delivery thread alone; times are monotonic seconds, passed in."""
+    """Measures batches and limits the next one. Times are monotonic seconds, passed in; delivery thread alone."""
 
     def __init__(self) -> None:
         self._seconds_each = 0.0002  # seconds for one attempt that is recorded, begun or inserted
@@ -20,7 +24,7 @@ class Pace:
         self.ended_at = 0.0  # of the last batch
 
     def note_foreign_commit(self, at: float) -> None:
-        """Take note that another connection has committed to the database; one that does so once a second is not waited for."""
+        """Note a commit of another connection to the database; one that commits once a second is not waited for."""
         before, self._committed_at = self._committed_at, at
         if at < before + RARE:
             self._foreign_at = at
@@ -33,12 +37,12 @@ class Pace:
         )
 
     def gap(self, at: float) -> float:
-        """Return for how many seconds the file's lock is still to be left to others: for as long as the last batch had it."""
+        """Return for how many more seconds to leave the file's lock to others: as long as the last batch had it."""
         gap = min(self._seconds_locked, MAX_GAP)
         return max(0.0, self.ended_at + gap - at) if self._others_commit(at) else 0.0
 
     def observe_batch(self, locked_at: float, written_at: float, ended_at: float, attempts: int) -> None:
-        """Take over when a batch that recorded, began and inserted so many attempts got the lock, had written, and had committed.
+        """Measure a batch: when it got the lock, had written and had committed, and how many attempts it changed in all.
 
         What an attempt takes is without the wait for the lock and without the commit. A smaller batch has as much of both: with
         them a batch that had to wait would make the next one smaller, and its wait would be shared among fewer.

@@ -1,4 +1,4 @@
-"""How many slots the webhooks of a project have free: for more rows of it a read does not pay."""
+"""How many free slots the webhooks of a project have. A batch reads no more of its rows than that."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 
 class ProjectSlots:
-    """The enabled webhooks that the events of each project came to lately; in the delivery thread alone.
+    """The enabled webhooks that recent events of each project matched; in the delivery thread alone.
 
-    Nothing but the number of rows to read depends on it: a project of which nothing is known has no limit.
+    It only limits how many rows are read. A project of which nothing is known has no limit.
     """
 
     def __init__(
@@ -21,15 +21,15 @@ class ProjectSlots:
         self._webhooks: dict[str, set[str]] = {}  # by project, a hundred at most of each
 
     def learn(self, enabled: Mapping[tuple[str, str], Iterable[str]]) -> None:
-        """Take note of the enabled webhooks that match pairs of project and event type."""
+        """Add the enabled webhooks that match pairs of project and event type."""
         for (project, _), webhooks in enabled.items():
             if webhooks:
                 self._webhooks.setdefault(project, set()).update(webhooks)
 
     def free(self, project: str, by_webhook: Mapping[str, int]) -> int | None:
-        """Return for how many of a project's events there are slots, if each goes to all its webhooks; None: not known.
+        """Return how many of a project's events have slots if each goes to all its webhooks; None if unknown.
 
-        `by_webhook` are slots by webhook that are given away in the same batch. It is 0 only where no webhook has a free slot.
+        `by_webhook` has the slots that the same batch gives away. The result is 0 only if no webhook has a free slot.
         """
         webhooks = self._webhooks.get(project)
         if webhooks is None:
@@ -45,5 +45,5 @@ class ProjectSlots:
         return -(-free // len(webhooks))
 
     def forget(self) -> None:
-        """Forget all: webhooks may have been deleted."""
+        """Forget all projects: some of their webhooks may have been deleted."""
         self._webhooks.clear()

@@ -1,4 +1,4 @@
-"""Who waits for what: times of which the earliest comes first, and lines in which whoever waited longest does."""
+"""The scheduler's queues: due times with the earliest first, and webhooks with the one that waited longest first."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from heapq import heapify, heappop, heappush
 
 
 class DueTimes:
-    """When each webhook has something due, as text; what is earliest is found without looking at the others."""
+    """When each webhook has something due, as text. Finding the earliest does not look at the others."""
 
     def __init__(self) -> None:
         self._at: dict[str, str] = {}
-        self._heap: list[tuple[str, str]] = []  # outdated entries stay until they are met
+        self._heap: list[tuple[str, str]] = []  # outdated entries are dropped when they come first
 
     def put(self, webhook: str, at: str) -> None:
         """Set a webhook's time."""
@@ -35,7 +35,7 @@ class DueTimes:
         return self._heap[0][0] if self._heap else None
 
     def take(self, now: str) -> Iterator[str]:
-        """Yield the webhooks whose time has come, the earliest first, and forget these times."""
+        """Remove and yield the webhooks whose time has come, the earliest first."""
         while (at := self.first()) is not None and at <= now:
             _, webhook = heappop(self._heap)
             del self._at[webhook]
@@ -43,30 +43,30 @@ class DueTimes:
 
 
 class Queue:
-    """Names in the order of their places."""
+    """Names in the order of their positions."""
 
     def __init__(self) -> None:
         self._positions: dict[str, int] = {}
         self._order: list[tuple[int, str]] = []
 
     def put(self, name: str, position: int) -> None:
-        """Give a name a place; it leaves the one that it has."""
+        """Add a name at a position, or move it there."""
         self.drop(name)
         self._positions[name] = position
         insort(self._order, (position, name))
 
     def drop(self, name: str) -> None:
-        """Take a name out, if it is there."""
+        """Remove a name, if it is there."""
         position = self._positions.pop(name, None)
         if position is not None:
             del self._order[bisect_left(self._order, (position, name))]
 
     def __contains__(self, name: str) -> bool:
-        """Tell whether a name is there."""
+        """Return whether a name is there."""
         return name in self._positions
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
-        """Yield places and names, the first one first."""
+        """Yield positions and names, the lowest position first."""
         return iter(self._order)
 
     def __len__(self) -> int:
@@ -78,33 +78,33 @@ _EMPTY = Queue()
 
 
 class ReadyWebhooks:
-    """The webhooks of one half that have something due now: a line of projects, and in each a line of its webhooks."""
+    """The webhooks of one half (quick or slow) with something due now: a queue of projects, each with a queue of webhooks."""
 
     def __init__(self) -> None:
         self.projects = Queue()
         self._webhooks: dict[str, Queue] = {}
 
     def webhooks_of(self, project: str) -> Queue:
-        """Return the line of a project's webhooks, an empty one if it has none."""
+        """Return the queue of a project's webhooks, which may be empty."""
         return self._webhooks.get(project, _EMPTY)
 
     def put(self, project: str, project_position: int, webhook: str, position: int) -> None:
-        """Let a webhook stand in its project's line."""
+        """Add a webhook to the queue of its project, and the project to the queue of projects."""
         self.projects.put(project, project_position)
         self._webhooks.setdefault(project, Queue()).put(webhook, position)
 
     def move(self, project: str, position: int) -> None:
-        """Give a project another place, if it is there."""
+        """Move a project to another position, if it is there."""
         if project in self.projects:
             self.projects.put(project, position)
 
     def drop(self, project: str, webhook: str) -> bool:
-        """Take a webhook out; tell whether it was there."""
-        line = self.webhooks_of(project)
-        if webhook not in line:
+        """Remove a webhook; return whether it was there."""
+        queue = self.webhooks_of(project)
+        if webhook not in queue:
             return False
-        line.drop(webhook)
-        if not line:
+        queue.drop(webhook)
+        if not queue:
             del self._webhooks[project]
             self.projects.drop(project)
         return True

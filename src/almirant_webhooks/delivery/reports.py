@@ -1,4 +1,4 @@
-"""What is said of attempts: counters, and a line of the log for each that failed."""
+"""Reports attempts: metrics for all, and a log line for each that failed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = structlog.get_logger("almirant_webhooks")
 
 
 def report(results: Iterable[Result], metrics: Metrics, gone: Sequence[str] = ()) -> None:
-    """Count how attempts ended; one that succeeded is logged at `debug` alone. Say which deliveries' events are `gone`."""
+    """Count and log results; successes are logged at `debug` only. `gone` are deliveries whose event was deleted by hand."""
     for delivery in gone:
         log.warning("delivery cancelled: its event is gone from the database", delivery_id=delivery)
     for outcome, count in Counter(result.outcome.value for result in results).items():
@@ -42,7 +42,7 @@ def report(results: Iterable[Result], metrics: Metrics, gone: Sequence[str] = ()
 
 
 def report_problem(previous: str | None, reason: str | None) -> str | None:
-    """Say once that an outage or a shortage of ours has begun, and once that it is over; return what is said now."""
+    """Log once that an outage or a shortage of ours has begun, and once that it is over; return the current reason."""
     if reason is not None and reason != previous:
         log.error("trouble of our own", why=reason)
     elif reason is None and previous is not None:

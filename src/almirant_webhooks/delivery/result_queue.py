@@ -1,4 +1,4 @@
-"""Attempts that have ended: handed over by the event loop, judged, and kept until a batch has recorded them."""
+"""Results of attempts, from the event loop to the batch that records them."""
 
 from __future__ import annotations
 
@@ -13,48 +13,51 @@ from .scheduler import Scheduler
 
 
 class ResultQueue:
-    """Results on their way into the log; in the delivery thread alone, but for `hand_over`.
+    """Results that are not recorded yet. All methods but `hand_over` run in the delivery thread.
 
-    Nothing here is durable: what a crash takes is shown as interrupted. `wake` is called once there are enough of them.
+    They are in memory only: after a crash their attempts are recorded as interrupted. `wake` is called once there are enough.
     """
 
     def __init__(self, scheduler: Scheduler, network: Outage, wake: Callable[[], None]) -> None:
-        self.waiting: list[Result] = []  # to be recorded, in the order in which they came
+        self.waiting: list[Result] = []  # to be recorded, oldest first
         self._stores_bodies = True
-        self._holds_back = True  # a stop has no time to tell whose fault it was
+        self._holds_back = True  # false while stopping: there is no time to find out whose fault a failure was
         self._scheduler = scheduler
         self._network = network
         self._wake = wake
         self._handed_over: deque[tuple[Result, int]] = deque()
-        self._enough = 0  # results for which the thread is woken; 0: it is awake
+        self._enough = 0  # the number of results at which to wake the thread; 0 while it is awake
         self._reported: str | None = None
 
     def hand_over(self, result: Result, held_ms: int) -> None:
-        """Take a result, with how many milliseconds its slot was held; on the event loop."""
+        """Add a result, and the milliseconds that its slot was held. Call it on the event loop."""
         self._handed_over.append((result, held_ms))
         if 0 < self._enough <= len(self._handed_over):
             self._wake()
 
     @property
     def count(self) -> int:
-        """The number of results that were handed over and not taken yet."""
+        """The number of results handed over and not taken yet."""
         return len(self._handed_over)
 
     def wake_at(self, enough: int) -> bool:
-        """Tell whether so many were handed over; if not, the thread is woken once they were. 0: it is awake."""
+        """Return whether there are `enough` results; if not, wake the thread once there are. 0 means that it is awake."""
         self._enough = enough
         return len(self._handed_over) >= enough
 
     def store_bodies(self, keep: bool) -> None:
-        """Keep the bodies of answers that are taken from now on, or drop them."""
+        """Keep or drop the bodies of the answers that are taken from now on."""
         self._stores_bodies = keep
 
     def take(self, now: datetime, at: float) -> None:
-        """Give back the slots of what was handed over by a monotonic time, and say once when trouble of our own begins and ends."""
+        """Take what was handed over: free its slots, judge it, and put what can be recorded into `waiting`.
+
+        `at` is in monotonic seconds.
+        """
         while self._handed_over:
             result, held_ms = self._handed_over.popleft()
             claim = result.claim
-            if result.outcome is Outcome.INTERRUPTED:  # it tells nothing of its webhook
+            if result.outcome is Outcome.INTERRUPTED:  # says nothing about its webhook
                 self._scheduler.release(claim.webhook_id)
             else:
                 timed_out = result.outcome is Outcome.TIMEOUT
@@ -67,15 +70,15 @@ class ResultQueue:
         )
         # An attempt that ended before the clock was set back must not wait by the old time.
         self.waiting = [
-            ended if ended.finished_at <= now else ended._replace(finished_at=now) for ended in self.waiting
+            result if result.finished_at <= now else result._replace(finished_at=now) for result in self.waiting
         ]
 
     def drop_recorded(self, count: int) -> None:
-        """Forget the first of those that waited: they are in the log."""
+        """Drop the first `count` of `waiting`, which are recorded."""
         del self.waiting[:count]
 
     def flush(self) -> None:
-        """Have all recorded, from now on too, that is held back until it is clear whose fault it was."""
+        """Stop holding results back, now and later."""
         self._holds_back = False
         self.waiting += self._network.flush()
 

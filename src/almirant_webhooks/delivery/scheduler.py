@@ -1,4 +1,4 @@
-"""Whose turn it is: free slots shared out round-robin, so that no backlog and no dead receiver delays the others."""
+"""Allocates free slots round-robin, so that no backlog and no dead receiver delays the others."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LIMIT_UNPROVEN = 2
 
 
 class Scheduler:
-    """Which webhooks have something due, what they have in flight, and who is slow.
+    """Knows which webhooks have something due, what is in flight, and which webhooks are slow. Delivery thread alone.
 
-    Projects take turns, and in each its webhooks do: a project with a hundred busy webhooks is one among the others. Slow
-    webhooks (last attempt timed out or took over a second) share at most half of all slots. What is looked at are the free
-    slots and what is in flight, however many webhooks wait.
+    A slot is a place in the counting semaphore of `delivery.concurrency` (all webhooks) and `per_webhook`. Projects take
+    turns, and within a project its webhooks do. Slow webhooks (the last attempt timed out or took over a second) share at
+    most half of all slots. The cost depends on free slots and attempts in flight, not on how many webhooks wait.
     """
 
     def __init__(self, concurrency: int, per_webhook: int) -> None:
@@ -37,13 +37,13 @@ class Scheduler:
         self._proven: set[str] = set()
         self._later = DueTimes()
         self._ready = {False: ReadyWebhooks(), True: ReadyWebhooks()}  # by whether they are slow
-        # Whoever waited longest has the lowest; a project that has nothing due keeps its own a while.
+        # The lowest position has waited longest. A project with nothing due keeps its position for a while.
         self._positions: dict[str, int] = {}
         self._project_positions: dict[str, int] = {}
         self._next_position = count()
 
     def forget_idle(self) -> None:
-        """Let projects that have nothing due lose their places, and forget which webhooks they have."""
+        """Drop the positions of projects that have nothing due, and what is known of projects' webhooks."""
         projects = {due.project_id for due in self.due.values()}
         self._project_positions = {
             project: position for project, position in self._project_positions.items() if project in projects
@@ -61,7 +61,7 @@ class Scheduler:
         self.concurrency_of |= fan_out.concurrency
 
     def update_due(self, webhooks: Collection[str], due: dict[str, Due]) -> None:
-        """Take over what is due for the webhooks that were asked for."""
+        """Set when each of these webhooks has its next attempt; one that is missing in `due` has none."""
         for webhook in webhooks:
             previous = self.due.get(webhook)
             if previous is not None:
@@ -80,23 +80,23 @@ class Scheduler:
                 del self.due[webhook], self._positions[webhook]
 
     def next_due(self) -> str | None:
-        """Return the earliest time at which a webhook has something due; of those that have it now, one with a free slot."""
+        """Return the earliest due time, or None; webhooks with something due now count only if they have a free slot."""
         for is_slow, half in self._ready.items():
             if is_slow and self.slow_in_flight >= max(1, self.concurrency // 2):
-                continue  # one that ends wakes whoever asks
+                continue  # a result frees a slot, and wakes the thread
             for _, webhook in chain.from_iterable(half.webhooks_of(project) for _, project in half.projects):
                 if self.free_slots(webhook) > 0:
                     return self.due[webhook].at
         return self._later.first()
 
     def allocate(self, now: str, slots: Slots, excluding: Collection[str] = ()) -> dict[str, int]:
-        """Return how many attempts each webhook may begin, one of the free slots at a time, in turn, in that order."""
+        """Return how many attempts each webhook may begin, in the order of their turns. `now` is a text time."""
         for webhook in self._later.take(now):
             self._enqueue(webhook)
         quick, slow = self._ready[False], self._ready[True]
 
         def in_turn(quick: Queue, slow: Queue) -> Iterator[str]:
-            # Those of the slow half are passed by once it is full, however many they are.
+            # Once the slow half is full, none of its webhooks is looked at.
             last = None
             for _, name in merge(quick, takewhile(lambda _: slots.has_slot_for_slow, slow)):
                 if name != last:  # a project may be in both
@@ -116,22 +116,22 @@ class Scheduler:
                     return
                 waiting = still_waiting
 
-        # A round ends with the free slots: of many thousands of projects only so many are looked at.
-        line: Iterable[Iterator[str]] = (turns(project) for project in in_turn(quick.projects, slow.projects))
+        # A round ends when no slot is free: of thousands of projects only so many are looked at.
+        projects: Iterable[Iterator[str]] = (turns(project) for project in in_turn(quick.projects, slow.projects))
         while slots.left > 0:
             waiting_projects = []
-            for project in line:
+            for project in projects:
                 if next(project, None) is not None:
                     waiting_projects.append(project)
                 if slots.left <= 0:
                     break
-            line = waiting_projects
+            projects = waiting_projects
             if not waiting_projects:
                 break
         return dict(slots.taken)
 
     def begin(self, webhook: str) -> None:
-        """Count an attempt as in flight; its webhook and its project go to the end of the line."""
+        """Count an attempt as in flight; its webhook and its project go to the end of their queues."""
         self.in_flight[webhook] += 1
         self.slow_in_flight += webhook in self.slow
         if webhook in self.due:
@@ -147,12 +147,12 @@ class Scheduler:
                 self._enqueue(webhook)
 
     def end(self, webhook: str, *, timed_out: bool, duration_ms: int) -> None:
-        """Give an attempt's slot back and remember whether its webhook is slow."""
+        """Free an attempt's slot, and remember whether its webhook is slow."""
         self.release(webhook)
         self.remember(webhook, timed_out=timed_out, duration_ms=duration_ms)
 
     def remember(self, webhook: str, *, timed_out: bool, duration_ms: int) -> None:
-        """Take note of how a webhook's last attempt ended: whether it is slow, and whether it answers at all."""
+        """Remember whether a webhook is slow, and whether it answers, by its last attempt."""
         (self._proven.discard if timed_out else self._proven.add)(webhook)
         is_slow = timed_out or duration_ms > SLOW_MS
         if is_slow is (webhook in self.slow):
@@ -164,7 +164,7 @@ class Scheduler:
             self._enqueue(webhook)
 
     def release(self, webhook: str) -> None:
-        """Give an attempt's slot back."""
+        """Free an attempt's slot."""
         self.in_flight[webhook] -= 1
         self.slow_in_flight -= webhook in self.slow
         if not self.in_flight[webhook]:
@@ -183,12 +183,12 @@ class Scheduler:
         half.put(project, self._project_positions[project], webhook, self._positions[webhook])
 
     def _dequeue(self, webhook: str) -> bool:
-        """Take a webhook out of its line; tell whether it stood there."""
+        """Remove a webhook from its queue; return whether it was there."""
         return webhook in self.due and self._ready[webhook in self.slow].drop(self.due[webhook].project_id, webhook)
 
 
 class Slots:
-    """The free slots of one group, given away one at a time: `limit` to what is due, and others to what is new."""
+    """The free slots of one batch: at most `limit` for due deliveries, all others for new ones."""
 
     def __init__(self, scheduler: Scheduler, limit: int) -> None:
         self._scheduler = scheduler
@@ -196,32 +196,33 @@ class Slots:
         self.left = min(limit, free)
         self._free = free
         self.taken: Counter[str] = Counter()
-        # An eighth is for webhooks that have nothing in flight: many that turn slow all at once do not take every slot.
-        self._spare = free - scheduler.concurrency // 8
         self._for_slow = max(1, scheduler.concurrency // 2) - scheduler.slow_in_flight
 
     @property
     def has_slot_for_slow(self) -> bool:
-        """Tell whether slow webhooks may have another slot."""
+        """Whether slow webhooks may have another slot."""
         return self._for_slow > 0
 
     def take(self, webhook: str) -> bool:
-        """Give a webhook a slot, or tell that it may have none now."""
+        """Take a slot for a webhook; return whether it may have one now."""
         scheduler, taken = self._scheduler, self.taken[webhook]
         is_slow = webhook in scheduler.slow
         is_first = not (taken or scheduler.in_flight[webhook])
         if self._free <= 0 or taken >= scheduler.free_slots(webhook):
             return False
-        if (is_slow and self._for_slow <= 0) or (self._spare <= 0 and not is_first):
+        # An eighth is for webhooks with nothing in flight: many that turn slow all at once do not take every slot.
+        if (is_slow and self._for_slow <= 0) or (self._free <= scheduler.concurrency // 8 and not is_first):
             return False
         self.taken[webhook] += 1
         self.left -= 1
         self._free -= 1
-        self._spare -= 1
         self._for_slow -= is_slow
         return True
 
     def take_new(self, webhook: str, now: str, *, served: bool = False) -> bool:
-        """Give a webhook a slot for a delivery that is new, unless others of its deliveries wait that were not just `served`."""
+        """Take a slot for a new delivery of a webhook; return whether it got one.
+
+        It gets none while older deliveries of the webhook are due, unless these were `served` in the same batch.
+        """
         due = self._scheduler.due.get(webhook)
         return (served or due is None or due.at > now) and self.take(webhook)

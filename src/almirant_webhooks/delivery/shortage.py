@@ -1,16 +1,16 @@
-"""What we are short of ourselves (files, memory, threads): fewer requests begin until there is enough of it again.
+"""A shortage of our own (files, memory, threads): fewer requests begin until there is enough again.
 
 Times are monotonic seconds, passed in.
 """
 
 from __future__ import annotations
 
-REST = 1.0  # seconds in which nothing begins
-QUIET = 10.0  # seconds without another sign of it, and with an answer, after which it is over
+REST = 1.0  # seconds after a sign of shortage in which nothing begins
+QUIET = 10.0  # seconds without another sign, and with an answer, after which it is over
 
 
 class Shortage:
-    """Half as many requests as were under way, after a rest; then twice as many with each second that goes well."""
+    """Limits requests: after a rest to half of those that were under way, then to twice as many with each good second."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
@@ -19,17 +19,17 @@ class Shortage:
         self._answered = False
 
     def observe(self, reason: str, in_flight: int, at: float) -> None:
-        """Take note of a sign of it, with so many requests under way."""
+        """Note a sign of shortage, with so many requests under way."""
         if self.reason is None or at >= self._last + REST:  # the first of many at once
             self._limit = max(1, in_flight // 2)
         self.reason, self._last, self._answered = reason, at, False
 
     def observe_answer(self, at: float) -> None:
-        """Take note of an answer: there was enough for that request."""
+        """Note an answer: there was enough for that request."""
         self._answered = self._answered or at >= self._last + REST
 
     def allowed_starts(self, limit: int, in_flight: int, at: float) -> int:
-        """Return how many requests may begin, at most as many as are asked for."""
+        """Return how many requests may begin, `limit` at most."""
         if self.reason is None:
             return limit
         since = at - self._last - REST

@@ -1,4 +1,4 @@
-"""Rows of the outbox that an application's trigger keeps from being marked, though their events are taken."""
+"""Rows of the outbox whose events are taken, but which a trigger of the application keeps from being marked."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import structlog
 
 from ..storage.engine import FanOut, TriggerFails
 
-MOST = 100  # beside so many nothing more is read
+MOST = 100  # such rows at which reading stops
 RETRY = 60.0  # seconds after which all are tried again
 
 log = structlog.get_logger("almirant_webhooks")
 
 
 class Unmarked:
-    """Remembers such rows for a while, so that they are not read again and again."""
+    """Remembers such rows for `RETRY` seconds, so that they are not read again and again."""
 
     def __init__(self) -> None:
         self._rows: set[int] = set()
@@ -23,7 +23,7 @@ class Unmarked:
         self._error = TriggerFails("")
 
     def rows(self) -> set[int]:
-        """Return the rows that are not to be read; raises `TriggerFails` where there are too many."""
+        """Return the rows not to read. Raises `TriggerFails` if there are too many."""
         if self._rows and time.monotonic() >= self._since + RETRY:
             self._rows.clear()
         if len(self._rows) >= MOST:
@@ -31,7 +31,7 @@ class Unmarked:
         return self._rows
 
     def add(self, fan_out: FanOut) -> None:
-        """Take note of what was refused, and say it."""
+        """Remember and log the rows that could not be marked."""
         if fan_out.refusal is None or not fan_out.refused:
             return
         if not self._rows:
