@@ -1,1 +1,1 @@
-"""One request to a receiver: a claim goes in, a `Result` comes out; nothing here knows storage."""
+"""Makes one request to a receiver: a claim goes in, a `Result` comes out. Nothing here knows storage."""

@@ -1,4 +1,4 @@
-"""What an answer says, and what the log keeps of it, bounded and with credentials masked."""
+"""Answers of receivers, and what the log keeps of their headers: bounded, and with credentials masked."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Fields = list[tuple[bytes, bytes]]
 
 
 class Answer(NamedTuple):
-    """A receiver's answer: its final head, and its body as far as it is kept; `whole` says that nothing of it is missing.
+    """A receiver's answer: its final head, and as much of its body as is kept (`whole`: all of it).
 
-    `head_at` is the monotonic time at which the head was complete.
+    `head_at` is the time in monotonic seconds at which the head was complete.
     """
 
     status: int
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 
 @lru_cache(maxsize=64)  # a receiver's answers within a second have the same ones
 def keep_headers(fields: tuple[tuple[bytes, bytes], ...]) -> Headers:
-    """Return the headers worth keeping: at most 128 and 16 KiB of them, credentials masked, always UTF-8."""
+    """Return the headers to keep: at most 128 of them and 16 KiB, with credentials masked, as UTF-8."""
     headers: list[tuple[str, str]] = []
     room = MAX_HEADER_BYTES
     for name, value in fields:
@@ -70,7 +70,7 @@ def _short_name(name: bytes) -> str:
 
 
 def _as_text(value: bytes) -> str:
-    """Show bytes that are no UTF-8, and control characters, as escapes."""
+    """Return text in which control characters, and bytes that are not UTF-8, are escapes."""
     text = value.strip(b" \t").decode("utf-8", "backslashreplace")
     return text if text.isprintable() else _CONTROL.sub(lambda char: f"\\x{ord(char[0]):02x}", text)
 
@@ -81,7 +81,7 @@ def field(fields: Fields, name: bytes) -> str | None:
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """Return the seconds of a `Retry-After` header (RFC 9110, section 10.2.3), or None when there is none to follow."""
+    """Return the seconds that a `Retry-After` header asks for (RFC 9110, section 10.2.3), or None without a valid one."""
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         return float(min(int(text.lstrip("0")[:10] or "0"), MAX_SECONDS))

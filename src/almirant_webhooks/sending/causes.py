@@ -62,7 +62,7 @@ _CERTIFICATE_WORDS = {  # by OpenSSL's verify code
 
 
 class Failure(NamedTuple):
-    """The end of a request without an answer; `seen` are the first bytes of what cannot be read as one."""
+    """The end of a request without an answer; `seen` has the first bytes of what could not be read as one."""
 
     outcome: Outcome
     cause: str
@@ -81,7 +81,7 @@ def wrong_name() -> ssl.SSLCertVerificationError:
 
 
 def classify_error(error: Exception) -> Failure:
-    """Word why no connection was opened, or no request could be made of a claim."""
+    """Return the outcome and the cause for an error before the request was sent."""
     if isinstance(error, TimeoutError) and error.errno is None:  # ours, not the system's
         return Failure(Outcome.TIMEOUT, NO_ANSWER)
     if isinstance(error, Blocked):
@@ -99,7 +99,7 @@ def classify_error(error: Exception) -> Failure:
 
 
 def classify_loss(error: Exception | None) -> Failure:
-    """Word why a connection ended before any byte of an answer."""
+    """Return the outcome and the cause for a connection that ended before the first byte of an answer."""
     if isinstance(error, ssl.SSLError):
         return Failure(Outcome.CONNECTION_ERROR, f"TLS: {_tls_words(error)}")
     number = error.errno if isinstance(error, OSError) else None
@@ -111,18 +111,18 @@ def classify_loss(error: Exception | None) -> Failure:
 
 
 def is_usual_end(error: Exception | None) -> bool:
-    """Tell whether a connection ended as a receiver ends one that it has kept for long enough."""
+    """Return whether a receiver closed the connection as it closes an idle one."""
     number = error.errno if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
     return number in (None, errno.ECONNRESET, errno.EPIPE)
 
 
 def forget_frames(error: BaseException | None) -> None:
-    """Drop an error's traceback: its frames hold the connection, which holds the error.
+    """Drop the traceback of an error and of its causes.
 
-    Left to the garbage collector, which comes after tens of thousands of objects, each attempt that fails would keep
-    its buffers for minutes.
+    Its frames hold the connection, which holds the error. Without this the buffers of each failed attempt stay in memory
+    until the garbage collector runs, which can take minutes.
     """
-    for _ in range(10):  # causes of causes; a chain may be a ring
+    for _ in range(10):  # a chain of causes may be a ring
         if error is None:
             return
         error.__traceback__ = None

@@ -1,7 +1,7 @@
-"""One connection to a receiver, and the one request that is under way on it: bytes out, an answer or a failure back.
+"""One connection to a receiver, with one request at a time: bytes go out, an answer or a failure comes back.
 
-`httptools` parses. Whatever it reads strictly may keep its connection; what it refuses is read by `lenient`, and the
-connection is closed. Everything here runs in the event loop.
+`httptools` parses. After an answer that it accepts in its strict mode, the connection may be kept. An answer that it
+refuses is read by `lenient`, and the connection is closed. Everything here runs on the event loop.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from .answers import Answer, Fields
 from .causes import Failure
 from .lenient import MAX_FIELD, MAX_FIELDS, MAX_HEAD, MAX_INTERIM, LenientReader, Unreadable
 
-# Seconds between the time limit and the time-out. uvloop runs timers before it reads: after a pause of the process the
-# limit would end before answers that are already in the sockets.
+# Seconds between the time limit and the timeout. uvloop runs timers before it reads: after a pause of the process,
+# answers that are already in the sockets would count as timeouts.
 LAST_BYTES_WAIT = 0.01
 _LENIENT = {
     "lenient_optional_lf_after_cr": True,
@@ -32,7 +32,7 @@ End = Answer | Failure
 
 
 class Connection(asyncio.Protocol):
-    """An open connection; `key` says to whom. Bodies are read up to `most_body` bytes (one that goes on closes it)."""
+    """An open connection to the receiver `key`. It reads bodies up to `most_body` bytes, and closes after a longer one."""
 
     def __init__(self, key: object, most_body: int, *, once: bool) -> None:
         self.key = key
@@ -50,24 +50,27 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Tell whether a request can be made on it."""
+        """Whether it can carry a request."""
         return self._transport is not None and not self._transport.is_closing()
 
     @property
     def may_keep(self) -> bool:
-        """Tell whether the answer ended where it said, with nothing unread and nothing unsent: another request may follow."""
+        """Whether another request may follow: the answer was complete, and nothing is unread or unsent."""
         return self._may_keep and self.is_open and self._end is None
 
     def exchange(self, request: bytes, within: float) -> asyncio.Future[End]:
-        """Send a request; the future has its end within so many seconds. A head that is complete by then decides."""
+        """Send a request; return a future of its answer or failure, which is done within so many seconds.
+
+        If only the head is complete by then, the answer has what came of the body.
+        """
         self._end = end = self._loop.create_future()
         self._reused, self.was_used = self.was_used, True
         self._status: int | None = None  # of the final head, once it is complete
         self._fields: Fields = []
         self._body: list[bytes] = []
         self._body_size = 0
-        self._seen: bytes | bytearray = b""  # all that came until the final head was complete
-        self._wrapping = 0  # bytes since then, those of the body too
+        self._seen: bytes | bytearray = b""  # all bytes up to the end of the final head
+        self._wrapping = 0  # bytes after the final head, the body included
         self._head_size = 0
         self._interim = 0
         self._complete = False
@@ -83,7 +86,7 @@ class Connection(asyncio.Protocol):
         return end
 
     def time_out(self) -> None:
-        """End what is under way as at its time limit."""
+        """End the request under way as a timeout, or with its answer if the head is complete."""
         if self._end is None:
             return
         if self._status is None:
@@ -92,7 +95,7 @@ class Connection(asyncio.Protocol):
             self._finish_answer()
 
     def close(self) -> None:
-        """Drop the connection at once: to wait for unsent bytes could take for ever, if the peer does not read."""
+        """Close the connection at once, without sending what is left: a peer that does not read would block that forever."""
         self._may_keep = False
         if self._timer is not None:
             self._timer.cancel()
@@ -100,18 +103,18 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     async def closed(self) -> None:
-        """Wait until a connection that is being closed has given its file back."""
+        """Wait until a connection that is being closed has freed its file descriptor."""
         if self._transport is not None:
             self._gone = self._loop.create_future()
             await self._gone
-        await asyncio.sleep(0)  # the loop closes the file right after it has told so
+        await asyncio.sleep(0)  # the loop closes the file right after `connection_lost`
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport that is open."""
+        """Store the transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; bytes that belong to no request close the connection."""
+        """Parse bytes of the answer; bytes without a request close the connection."""
         if self._end is None or self._end.done():
             self.close()
             return
@@ -130,7 +133,7 @@ class Connection(asyncio.Protocol):
         self._check_progress()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End what is under way: with an answer if its head was complete."""
+        """End the request under way: with its answer if the head was complete, else with a failure."""
         self._transport = None
         if self._end is not None:
             if self._status is None:
@@ -138,7 +141,7 @@ class Connection(asyncio.Protocol):
             else:
                 self._whole = exc is None and lenient.framing(self._fields) == b""
                 self._finish_answer()
-        self._parser = None  # it holds this object, too
+        self._parser = None  # breaks a reference cycle
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
 
@@ -148,7 +151,7 @@ class Connection(asyncio.Protocol):
             self._may_keep = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header within bounds; those that trail a body are dropped."""
+        """Store a header, within bounds; trailers are dropped."""
         if self._status is not None or self._lenient is not None:
             return
         self._head_size += len(name) + len(value) + 4
@@ -161,7 +164,7 @@ class Connection(asyncio.Protocol):
         self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Take a head: the final one decides, interim ones are dropped."""
+        """Store the status of a final head; drop an interim (1xx) one."""
         if self._status is not None:  # of a second answer
             return
         status = self._parser.get_status_code()
@@ -178,7 +181,7 @@ class Connection(asyncio.Protocol):
         self._may_keep = self._may_keep and status != 101 and self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
-        """Keep a piece of the body, and no more than is wanted."""
+        """Store a piece of the body, up to `most_body` bytes in all."""
         if self._complete:
             return
         self._body.append(data)
@@ -227,7 +230,7 @@ class Connection(asyncio.Protocol):
             self._complete = True
 
     def _check_progress(self) -> None:
-        """Finish if the answer is complete, refused, or beyond its bounds."""
+        """Finish if the answer is complete, refused, or too large."""
         if self._refused:
             seen = lenient.first_bytes(self._seen) if self._refused in causes.NO_HTTP else b""
             self._finish(Failure(Outcome.CONNECTION_ERROR, self._refused, seen))
@@ -237,7 +240,7 @@ class Connection(asyncio.Protocol):
             if len(self._seen) > MAX_HEAD:
                 self._finish(Failure(Outcome.CONNECTION_ERROR, lenient.HEAD_TOO_LARGE))
         elif self._wrapping > 8 * self._body_size + MAX_HEAD:
-            # Chunks' sizes and trailers may be some times the body that they wrap, not more.
+            # Chunk sizes and trailers may be some times as long as the body, not more.
             self._finish_answer()
 
     def _why_lost(self, error: Exception | None) -> Failure:
@@ -253,7 +256,7 @@ class Connection(asyncio.Protocol):
     def _finish_answer(self) -> None:
         assert self._status is not None
         transport = self._transport
-        # What is left of a request that was not read would stand before the next one.
+        # Unsent bytes of this request would be sent before the next one.
         self._may_keep = (
             self._may_keep and self._whole and transport is not None and not transport.get_write_buffer_size()
         )

@@ -1,6 +1,6 @@
-"""Answers that a strict parser refuses, read as curl and others read them: once there is a status line, it decides.
+"""Reads answers that the strict parser refuses, as curl and others do: the status line is what counts.
 
-What is read here may disagree with what the receiver meant, so its connection carries no other request.
+The rest may be read in another way than the receiver meant, so the connection carries no other request.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ FIELD_TOO_LARGE = f"a header of the answer is larger than {MAX_FIELD // 1024} Ki
 TOO_MANY_FIELDS = f"the answer has more than {MAX_FIELDS} headers"
 TOO_MANY_INTERIM = f"more than {MAX_INTERIM} interim answers (1xx)"
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})(?:[ \t][^\n]*)?\r?\n", re.IGNORECASE)
-_END_OF_HEAD = re.compile(rb"\n\r?\n")  # six to thirty times as fast as one that begins with "\r?"
+_END_OF_HEAD = re.compile(rb"\n\r?\n")  # 6 to 30 times as fast as a pattern that begins with "\r?"
 _LIKE_A_HEAD = re.compile(rb"[\r\n]*(?:HTTP|RTSP)/[^\n]*\n?", re.IGNORECASE)
 _LINE_END = re.compile(rb"\r?\n")
 _MAX_DIGITS = 18
-_NEEDED = {b"\0": 9, b"\x15": 2}  # bytes by which a frame of HTTP/2 and a record of TLS are known
+_NEEDED = {b"\0": 9, b"\x15": 2}  # bytes that identify an HTTP/2 frame and a TLS record
 
 
 class Head(NamedTuple):
-    """A final head, and where in all that was read it ends."""
+    """A final head; `end` is where it ends in all bytes that were read."""
 
     status: int
     fields: Fields
@@ -36,11 +36,11 @@ class Head(NamedTuple):
 
 
 class Unreadable(Exception):
-    """An answer that is given up; its text is the cause."""
+    """An answer that cannot be read; the text is the cause."""
 
 
 class LenientReader:
-    """Reads heads from bytes that come in pieces, up to the final one; each byte is looked at a few times at most."""
+    """Reads heads up to the final one from bytes that come in pieces, in linear time."""
 
     def __init__(self) -> None:
         self.seen = bytearray()
@@ -49,7 +49,7 @@ class LenientReader:
         self._interim = 0
 
     def read(self, data: bytes | bytearray) -> Head | None:
-        """Take what came; return the final head once it is there; raises `Unreadable`."""
+        """Add bytes; return the final head once it is complete, else None. Raises `Unreadable`."""
         self.seen += data
         while True:
             if not self._has_status_line():
@@ -69,7 +69,7 @@ class LenientReader:
             self._begin = self._searched = head.end
 
     def _has_status_line(self) -> bool:
-        """Tell whether the line is there, all of it; raises `Unreadable` as soon as it cannot become one."""
+        """Return whether the status line is complete. Raises `Unreadable` as soon as the bytes cannot become one."""
         while self._begin < len(self.seen) and self.seen[self._begin] in b"\r\n":
             self._begin += 1
         if _STATUS_LINE.match(self.seen, self._begin):
@@ -86,7 +86,7 @@ class LenientReader:
 
 
 def framing(fields: Fields) -> bytes | None:
-    """Return the header that says where a body ends, `b""` if the connection's end does, None if that cannot be told."""
+    """Return the header that says where the body ends, `b""` if it ends with the connection, None if that is unclear."""
     coding = b",".join([value for name, value in fields if name.lower() == b"transfer-encoding"])
     if coding.rpartition(b",")[2].strip().lower() == b"chunked":
         return b"Transfer-Encoding: chunked\r\n"
@@ -102,7 +102,7 @@ def framing(fields: Fields) -> bytes | None:
 
 
 def first_bytes(seen: bytes | bytearray) -> bytes:
-    """Return what is worth showing of what is no answer: of something like a head its first line, as others hold cookies."""
+    """Return the part of an unreadable answer to show: of a head the first line alone, as other lines may hold cookies."""
     like_a_head = _LIKE_A_HEAD.match(seen)
     return like_a_head[0] if like_a_head else bytes(seen)
 
@@ -128,7 +128,7 @@ def _parse(head: bytes, end: int) -> Head:
 
 
 def _what_else(begun: bytes) -> str:
-    """Name what an answer is that is not HTTP/1, by its first nine bytes."""
+    """Return the cause for an answer that is not HTTP/1, by its first nine bytes."""
     if begun[:1] == b"\0" and begun[3:4] in (b"\x04", b"\x07") and begun[5:] == b"\0\0\0\0":  # SETTINGS, GOAWAY
         return causes.HTTP_2
     if begun[:2] == b"\x15\x03":  # an alert

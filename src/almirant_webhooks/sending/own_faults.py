@@ -1,4 +1,4 @@
-"""What ends an attempt and is ours, not the receiver's: what we are short of, and faults. It costs no delivery a try."""
+"""Failures of our own (a shortage, a bug) rather than the receiver's. They cost no delivery a try."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHORTAGES = frozenset(_SHORT_OF.values())
 
 
 def own_fault(error: BaseException | None) -> str | None:
-    """Say what we ourselves are short of (files, memory, threads) where that is what an error comes from, else None."""
+    """Return which shortage of ours (files, memory, threads) caused an error, or None."""
     if error is None:
         return None
     if isinstance(error, MemoryError):
@@ -37,7 +37,7 @@ def own_fault(error: BaseException | None) -> str | None:
 
 
 def interrupted_by_us(claim: Claim, error: BaseException, finished_at: datetime) -> Result:
-    """Return how an attempt ended that failed within ourselves: it counts for nothing, and a bug is not met at once again."""
+    """Return the result of an attempt that failed because of us. It costs no try; after a bug the next one waits 60 s."""
     fault = own_fault(error)
     return Result(
         claim,

@@ -1,4 +1,4 @@
-"""Connections to receivers: opened within the policy, and kept for a while for the next request."""
+"""Connections to receivers: opened if the policy allows the address, and kept for the next request."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .resolver import Resolver
 from .tls import Tls
 
 KEEP_ALIVE = 4.0  # seconds; many servers close at 5
-SWEEP = 1.0  # seconds between looks for those that were idle for longer
+SWEEP = 1.0  # seconds between two checks for connections that were idle for longer
 MOST_IDLE = 2048
-EVICTED = 8  # idle connections that make way for one that finds no file: as many as it may have open at once
+EVICTED = 8  # idle connections to close when no file can be opened: as many as one dial may need
 MOST_TARGETS = 16_384
 NEXT_ADDRESS = 0.25  # seconds after which the next address is dialled beside one that does not answer
 _PATH = re.compile(r"[!-~]+")
 
 
 class Target(NamedTuple):
-    """What is the same for all requests to one URL."""
+    """The parts of a request that are the same for all requests to one URL."""
 
     host: str
     port: int
@@ -39,12 +39,15 @@ class Target(NamedTuple):
 
     @property
     def key(self) -> tuple[str, int, bool]:
-        """What connections have in common that may carry its requests."""
+        """Identifies the connections that can carry its requests."""
         return self[:3]
 
 
 class Pool:
-    """Opens connections and keeps idle ones, `most_idle` at most, for `KEEP_ALIVE`. Bodies are read up to `most_body` bytes."""
+    """Opens connections, and keeps at most `most_idle` idle ones for `KEEP_ALIVE` seconds.
+
+    Bodies are read up to `most_body` bytes. Everything runs on the event loop.
+    """
 
     def __init__(
         self, policy: Policy, tls: Tls, resolver: Resolver, *, most_body: int, most_idle: int = MOST_IDLE
@@ -55,24 +58,24 @@ class Pool:
         self._most_body = most_body
         self._most_idle = most_idle
         self._loop = asyncio.get_running_loop()
-        self._idle: dict[Connection, None] = {}  # the one that has been idle for longest first
-        self._by_key: dict[object, dict[Connection, None]] = {}  # likewise
+        self._idle: dict[Connection, None] = {}  # the longest idle first
+        self._by_key: dict[object, dict[Connection, None]] = {}  # the same order
         self._sweeper: asyncio.TimerHandle | None = None
 
     @property
     def idle(self) -> int:
-        """The number of connections that are kept for a request to come."""
+        """The number of idle connections."""
         return len(self._idle)
 
     async def close(self) -> None:
-        """Close every idle connection, and keep none any more."""
+        """Close every idle connection, and keep none from now on."""
         self._most_idle = 0
         if self._sweeper is not None:
             self._sweeper.cancel()
         await self.evict(len(self._idle))
 
     def take(self, target: Target) -> Connection | None:
-        """Return the connection that became idle last, or None when one has to be opened."""
+        """Return the connection that became idle last, or None if one has to be opened."""
         while idle := self._by_key.get(target.key):
             connection = next(reversed(idle))
             self._forget(connection)
@@ -95,9 +98,9 @@ class Pool:
             self._sweeper = self._loop.call_later(SWEEP, self._sweep)
 
     async def open(self, target: Target, *, once: bool) -> Connection:
-        """Open a connection, which is not kept if it is for `once`; raises `OSError` (`Blocked`, of DNS, of TLS, …).
+        """Open a connection, which is not kept if it is for `once`. Raises `OSError` (`Blocked`, of DNS, of TLS, …).
 
-        Without a file to be had the oldest idle connections make way.
+        If no file can be opened, it closes the oldest idle connections and tries again.
         """
         try:
             return await self._open(target, once)
@@ -107,22 +110,22 @@ class Pool:
         return await self._open(target, once)
 
     async def evict(self, count: int) -> int:
-        """Close the oldest idle connections, so many at most; return how many files are free by that."""
+        """Close up to `count` of the oldest idle connections; return how many file descriptors that has freed."""
         evicted = [self._close_oldest() for _ in range(min(count, len(self._idle)))]
         for connection in evicted:
             await connection.closed()
         return len(evicted)
 
     def forget_names(self) -> None:
-        """Ask DNS again at the next connection."""
+        """Look names up again at the next connection."""
         self._resolver.forget()
 
     async def _open(self, target: Target, once: bool) -> Connection:
         host, port, secure, _ = target
-        own_errors: list[OSError] = []  # what is not the network's: an address that is forbidden, no file to be had
+        own_errors: list[OSError] = []  # not of the network: a forbidden address, no file descriptor
 
         def open_socket(info: Any) -> socket.socket:
-            """Check the very address that is about to be dialled; literals come here too."""
+            """Check the address that is about to be dialled, a literal one too."""
             family, kind, proto, _, where = info
             if not is_allowed(str(where[0]), int(where[1]), self._policy):
                 own_errors.append(Blocked())
@@ -186,7 +189,7 @@ class Pool:
 
 @functools.lru_cache(MOST_TARGETS)
 def target_of(url: str) -> Target:
-    """Take a URL apart; raises `ValueError` for one that cannot be asked."""
+    """Split a URL. Raises `ValueError` if no request can be made to it."""
     parts = urlsplit(url)
     path = f"{parts.path or '/'}{'?' * bool(parts.query)}{parts.query}"
     if not _PATH.fullmatch(path) or not parts.hostname:
@@ -196,7 +199,7 @@ def target_of(url: str) -> Target:
 
 
 def write(target: Target, headers: Headers, body: bytes) -> bytes:
-    """Write a request as it goes over the wire; raises `ValueError` for a header that would be two."""
+    """Return the bytes of a request. Raises `ValueError` for a header that holds a line break."""
     head = "\r\n".join(map(": ".join, headers))
     if not head.count("\r") == head.count("\n") == len(headers) - 1:
         raise ValueError("a header holds a line break")

@@ -1,4 +1,4 @@
-"""Resolves names to addresses that may be dialled, on threads of its own: a name that never answers delays no other."""
+"""Resolves host names to addresses that may be dialled, in threads of its own: a name that never answers delays no other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..ops.threads import Threads
 from ..rules import addresses
 from ..rules.urls import Blocked, Policy, is_allowed
 
-QUICK = 1.0  # seconds that a lookup takes at most whose name is a quick one
+QUICK = 1.0  # seconds; a name whose last lookup took no longer counts as quick
 QUICK_PLACES = 64
 OTHER_PLACES = 256
 REMEMBERED = 10_000  # names: which are quick, and what was found
@@ -31,7 +31,7 @@ def _look_up(host: str, family: int) -> Found:
     try:
         return socket.getaddrinfo(host, None, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
     except socket.gaierror:
-        # Without a file to be had the C library tells of a name that is nowhere: opening one tells which it was.
+        # Without a free file descriptor the C library reports an unknown name. Opening a file tells the two apart.
         os.close(os.open(os.devnull, os.O_RDONLY))
         raise
 
@@ -54,7 +54,7 @@ class Resolver:
         self._others = asyncio.Semaphore(OTHER_PLACES)
 
     async def resolve(self, host: str, port: int) -> list[AddressInfo]:
-        """Return the addresses of a name, or a literal, that may be dialled; raises `Blocked` when it has others alone."""
+        """Return the addresses of a name, or the literal itself, that may be dialled. Raises `Blocked` if there are none."""
         literal = addresses.parse(host)
         if literal is not None:
             family = socket.AF_INET if literal.version == 4 else socket.AF_INET6
@@ -72,15 +72,15 @@ class Resolver:
         return allowed
 
     def is_waiting_for(self, host: str) -> bool:
-        """Tell whether a name is being looked up."""
+        """Return whether a name is being looked up."""
         return host in self._pending
 
     def forget(self) -> None:
-        """Ask DNS again at the next connection."""
+        """Look names up again at the next connection."""
         self._known.clear()
 
     async def close(self) -> None:
-        """Let the threads go without waiting for names that never answer."""
+        """Cancel all lookups, without waiting for names that never answer."""
         pending = list(self._pending.values())
         for task in pending:
             task.cancel()
@@ -123,7 +123,7 @@ class Resolver:
 
     def _over(self, host: str, task: asyncio.Task[Found]) -> None:
         self._pending.pop(host, None)
-        if task.cancelled() or task.exception() is not None:  # those who waited may have given up meanwhile
+        if task.cancelled() or task.exception() is not None:  # read it: nobody may be waiting for it any more
             return
         self._known.pop(host, None)
         self._known[host] = (time.monotonic() + KEPT, task.result())

@@ -1,4 +1,4 @@
-"""One claim, one POST, one Result: the only place that makes outgoing requests."""
+"""Makes one POST request for one claim, and returns one result. All outgoing requests are made here."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_SEEN = 1024  # bytes that are kept of what cannot be read as an answer
 
 
 class Prepared(NamedTuple):
-    """A request that is written out."""
+    """A request as bytes, ready to send."""
 
     claim: Claim
     target: Target
@@ -35,10 +35,10 @@ class Prepared(NamedTuple):
 
 
 class Sender:
-    """Makes requests within the policy and the time limit (seconds); bodies of answers are kept up to a size (bytes).
+    """Makes requests within the policy and `timeout` (seconds), on the event loop.
 
-    `stalled(begin, end)` tells whether our own loop stood still between two monotonic times. Of connections that are kept
-    for requests to come there are `most_idle` at most; names are looked up by `threads`.
+    `max_response_body` (bytes) is how much of a body is kept. `stalled(begin, end)` tells whether our own loop was blocked
+    between two monotonic times. At most `most_idle` connections are kept; `threads` look names up.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Sender:
         await self._resolver.close()
 
     def prepare(self, claim: Claim) -> Prepared | Result:
-        """Write a request out, or return the result where none is made. It has no effect until it is begun."""
+        """Return the request as bytes, or the result if no request can be made. Nothing is sent."""
         try:
             if is_local_url(claim.url) and not self._policy.allow_localhost:
                 raise Blocked
@@ -84,9 +84,9 @@ class Sender:
             return self._failed(claim, time.monotonic(), classify_error(error))
 
     def begin(self, prepared: Prepared, ended: Callable[[Result], None]) -> asyncio.Future[Any]:
-        """Make a request, without a task where a connection is kept; `ended` is told its result, within the time limit.
+        """Send a request; `ended` is called with its result within the time limit.
 
-        Cancelling the future drops the request, and nobody is told.
+        A task is made only if a connection has to be opened. Cancelling the future drops the request: `ended` is not called.
         """
         begin = time.monotonic()
         fresh = bool(self._use_fresh) and prepared.claim.delivery_id in self._use_fresh
@@ -144,7 +144,7 @@ class Sender:
             return interrupted_by_us(claim, error, clock.now())
 
     async def send(self, claim: Claim) -> Result:
-        """Make one attempt; whatever the receiver does comes back as a Result within the time limit."""
+        """Make one attempt and return its result within the time limit. Never raises because of the receiver."""
         prepared = self.prepare(claim)
         if isinstance(prepared, Result):
             return prepared
@@ -193,7 +193,7 @@ class Sender:
         )
 
     def _ask_for_fresh(self, delivery_id: str) -> None:
-        """Have the next attempt of a delivery open a connection; the oldest entry is dropped when there are too many."""
+        """Let the next attempt of a delivery open a new connection; only the last 10,000 deliveries are remembered."""
         self._use_fresh[delivery_id] = None
         if len(self._use_fresh) > MOST_FRESH:
             del self._use_fresh[next(iter(self._use_fresh))]
