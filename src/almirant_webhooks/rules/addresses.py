@@ -65,7 +65,7 @@ def inner(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Tell whether an address is of the public internet; IPv6 is refused outside what is globally assigned."""
+    """Return whether an address is public. IPv6 is refused outside 2000::/3, the globally assigned part."""
     address = inner(address)
     if isinstance(address, IPv4Address):
         return not any(address in block for block in _FORBIDDEN_V4)
@@ -75,7 +75,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def is_loopback(address: IPv4Address | IPv6Address) -> bool:
-    """Tell whether an address is 127.0.0.0/8 or ::1, also inside an IPv6 form."""
+    """Return whether an address is in 127.0.0.0/8 or is ::1, also inside an IPv6 form."""
     address = inner(address)
     return address == LOOPBACK_V6 if isinstance(address, IPv6Address) else address in LOOPBACK_V4
 

@@ -1,4 +1,4 @@
-"""An answer's body as people read it: decompressed and decoded for display, within bounds. What is stored stays as it came."""
+"""Decompresses and decodes an answer's body for display, within bounds. The stored body stays as it was received."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import NamedTuple
 MAX_SHOWN = 64 * 1024  # bytes that are decompressed of one body
 MAX_CODINGS = 3
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-_RAW_DEFLATE = -15  # what some servers call deflate
+_RAW_DEFLATE = -15  # some servers send this as `deflate`
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([A-Za-z0-9_:.+-]{1,40})""", re.IGNORECASE)
 _BYTE_ORDER_MARKS = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
-# Python has codecs that are no charset, such as zip and rot13. As browsers do, Latin 1 is read as its superset.
+# An explicit list, as Python has codecs that are no charset (zip, rot13). Latin 1 is read as cp1252, as browsers do.
 _CODEC = re.compile(
     r"utf-(?:8|16|32)(?:-[bl]e)?|ascii|iso8859-\d+|cp\d+|koi8-[ru]|mac-roman|tis-620|shift_jis|euc_(?:jp|kr)"
     r"|iso2022_(?:jp|kr)|gb(?:2312|k|18030)|big5(?:hkscs)?"
@@ -23,7 +23,7 @@ _READ_AS = {"utf-8": "utf-8-sig", "ascii": "cp1252", "iso8859-1": "cp1252"}
 
 
 class Shown(NamedTuple):
-    """A body as text; `note` says in words what was done for that, None for nothing."""
+    """A body as text; `note` says how it was made readable, or is None."""
 
     text: str
     is_text: bool
@@ -31,9 +31,9 @@ class Shown(NamedTuple):
 
 
 def show(raw: bytes, headers: Iterable[tuple[str, str]], *, cut: bool) -> Shown:
-    """Make a body readable by its `Content-Encoding` and `Content-Type`; `cut` says that its end is missing.
+    """Decode a body by its `Content-Encoding` and `Content-Type`; `cut` says that its end is missing.
 
-    Bytes that are no text are written as `\\xNN`.
+    Bytes that are not text become `\\xNN`.
     """
     fields = [(name.lower(), value) for name, value in headers]
     encoding = ",".join(value for name, value in fields if name == "content-encoding")
@@ -67,7 +67,10 @@ def _decompress(raw: bytes, encoding: str, *, cut: bool) -> tuple[bytes, list[st
 
 
 def _inflate(data: bytes, window_bits: int) -> tuple[bytes, bool, bool] | None:
-    """Return what was compressed up to `MAX_SHOWN`, whether that is to its end, and whether more is left; None if it was not."""
+    """Return the data (`MAX_SHOWN` bytes at most), whether its end was reached, and whether more is left.
+
+    None if it is not compressed in this way.
+    """
     stream = zlib.decompressobj(window_bits)
     try:
         text = stream.decompress(data, MAX_SHOWN)
@@ -77,7 +80,7 @@ def _inflate(data: bytes, window_bits: int) -> tuple[bytes, bool, bool] | None:
 
 
 def _decode(data: bytes, content_type: str, *, cut: bool) -> tuple[str | None, str]:
-    """Return a body as text, or None, and the charset if it is another than UTF-8; a character that was cut is left out."""
+    """Return a body as text (or None) and its charset, which is empty for UTF-8; a cut character is left out."""
     declared = _CHARSET.search(content_type)
     label = (
         declared[1] if declared else next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")

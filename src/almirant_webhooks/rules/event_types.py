@@ -21,19 +21,19 @@ CATALOGUE = (
     "sprint.created",
     "sprint.closed",
 )
-# What operators can subscribe to, in the reserved project alone.
+# Operators can subscribe to these, in the reserved project alone.
 OWN_TYPES = ("webhook.failing", "webhook.recovered", "delivery.failed")
 _WELL_FORMED = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 MAX_LENGTH = 128
 
 
 def is_well_formed(event_type: str) -> bool:
-    """Tell whether a text is an event type: dotted lower-case words, at most 128 characters."""
+    """Return whether a text is an event type: dotted lower-case words, at most 128 characters."""
     return len(event_type) <= MAX_LENGTH and _WELL_FORMED.fullmatch(event_type) is not None
 
 
 def check_well_formed(event_type: str) -> str:
-    """Return an event type of any catalogue, or raise `Refused`."""
+    """Return the text if it has the form of an event type, in the catalogue or not; else raise `Refused`."""
     if not is_well_formed(event_type):
         raise Refused(
             "An event type is dotted lower-case words such as work_item.created, at most 128 characters.", "event_type"
@@ -63,7 +63,7 @@ def catalogue_of(project_id: str, extra: Collection[str] = ()) -> tuple[str, ...
 
 
 def check_pattern(text: str, extra: Collection[str] = (), project_id: str = "") -> str:
-    """Return a pattern that fits a type of the project's catalogue, or raise `Refused` with a suggestion."""
+    """Return a pattern that matches a type of the project's catalogue, or raise `Refused` with a suggestion."""
     pattern = text.strip()
     catalogue = catalogue_of(project_id, extra)
     if any(pattern in patterns_for(event_type) for event_type in catalogue):
@@ -73,7 +73,7 @@ def check_pattern(text: str, extra: Collection[str] = (), project_id: str = "") 
 
 
 def suggestion(text: str, catalogue: Collection[str]) -> str:
-    """Return a sentence that suggests what was meant, or lists what there is."""
+    """Return a sentence with the closest known name, or with all of them."""
     close = difflib.get_close_matches(text.lower(), catalogue, n=1, cutoff=0.5)
     if close:
         return f" Did you mean {close[0]!r}?"
@@ -81,7 +81,7 @@ def suggestion(text: str, catalogue: Collection[str]) -> str:
 
 
 def choose_sample(patterns: Collection[str], extra: Collection[str], requested: str | None, project_id: str) -> str:
-    """Return the type of a test's sample: the one asked for, or the first that a webhook subscribes to."""
+    """Return the event type for a test: the requested one, else the first that the webhook subscribes to."""
     if requested is not None:
         return check_event_type(requested, extra, project_id)
     catalogue = catalogue_of(project_id, extra)
@@ -89,7 +89,7 @@ def choose_sample(patterns: Collection[str], extra: Collection[str], requested: 
 
 
 def sample_payload(event_type: str) -> dict[str, Any]:
-    """Return a realistic payload of a type, as an application would write it."""
+    """Return a realistic sample payload of an event type."""
     family = event_type.split(".")[0]
     if event_type in _SAMPLES:
         return _SAMPLES[event_type]

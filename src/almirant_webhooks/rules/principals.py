@@ -1,4 +1,4 @@
-"""Who may do what: principals, and the signed texts by which they come (links to a project, sessions of a browser)."""
+"""Principals, who may use the service, and the signed tokens that carry them: links to a project and browser sessions."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody who has shown who they are; `project_id` bounds what they reach, None is everything.
+    """An authenticated caller. `project_id` is the only project they reach; None means all.
 
-    `session` is the digest of the text by which a browser has shown it, and no other browser's. `name` is whom the audit
-    trail names, where that is more than the role says.
+    `expires_at` is in Unix seconds. `session` is the digest of a browser's session token. `name` is for the audit trail,
+    and is empty if the role says enough.
     """
 
     role: Role
@@ -42,20 +42,20 @@ class Principal:
 
     @property
     def actor(self) -> str:
-        """The name under which the audit trail knows them."""
+        """The name in the audit trail."""
         if self.name:
             return self.name
         return OPERATOR if self.role is Role.OPERATOR else f"link to {self.project_id}"
 
     def reaches(self, project_id: str) -> bool:
-        """Tell whether what belongs to a project is theirs to see."""
+        """Return whether they may see what belongs to a project."""
         return self.project_id in (None, project_id)
 
 
 def issue(key: bytes, purpose: str, principal: Principal) -> str:
-    """Sign a principal as text that URLs and cookies can carry; it must say when it expires (Unix seconds).
+    """Return a signed token for a principal, which must have `expires_at`. URLs and cookies can carry it.
 
-    Two of them are never the same: two people who sign in within a second have a session each.
+    A nonce makes each token unique: two people who sign in within a second have a session each.
     """
     assert principal.expires_at is not None
     fields = {
@@ -69,12 +69,15 @@ def issue(key: bytes, purpose: str, principal: Principal) -> str:
 
 
 def link(key: bytes, principal: Principal, address: str) -> str:
-    """Return the URL that opens the pages at `address` for a project admin until it expires."""
+    """Return the URL that opens the pages at `address` for a principal, until it expires."""
     return f"{address}/portal/{issue(key, LINK, principal)}"
 
 
 def read(key: bytes, purpose: str, text: str, now: float) -> Principal | None:
-    """Return whom a signed text stands for, or None when it was changed, has expired, or is for another purpose."""
+    """Return the principal of a signed token, or None if it was changed, has expired, or is for another purpose.
+
+    `now` is in Unix seconds.
+    """
     content, _, signature = text.partition(".")
     if not hmac.compare_digest(signature.encode("utf-8", "replace"), _mac(key, purpose, content).encode()):
         return None
@@ -88,12 +91,12 @@ def read(key: bytes, purpose: str, text: str, now: float) -> Principal | None:
 
 
 def digest(token: str) -> str:
-    """Return what is kept of a token or a session's text, which are random and long: SHA-256 in hex."""
+    """Return the SHA-256 of a token in hex, which is what is stored. Tokens are long and random, so no salt is needed."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
 def is_equal(actual: str, expected: str) -> bool:
-    """Compare two tokens in a time that tells nothing about where they differ."""
+    """Return whether two tokens are equal, in a time that does not depend on where they differ."""
     return hmac.compare_digest(digest(actual), digest(expected))
 
 

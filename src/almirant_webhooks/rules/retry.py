@@ -1,4 +1,4 @@
-"""The retry schedule: from how an attempt ended to the time of the next (contract, section 4)."""
+"""The retry schedule: when the next attempt is made (contract, section 4)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Schedule:
     waits: tuple[timedelta, ...]
 
     def next_attempt_at(self, tries: int, finished_at: datetime, retry_after: float | None) -> datetime | None:
-        """Return the time of the attempt after `tries` of them, or None when the schedule is used up.
+        """Return the time of the next attempt after `tries` attempts, or None if no attempts are left.
 
-        `retry_after` (seconds) can put it later, by two hours at most, never earlier.
+        `retry_after` (seconds) can delay it, to two hours after `finished_at` at most, but never makes it earlier.
         """
         if tries >= len(self.waits):
             return None

@@ -1,6 +1,6 @@
-"""Which deliveries of the log a list, a count or a resend means, and which events a list does.
+"""Selections: the conditions of a list, count or resend of deliveries, and of a list of events.
 
-Command, API and pages parse what people write into a `Selection` here; storage makes SQL of it in one place.
+The command line, the API and the pages parse their parameters into a selection here; storage turns it into SQL.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from . import values
 STATES = (*(state.value for state in State), "held")
 _TIMES = ("since", "until")
 
-_Rule = Callable[[str, str, datetime], object]  # of a text, the name it was given by, and the time of asking
+_Rule = Callable[[str, str, datetime], object]  # of a text, the parameter's name, and the current time
 _RULES: dict[str, _Rule] = {
     "project_id": lambda text, name, _: values.project_id(text, name),
     "webhook_id": lambda text, name, _: values.webhook_id(text, name),
@@ -36,7 +36,7 @@ _RULES: dict[str, _Rule] = {
 def _parse(
     kind: type[Selection | EventSelection], texts: Mapping[str, str | None], names: Mapping[str, str], now: datetime
 ) -> dict[str, Any]:
-    """Return the fields of a kind of selection by their rules; None is a field that was left out."""
+    """Return the parsed fields of a kind of selection; None in `texts` is a field that was left out."""
     parsed = {}
     for field in fields(kind):
         text = texts.get(field.name)
@@ -48,10 +48,10 @@ def _parse(
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Deliveries that have all of what is not None.
+    """Conditions on deliveries; all that are not None must hold.
 
-    `state` may be `held`; `status` is a code, a class (`5xx`) or a word of the log; `cause` is a part of any attempt's cause
-    and `text` one of the event's body, both in any case; `since` and `until` bound when the delivery was made.
+    `state` may be `held`. `status` is a code, a class (`5xx`) or a word of the log. `cause` is a part of any attempt's
+    cause, `text` a part of the event's body; case is ignored in both. `since` and `until` bound the delivery's creation.
     """
 
     project_id: str | None = None
@@ -67,20 +67,20 @@ class Selection:
 
     @classmethod
     def parse(cls, texts: Mapping[str, str | None], now: datetime, names: Mapping[str, str] | None = None) -> Self:
-        """Read a selection from texts by field; raises `Refused` with the name that `names` has for the field at fault.
+        """Parse a selection from texts by field; None is a field that was left out.
 
-        None is a field that was left out. How long ago a time was is counted from `now`.
+        Raises `Refused`, which names the wrong field as `names` has it. A time such as `2h` is counted back from `now`.
         """
         return cls(**_parse(cls, texts, names or {}, now))
 
     @classmethod
     def load(cls, stored: Mapping[str, str]) -> Self:
-        """Return a selection from what `dump` has made of it."""
+        """Return the selection that `dump` has written."""
         known = {field.name for field in fields(cls)} & set(stored)
         return cls(**{name: clock.parse(stored[name]) if name in _TIMES else stored[name] for name in known})  # type: ignore[arg-type]
 
     def dump(self) -> dict[str, str]:
-        """Return what is selected by, as texts that `parse` takes, in the order of the fields."""
+        """Return the conditions as texts that `parse` accepts, in the order of the fields."""
         by_name = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             name: clock.text(value) if isinstance(value, datetime) else value
@@ -90,16 +90,16 @@ class Selection:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether it leaves anything out; the end of its time alone leaves all that there was before it."""
+        """Whether it excludes anything; `until` alone does not count, as it selects all that came before."""
         return any(name != "until" for name in self.dump())
 
     def check_has_no_text(self) -> None:
-        """Raise `Refused` where a text is asked for: a resend would have to look through the bodies of the whole log."""
+        """Raise `Refused` if it has a `text`: a resend would have to search the bodies of the whole log."""
         if self.text is not None:
             raise Refused("Many deliveries are not sent again by a text in their bodies; leave it out.", "text")
 
     def check_is_narrow(self) -> None:
-        """Raise `Refused` for everything: nobody sends all deliveries of all projects again by leaving words out."""
+        """Raise `Refused` if it selects everything, so that nobody resends all deliveries of all projects by mistake."""
         if not self.is_narrow:
             raise Refused(
                 "Say which deliveries: by project, webhook, state, status, event type, event, cause, or since when they "
@@ -110,7 +110,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class EventSelection:
-    """Events that have all of what is not None; `since` and `until` bound when the event was taken, `text` is in its body."""
+    """Conditions on events; all that are not None must hold.
+
+    `since` and `until` bound when the event was taken; `text` is a part of its body.
+    """
 
     project_id: str | None = None
     event_type: str | None = None
@@ -121,5 +124,5 @@ class EventSelection:
 
     @classmethod
     def parse(cls, texts: Mapping[str, str | None], now: datetime, names: Mapping[str, str] | None = None) -> Self:
-        """Read a selection as `Selection.parse` does."""
+        """Parse a selection as `Selection.parse` does."""
         return cls(**_parse(cls, texts, names or {}, now))

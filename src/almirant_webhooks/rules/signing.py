@@ -16,10 +16,10 @@ from .. import clock, verify
 from ..model import Headers, Refused, Secrets
 
 USER_AGENT = "Almirant-Webhooks/1.0"
-# How long after a switch `webhook-signature` goes on to carry the signature of the secret before it.
+# How long after a switch `webhook-signature` still carries the old secret's signature.
 OVERLAP = timedelta(hours=24)
-# The headers as `_headers` writes them. A release that sends other ones, or the same ones in another way, takes the next
-# number, and goes on to restore those of this one as they were sent.
+# The number of the layout that `_headers` writes. A release that changes a header takes the next number, and must still
+# restore headers of this layout.
 LAYOUT = 1
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 _SIGNED = ("webhook-signature", "X-Almirant-Signature", "X-Almirant-Signature-Next")
@@ -44,9 +44,9 @@ def check_usable(text: str) -> str:
 
 
 def check_secret(text: str) -> str:
-    """Return an own secret that a webhook may be given, or raise `Refused`, which never repeats it.
+    """Return a secret that a customer chose, or raise `Refused`, whose message never contains it.
 
-    One that begins as a secret of Standard Webhooks has to be one: their libraries would verify with another key.
+    A secret with the prefix of Standard Webhooks must be a valid one: their libraries would verify with another key.
     """
     check_usable(text)
     if text != text.strip():
@@ -62,7 +62,7 @@ def check_secret(text: str) -> str:
 
 
 def _why_not_standard(encoded: str) -> str | None:
-    """Say why a text is not what every library of Standard Webhooks decodes to the same 24 to 64 bytes; None if it is."""
+    """Return why libraries of Standard Webhooks may not all decode a text to the same 24 to 64 bytes, or None."""
     odd = _NOT_BASE64.search(encoded.rstrip("="))
     if odd is not None:
         alphabet = " (- and _ are of another alphabet)" if odd[0] in "-_" else ""
@@ -77,7 +77,7 @@ def _why_not_standard(encoded: str) -> str | None:
 
 
 def secrets_at(secret: str, next_secret: str | None, switch_at: str | None, *, now: datetime) -> Secrets:
-    """Tell which secrets sign now, from a webhook's columns; a restart or a step that was missed changes nothing."""
+    """Return the secrets that sign now, from a webhook's columns and the time alone."""
     if next_secret is None or switch_at is None:
         return Secrets(secret)
     if now < clock.parse(switch_at):
@@ -90,9 +90,9 @@ keys = lru_cache(maxsize=16_384)(verify.keys)
 
 @lru_cache(maxsize=16_384)
 def host(url: str) -> str:
-    """Return the host of a URL as the header `Host` has it, with a port that is not the scheme's own.
+    """Return the host of a URL as in the header `Host`, with the port unless it is the scheme's default.
 
-    A URL that was written into its row by hand, and is none, has none.
+    It is empty for an invalid URL that somebody wrote into the row by hand.
     """
     try:
         parts = urlsplit(url)
@@ -112,7 +112,7 @@ def signature(body: bytes, secret: str) -> str:
 
 
 def standard_signature(body: bytes, secret: str, delivery_id: str, timestamp: int) -> str:
-    """Return the value of `webhook-signature` as Standard Webhooks has it."""
+    """Return the value of `webhook-signature` by Standard Webhooks; `timestamp` is in Unix seconds."""
     signed = hmac.digest(keys(secret)[1], b"%b.%d.%b" % (delivery_id.encode(), timestamp, body), "sha256")
     return "v1," + binascii.b2a_base64(signed, newline=False).decode()
 
@@ -130,9 +130,9 @@ def request_headers(
     next_secret: str | None = None,
     last_secret: str | None = None,
 ) -> Headers:
-    """Return every header of an attempt's request, in the order in which they are sent.
+    """Return every header of a request, in the order in which they are sent.
 
-    `webhook-signature` carries the signatures of a next and a last secret too, as Standard Webhooks has it.
+    `webhook-signature` also has the signatures of the next and the last secret, by Standard Webhooks.
     """
     timestamp = int(started_at.timestamp())
     standard = standard_signature(body, secret, delivery_id, timestamp)
@@ -179,7 +179,7 @@ def _headers(
 
 
 def pack_headers(headers: Headers) -> str:
-    """Write what the log keeps of a request's headers: the signatures. All else stands in the attempt's other columns."""
+    """Return what the log keeps of a request's headers: the signatures. The attempt's other columns hold the rest."""
     values = dict(headers)
     signatures = '", "'.join([values[name] for name in _SIGNED if name in values])
     return f'[{LAYOUT}, "{signatures}"]'
@@ -196,9 +196,9 @@ def unpack_headers(
     started_at: str,
     test: bool,
 ) -> Headers:
-    """Return every header of a request as it was sent, from what was kept and the attempt's own columns; `size` is the body's.
+    """Return every header of a request as it was sent, from `packed` and the attempt's columns.
 
-    Releases before schema 4 wrote all of them.
+    `size` is the bytes of the body. Before schema 4 `packed` held all headers.
     """
     values = json.loads(packed)
     if LAYOUT not in values[:1]:

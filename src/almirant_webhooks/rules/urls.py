@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
 
 
 class Blocked(OSError):
-    """Raised instead of dialling a forbidden address; its words are the same for every one of them."""
+    """Raised instead of dialling a forbidden address. The message never says which address it was."""
 
     def __init__(self) -> None:
         super().__init__(BLOCKED)
@@ -36,7 +36,7 @@ class Policy:
 
 
 def is_allowed(address: str, port: int, policy: Policy) -> bool:
-    """Tell whether an address may be dialled."""
+    """Return whether an address may be dialled."""
     parsed = addresses.parse(address)
     if parsed is None or _is_closed(parsed, port, policy):
         return False
@@ -54,19 +54,19 @@ def _is_closed(address: IPv4Address | IPv6Address, port: int, policy: Policy) ->
         closed = addresses.parse(host)
         if port != closed_port or closed is None:
             continue
-        # A wildcard address is this machine by whatever address it is named.
+        # A wildcard address stands for every address of this machine.
         if int(closed) == 0 or inner == addresses.inner(closed) or (inner == IPv4Address(0) or int(inner) == 0):
             return True
     return False
 
 
 def is_local_url(url: str) -> bool:
-    """Tell whether a stored URL is `http://`, which needs development mode at each attempt too."""
+    """Return whether a stored URL is `http://`, for which each attempt needs development mode."""
     return url.startswith("http://")
 
 
 def check_url(text: str, policy: Policy) -> str:
-    """Return the normalised form of a URL, which is what is stored and used, or raise `Refused` with a sentence."""
+    """Return the normalised URL, which is stored and used, or raise `Refused` with a sentence."""
 
     def refuse(reason: str) -> Refused:
         return Refused(f"This URL cannot be used: {reason}.", "url")
@@ -119,7 +119,7 @@ def check_url(text: str, policy: Policy) -> str:
 
 
 def _unreadable(error: str) -> str:
-    """Word why the standard library cannot split a URL."""
+    """Return in words why the standard library cannot split a URL."""
     if "Port" in error or "port" in error:
         return "its port is not a number from 1 to 65535"
     if "NFKC" in error:

@@ -1,4 +1,4 @@
-"""The rules of what a webhook is made of, in one place for the command line, the API and the pages."""
+"""The rules for a webhook's fields, for the command line, the API and the pages."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ LONGEST_LINK = timedelta(days=30)
 
 
 def url(text: str, policy: urls.Policy) -> str:
-    """Return the URL in the form that is stored, or raise `Refused`."""
+    """Return the normalised URL, or raise `Refused`."""
     return urls.check_url(text, policy)
 
 
 def events(patterns: Iterable[str], extra_types: Collection[str], project_id: str) -> tuple[str, ...]:
-    """Return the patterns that a webhook of a project subscribes to, each once, or raise `Refused`.
+    """Return the patterns that a webhook of a project subscribes to, without doubles, or raise `Refused`.
 
-    `extra_types` are the operator's own types beside those of the catalogue.
+    `extra_types` are event types that the operator has added to the catalogue.
     """
     checked = tuple(dict.fromkeys(event_types.check_pattern(pattern, extra_types, project_id) for pattern in patterns))
     if not checked:
@@ -31,12 +31,12 @@ def events(patterns: Iterable[str], extra_types: Collection[str], project_id: st
 
 
 def secret(text: str | None) -> str:
-    """Return the own secret if it can be used, a new one for None, or raise `Refused`."""
+    """Return a valid secret: the given one, or a new one for None. Raises `Refused`."""
     return signing.generate_secret() if text is None else signing.check_secret(text)
 
 
 def switch_after(text: str) -> timedelta:
-    """Return how long from now a new secret begins to sign, 30 days at most, or raise `Refused`."""
+    """Return the time until a new secret signs, 30 days at most, or raise `Refused`."""
     try:
         span = clock.duration(text)
     except ValueError as error:
@@ -47,7 +47,7 @@ def switch_after(text: str) -> timedelta:
 
 
 def link_lives(text: str) -> timedelta:
-    """Return how long a link opens the pages, from a second to 30 days, or raise `WrongUsage`."""
+    """Return how long a link is valid, from a second to 30 days, or raise `WrongUsage`."""
     try:
         span = clock.duration(text)
     except ValueError as error:
@@ -58,7 +58,7 @@ def link_lives(text: str) -> timedelta:
 
 
 def occurred_at(text: str) -> str:
-    """Return the time of an event as the outbox has it, or raise `Refused`."""
+    """Return the time of an event in the outbox's format, or raise `Refused`."""
     try:
         return clock.text(clock.parse(text))
     except ValueError as error:

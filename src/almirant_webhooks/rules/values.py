@@ -1,7 +1,6 @@
-"""The rules for single values that people write, the same at every face: text, numbers, times, cursors, ids.
+"""The rules for single values, for the command line, the API and the pages: text, numbers, times, cursors, ids.
 
-Each takes the text and the name that the face has for it; what it raises, `Refused`, says what is wrong, where, and how to
-mend it.
+Each function takes the text and the name of the parameter. It raises `Refused`, whose message says how to fix the value.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _WEBHOOK_ID = re.compile(r"wh_[0-9A-Za-z_]{1,64}")
 
 
 def is_text(value: str) -> bool:
-    """Tell whether a text can be stored and shown: no NUL, and no half of a surrogate pair, which UTF-8 cannot write."""
+    """Return whether a text can be stored and shown: it has no NUL, and no half of a surrogate pair, which UTF-8 lacks."""
     return "\0" not in value and (value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value))
 
 
@@ -35,7 +34,7 @@ def storable(text: str, name: str) -> str:
 
 
 def line(text: str, name: str) -> str:
-    """Return a text to look for, without the blanks around it; 1 to 1,000 characters."""
+    """Return a search text of 1 to 1,000 characters, without blanks around it."""
     stripped = storable(text, name).strip()
     if not stripped:
         raise Refused(f"{name} is empty: give it a value, or leave it out.", name)
@@ -52,21 +51,21 @@ def whole(text: str, name: str, minimum: int, maximum: int) -> int:
 
 
 def flag(text: str, name: str) -> bool:
-    """Return what is written as true or false."""
+    """Return a truth value, written `true` or `false`."""
     if text not in ("true", "false"):
         raise Refused(f"{name} must be true or false.", name)
     return text == "true"
 
 
 def word(text: str, name: str, words: Collection[str]) -> str:
-    """Return one of some words."""
+    """Return the text if it is one of `words`."""
     if text not in words:
         raise Refused(f"{name} must be one of {', '.join(words)}.", name)
     return text
 
 
 def time(text: str, name: str, now: datetime) -> datetime:
-    """Return a time, or how long before `now` it was (`2h`)."""
+    """Return a time, which may be written as a duration before `now` (`2h`)."""
     try:
         return clock.moment(text, now)
     except ValueError as error:
@@ -74,7 +73,7 @@ def time(text: str, name: str, now: datetime) -> datetime:
 
 
 def status(text: str, name: str) -> str:
-    """Return an attempt's status as the log has it: a code, a class (`5xx`) or a word."""
+    """Return a status of the log: a code, a class (`5xx`) or a word."""
     normal = text.lower().replace("_", " ")
     if normal not in WORDS and not _STATUS.fullmatch(normal):
         raise Refused(f"{name} must be a code (500), a class (5xx) or one of {', '.join(WORDS)}.", name)
@@ -97,7 +96,7 @@ def event_id(text: str, name: str) -> str:
 
 
 def event_type(text: str, name: str) -> str:
-    """Return an event type, one of the catalogue or not."""
+    """Return an event type, in the catalogue or not."""
     if not is_well_formed(text):
         raise Refused(
             f"{name} must be an event type: dotted lower-case words such as work_item.created, at most 128 characters.",
@@ -107,14 +106,14 @@ def event_type(text: str, name: str) -> str:
 
 
 def cursor(text: str, name: str, form: str) -> str:
-    """Return the place where a list goes on, which has the form of those that its pages give."""
+    """Return the cursor of a list's next page; `form` is the regular expression of its cursors."""
     if not re.fullmatch(form, text, re.ASCII):
         raise _no_cursor(name)
     return text
 
 
 def row_cursor(text: str, name: str) -> int:
-    """Return the number of the row where a list goes on."""
+    """Return the cursor of a list whose cursors are numbers of rows."""
     try:
         return whole(text, name, 0, MAX_ROW)
     except Refused:
