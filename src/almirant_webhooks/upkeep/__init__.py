@@ -1,1 +1,1 @@
-"""Work beside delivery, in bounded steps: old rows are removed, webhooks are watched, deliveries are resent in bulk."""
+"""Work beside delivery, in bounded steps: removing old rows, watching webhooks, bulk resends."""

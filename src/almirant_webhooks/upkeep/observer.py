@@ -1,4 +1,4 @@
-"""Looks at how the service stands every few seconds: gauges, failing webhooks, and room on the disk."""
+"""Watches the service every few seconds: gauges, failing webhooks, and free space on the disk."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ..ops.heartbeat import Heartbeat
 from ..ops.metrics import Metrics
 from ..storage.engine import NOTICED_AT_ONCE, ObservingStore, StorageError, Worker
 
-EVERY = 10.0
-# Operators' events are made in the transaction of what they tell of; they are sent as soon as this.
+EVERY = 10.0  # seconds
+# Seconds between two checks for new events of operators, which other transactions have made.
 OWN_EVERY = 1.0
-# With less room than this (bytes) answers' bodies are stored no more: delivering goes on for longer.
+# With less free space than this (bytes) bodies of answers are not stored, so that deliveries go on for longer.
 LOW_ON_DISK = 256 * 1024 * 1024
 
 log = structlog.get_logger("almirant_webhooks")
 
 
 class Waiting:
-    """Since when rows of the outbox have been waiting, by our own clock: `occurred_at` is the producer's word."""
+    """Measures how long rows of the outbox have waited, by our own clock: producers set `occurred_at` as they like."""
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque()  # when we looked, and the last row that was there
+        self._seen: deque[tuple[float, int]] = deque()  # monotonic seconds, and the last row at that time
 
     def age(self, first: int | None, last: int, moment: float) -> float:
-        """Return for how many seconds the first unread row has been seen; `moment` is in monotonic seconds."""
+        """Return the seconds since the first unread row was first seen; `moment` is in monotonic seconds."""
         if not self._seen or self._seen[-1][1] != last:
             self._seen.append((moment, last))
         while self._seen and (first is None or self._seen[0][1] < first):
@@ -40,9 +40,9 @@ class Waiting:
 
 
 class Observer:
-    """Reads on a connection of its own, so that counting delays no delivery.
+    """Sets gauges and reports changes. It reads on a connection of its own, so that counting delays no delivery.
 
-    `store_bodies` is told whether there is room for answers' bodies; `due` which of operators' webhooks have news to get.
+    `store_bodies` is called with whether to store bodies of answers, `due` with the operators' webhooks that have events.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Observer:
         self._waiting = Waiting()
 
     async def run(self) -> None:
-        """Look, then rest."""
+        """Observe every `EVERY` seconds until cancelled; an error is logged, and the next round tries again."""
         looked_at = -EVERY
         while True:
             try:
@@ -85,7 +85,7 @@ class Observer:
             await asyncio.sleep(OWN_EVERY)
 
     async def observe(self) -> None:
-        """Look once."""
+        """Observe once. Raises `StorageError` or `OSError`."""
         now = clock.now()
         self._observe_disk()
         wal = await self._reader.run(self._store.wal_bytes), await self._outbox.run(self._store.wal_bytes)
@@ -118,18 +118,18 @@ class Observer:
             (log.warning if low else log.info)(words, free_bytes=sizes["disk_free"])
 
     async def _report_webhook_health(self) -> None:
-        """Say which webhooks have begun to fail everything, and which have recovered."""
+        """Log which webhooks have begun to fail every delivery, and which have recovered."""
         more = True
         while more:
             begun, over = await self._database.write(self._store.note_health_changes, clock.now())
-            for news in begun:
-                log.warning("webhook failing", webhook_id=news.webhook_id, host=news.host, since=news.since)
-            for news in over:
-                log.info("webhook recovered", webhook_id=news.webhook_id, host=news.host, since=news.since)
+            for change in begun:
+                log.warning("webhook failing", webhook_id=change.webhook_id, host=change.host, since=change.since)
+            for change in over:
+                log.info("webhook recovered", webhook_id=change.webhook_id, host=change.host, since=change.since)
             more = NOTICED_AT_ONCE in (len(begun), len(over))
 
     async def _send_operator_events(self) -> None:
-        """Have events for operators sent."""
+        """Tell the delivery loop which webhooks of operators have events to send."""
         own = await self._reader.run(self._store.own_webhooks)
         if own:
             self._due(own, await self._database.run(self._store.first_due, own))

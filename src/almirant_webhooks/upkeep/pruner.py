@@ -1,4 +1,4 @@
-"""Removes what is older than it is kept, in steps small enough to delay no delivery."""
+"""Removes rows whose retention is over, in steps small enough to delay no delivery."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..settings.schema import Retention
 from ..storage.engine import PruningStore, Session, StorageError, Walk, Worker
 
 RATE = 6000  # rows a second
-STEP = (30, 200)  # rows, at least and at most: 1 and 7 ms of the writer's time with a log of 10,000,000
-PAGES = 50  # given back in one step
+STEP = (30, 200)  # rows in one step, at least and at most: 1 and 7 ms in a log of 10,000,000 deliveries
+PAGES = 50  # pages to give back in one step
 REST = 0.005  # seconds between two steps
-EVERY = 10.0
+EVERY = 10.0  # seconds between two steps while there is nothing to do
 SWEEP_EVERY = timedelta(minutes=10)
 
 log = structlog.get_logger("almirant_webhooks")
 
 
 class Pruner:
-    """Erases deleted webhooks, cancels what was discarded or held too long, settles changes of secrets, removes what is old."""
+    """Erases deleted webhooks, cancels discarded and too long held deliveries, ends rotations, removes old rows."""
 
     def __init__(
         self,
@@ -41,12 +41,12 @@ class Pruner:
         self._kept = kept
         self._failing = failing
         self.is_resting = False  # there was nothing to do, and no step is under way
-        self._walks: list[tuple[Worker, Walk]] = []  # of the sweep that is under way
+        self._walks: list[tuple[Worker, Walk]] = []  # the rest of the current sweep
         self._swept: datetime | None = None
         self._stepped = 0.0  # monotonic seconds
 
     async def run(self) -> None:
-        """Take steps while there is something to do, then rest."""
+        """Take steps until cancelled; an error is logged, and a later step tries again."""
         while True:
             try:
                 busy = not self._failing() and await self.step(clock.now())
@@ -58,7 +58,7 @@ class Pruner:
             self.is_resting = False
 
     async def step(self, now: datetime) -> bool:
-        """Do one small step of each kind; tell whether there may be more to do."""
+        """Do one small step of each kind, each a transaction; return whether there may be more to do."""
         limit = self._limit()
         erased = await self._database.write(self._store.erase_deleted, limit)
         discarded = await self._database.write(self._store.discard, limit)
@@ -74,7 +74,7 @@ class Pruner:
         return bool(erased or discarded or settled or pruned or sweeping or given_back)
 
     async def _prune_outbox(self, step: Callable[[Session, int], int], limit: int) -> int:
-        """Remove what is old there; what fails there, for an application's trigger, say, keeps nothing else from going."""
+        """Remove old rows of the outbox. An error, of an application's trigger for example, does not stop the other steps."""
         try:
             return await self._outbox.write(step, limit)
         except StorageError as error:
@@ -82,13 +82,13 @@ class Pruner:
             return 0
 
     def _limit(self) -> int:
-        """Return how many rows a step may take: few while the database is free, so that nobody waits long for one."""
+        """Return how many rows a step may take: as many as `RATE` allows since the last one, within `STEP`."""
         before, self._stepped = self._stepped, time.monotonic()
         since = self._stepped - before
         return STEP[0] if since >= EVERY else max(STEP[0], min(STEP[1], round(RATE * since)))
 
     async def _sweep_on(self, now: datetime, limit: int) -> bool:
-        """Take a step of the sweep, or begin one if the last was long ago or the clock was set."""
+        """Take a step of the sweep; begin one if the last began `SWEEP_EVERY` ago, or the clock was set back."""
         if not self._walks:
             if self._swept is not None and timedelta(0) <= now - self._swept < SWEEP_EVERY:
                 return False

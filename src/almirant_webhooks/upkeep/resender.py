@@ -1,4 +1,4 @@
-"""Many resends at once, a few at a time, so that fresh events never wait behind them."""
+"""Advances bulk resends in small steps, so that new events never wait behind them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..model import Due
 from ..storage.engine import FIRST_RESEND, ResendingStore, StorageError, Worker
 
 REST = 0.1  # seconds between two steps while a resend is under way
-EVERY = 1.0
+EVERY = 1.0  # seconds between two checks for new resends
 
 log = structlog.get_logger("almirant_webhooks")
 
 
 class Resender:
-    """Advances the resends that are under way; `due` is told which webhooks have something to send."""
+    """Advances bulk resends; `due` is called with the webhooks that have something to send."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Resender:
         self._failing = failing
 
     async def run(self) -> None:
-        """Take steps while there is something to do."""
+        """Take steps until cancelled; an error is logged, and a later step tries again."""
         reached = FIRST_RESEND
         while True:
             busy = False
