@@ -1,1 +1,1 @@
-"""What keeps the daemon running and lets operators see it: keys, metrics, the log, systemd, threads, files."""
+"""Operation of the daemon: keys, metrics, the log, systemd, threads, files."""

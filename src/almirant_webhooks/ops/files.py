@@ -1,4 +1,4 @@
-"""Makes files with exact rights, independent of the umask."""
+"""Creates files with exact permissions, independent of the umask."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ..model import Misconfigured
 
 
 def create(path: Path, mode: int) -> int:
-    """Make a new file with exactly these rights; return its descriptor, for writing. Raises `OSError`."""
+    """Create a file with exactly these permissions; return a descriptor for reading and writing. Raises `OSError`."""
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
     os.fchmod(descriptor, mode)
     return descriptor
 
 
 def check_link(path: Path) -> None:
-    """Raise `Misconfigured` for a symbolic link that leads to no file: to make the file there would hide a mistake."""
+    """Raise `Misconfigured` for a symbolic link whose target is missing: creating the target would hide a mistake."""
     try:
         leads_nowhere = path.is_symlink() and not path.exists()
-    except OSError:  # whoever opens it says why it cannot be reached
+    except OSError:  # opening it will report the reason
         return
     if leads_nowhere:
         raise Misconfigured(

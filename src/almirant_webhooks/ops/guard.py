@@ -1,4 +1,4 @@
-"""Notices that a file was deleted or replaced, or that a thread has died: the daemon cannot work without them."""
+"""Detects that a file was deleted or replaced, or that a thread has died: the daemon cannot work without them."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from typing import Protocol
 
 from ..model import Misconfigured
 
-EVERY = 2.0  # seconds between two looks
+EVERY = 2.0  # seconds between two checks
 
 
 class Worker(Protocol):
-    """What has a thread of its own that must not end before the daemon."""
+    """An object with a thread of its own, which must live as long as the daemon."""
 
     @property
     def is_alive(self) -> bool:
-        """Whether its thread is there."""
+        """Whether its thread is running."""
 
 
 class Guard:
-    """Looks whether the files are still the ones that were opened, and whether each worker's thread is there."""
+    """Checks that the files are still those that were opened, and that each worker's thread is running."""
 
     def __init__(self, files: Iterable[Path], workers: Sequence[Worker]) -> None:
         self._files = {path: _identity(path) for path in files}
         self._workers = workers
 
     async def run(self) -> None:
-        """Check until something is gone: SQLite itself would go on writing into a deleted file."""
+        """Check until something is gone. SQLite itself would go on writing to a deleted file.
+
+        Raises `Misconfigured` for a file and `RuntimeError` for a thread.
+        """
         while True:
             await asyncio.sleep(EVERY)
             for path, identity in self._files.items():

@@ -1,4 +1,4 @@
-"""The heartbeat of the event loop: feeds systemd's watchdog and notices when the loop was blocked."""
+"""The heartbeat of the event loop: it feeds systemd's watchdog and detects that the loop was blocked."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-BEAT = 0.25
-# A request whose time limit ran out while the loop stood still for this long (seconds, in all) was not given its time.
+BEAT = 0.25  # seconds
+# Seconds in all that the loop must be blocked during a request for its timeout to be our own fault.
 STALL = 1.0
-# Seconds of a blocked loop after which the daemon is not ready, until the loop has run freely for twice as long.
+# Seconds of a blocked loop after which the daemon is not ready, until the loop has run for twice as long.
 NOT_READY = 2.0
 
 
 class Heartbeat:
-    """Beats every quarter of a second from the loop itself, so that a blocked loop misses its beats."""
+    """Beats every quarter of a second on the event loop, so that a blocked loop misses beats."""
 
     def __init__(self, beat: Callable[[], None] | None = None, every: float = BEAT) -> None:
         self._beat = beat
@@ -29,7 +29,7 @@ class Heartbeat:
     async def run(self) -> None:
         """Beat until cancelled."""
         if self._beat is not None:
-            faulthandler.enable(2)  # the watchdog ends a blocked loop by SIGABRT: the journal shows where it stood
+            faulthandler.enable(2)  # the watchdog kills by SIGABRT: the journal then shows where the loop was blocked
         self.last = time.monotonic()
         while True:
             await asyncio.sleep(BEAT)
@@ -43,14 +43,13 @@ class Heartbeat:
                 self._last_feed = now
 
     def lag(self) -> float:
-        """Return by how many seconds the latest of the last 60 beats was late."""
+        """Return the seconds by which the latest of the last 60 beats was late."""
         return max(0.0, *self._lags)
 
     def why_not_ready(self) -> str | None:
-        """Say that the loop stands still, or has stood still a moment ago, or None.
+        """Return a sentence if the loop is blocked or was blocked a moment ago, else None.
 
-        A loop that stands still answers nobody: that is how a probe with a time limit of its own sees it. This is for
-        one that goes on by fits and starts.
+        This detects a loop that is blocked again and again. One that stays blocked does not answer probes at all.
         """
         now = time.monotonic()
         longest = max(
@@ -59,9 +58,9 @@ class Heartbeat:
         return f"the event loop stood still for {longest:.1f} s" if longest >= NOT_READY else None
 
     def stalled(self, begin: float, end: float) -> bool:
-        """Tell whether the loop stood still for over a second, in all, between two monotonic times."""
+        """Return whether the loop was blocked for over a second in all between two monotonic times."""
         stood_still = sum(
             max(0.0, min(end, stall_end) - max(begin, stall_begin)) for stall_begin, stall_end in self._stalls
         )
-        stood_still += max(0.0, end - max(begin, self.last + BEAT))  # a beat that is overdue as we speak
+        stood_still += max(0.0, end - max(begin, self.last + BEAT))  # a beat that is overdue now
         return stood_still > STALL

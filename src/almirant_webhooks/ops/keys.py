@@ -22,18 +22,18 @@ def path_of(database_path: Path) -> Path:
 
 
 def ensure(database_path: Path) -> bool:
-    """Make the file (0600) unless it is there; tell whether it was made."""
+    """Create the file (0600) unless it exists; return whether it was created. Raises `Misconfigured`."""
     path = path_of(database_path)
     return not path.exists() and _write(path, anew=False)
 
 
 def rotate(database_path: Path) -> None:
-    """Put a new token and a new key in place of the old ones; sessions and links of before are over."""
+    """Replace the token and the key by new ones, which ends all sessions and links. Raises `Misconfigured`."""
     _write(path_of(database_path), anew=True)
 
 
 def _write(path: Path, *, anew: bool) -> bool:
-    """Write a new file and put it in its place as a whole; without `anew` one that somebody made meanwhile stays."""
+    """Write a new file and move it into place atomically; without `anew` an existing file stays."""
     content = json.dumps({"token": f"awt_{secrets.token_urlsafe(32)}", "signing_key": secrets.token_hex(32)}) + "\n"
     new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
@@ -57,7 +57,7 @@ def _write(path: Path, *, anew: bool) -> bool:
 
 
 class Keys:
-    """The token and the signing key as they are now: the file is read again whenever it has changed."""
+    """The current token and signing key. The file is read again whenever it has changed; raises `Misconfigured`."""
 
     def __init__(self, settings: Settings) -> None:
         self._path = path_of(settings.database.path)
@@ -68,13 +68,13 @@ class Keys:
 
     @property
     def token(self) -> str:
-        """The operator's token: `admin.token` if it is configured, else the one that was generated."""
+        """The operator's token: `admin.token` if it is configured, else the generated one."""
         self._read()
         return self._token
 
     @property
     def signing_key(self) -> bytes:
-        """The key of links and sessions; another token makes it another key too."""
+        """The key that signs links and sessions. It depends on the token: a new token ends them too."""
         self._read()
         return self._signing_key
 

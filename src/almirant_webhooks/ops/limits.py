@@ -1,4 +1,4 @@
-"""What the limits of the system allow: files that may be open, and what the daemon does within them."""
+"""The system's limit of open files, and how the daemon divides it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WAYS = "LimitNOFILE= in the unit, or `ulimit -Hn`"
 
 
 class Fit(NamedTuple):
-    """What fits into a limit of open files: requests under way, kept connections that are idle, connections to the pages."""
+    """How a limit of open files is divided: requests under way, idle kept connections, connections to the pages."""
 
     files: int
     concurrency: int
@@ -26,9 +26,9 @@ class Fit(NamedTuple):
 
 
 def fit(files: int, concurrency: int) -> Fit:
-    """Share a limit of open files out, `concurrency` being what is configured; raises `Misconfigured` where it is too low.
+    """Divide a limit of open files; `concurrency` is the configured one. Raises `Misconfigured` if the limit is too low.
 
-    An attempt has two files in the middle of its worst moments: two addresses that are dialled, or a name that is looked up.
+    An attempt needs two files at its peak: it dials two addresses, or looks a name up.
     """
     if files < LEAST_FILES:
         raise Misconfigured(f"Only {files} files may be open at a time; at least {LEAST_FILES} are needed: {WAYS}.")
@@ -39,12 +39,12 @@ def fit(files: int, concurrency: int) -> Fit:
 
 
 def open_files() -> int:
-    """Return how many files this process may have open at a time, once it has asked for all that it can have."""
+    """Return how many files this process may have open at most, once its soft limit is raised."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 def raise_file_limit() -> int:
-    """Raise the limit of open files to what the system allows, as each connection is one; return it."""
+    """Raise the soft limit of open files to the hard limit, as each connection needs a file; return the limit."""
     limit = open_files()
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))

@@ -1,7 +1,6 @@
 """Log lines: named events with fields, as JSON or for a console, with journald's priorities under systemd.
 
-No line is waited for, and none that cannot be written is an error to whoever logs: `in_background` hands all that goes to
-standard error to one thread.
+Logging never waits and never raises: after `in_background` one thread writes everything to standard error.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ from ..model import NO_THREAD, Refused
 
 # sd-daemon(3): a line that begins with <N> has syslog's priority N.
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2, "exception": 3}
-MOST_WAITING = 4 * 1024 * 1024  # bytes of lines that wait for whoever reads them; what comes then is lost
-AT_ONCE = 64 * 1024  # bytes
-LAST_LINES = 0.25  # seconds that the end of the process waits for
+MOST_WAITING = 4 * 1024 * 1024  # bytes of lines that wait to be written; further ones are lost
+AT_ONCE = 64 * 1024  # bytes in one write
+LAST_LINES = 0.25  # seconds that the process waits for the last lines when it ends
 
 log = structlog.get_logger("almirant_webhooks")
 
 
 class Losses:
-    """How many lines were lost, in all and since that was last said."""
+    """Counts lost lines, in all and since the last report."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -39,13 +38,13 @@ class Losses:
         self._unsaid = 0
 
     def add(self, lines: int) -> None:
-        """Count lines that were lost; from any thread."""
+        """Count lost lines; from any thread."""
         with self._lock:
             self.total += lines
             self._unsaid += lines
 
     def take(self) -> int:
-        """Return how many were lost since this was last called."""
+        """Return how many lines were lost since the last call."""
         with self._lock:
             unsaid, self._unsaid = self._unsaid, 0
             return unsaid
@@ -55,10 +54,10 @@ losses = Losses()
 
 
 class Background(TextIOBase):
-    """A text stream that a thread writes to a file descriptor: whoever writes to it never waits and gets no error.
+    """A text stream that a thread writes to a file descriptor, so that writing to it never waits and never fails.
 
-    Lines that cannot be written, and those beyond `MOST_WAITING`, are counted in `losses`; once lines can be written again
-    the log says how many there were.
+    `losses` counts the lines that cannot be written, and those beyond `MOST_WAITING`. Once writing works again, the log says
+    how many were lost.
     """
 
     def __init__(self, descriptor: int, encoding: str = "utf-8") -> None:
@@ -69,14 +68,14 @@ class Background(TextIOBase):
         self._under_way = 0  # of what is being written
         self._is_cut = False  # the last line was written in part
         self._works = True
-        # One that its holder can take again: the garbage collector may log from within `write`.
+        # Reentrant, as the garbage collector may log from within `write`.
         self._changed = threading.Condition(threading.RLock())
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # an attribute of the base class
-        """The encoding of the text; what it lacks is written as an escape."""
+        """The encoding of the text; characters that it lacks are written as escapes."""
         return self._encoding
 
     def fileno(self) -> int:
@@ -84,15 +83,15 @@ class Background(TextIOBase):
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Tell whether it is a terminal."""
+        """Return whether it is a terminal."""
         return os.isatty(self._descriptor)
 
     def writable(self) -> bool:
-        """Tell that it can be written."""
+        """Return True."""
         return True
 
     def write(self, text: str) -> int:
-        """Take text to write; from any thread."""
+        """Add text to write; from any thread."""
         data = text.encode(self._encoding, "backslashreplace")
         with self._changed:
             says_losses = threading.get_ident() == self._thread.ident
@@ -108,7 +107,7 @@ class Background(TextIOBase):
         """Do nothing: the thread writes as soon as it can."""
 
     def drain(self, within: float) -> bool:
-        """Wait for at most so many seconds until all is written or lost; tell whether it is."""
+        """Wait up to `within` seconds until all lines are written or lost; return whether they are."""
         with self._changed:
             return self._changed.wait_for(lambda: not (self._bytes or self._under_way), within)
 
@@ -135,7 +134,7 @@ class Background(TextIOBase):
         return b"".join(parts)
 
     def _write(self, data: bytes) -> None:
-        """Write it, and count the lines that could not be written."""
+        """Write bytes, and count the lines that could not be written."""
         within_line, self._works = False, False
         try:
             if self._is_cut:
@@ -143,7 +142,7 @@ class Background(TextIOBase):
             while data:
                 try:
                     written_bytes = os.write(self._descriptor, data)
-                except BlockingIOError:  # another process has made it non-blocking
+                except BlockingIOError:  # another process has made the descriptor non-blocking
                     room = select.poll()
                     room.register(self._descriptor, select.POLLOUT)
                     room.poll()
@@ -157,15 +156,15 @@ class Background(TextIOBase):
 
 
 def drain() -> None:
-    """Wait a moment until what was said is written: the last thing before the end of the process."""
+    """Wait a moment until all lines are written. Call it last, before the process ends."""
     if isinstance(sys.stderr, Background):
         sys.stderr.drain(LAST_LINES)
 
 
 def in_background() -> None:
-    """Make standard error a stream that nobody waits for, for the rest of this process; raises `Refused` without a thread.
+    """Replace standard error by a `Background` stream for the rest of this process.
 
-    What Python itself says there goes the same way, and so does what libraries log.
+    Messages of Python itself and of libraries go the same way. Raises `Refused` if no thread can be started.
     """
     before: TextIO | None = sys.stderr  # None where it was closed at the start
     try:
@@ -177,7 +176,7 @@ def in_background() -> None:
 
 
 class _Library(logging.Handler):
-    """Makes a line of ours of what a library says by Python's own logging."""
+    """Turns records of Python's own logging, which libraries use, into lines of our log."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -191,7 +190,7 @@ class _Library(logging.Handler):
 
 
 class _Line:
-    """What structlog hands lines to."""
+    """The logger to which structlog passes finished lines."""
 
     def __init__(self, out: TextIO | Background) -> None:
         self._out = out
@@ -217,7 +216,7 @@ def configure(level: str, style: str, stream: TextIO | Background | None = None)
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if style == "console":
-        # Its own choice, where rich is installed, prints the values of variables: tokens and secrets.
+        # With rich installed, structlog's default traceback prints the values of variables: tokens and secrets.
         plain = structlog.dev.plain_traceback
         processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain))
     else:
@@ -231,7 +230,7 @@ def configure(level: str, style: str, stream: TextIO | Background | None = None)
 
 
 def _rendered_by(processors: list[Any]) -> Any:
-    """Return a processor that makes a line by others; fields that cannot be written leave a line without them."""
+    """Return a processor that runs the others; if a field cannot be written, the line goes without fields."""
 
     def render(logger: Any, method: str, fields: Any) -> Any:
         name = fields.get("event")
@@ -246,7 +245,7 @@ def _rendered_by(processors: list[Any]) -> Any:
 
 
 def goes_to_journal(out: TextIO | Background) -> bool:
-    """Tell whether the stream is the one that systemd connected to the journal (`$JOURNAL_STREAM`, systemd.exec(5))."""
+    """Return whether the stream goes to the journal (`$JOURNAL_STREAM`, systemd.exec(5))."""
     named = os.environ.get("JOURNAL_STREAM", "")
     try:
         status = os.fstat(out.fileno())

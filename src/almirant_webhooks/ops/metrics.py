@@ -13,7 +13,7 @@ PREFIX = "almirant_webhooks"
 
 
 class Metrics:
-    """What the daemon has counted since it started."""
+    """The daemon's counters and gauges since its start."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -46,7 +46,7 @@ class Metrics:
         info.labels(version("almirant-webhooks")).set(1)
 
     def _add_observed(self) -> None:
-        """Add what the observer sets every few seconds; `observed` tells when."""
+        """Add the gauges that the observer sets every few seconds; `observed` has the time."""
         self.observed = self._gauge("observed_timestamp_seconds", "When the gauges of pending work were last set.")
         self.oldest_due = self._gauge("oldest_due_age_seconds", "Since when the oldest due delivery has been due.")
         self.pending = Gauge(
@@ -93,7 +93,7 @@ class Metrics:
         return Counter(f"{PREFIX}_{name}", text, registry=self.registry)
 
     def page(self) -> bytes:
-        """Write all of it in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         before, self._log_lost = self._log_lost, logs.losses.total
         self.log_lost.inc(self._log_lost - before)
         return generate_latest(self.registry)

@@ -10,11 +10,11 @@ import os
 import socket
 from collections.abc import Callable
 
-STATUS_EVERY = 1.0  # seconds between two looks at whether it has changed
+STATUS_EVERY = 1.0  # seconds between two checks for a change
 
 
 def notify(state: str, *, within: float = 0.0) -> None:
-    """Send a state to the service manager, which may take it within so many seconds; nothing happens outside of systemd."""
+    """Send a state to systemd, waiting up to `within` seconds. Without systemd, and on errors, it does nothing."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -28,14 +28,14 @@ def notify(state: str, *, within: float = 0.0) -> None:
 
 @functools.cache
 def _sender() -> socket.socket:
-    """Open the socket once: the watchdog must be fed also where no more files can be opened."""
+    """Open the socket once: the watchdog must be fed even if no more files can be opened."""
     sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     atexit.register(sender.close)
     return sender
 
 
 async def tell_status(not_ready: Callable[[], str | None]) -> None:
-    """Tell the service manager, whenever it changes, whether deliveries are made, and why not."""
+    """Send systemd the daemon's status whenever it changes: `delivering`, or why not."""
     told: str | None = None
     while True:
         await asyncio.sleep(STATUS_EVERY)
@@ -45,7 +45,7 @@ async def tell_status(not_ready: Callable[[], str | None]) -> None:
 
 
 def watchdog_interval() -> float | None:
-    """Return the seconds within which the watchdog wants to be fed, or None when it is off."""
+    """Return the watchdog's interval in seconds, or None if it is off."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     watched_pid = os.environ.get("WATCHDOG_PID", str(os.getpid()))
     if not microseconds.isdigit() or watched_pid != str(os.getpid()):

@@ -1,4 +1,4 @@
-"""The daemon's tasks: if one ends before it is asked to, the daemon notices and ends."""
+"""The daemon's tasks: if one of them ends too early, the daemon ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = structlog.get_logger("almirant_webhooks")
 
 
 class Tasks:
-    """Runs named tasks; `ended` is called when the first of them ends by itself, however it does, before anything is said."""
+    """Runs named tasks. `ended` is called when the first of them ends by itself, before that is logged."""
 
     def __init__(self, ended: Callable[[], None]) -> None:
         self.fault: BaseException | None = None
@@ -24,28 +24,28 @@ class Tasks:
         self._tasks: list[asyncio.Task[None]] = []
 
     def run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Begin a task."""
+        """Start a task."""
         task = asyncio.create_task(work, name=name)
         self._tasks.append(task)
         task.add_done_callback(self._one_ended)
 
     def why_not_ready(self) -> str | None:
-        """Return in words which task has ended too early, or None."""
+        """Return a sentence on the task that ended too early, or None."""
         return f"the task {self.dead!r} has died" if self.dead else None
 
     def stop(self) -> None:
-        """Take note that tasks may end from now on."""
+        """Allow tasks to end from now on."""
         self._stopping = True
 
     async def cancel(self) -> None:
-        """End them all."""
+        """Cancel all tasks, and wait until they have ended."""
         self._stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def died(self, name: str, error: BaseException) -> None:
-        """Take note that a part that is no task has died, of an error."""
+        """Note that a part of the daemon has died of an error, and log it unless it is `Misconfigured`."""
         if self.dead is None:
             self.dead, self.fault = name, error
             self._ended()

@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 
 async def start_libuv_s() -> None:
-    """Have uvloop start the thread that it takes addresses apart by, one instead of four; raises `Refused`.
+    """Make uvloop start its thread for address lookups now, one instead of four. Raises `Refused` if it cannot.
 
-    It would be started at the first dial, and ends the process where that cannot be done.
+    Otherwise libuv starts it at the first dial, and aborts the process if it cannot.
     """
     os.putenv("UV_THREADPOOL_SIZE", "1")
     probe = threading.Thread(target=threading.get_ident)
@@ -28,7 +28,7 @@ async def start_libuv_s() -> None:
     except RuntimeError as error:
         raise Refused(NO_THREAD.format(error=error)) from None
     probe.join()
-    for _ in range(1000):  # it counts until the kernel has forgotten it too, a moment later
+    for _ in range(1000):  # a thread counts against the limit until the kernel has removed it
         if not _is_there(probe):
             break
         await asyncio.sleep(0.001)
@@ -40,7 +40,7 @@ def _is_there(thread: threading.Thread) -> bool:
 
 
 class Call(Generic[T]):
-    """A call on its way: `begun` once a thread has taken it."""
+    """A call for a thread; `begun` once a thread has taken it."""
 
     def __init__(self, function: Callable[..., T], args: tuple[Any, ...]) -> None:
         self.begun = False
@@ -49,7 +49,7 @@ class Call(Generic[T]):
         self._args = args
 
     def run(self) -> None:
-        """Make the call and tell the loop, unless nobody waits for it any more; in the thread."""
+        """Make the call and pass its result to the event loop, unless it was cancelled. Call it in the thread."""
         if self.future.cancelled():
             return
         self.begun = True
@@ -71,21 +71,20 @@ class Call(Generic[T]):
 
 
 class Threads:
-    """Threads that neither the event loop nor the end of the process waits for, unlike an executor's.
+    """Threads for which neither the event loop nor the end of the process waits, unlike those of an executor.
 
-    Those of the start stay. A call for which none of them is free gets one of its own; where none can be started it waits
-    until another has ended.
+    The threads of `start` stay. If none of them is free, a call gets a thread of its own; if none can be started, it waits.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._calls: SimpleQueue[Call[Any] | None] = SimpleQueue()
         self._staying = 0
-        self._waiting = 0  # calls that were put and not taken, less threads that wait for one
+        self._waiting = 0  # calls that no thread has taken, minus threads that wait for a call
         self._lock = threading.Lock()
 
     def start(self, count: int) -> None:
-        """Start so many threads; raises `Refused` where they cannot be had."""
+        """Start `count` threads. Raises `Refused` if they cannot be started."""
         for _ in range(count):
             try:
                 threading.Thread(target=self._run, name=self._name, daemon=True).start()
@@ -94,12 +93,12 @@ class Threads:
             self._staying += 1
 
     def stop(self) -> None:
-        """Have the threads end as soon as they are free; nobody waits for a name that never answers."""
+        """Let each thread end as soon as it is free, without waiting for that."""
         for _ in range(self._staying):
             self._calls.put(None)
 
     def call(self, function: Callable[..., T], *args: Any) -> Call[T]:
-        """Have a function called in a thread; call it from the loop."""
+        """Call a function in a thread; return the call, with its future. Use it on the event loop."""
         call = Call(function, args)
         self._calls.put(call)
         with self._lock:
@@ -119,7 +118,7 @@ class Threads:
             call.run()
 
     def _run_until_idle(self) -> None:
-        """Make the calls that wait, then end."""
+        """Make the waiting calls, then end."""
         while True:
             with self._lock:
                 if self._waiting <= 0:
