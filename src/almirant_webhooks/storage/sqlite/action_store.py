@@ -11,7 +11,7 @@ from .upkeep_store import SqlitePruningStore
 
 
 class SqliteActionStore:
-    """The parts, each by the module of its name or of what it is about."""
+    """Offers the modules of this room under the names of the protocol."""
 
     webhooks: engine.Webhooks = webhooks
     held: engine.HeldDeliveries = held

@@ -21,7 +21,7 @@ def note(
     delivery_id: str | None = None,
     detail: str = "",
 ) -> None:
-    """Write down an action of `AUDITED_ACTIONS`; `detail` never holds a secret, a payload or a URL."""
+    """Write an entry for an action of `AUDITED_ACTIONS`, in a transaction. `detail` never holds a secret, payload or URL."""
     conn.execute(
         "INSERT INTO audit (at, actor, action, project_id, webhook_id, delivery_id, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (clock.text(now), actor, action, project_id, webhook_id, delivery_id, detail),
@@ -39,7 +39,7 @@ def entries(
     before: int | None = None,
     limit: int = 50,
 ) -> list[AuditEntry]:
-    """Return entries, newest first; `before` is the `seq` of an entry to go on after."""
+    """Return entries, newest first; only those older than the entry with the `seq` `before`."""
     params: dict[str, object] = {
         "project_id = ?": project_id,
         "webhook_id = ?": webhook_id,

@@ -1,4 +1,4 @@
-"""A copy of the database while it is in use, whole or not there at all (https://www.sqlite.org/backup.html)."""
+"""Backs a database up while it is in use, as a whole or not at all (https://www.sqlite.org/backup.html)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PAGES = 1000  # in one step
 def copy(conn: sqlite3.Connection, target: Path, progress: Callable[[int, int], None]) -> int:
     """Copy the database as it is now to a new file (0600), check the copy, and return its bytes.
 
-    All of it is one read transaction, so writers go on and the copy is of one moment. The file appears under its name
-    when it is whole and on the disk. `progress` is told the pages that are left and all.
+    It is one read transaction: writers go on, and the copy shows one moment. The file gets its name
+    when it is complete and synced. `progress` is called with the pages left and the pages in all.
     """
     if target.exists():
         raise Refused(f"{target} is there already and is not overwritten; name a new file.")
@@ -41,7 +41,7 @@ def copy(conn: sqlite3.Connection, target: Path, progress: Callable[[int, int], 
 
 
 def _copy_pages(conn: sqlite3.Connection, part: Path, progress: Callable[[int, int], None]) -> None:
-    begin_reading(conn)  # held to the end: a backup starts anew whenever its source has changed between two steps
+    begin_reading(conn)  # until the end: a backup starts over whenever its source has changed between two steps
     try:
         conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         with closing(sqlite3.connect(part)) as copied:
@@ -63,7 +63,7 @@ def _put_in_place(part: Path, target: Path) -> None:
     for path, name in ((part, ""), (part.parent, target.name)):
         if name:
             try:
-                os.link(part, target)  # unlike a rename it never takes the place of another file
+                os.link(part, target)  # unlike a rename it never replaces another file
             except FileExistsError:
                 raise Refused(f"{target} is there already and is not overwritten; name a new file.") from None
         descriptor = os.open(path, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""What one batch writes: it records attempts, begins what is due, and fans out rows of the outbox, in one transaction."""
+"""Writes one batch: it records results, claims due deliveries, and fans out rows of the outbox, in one transaction."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .unread import read_unread
 
 
 def write(conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetime) -> WrittenBatch:
-    """Record, claim and fan out, inside a transaction; rows of an outbox in the same file are marked too, apart from slow ones.
+    """Record, claim and fan out, inside a transaction; rows of an outbox in the same file are marked too, except slow ones.
 
-    `now` is a time within the transaction: a webhook that it sees was made before, and `event show` goes by that.
+    `now` must be a time within the transaction, so that each webhook that it sees is older: `event show` relies on that.
     """
     one_file = work.to_read is not None
     touched = set(work.starts)

@@ -1,7 +1,7 @@
-"""Many rows in one step of SQLite.
+"""Reads and writes many rows by one call of SQLite.
 
-Python's lock is given away during each step and has to be fought for after it. Beside a busy event loop that costs far
-more than the step itself, so whole groups of rows are written by one statement and read as one row.
+Python's lock is released during each call and has to be taken again after it. Beside a busy event loop that costs far
+more than the call itself, so groups of rows are written by one statement and read as one row.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 
 from ...model import Headers
 
-# Of few sizes, so that each statement is prepared once; SQLite takes 32,766 values in one.
+# Few sizes, so that each statement is prepared once; SQLite takes 32,766 values in one statement.
 _SIZES = (1, 4, 16, 32, 48, 64, 96, 128, 192, 256)
 
 
 def write_rows(conn: sqlite3.Connection, statement: str, rows: Sequence[Sequence[object]]) -> int:
-    """Run a statement for all rows together; return how many rows it changed, which Python counts if it begins with UPDATE.
+    """Run a statement for all rows together; return how many rows it changed (Python counts that if it begins with UPDATE).
 
-    `{rows}` in it stands for their values, as `VALUES {rows}`. It is filled up to the next size with rows of NULL alone: an
-    INSERT has to leave them out (`WHERE column1 IS NOT NULL`).
+    `{rows}` in it stands for their values, as `VALUES {rows}`. They are padded to the next size with rows of NULL: an
+    INSERT must leave those out (`WHERE column1 IS NOT NULL`).
     """
     changed = 0
     for begin in range(0, len(rows), _SIZES[-1]):
@@ -43,9 +43,9 @@ def _prepared(statement: str, width: int, size: int) -> str:
 
 
 def read_rows(conn: sqlite3.Connection, select: str, *values: object) -> list[list[Any]]:
-    """Return the rows of `SELECT json_group_array(json_array(…)) …`, in no order; text and whole numbers come back as they are.
+    """Return the rows of `SELECT json_group_array(json_array(…)) …`, in any order; text and integers keep their types.
 
-    SQLite promises an aggregate's order with `ORDER BY` in its own brackets alone (from 3.44 on): sort them here.
+    SQLite orders an aggregate only by an `ORDER BY` inside its brackets (from 3.44 on), so the caller has to sort.
     """
     rows: list[list[Any]] = json.loads(conn.execute(select, values).fetchone()[0])
     return rows
@@ -56,5 +56,5 @@ encode = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` makes an en
 
 @lru_cache(maxsize=256)
 def written(headers: Headers) -> str:
-    """Write headers as the JSON that they are kept as; a receiver's answers within a second have the same ones."""
+    """Return headers as the JSON that is stored, cached: the answers of a receiver within a second have the same headers."""
     return encode(headers)

@@ -1,4 +1,4 @@
-"""Claims: attempts are begun, of deliveries that are due and of new ones. Functions are called inside a transaction."""
+"""Claims deliveries, due and new ones, and begins their attempts. Call the functions inside a transaction."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ...model import Claim, Trigger
 from ...rules.signing import request_headers, secrets_at
 from .bulk import read_rows, write_rows
 
-# What a webhook may begin: resends and tests go before the schedule, resends of many at once after it. What was discarded
-# (`held`), or is of a resend that was cancelled, is not.
+# What a webhook may begin: single resends and tests, then scheduled attempts, then bulk resends. Discarded deliveries
+# (`held`) and those of a cancelled resend are left out.
 _DUE = """
 WITH asked (webhook, enabled, generation, concurrency) AS MATERIALIZED (
     SELECT w.id, w.enabled, w.generation, w.concurrency FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL)
@@ -41,7 +41,7 @@ FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     AND NOT EXISTS (SELECT 1 FROM resends x WHERE x.id = r.resend_id AND x.cancelled_at IS NOT NULL) LIMIT ?3)
 WHERE a.enabled)
 """
-# An event's number alone does not name it: after a row was deleted by hand, another may have been given its number. The same
+# An event's row number alone does not identify it: after a row was deleted by hand, another may get its number. The same
 # is true of attempts' numbers.
 _FIELDS = """
 SELECT json_group_array(json_array(d.rowid, d.webhook_id, d.id, d.event_id, e.event_type, e.body,
@@ -72,12 +72,12 @@ def claim(
     gone: list[str] | None = None,
     in_flight: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Claim]:
-    """Take due deliveries, at most the wanted number for each webhook, and note in each that its attempt is in flight.
+    """Claim due deliveries, at most the wanted number for each webhook, and note in each that its attempt is in flight.
 
-    They come in the order of the webhooks wanted; those that have more due are added to `more`. Enabled, URL and secret are
-    read in this transaction. Resends and tests go before the schedule, resends of many at once after it. A delivery whose
-    event was deleted by hand ends: it is cancelled, with that reason, and added to `gone`. A webhook that says how many it wants
-    at once gets no more than that beside those `in_flight`.
+    The claims are in the order of the webhooks; those with more due are added to `more`. Enabled, URL and secret are
+    read in this transaction. Resends and tests come first, scheduled attempts next, bulk resends last. A delivery whose
+    event was deleted by hand is cancelled, with that reason, and added to `gone`. A webhook with a `concurrency` of its own
+    gets no more than that, those `in_flight` included.
     """
     now_text = clock.text(now)
     due = read_rows(conn, _DUE, json.dumps(list(starts)), now_text, max(starts.values(), default=0) + 1)
@@ -88,7 +88,7 @@ def claim(
     place = {webhook: number for number, webhook in enumerate(starts)}
     chosen: dict[int, Trigger] = {}
     for webhook, turn, _, row, _ in sorted(due, key=lambda item: (place[item[0]], item)):
-        if row in chosen:  # due, and to be resent as well
+        if row in chosen:  # due, and resent too
             continue
         if room[webhook] > 0:
             room[webhook] -= 1
@@ -125,7 +125,7 @@ def claim_of(
     *,
     test: bool = False,
 ) -> Claim:
-    """Return an attempt with its signed headers; `keys` are its webhook's URL, secret, next secret and time of the switch."""
+    """Return a claim with its signed headers; `keys` are the webhook's URL, secret, next secret and time of the switch."""
     url, *columns = keys
     current, following, last = secrets_at(*columns, now=now)
     headers = request_headers(

@@ -1,4 +1,4 @@
-"""Opening SQLite files and running whole transactions on them."""
+"""Opens SQLite files, and runs transactions on them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .errors import is_busy, user_error
 APPLICATION_ID = 0x616C6D77  # "almw" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
 SCHEMA_VERSION = 7
 WAIT = 5.0
-WAL_MOST = 64 * 1024 * 1024  # bytes that a WAL may keep on the disk
+WAL_MOST = 64 * 1024 * 1024  # bytes of a WAL file that are kept after a checkpoint
 
 T = TypeVar("T")
 
 
 def retry_while_busy(call: Callable[[], T], wait: float = WAIT) -> T:
-    """Run a call until no lock is in its way, asking every millisecond for at most `wait` seconds.
+    """Repeat a call every millisecond, for at most `wait` seconds, until no lock of another connection stops it.
 
-    SQLite's own busy wait sleeps longer and longer and starves beside busy writers.
+    SQLite's own busy handler sleeps longer and longer, and starves beside busy writers.
     """
     deadline = time.monotonic() + wait
     while True:
@@ -44,8 +44,8 @@ def transaction(
 ) -> Iterator[sqlite3.Connection]:
     """Run the block as one write transaction: committed as a whole, or rolled back when it raises.
 
-    BEGIN IMMEDIATE, since a deferred transaction that starts to write fails at once beside another writer. `observe`
-    is told how many seconds the lock and the commit took.
+    It uses BEGIN IMMEDIATE, as a deferred transaction that starts to write fails at once beside another writer. `observe`
+    is called with the seconds that the lock and the commit took.
     """
     began_at = time.monotonic()
     retry_while_busy(lambda: _begin(conn), wait)
@@ -63,34 +63,34 @@ def transaction(
 
 
 def begin_reading(conn: sqlite3.Connection) -> None:
-    """Let all that is read from now on be of one state of the file, that of the first read, until `end_reading`."""
-    end_reading(conn)  # whoever borrowed the connection before may have been cancelled
+    """Begin a read transaction: until `end_reading` all reads see the state of the first read."""
+    end_reading(conn)  # an earlier user of the connection may have been cancelled
     conn.execute("BEGIN")
 
 
 def end_reading(conn: sqlite3.Connection) -> None:
-    """Let the next read be of what is committed then."""
+    """End the read transaction, so that the next read sees later commits."""
     if conn.in_transaction:
         conn.rollback()
 
 
 def _begin(conn: sqlite3.Connection) -> None:
-    """Begin a transaction. `executescript` gives Python's lock away once, as `commit` does; `execute` three times."""
-    if conn.in_transaction:  # it would be committed
+    """Begin a transaction. `executescript` releases Python's lock once, as `commit` does, and `execute` three times."""
+    if conn.in_transaction:  # `executescript` would commit it
         raise sqlite3.ProgrammingError("there is a transaction already")
     conn.executescript("BEGIN IMMEDIATE")
 
 
 def connect(path: Path, *, read_only: bool = False, immutable: bool = False) -> sqlite3.Connection:
-    """Open an SQLite file that exists, without creating it; every kind of file name is taken as it stands.
+    """Open an SQLite file without creating it; special characters in its name have no meaning.
 
-    `immutable` is for `idle` alone: SQLite then looks neither for locks nor for a WAL.
+    `immutable` is for `idle` alone: SQLite then ignores locks and the WAL.
     """
     if path.is_dir():
         raise Misconfigured(f"{path} is a directory; name a file in it.")
     _check_has_one_name(path)
     if not read_only and path.exists() and not os.access(path, os.W_OK):
-        # SQLite would open it all the same, and make a -shm with the file's own rights, which nobody could write later.
+        # SQLite would open it anyway, and create a -shm with the file's permissions, which nobody could write later.
         raise Misconfigured(f"{path} cannot be written by this user. Check the rights of the file and its directory.")
     uri = path.absolute().as_uri() + ("?mode=ro" if read_only else "?mode=rw") + ("&immutable=1" if immutable else "")
     try:
@@ -107,10 +107,10 @@ def connect(path: Path, *, read_only: bool = False, immutable: bool = False) -> 
         conn.execute("PRAGMA mmap_size=0")
         text.register(conn)
         if read_only:
-            # A reader is in nobody's way but may meet the lock of a last close or of a recovery.
+            # A reader blocks nobody, but may meet the lock of a last close or of a recovery.
             conn.execute(f"PRAGMA busy_timeout={int(WAIT * 1000)}")
             conn.execute("PRAGMA query_only=ON")
-            # A page of the log that looks for a text reads 10,000 bodies; 16 MiB hold most of them for the next.
+            # A search for a text reads 10,000 bodies for a page; 16 MiB keep most of them for the next page.
             conn.execute("PRAGMA cache_size=-16384")
         if not immutable:
             sharing.give_group(path)
@@ -121,7 +121,7 @@ def connect(path: Path, *, read_only: bool = False, immutable: bool = False) -> 
 
 
 def is_there(path: Path) -> bool:
-    """Tell whether there is a file; raises `Misconfigured` when this user may not even look."""
+    """Return whether a file exists; raises `Misconfigured` if this user may not find out."""
     try:
         files.check_link(path)
         return path.exists()
@@ -132,14 +132,14 @@ def is_there(path: Path) -> bool:
 
 
 def _check_has_one_name(path: Path) -> None:
-    """Raise `Misconfigured` for a file with a hard link: by each name SQLite would write a WAL of its own, and damage it.
+    """Raise `Misconfigured` for a file with a hard link: SQLite would write a WAL for each name, and damage the file.
 
     (https://www.sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use) A second daemon could
-    get past the lock by such a name too.
+    also get past the lock by such a name.
     """
     try:
         names = path.stat().st_nlink
-    except OSError:  # opening it says so
+    except OSError:  # opening it reports that
         return
     if names > 1:
         raise Misconfigured(
@@ -150,7 +150,7 @@ def _check_has_one_name(path: Path) -> None:
 
 
 def check_is_ours(conn: sqlite3.Connection, path: Path) -> None:
-    """Raise `Misconfigured` unless the file is a database of ours in the version that this release reads."""
+    """Raise `Misconfigured` unless the file is our database, in the version of this release."""
     if _pragma(conn, "application_id") != APPLICATION_ID:
         raise Misconfigured(
             f"{path} is not a database of almirant-webhooks. Name another database.path, or make a new one with "
@@ -167,12 +167,12 @@ def check_is_ours(conn: sqlite3.Connection, path: Path) -> None:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open the daemon's database for writing; raises `Misconfigured` when it is missing, not ours or of another version."""
+    """Open the daemon's database for writing; raises `Misconfigured` if it is missing, not ours or of another version."""
     return _open(path, read_only=False)
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """Open the daemon's database for reading alone."""
+    """Open the daemon's database for reading; raises as `open_database` does."""
     return _open(path, read_only=True)
 
 
@@ -183,14 +183,14 @@ def _open(path: Path, *, read_only: bool) -> sqlite3.Connection:
     with closed_on_error(conn, path):
         check_is_ours(conn, path)
         if not read_only:
-            # One checkpointer for each file: the daemon. A command's own last close checkpoints when no daemon runs.
+            # Only the daemon runs checkpoints. Without a daemon, the last close of a command does.
             conn.execute("PRAGMA wal_autocheckpoint=0")
     return conn
 
 
 @contextmanager
 def closed_on_error(conn: sqlite3.Connection, path: object) -> Iterator[None]:
-    """Close a connection that is being opened when anything is raised; SQLite's own errors become sentences."""
+    """Close a connection if the block raises; SQLite's errors become `Misconfigured` or `Refused`."""
     try:
         yield
     except BaseException as error:
@@ -205,7 +205,7 @@ def _pragma(conn: sqlite3.Connection, name: str) -> int:
 
 
 def encoding(conn: sqlite3.Connection) -> str:
-    """Return how text is stored in the file: what a CAST to BLOB gives (https://www.sqlite.org/pragma.html#pragma_encoding)."""
+    """Return the file's text encoding, which is what CAST to BLOB gives (https://www.sqlite.org/pragma.html#pragma_encoding)."""
     return str(conn.execute("PRAGMA encoding").fetchone()[0])
 
 
@@ -215,21 +215,21 @@ def data_version(conn: sqlite3.Connection) -> int:
 
 
 def become_checkpointer(conn: sqlite3.Connection) -> None:
-    """Make this connection the file's one checkpointer: every 32 MiB of WAL, and a long WAL's space is given back.
+    """Make this connection the only one that runs checkpoints: every 32 MiB of WAL, and a longer WAL is truncated.
 
-    The longer the WAL, the fewer copies of index pages reach the file, and the longer the commit that has to copy them: 10 ms
+    With a longer WAL fewer copies of index pages reach the file, but the commit that copies them takes longer: 10 ms
     at 8 MiB, 25 ms at 32. See docs/decisions/delivery-loop.md.
     """
     conn.execute(f"PRAGMA cache_size=-{32 * 1024}").fetchall()
     conn.execute("PRAGMA wal_autocheckpoint=8000").fetchall()
     conn.execute(f"PRAGMA journal_size_limit={WAL_MOST}").fetchall()
-    # What undoes a statement of many rows goes to a file else, as many bytes as to the WAL (https://www.sqlite.org/tempfiles.html#stmtjrnl).
+    # Else the statement journal goes to a file, with as many bytes as the WAL (https://www.sqlite.org/tempfiles.html#stmtjrnl).
     conn.execute("PRAGMA temp_store=MEMORY").fetchall()
 
 
 @contextmanager
 def large_rows(conn: sqlite3.Connection) -> Iterator[None]:
-    """Use little memory, around a transaction that writes very large rows anew: what undoes it is in a file, few pages are kept."""
+    """Use little memory around a transaction that rewrites very large rows: journal in a file, small page cache."""
     (store,), (size,) = (conn.execute(f"PRAGMA {name}").fetchone() for name in ("temp_store", "cache_size"))
     conn.executescript("PRAGMA temp_store=FILE; PRAGMA cache_size=-2000")
     try:
@@ -239,15 +239,15 @@ def large_rows(conn: sqlite3.Connection) -> Iterator[None]:
 
 
 def prove_writable(conn: sqlite3.Connection) -> None:
-    """Write something that changes nothing: an empty transaction succeeds on a full disk too. Inside a transaction."""
+    """Write without changing anything, inside a transaction: an empty transaction would succeed on a full disk too."""
     conn.execute("UPDATE database_meta SET batch = batch")
 
 
 def shorten_wal(conn: sqlite3.Connection) -> bool:
-    """Give back the space of a WAL that has grown beyond its limit; tell whether there was one.
+    """Truncate a WAL that has grown beyond its limit; return whether there was one.
 
-    It grows as long as a reader's transaction is open, and then keeps its length, as a file that is full of holes.
-    Nobody is waited for: with a reader in the way it is left to the next look.
+    It grows while a reader's transaction is open, and then keeps its length.
+    This waits for nobody: beside a reader it does nothing, and a later call does it.
     """
     path = Path(f"{conn.execute('PRAGMA database_list').fetchone()[2]}-wal")
     try:

@@ -1,4 +1,4 @@
-"""Deliveries: when they are due, resend, cancel, erase. Functions that write are called inside a transaction."""
+"""Deliveries: when they are due, resending, erasing. Call functions that write inside a transaction."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SELECT json_group_array(json_array(
 _FIRST_DUE_OF = f"{_FIRST_DUE} FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL"
 _IDS_AFTER = "SELECT json_group_array(id) FROM (SELECT id FROM webhooks WHERE id > ? ORDER BY id LIMIT ?)"
 _FIRST_DUE_AND_REVISION = f"SELECT ({_FIRST_DUE_OF}), (SELECT revision FROM database_meta)"
-MOST_ATTEMPTS = 10  # of a delivery on the average that are erased in one step; resends make any number of them
+MOST_ATTEMPTS = 10  # attempts erased in one step, per delivery on average; resends make any number of them
 _ERASE_ATTEMPTS = """
 DELETE FROM attempts WHERE rowid IN (
     SELECT a.rowid FROM json_each(?) v CROSS JOIN attempts a ON a.delivery_id = v.value LIMIT ?)
@@ -37,7 +37,7 @@ DELETE FROM attempts WHERE rowid IN (
 _ERASE_THE_REST = (
     "DELETE FROM webhook_hours WHERE (webhook_id, hour) IN "
     "(SELECT webhook_id, hour FROM webhook_hours WHERE webhook_id = ? LIMIT ?)",
-    # Those that have not ended are left to the step of their resend, which can finish by it.
+    # Deliveries that have not ended are left to the step of their resend, which then can finish.
     "DELETE FROM resend_webhooks WHERE (resend_id, webhook_id) IN "
     "(SELECT resend_id, webhook_id FROM resend_webhooks WHERE webhook_id = ? AND ended = 1 LIMIT ?)",
 )
@@ -45,21 +45,21 @@ NOW = ""  # sorts before every time: due at once
 
 
 def first_due(conn: sqlite3.Connection, webhook_ids: Iterable[str]) -> dict[str, Due]:
-    """Return when each of the webhooks has its next attempt; one with none is left out.
+    """Return when each webhook has its next attempt; a webhook without one is left out.
 
-    `NOW` stands for a resend or a test that waits.
+    `NOW` stands for a waiting resend or test.
     """
     return _due(read_rows(conn, _FIRST_DUE_OF, json.dumps(list(webhook_ids))))
 
 
 def first_due_after(conn: sqlite3.Connection, webhook_id: str, limit: int) -> tuple[list[str], dict[str, Due]]:
-    """Return the webhooks whose ids come after one, at most so many, and when each of them has its next attempt."""
+    """Return the next `limit` webhooks after an id, and when each of them has its next attempt."""
     webhook_ids = sorted(json.loads(conn.execute(_IDS_AFTER, (webhook_id, limit)).fetchone()[0]))
     return webhook_ids, first_due(conn, webhook_ids)
 
 
 def first_due_and_revision(conn: sqlite3.Connection, webhook_ids: Iterable[str]) -> tuple[dict[str, Due], int]:
-    """Return when each of the webhooks has its next attempt, and the number of changes to webhooks, in one step."""
+    """Return when each webhook has its next attempt, and the number of changes to webhooks, by one statement."""
     rows, revision = conn.execute(_FIRST_DUE_AND_REVISION, (json.dumps(list(webhook_ids)),)).fetchone()
     return _due(json.loads(rows)), int(revision)
 
@@ -69,7 +69,7 @@ def _due(rows: Iterable[Sequence[Any]]) -> dict[str, Due]:
 
 
 def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *, actor: str = OPERATOR) -> bool:
-    """Ask for one manual attempt as soon as none is in flight; False when one waits already."""
+    """Request one manual attempt, for when none is in flight; return False if one waits already."""
     row = conn.execute(
         "SELECT d.resend_requested_at, w.enabled, w.id, w.project_id, d.resend_id FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id "
         "WHERE d.id = ? AND w.deleted_at IS NULL",
@@ -99,7 +99,7 @@ def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *,
 
 
 def resend_done(conn: sqlite3.Connection, delivery_id: str) -> LastAttempt | None:
-    """Return the last finished attempt of a delivery once no resend or test of it waits, else None."""
+    """Return the last finished attempt of a delivery, or None while a resend or test of it waits."""
     row = conn.execute(
         "SELECT a.* FROM deliveries d JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number "
         "WHERE d.id = ? AND d.resend_requested_at IS NULL AND d.in_flight = 0",
@@ -109,7 +109,7 @@ def resend_done(conn: sqlite3.Connection, delivery_id: str) -> LastAttempt | Non
 
 
 def erase(conn: sqlite3.Connection, delivery_ids: Sequence[str]) -> bool:
-    """Erase deliveries with their attempts; False when there are so many attempts that it is to be called again."""
+    """Erase deliveries with their attempts; return False if there were too many attempts for one call."""
     ids = json.dumps(list(delivery_ids))
     max_attempts = MOST_ATTEMPTS * len(delivery_ids)
     if conn.execute(_ERASE_ATTEMPTS, (ids, max_attempts)).rowcount == max_attempts:
@@ -119,7 +119,7 @@ def erase(conn: sqlite3.Connection, delivery_ids: Sequence[str]) -> bool:
 
 
 def erase_deleted(conn: sqlite3.Connection, limit: int) -> int:
-    """Erase rows of deleted webhooks, at most `limit` deliveries, a webhook's own row last; return how many rows went."""
+    """Erase rows of deleted webhooks, at most `limit` deliveries, a webhook's row last; return the number of rows."""
     row = conn.execute("SELECT id FROM webhooks WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT 1").fetchone()
     if row is None:
         return 0

@@ -16,7 +16,7 @@ from .errors import engine_errors
 
 
 class SqliteDeliveryStore:
-    """The database in the file `path`; `lock` is the one of all writers of this process on it, `observe` as in `transaction`."""
+    """The database in the file `path`. `lock` is shared by this process's writers on the file; `observe` as in `transaction`."""
 
     def __init__(
         self,
@@ -29,25 +29,25 @@ class SqliteDeliveryStore:
         self._observe = observe
 
     def has_free_space(self) -> bool:
-        """Tell whether the file's disk has room for what is in flight."""
+        """Return whether the file's disk has room for the results of attempts in flight."""
         return room.has_free_space(self._path)
 
     @contextmanager
     def transaction(self, conn: sqlite3.Connection) -> Iterator[None]:
-        """Run a block as one write transaction, after those of other writers that asked before."""
+        """Run a block as one write transaction, after those of writers that asked before."""
         with engine_errors(), self._lock, connection.transaction(conn, observe=self._observe):
             yield
 
     @engine_errors()
     def write(self, conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetime) -> WrittenBatch:
-        """Do the work of a batch, inside a transaction."""
+        """Write a batch, inside a transaction."""
         return batch.write(conn, work, schedule, now)
 
     @engine_errors()
     def first_due_after(
         self, conn: sqlite3.Connection, webhook_id: str, limit: int
     ) -> tuple[list[str], dict[str, Due]]:
-        """Return the next webhooks, and when each has its next attempt."""
+        """Return the next webhooks, and when each of them has its next attempt."""
         return deliveries.first_due_after(conn, webhook_id, limit)
 
     @engine_errors()
@@ -62,7 +62,7 @@ class SqliteDeliveryStore:
 
     @engine_errors()
     def interrupt_open(self, conn: sqlite3.Connection, schedule: Schedule, now: datetime) -> int:
-        """Record every open attempt as interrupted: a file has one daemon, which has just begun."""
+        """Record every open attempt as interrupted: a file has one daemon, which has just started."""
         return results.interrupt_open(conn, schedule, now)
 
     @engine_errors()
@@ -72,17 +72,17 @@ class SqliteDeliveryStore:
 
     @engine_errors()
     def has_later_times(self, conn: sqlite3.Connection, now: datetime) -> bool:
-        """Tell whether something was written at a time that is still to come."""
+        """Return whether a row has a time in the future."""
         return waits.has_later_times(conn, now)
 
     @engine_errors()
     def shorten(
         self, conn: sqlite3.Connection, schedule: Sequence[timedelta], now: datetime, after: Place = BEGIN
     ) -> Moved:
-        """Let none of the next waits be longer than the schedule's own."""
+        """Shorten the next waits to those of the schedule."""
         return waits.shorten(conn, schedule, now, after)
 
     @engine_errors()
     def shift_due(self, conn: sqlite3.Connection, by: timedelta, now: datetime, after: Place = BEGIN) -> Moved:
-        """Take a time off the next waits."""
+        """Shift the next due times to an earlier time."""
         return waits.shift_due(conn, by, now, after)

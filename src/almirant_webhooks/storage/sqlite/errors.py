@@ -1,4 +1,4 @@
-"""SQLite's errors as those of an engine. Within `storage/sqlite` they stay `sqlite3.Error`; no other room sees one."""
+"""Turns SQLite's errors into an engine's. Inside `storage/sqlite` they stay `sqlite3.Error`; no other room sees those."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _NO_ACCESS = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_P
 
 
 def primary_code(error: sqlite3.Error) -> int:
-    """Return SQLite's primary result code of an error, 0 when it has none."""
+    """Return the primary result code of an error, 0 if it has none."""
     return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Tell whether another connection's lock was in the way."""
+    """Return whether another connection's lock caused the error."""
     return primary_code(error) in _BUSY
 
 
 def storage_error(error: sqlite3.Error) -> StorageError:
-    """Return an error of SQLite as one of an engine, with its words and a sentence for people."""
+    """Return an error of SQLite as an engine's error, with its text and a sentence for people."""
     other = _storage_error(primary_code(error), str(error))
     other.__cause__ = error
     return other
@@ -55,13 +55,13 @@ def _storage_error(code: int, words: str) -> StorageError:
 
 
 def user_error(error: sqlite3.Error, path: object) -> Refused | Misconfigured:
-    """Turn an error of SQLite into a sentence for a person: `Misconfigured` for what a restart cannot mend."""
+    """Return an error with a sentence for people: `Misconfigured` if a restart cannot fix it, else `Refused`."""
     return storage_error(error).explained(path)
 
 
 @contextmanager
 def engine_errors() -> Iterator[None]:
-    """Raise what SQLite raises in a block, or in a function that this decorates, as an engine's error."""
+    """Turn SQLite's errors in a block, or in a decorated function, into an engine's errors."""
     try:
         yield
     except sqlite3.Error as error:
@@ -70,6 +70,6 @@ def engine_errors() -> Iterator[None]:
 
 @contextmanager
 def session(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Use a connection for the block, and close it; errors are an engine's."""
+    """Use a connection for the block, then close it. SQLite's errors become an engine's."""
     with engine_errors(), closing(conn):
         yield conn

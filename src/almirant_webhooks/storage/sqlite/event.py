@@ -1,4 +1,4 @@
-"""Events: a row of the outbox that can be sent, and the body of its requests."""
+"""Events: the check of an outbox row, and the body of the requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Event(NamedTuple):
     payload: str
 
     def body(self, occurred_at: str) -> str:
-        """Write the request's body: the payload stands in it as its producer wrote it."""
+        """Return the request's body, which contains the payload byte for byte."""
         return (
             f'{{"id": "{self.id}", "type": "{self.event_type}", "timestamp": "{occurred_at}", '
             f'"projectId": {_quoted(self.project_id)}, "data": {self.payload}}}'
@@ -34,7 +34,7 @@ class Event(NamedTuple):
 
 
 def event_of(row: OutboxRow) -> Event | str:
-    """Return the event of a row, or the reason why it cannot be sent; the INSERT's own checks may have been off."""
+    """Return the event of a row, or the reason to reject it: constraint checks may have been off at the INSERT."""
     if row.payload is None:
         return _too_large(row.size)
     texts = []

@@ -1,4 +1,4 @@
-"""Fan out: from rows of the outbox to an event and its deliveries, in one transaction of the database."""
+"""Fans out: turns rows of the outbox into events with their deliveries, in one transaction of the database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .bulk import read_rows, write_rows
 from .claiming import claim_of
 from .event import Event, event_of
 
-# Of deliveries too: where an event's row was deleted by hand, they must not get another event in its place.
+# Of deliveries too: if an event's row was deleted by hand, its deliveries must not get another event.
 _LAST_SEQ = """
 SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(event_seq) FROM deliveries), 0))
 """
@@ -45,7 +45,7 @@ SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 
 
 class _Webhooks(NamedTuple):
-    """Those that match each pair of project and event type, every one once; the keys are of the enabled ones."""
+    """The webhooks that match each pair of project and event type, without doubles; `keys` has the enabled ones."""
 
     matching: dict[tuple[str, str], tuple[str, ...]]
     keys: dict[str, Sequence[Any]]  # URL and secrets
@@ -68,11 +68,11 @@ def fan_out(
     numbered: bool = True,
     under_way: Callable[[str], int] = lambda webhook: 0,
 ) -> FanOut:
-    """Copy events with their deliveries into the database; an event that is there already is not taken twice.
+    """Insert events with their deliveries into the database; an event that is there already is a duplicate.
 
-    Call it inside a transaction. `first_wait` is the schedule's first wait. Deliveries to enabled webhooks for which `take`
-    gives a slot begin with their insertion, beside those `under_way` no more than a webhook wants at once. Rows that come after `max_deliveries` deliveries get no answer and are left to the next
-    call. The batch is `numbered` for an outbox in another file, which is told the number when its rows are marked.
+    Call it inside a transaction. `first_wait` is the schedule's first wait. Deliveries to enabled webhooks begin at once if
+    `take` gives a slot, within the webhook's `concurrency`, less those `under_way`. After `max_deliveries` deliveries the other
+    rows get no answer, and are left to the next call. `numbered` gives the batch a number, for an outbox in another file.
     """
     result = FanOut(_next_batch(conn) if numbered else 0)
     read = [(row, event_of(row)) for row in rows]
@@ -144,7 +144,7 @@ def _within(
 def _look_up(
     conn: sqlite3.Connection, events: Sequence[Event]
 ) -> tuple[int, dict[tuple[str, str], Sequence[str]], _Webhooks]:
-    """Return the last event's number, type, time and body of those events that are there, and the webhooks that match."""
+    """Return the last event's number; type, time and body of the events that exist already; and the matching webhooks."""
     kinds = {(event.project_id, event.event_type) for event in events}
     keys = json.dumps([(event.project_id, event.id) for event in events])
     seq, subscribed, rows = conn.execute(_LOOK_UP, (_patterns(kinds), keys)).fetchone()
@@ -153,7 +153,7 @@ def _look_up(
 
 
 def delivery_ids(now: datetime) -> Iterator[str]:
-    """Yield new delivery ids; ids of later times sort later, so that new rows stand together in every index."""
+    """Yield new delivery ids. Ids sort by time, so that new rows are close together in every index."""
     begin = f"dlv_{int(now.timestamp() * 1000):012x}"
     while True:
         random = secrets.token_hex(8 * 64)
@@ -175,7 +175,7 @@ def insert_test_event(
 
 
 def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict[str, object]]], now: datetime) -> None:
-    """Make events of the reserved project, type and payload each, with their deliveries; none that nobody wants."""
+    """Insert events of the reserved project with their deliveries; an event without subscribers is left out."""
     kinds = {(RESERVED_PROJECT, kind) for kind, _ in events}
     matching, _, generations, _ = _match(kinds, read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if events else ())
     seq = _last_seq(conn) if any(matching.values()) else 0
@@ -204,7 +204,7 @@ def _last_seq(conn: sqlite3.Connection) -> int:
 
 
 def _patterns(kinds: Iterable[tuple[str, str]]) -> str:
-    """Write the pairs of project and pattern that pairs of project and event type can match."""
+    """Return, as JSON, the pairs of project and pattern that match pairs of project and event type."""
     return json.dumps(list({(project, pattern) for project, kind in kinds for pattern in patterns_for(kind)}))
 
 

@@ -1,4 +1,4 @@
-"""Webhooks that fail everything: noticed once when it begins and once when it is over, with events for operators."""
+"""Webhooks that fail everything: reported once when it begins and once when it is over, as events for operators."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ WHERE d.test = 0
 
 
 def note_health_changes(conn: sqlite3.Connection, now: datetime) -> tuple[list[HealthChange], list[HealthChange]]:
-    """Notice which webhooks have failed everything for an hour, and which have recovered; transitions alone, a hundred each.
+    """Return the webhooks that have begun to fail everything for an hour, and those that have recovered, 100 each at most.
 
-    Each makes an event in this transaction, unless the webhook is one of operators themselves.
+    Each change inserts an event in this transaction, unless the webhook belongs to operators.
     """
     now_text = clock.text(now)
     begun = conn.execute(_BEGUN, (now_text, clock.text(now - FAILING_AFTER), NOTICED_AT_ONCE)).fetchall()
@@ -68,7 +68,7 @@ def note_health_changes(conn: sqlite3.Connection, now: datetime) -> tuple[list[H
 
 
 def report_failed(conn: sqlite3.Connection, delivery_ids: Sequence[str], now: datetime) -> None:
-    """Make an event of each delivery that has just failed for good; not of tests, operators' own webhooks and deleted ones."""
+    """Insert an event for each delivery that has failed for good, except for tests, operators' webhooks and deleted ones."""
     rows = conn.execute(_FAILED, (json.dumps(list(delivery_ids)), RESERVED_PROJECT)).fetchall()
     events: list[tuple[str, dict[str, Any]]] = []
     for delivery_id, event_id, event_type, attempts, outcome, status, cause, *webhook in rows:
@@ -81,7 +81,7 @@ def report_failed(conn: sqlite3.Connection, delivery_ids: Sequence[str], now: da
 
 
 def _webhook(row: Sequence[Any]) -> dict[str, Any]:
-    """Name a webhook by its host alone: the path of a URL can be a secret."""
+    """Return how an event names a webhook: by its host alone, as the path of a URL can be a secret."""
     return {"id": row[0], "projectId": row[1], "host": host(row[2])}
 
 
@@ -95,6 +95,6 @@ def failing(conn: sqlite3.Connection) -> dict[str, str]:
 
 
 def own_webhooks(conn: sqlite3.Connection) -> set[str]:
-    """Return the webhooks of operators themselves."""
+    """Return the webhooks of operators."""
     rows = conn.execute("SELECT id FROM webhooks WHERE project_id = ? AND deleted_at IS NULL", (RESERVED_PROJECT,))
     return {row[0] for row in rows}

@@ -1,8 +1,8 @@
-"""What is held by disabled webhooks: counted, discarded when a webhook is enabled, cancelled when it was held too long.
+"""Held deliveries of disabled webhooks: counting, discarding when a webhook is enabled, cancelling after too long a time.
 
-What is discarded is cancelled in small steps. The enabling gives the webhook its next generation: from its commit on, a
-pending delivery of an earlier generation counts as cancelled. It is never claimed, and all that shows states says so.
-Functions that write are called inside a transaction of the caller's.
+Discarded deliveries are cancelled in small steps. Enabling gives the webhook its next generation: from the commit on, a
+pending delivery of an earlier generation counts as cancelled. It is never claimed, and is shown as cancelled.
+Call functions that write inside a transaction.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ SELECT count(*), max(id) FROM (
     SELECT id FROM webhooks INDEXED BY webhooks_disabled WHERE enabled = 0 AND deleted_at IS NULL AND id > ?
     ORDER BY id LIMIT ?)
 """
-# Since it was due: a clock that was ahead when the delivery was made is made good there.
+# Counted from the due time, which is corrected if the clock was ahead when the delivery was made.
 _CANCEL_HELD = _CANCEL.format(
     by="NOT INDEXED",
     reason="held longer than retention.held",
@@ -72,7 +72,7 @@ def count(conn: sqlite3.Connection, webhook_id: str) -> int:
 
 
 def begin_discarding(conn: sqlite3.Connection, webhook_id: str, now: datetime) -> None:
-    """Discard what a webhook has pending: nothing of it is sent from the commit on."""
+    """Discard the pending deliveries of a webhook: from the commit on none of them is sent."""
     conn.execute(
         "UPDATE webhooks SET generation = generation + 1, discarding_since = ? WHERE id = ?",
         (clock.text(now), webhook_id),
@@ -81,7 +81,7 @@ def begin_discarding(conn: sqlite3.Connection, webhook_id: str, now: datetime) -
 
 
 def discard(conn: sqlite3.Connection, limit: int) -> int:
-    """Cancel what was discarded, at most `limit` deliveries; return how many there were."""
+    """Cancel discarded deliveries, at most `limit`; return their number."""
     row = conn.execute(
         "SELECT id FROM webhooks INDEXED BY webhooks_discarding WHERE discarding_since IS NOT NULL AND deleted_at IS NULL "
         "LIMIT 1"
@@ -95,7 +95,7 @@ def discard(conn: sqlite3.Connection, limit: int) -> int:
 
 
 def is_discarding(conn: sqlite3.Connection) -> bool:
-    """Tell whether anything that was discarded is still to be cancelled."""
+    """Return whether discarded deliveries are still to be cancelled."""
     query = "SELECT EXISTS (SELECT 1 FROM webhooks INDEXED BY webhooks_discarding WHERE discarding_since IS NOT NULL AND deleted_at IS NULL)"
     return bool(conn.execute(query).fetchone()[0])
 
@@ -106,7 +106,7 @@ def settle(conn: sqlite3.Connection, delivery_id: str) -> None:
 
 
 class TooLong:
-    """One walk through the disabled webhooks, which cancels what they have held since before a time; `removed` counts."""
+    """A walk through the disabled webhooks that cancels deliveries held since before a time; `removed` counts them."""
 
     def __init__(self, since: datetime) -> None:
         self.removed: Counter[str] = Counter()
@@ -114,7 +114,7 @@ class TooLong:
         self._after = ""
 
     def step(self, conn: sqlite3.Connection, limit: int) -> bool:
-        """Look at no more than `limit` webhooks and cancel no more than `limit` deliveries; tell whether there is another."""
+        """Look at up to `limit` webhooks and cancel up to `limit` deliveries; return whether there is another step."""
         seen, last = conn.execute(_DISABLED, (self._after, limit)).fetchone()
         if not seen:
             return False

@@ -1,8 +1,8 @@
-"""Reading a database that nobody has open, by a user who may not write beside it.
+"""Reads a database that nobody has open, for a user who may not write beside it.
 
-SQLite makes a -shm beside a database in WAL mode even to read it (https://www.sqlite.org/wal.html#readonly), which a
-member of the service's group cannot. While nobody writes, the file alone is the whole database: it is read as one that
-does not change, and if it did change meanwhile, what was read is thrown away.
+To read a database in WAL mode, SQLite creates a -shm beside it (https://www.sqlite.org/wal.html#readonly), which a
+member of the service's group cannot do. While nobody writes, the file alone is the whole database. It is read as
+immutable, and if it has changed meanwhile, the result is thrown away.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .errors import user_error
 
 
 def needed(path: Path) -> bool:
-    """Tell whether this is the way to read a database: nobody has it open, and this user could not open it."""
+    """Return whether a database has to be read this way: nobody has it open, and this user cannot open it."""
     shared = Path(f"{path}-shm")
     try:
         cannot_make = not shared.exists() and not os.access(path.absolute().resolve().parent, os.W_OK)
@@ -31,7 +31,7 @@ def needed(path: Path) -> bool:
 
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open the database as a file that does not change; raises `Refused` where it did, or is not whole by itself."""
+    """Open the database as immutable; raises `Refused` if it has changed, or is not complete without its -wal."""
     before = _state(path)
     if before[-1]:
         raise Refused(
@@ -53,6 +53,6 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _state(path: Path) -> tuple[int, ...]:
-    """Return what changes with every change of the file, and last the bytes of its -wal."""
+    """Return values that change with every change of the file, and as the last the bytes of its -wal."""
     status, wal = path.stat(), Path(f"{path}-wal")
     return status.st_ino, status.st_size, status.st_mtime_ns, wal.stat().st_size if wal.exists() else 0

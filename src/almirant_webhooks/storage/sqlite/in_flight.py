@@ -1,7 +1,7 @@
-"""Attempts in flight: they have no row of their own until they have ended, and stand in their deliveries.
+"""Attempts in flight: until they end they have no row of their own, and are noted in their deliveries.
 
-What was sent follows from the webhook and the event, as `claiming` has it. Before a webhook's URL or secret changes, `keep_sent`
-writes it into the deliveries; functions that write are called inside a transaction.
+The request follows from the webhook and the event, as in `claiming`. Before a webhook's URL or secret changes, `keep_sent`
+writes the request into the deliveries. Call functions that write inside a transaction.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ SELECT d.id, d.webhook_id, d.begun, d.manual, coalesce(d.started_at, d.created_a
 FROM deliveries d LEFT JOIN events e ON e.seq = d.event_seq LEFT JOIN webhooks w ON w.id = d.webhook_id
 WHERE d.in_flight = 1
 """
-UNKNOWN = "[]"  # what `attempts` keeps of headers that cannot be told any more
+UNKNOWN = "[]"  # stored in `attempts` for headers that can no longer be known
 
 
 class Open(NamedTuple):
-    """An attempt in flight, with its URL and its headers as `attempts` keeps them."""
+    """An attempt in flight, with its URL and its headers as stored in `attempts`."""
 
     delivery_id: str
     webhook_id: str
@@ -48,7 +48,7 @@ def open_of(conn: sqlite3.Connection, delivery_id: str) -> Open | None:
 
 
 def keep_sent(conn: sqlite3.Connection, webhook_id: str) -> None:
-    """Write down what attempts in flight have sent, before their webhook's URL or secret changes."""
+    """Store the requests of a webhook's attempts in flight. Call it before the URL or the secret changes."""
     for row in conn.execute(f"{_OPEN} AND d.webhook_id = ? AND d.sent IS NULL", (webhook_id,)).fetchall():
         attempt = _open(row)
         sent = json.dumps([attempt.url, attempt.headers])
@@ -75,7 +75,7 @@ def _sent(
 ) -> tuple[str, str]:
     if (
         not secret or url is None or body is None or event_type is None
-    ):  # its webhook is deleted, or a row was taken away
+    ):  # its webhook is deleted, or a row was removed by hand
         return url or "", UNKNOWN
     at = clock.parse(started_at)
     secrets = secrets_at(secret, *switch, now=at)

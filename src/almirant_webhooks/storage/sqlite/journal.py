@@ -20,14 +20,14 @@ from .errors import is_busy
 
 
 def mode(conn: sqlite3.Connection) -> str:
-    """Return the file's journal mode, as SQLite names it."""
+    """Return SQLite's name of the file's journal mode."""
     return str(retry_while_busy(lambda: conn.execute("PRAGMA journal_mode").fetchone()[0]))
 
 
 def bring_to_wal(conn: sqlite3.Connection, path: Path, wait: float = WAIT) -> None:
-    """Bring a file of ours to WAL mode; a copy that other tools made (VACUUM INTO, say) comes without it.
+    """Switch our file to WAL mode; a copy that another tool made (`VACUUM INTO`) is not in it.
 
-    Raises `Refused` while another program uses the file, after `wait` seconds, and `Misconfigured` where it cannot be.
+    Raises `Refused` if another program still uses the file after `wait` seconds, and `Misconfigured` if it is impossible.
     """
     try:
         journal_mode = retry_while_busy(lambda: conn.execute("PRAGMA journal_mode=WAL").fetchone()[0], wait)
@@ -46,18 +46,18 @@ def bring_to_wal(conn: sqlite3.Connection, path: Path, wait: float = WAIT) -> No
 
 
 def open_for_service(path: Path) -> sqlite3.Connection:
-    """Open the daemon's database as its one checkpointer; raises also when nothing can be written to it at the moment."""
+    """Open the daemon's database as its only checkpointer. It also raises if nothing can be written at the moment."""
     conn = open_database(path)
     with closed_on_error(conn, path):
         bring_to_wal(conn, path)
         become_checkpointer(conn)
-        with transaction(conn):  # a read-only file lets a transaction begin, and end
+        with transaction(conn):  # in a read-only file an empty transaction succeeds
             prove_writable(conn)
     return conn
 
 
 def open_outbox_for_service(database_path: Path, outbox_path: Path | None) -> sqlite3.Connection:
-    """Open the outbox for the daemon, in WAL mode where it is ours; raises `Misconfigured` where it would keep others out."""
+    """Open the outbox for the daemon, in WAL mode if it is ours; raises `Misconfigured` if that would lock others out."""
     conn = outbox.open_outbox(database_path, outbox_path)
     with closed_on_error(conn, outbox_path):
         if outbox_path is not None and outbox.is_alone(conn):
@@ -66,7 +66,7 @@ def open_outbox_for_service(database_path: Path, outbox_path: Path | None) -> sq
 
 
 def caution(conn: sqlite3.Connection) -> str | None:
-    """Say what an application's journal mode costs, and what to do; None in WAL mode."""
+    """Return a sentence on what the application's journal mode costs and what to do, or None in WAL mode."""
     journal_mode = mode(conn)
     if journal_mode == "wal":
         return None

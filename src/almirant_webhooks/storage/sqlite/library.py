@@ -1,4 +1,4 @@
-"""The SQLite library that Python has loaded: a program's own tables can be read by some releases of it alone."""
+"""The SQLite library that Python has loaded: our tables need a minimum release."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VERSION_WORDS = sqlite3.sqlite_version
 
 
 def check() -> None:
-    """Raise `Misconfigured` for a library that cannot read our tables; an older one calls a healthy file damaged."""
+    """Raise `Misconfigured` for a library that cannot read our tables; an older one reports a healthy file as damaged."""
     what_to_do = (
         "Install a newer libsqlite3, or use a Python that brings one; "
         "`python3 -c 'import sqlite3; print(sqlite3.sqlite_version)'` prints the version. The database is not at fault."
@@ -26,7 +26,7 @@ def check() -> None:
     with closing(sqlite3.connect(":memory:")) as conn:
         try:
             conn.execute("SELECT json_group_array(value) FROM json_each('[]')").fetchone()
-        except sqlite3.OperationalError as error:  # before 3.38 they were left out unless asked for
+        except sqlite3.OperationalError as error:  # before 3.38 a build has JSON functions only on request
             raise Misconfigured(
                 f"SQLite {sqlite3.sqlite_version} was built without its JSON functions ({error}). {what_to_do}"
             ) from None

@@ -1,4 +1,4 @@
-"""The lock that one daemon has on one database."""
+"""The lock of a database, which one daemon at a time can hold."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MODE = 0o640
 
 
 def file_of(database_path: Path) -> Path:
-    """Return the lock's file, which is one whatever link the database was named by."""
+    """Return the path of the lock file, with links in the database's path followed."""
     return Path(f"{database_path.resolve()}.lock")
 
 
 @contextmanager
 def hold(database_path: Path) -> Iterator[None]:
-    """Hold the lock while the block runs; raises `Refused` when another daemon has it."""
+    """Hold the lock while the block runs; raises `Refused` if another daemon holds it."""
     path = file_of(database_path)
     try:
         descriptor = _open(path)
@@ -37,7 +37,7 @@ def hold(database_path: Path) -> Iterator[None]:
 
 
 def _open(path: Path) -> int:
-    """Open the lock's file, for its owner and its group alone: whoever can read it can hold the lock."""
+    """Open the lock file, which only its owner and group can read: everybody who can read it can hold the lock."""
     try:
         return files.create(path, MODE)
     except FileExistsError:
@@ -49,7 +49,7 @@ def _open(path: Path) -> int:
 
 
 def is_held(database_path: Path) -> bool:
-    """Tell whether a daemon runs on a database."""
+    """Return whether a daemon runs on a database."""
     try:
         with file_of(database_path).open("r", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The read side: deliveries, attempts and events as people look at them. Nothing here writes."""
+"""Reads deliveries, attempts and events for people. Nothing here writes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def delivery(conn: sqlite3.Connection, delivery_id: str) -> DeliveryDetails:
 
 
 def _attempt(row: sqlite3.Row, packed_headers: str, sent: dict[str, Any]) -> Attempt:
-    """Make an attempt readable; `packed_headers` is what was kept of its headers."""
+    """Return an attempt for people; `packed_headers` are its headers as stored."""
     own = {name: row[name] for name in ("url", "number", "started_at")}
     response_headers = tuple((name, value) for name, value in json.loads(row["response_headers"] or "[]"))
     answer = decoding.show(row["response_body"] or b"", response_headers, cut=bool(row["body_cut"]))
@@ -92,7 +92,7 @@ FROM events e
 def events(
     conn: sqlite3.Connection, selection: EventSelection = EVERY_EVENT, *, limit: int = 50, cursor: int | None = None
 ) -> Page[Event]:
-    """Return events, newest first, those before the row `cursor` if it is given; at most 10,000 rows are looked at."""
+    """Return events, newest first, those before the row `cursor` if it is not None; it looks at 10,000 rows at most."""
     last = int(conn.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
     before = last + 1 if cursor is None else min(cursor, last + 1)
     floor = before - LOOKED_AT
@@ -109,12 +109,12 @@ def events(
 
 
 def newest_events(conn: sqlite3.Connection, selection: EventSelection = EVERY_EVENT, *, limit: int = 50) -> list[Event]:
-    """Return the newest events that match, however far back they are: for commands, beside which nobody waits."""
+    """Return the newest matching events of the whole log, in unbounded time. For commands alone."""
     return [row_as(Event, row) for row in _events(conn, selection, 0, LAST_ROW, limit)]
 
 
 def _events(conn: sqlite3.Connection, selection: EventSelection, begin: int, end: int, limit: int) -> list[sqlite3.Row]:
-    """Return the newest that match of the rows from `begin` on and before `end`."""
+    """Return the newest matching events of the rows from `begin` to before `end`."""
     since, until, text = selection.since, selection.until, selection.text
     return conn.execute(
         f"{EVENTS} WHERE e.seq < ?1 AND e.seq >= ?2 AND (?3 IS NULL OR e.project_id = ?3) "
@@ -143,9 +143,9 @@ def event(
     after: str = "",
     limit: int = EVERY_WEBHOOK,
 ) -> EventDetails:
-    """Return one event with its body and what became of it at `limit` webhooks, which come in the order of their ids.
+    """Return an event with its body and its outcomes at `limit` webhooks, in the order of their ids.
 
-    `after` is the webhook to go on behind: the `next_cursor` of the page before, None on the last one.
+    `after` is the `next_cursor` of the page before: the webhook behind which this page begins.
     """
     rows = conn.execute(
         f"{EVENTS} WHERE e.id = ?1 AND (?2 IS NULL OR e.project_id = ?2) LIMIT 10", (event_id, project_id)

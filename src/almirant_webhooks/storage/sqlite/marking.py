@@ -1,4 +1,4 @@
-"""Marking rows of the outbox past an application's triggers: what these refuse stays unmarked, and keeps nothing else."""
+"""Marks rows of the outbox in spite of an application's triggers: a row that they refuse stays unmarked, the others do not."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def mark(
     *,
     just_read: bool = False,
 ) -> None:
-    """Write the daemon's answers into the rows, as `outbox.mark` does; where that fails, into each by itself.
+    """Write the daemon's answers into the rows, as `outbox.mark` does; if that fails, into one row at a time.
 
-    What a trigger refuses is added to `fan_out`. Rows that were `just_read` in the same transaction cannot have changed.
-    Call it inside a transaction; it is over when this raises.
+    Rows that a trigger refuses are added to `fan_out`. Rows that were `just_read` in this transaction cannot have changed.
+    Call it inside a transaction, which is over if this raises.
     """
     try:
         if just_read:
             outbox.mark_taken(conn, marks, now)
         else:
             fan_out.replace(outbox.mark(conn, marks, batch, now))
-        if fan_out.duplicates:  # a row that was marked before, and came again: a trigger may have ignored the mark
+        if fan_out.duplicates:  # a row that was marked and read again: a trigger may have ignored the mark
             rows, refusal = triggers.ignored_marks(conn, [row_mark.row.id for row_mark in marks])
             fan_out.refused, fan_out.refusal = fan_out.refused | rows, refusal or fan_out.refusal
     except triggers.ERRORS as error:

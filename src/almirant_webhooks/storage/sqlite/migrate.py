@@ -1,4 +1,4 @@
-"""Making and upgrading the tables: each migration is one transaction that also sets the version."""
+"""Creates and upgrades the tables. Each migration is one transaction, which also sets the version."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .tables import schema_version
 
 
 def migrate(database_path: Path, outbox_path: Path | None) -> list[str]:
-    """Bring the database and its outbox to this release's version; return what was done, a sentence each.
+    """Upgrade the database and its outbox to this release's version; return a sentence for each change.
 
-    A new file is made with 0640 (a database) or 0660 (an outbox). In a file that has tables of others only `outbox`
-    and `outbox_meta` are made.
+    A new file gets 0640 (a database) or 0660 (an outbox). In a file with tables of others only `outbox`
+    and `outbox_meta` are created.
     """
     try:
         new = _make_file(database_path, 0o640)
@@ -48,7 +48,7 @@ def migrate(database_path: Path, outbox_path: Path | None) -> list[str]:
 
 
 def _make_file(path: Path, mode: int) -> bool:
-    """Make an empty file with these rights before SQLite opens it, since its -wal takes them over."""
+    """Create an empty file with these permissions before SQLite opens it, as its -wal inherits them."""
     if is_there(path):
         return False
     try:
@@ -61,7 +61,7 @@ def _make_file(path: Path, mode: int) -> bool:
 
 
 def _prepare(conn: sqlite3.Connection, path: Path, *, new: bool) -> None:
-    """Set what has to be set outside of a transaction, in a file that is ours or empty."""
+    """Set pragmas that must be set outside a transaction, in a file that is ours or empty."""
     if not new and conn.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         if conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             raise Misconfigured(
@@ -101,10 +101,10 @@ def _migrate_outbox(conn: sqlite3.Connection, path: Path) -> list[str]:
 
 @engine_errors()
 def adopt_outbox(database_path: Path, outbox_path: Path | None, since: datetime | None) -> int:
-    """Bind an outbox to this database, whatever it was bound to; return how many taken rows will be looked at again.
+    """Bind an outbox to this database, whatever it was bound to; return how many taken rows will be read again.
 
-    The database gets a new id, so that every other copy of it is another database from now on. With `since`, rows that
-    were taken at that time or later are unmarked: those that the database has already are known by their event ids and
+    The database gets a new id, so that its other copies count as other databases. With `since`, rows that
+    were taken at that time or later are unmarked. Events that the database has already are recognised by their ids and
     not sent twice.
     """
     from .connection import open_database
@@ -131,7 +131,7 @@ def adopt_outbox(database_path: Path, outbox_path: Path | None, since: datetime 
 
 
 def outbox_sql() -> str:
-    """Return the SQL that makes the outbox as it is now, for applications with migrations of their own."""
+    """Return the SQL that creates the current outbox, for applications with migrations of their own."""
     with closing(sqlite3.connect(":memory:")) as conn:
         for number in _numbers("outbox_migrations", 0):
             _run(conn, _script("outbox_migrations", number))
@@ -142,15 +142,15 @@ def outbox_sql() -> str:
 
 
 def outbox_upgrade_sql(version: int) -> str:
-    """Return the SQL that brings an outbox of an earlier schema to the present one; empty for the present one.
+    """Return the SQL that upgrades an outbox to the current schema; empty if it has that.
 
-    It is for one transaction: until that is committed the outbox is as it was.
+    Run it in one transaction.
     """
     return "\n".join(_script("outbox_migrations", number) for number in _numbers("outbox_migrations", version))
 
 
 def _numbers(folder: str, version: int) -> list[int]:
-    """Return the numbers of the migrations that follow a version, in their order."""
+    """Return the numbers of the migrations after a version, in order."""
     names = [entry.name for entry in resources.files(__package__).joinpath(folder).iterdir()]
     return sorted(int(name[:4]) for name in names if name.endswith(".sql") and int(name[:4]) > version)
 

@@ -1,4 +1,4 @@
-"""The outbox, where events come from: always a connection of its own, also when it is in the database's file."""
+"""The outbox, into which producers insert events. It has a connection of its own, even in the database's file."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .tables import schema_version
 from .unread import MAX_TEXT
 
 SCHEMA_VERSION = 4
-OLDEST_VERSION = 1  # that is served
-BY_PROJECT = 4  # the first version whose index of what waits is by project
+OLDEST_VERSION = 1  # the oldest schema that is supported
+BY_PROJECT = 4  # the first schema with an index of unread rows by project
 _COLUMNS = ("event_id", "project_id", "event_type", "occurred_at")
 _SAME = {
     column: f"substr(CAST(outbox.{column} AS BLOB), 1, {MAX_TEXT}) = CAST(answer.{column} AS BLOB)"
     for column in _COLUMNS
 }
-# A payload that is too large was not read; it is known by its size.
+# A payload that is too large was not read; it is identified by its size.
 _SAME_PAYLOAD = """
 CASE WHEN answer.payload IS NULL THEN length(CAST(outbox.payload AS BLOB)) = answer.size
      ELSE CAST(outbox.payload AS BLOB) = CAST(answer.payload AS BLOB) END
@@ -58,7 +58,7 @@ _MARK_REJECTED = "UPDATE outbox SET rejected_reason = ?1 WHERE id = ?2"
 
 
 def open_outbox(database_path: Path, outbox_path: Path | None, *, read_only: bool = False) -> sqlite3.Connection:
-    """Open the outbox, for inserting and marking or to read it alone; raises `Misconfigured` when it is missing or of another version."""
+    """Open the outbox, for writing unless `read_only`; raises `Misconfigured` if it is missing or of another version."""
     path = outbox_path or database_path
     if not is_there(path):
         raise Misconfigured(f"There is no outbox at {path}. Make it with `almirant-webhooks migrate`.")
@@ -83,24 +83,24 @@ def open_outbox(database_path: Path, outbox_path: Path | None, *, read_only: boo
 
 
 def identity(database: sqlite3.Connection) -> tuple[str, int]:
-    """Return the database's own id and the number of the last batch that it took."""
+    """Return the database's id and the number of the last batch that it took."""
     row = database.execute("SELECT database_id, batch FROM database_meta").fetchone()
     return str(row[0]), int(row[1])
 
 
 def renew_identity(database: sqlite3.Connection) -> None:
-    """Give the database a new id: copies of it have the old one, and count batches that this one never took."""
+    """Give the database a new id, as copies with the old id may have taken other batches."""
     database.execute("UPDATE database_meta SET database_id = 'db_' || lower(hex(randomblob(16)))")
 
 
 def bind(conn: sqlite3.Connection, database_id: str, batch: int) -> None:
-    """Bind a new outbox to this database, or raise `Misconfigured` when another, or a later state of it, took from it."""
+    """Bind a new outbox to this database; raises `Misconfigured` if another database, or a later state of it, took rows."""
     try:
         with transaction(conn):
             bound, taken = conn.execute("SELECT database_id, batch FROM outbox_meta").fetchone()
             if bound is None:
                 bound, taken = database_id, batch
-            # Also when it changes nothing: a file that is read-only must not be found out by the first event.
+            # Write even if nothing changes: a read-only file must be detected now, not at the first event.
             conn.execute("UPDATE outbox_meta SET database_id = ?, batch = ?", (bound, taken))
     except sqlite3.Error as error:
         raise user_error(error, conn.execute("PRAGMA database_list").fetchone()[2]) from None
@@ -118,7 +118,7 @@ def bind(conn: sqlite3.Connection, database_id: str, batch: int) -> None:
 
 
 def mark(conn: sqlite3.Connection, marks: Sequence[Mark], batch: int | None, now: str) -> list[Mark]:
-    """Write the daemon's answers into the rows; a row that changed since it was read is left to be read again.
+    """Write the daemon's answers into the rows; a row that has changed since it was read stays unmarked, to be read again.
 
     Where the event was taken and its `occurred_at` alone is another now, the row is rejected: read again, it would be taken
     for a duplicate. Those are returned. Call it inside a transaction. `batch` is left out in the transaction that copies
@@ -129,7 +129,7 @@ def mark(conn: sqlite3.Connection, marks: Sequence[Mark], batch: int | None, now
         [row_mark for row_mark in marks if not row_mark.is_slow],
     )
     for row_mark in slow:
-        # Looked at and written by statements of their own: in one it would be in memory three times.
+        # Two statements, one to read and one to write: in one the payload would be in memory three times.
         if conn.execute(_IS_SAME, _as_read(row_mark.row)).fetchall():
             conn.execute(_MARK_REJECTED, (row_mark.rejected_reason, row_mark.row.id))
     changed_rows = write_rows(
@@ -159,7 +159,7 @@ def _as_read(row: OutboxRow) -> tuple[object, ...]:
 
 
 def mark_taken(conn: sqlite3.Connection, marks: Iterable[Mark], now: str) -> None:
-    """Write the daemon's answers into rows that were read in this same transaction: none of them can have changed."""
+    """Write the daemon's answers into rows that were read in this transaction, and so cannot have changed."""
     taken = [answer.row.id for answer in marks if not answer.rejected_reason]
     conn.execute(_MARK_TAKEN, (now, json.dumps(taken)))
     rejected = [(answer.rejected_reason, answer.row.id) for answer in marks if answer.rejected_reason]
@@ -168,7 +168,7 @@ def mark_taken(conn: sqlite3.Connection, marks: Iterable[Mark], now: str) -> Non
 
 
 def is_alone(conn: sqlite3.Connection) -> bool:
-    """Tell whether the file has no tables but the outbox's: only then it is ours to keep small."""
+    """Return whether the file has no tables but the outbox's: only then do we keep it small."""
     query = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('outbox', 'outbox_meta')"
     return bool(conn.execute(query).fetchone()[0] == 0)
 
@@ -183,9 +183,9 @@ def insert(
     occurred_at: str | None = None,
     wait: float = WAIT,
 ) -> str:
-    """Insert one event as a producer would; return its id. Raises `Refused` in the rule's own words.
+    """Insert one event as a producer would; return its id. Raises `Refused` with the text of the violated rule.
 
-    The same id with the same content is a duplicate and changes nothing; a time that is given belongs to the content.
+    The same id with the same content is a duplicate and changes nothing; an explicit time is part of the content.
     """
     content = {"event_type": event_type, "payload": payload}
     content |= {"occurred_at": occurred_at} if occurred_at is not None else {}
@@ -220,7 +220,7 @@ def _same_or_refused(conn: sqlite3.Connection, project_id: str, event_id: str, c
 
 
 def waiting(conn: sqlite3.Connection, event_id: str) -> RowState | None:
-    """Return what became of the newest row with an event's id, or None."""
+    """Return the state of the newest row with an event's id, or None."""
     row = conn.execute(
         "SELECT id, rejected_reason, fanned_out_at FROM outbox WHERE event_id = ? ORDER BY id DESC LIMIT 1", (event_id,)
     ).fetchone()
@@ -235,7 +235,7 @@ SELECT id FROM outbox WHERE rejected_reason IS NOT NULL AND occurred_at < ?2 AND
 
 
 def prune(conn: sqlite3.Connection, taken_before: str, limit: int) -> int:
-    """Delete rows that were taken before a time, at most `limit`; return how many went. Raises `TriggerFails`."""
+    """Delete rows that were taken before a time, at most `limit`; return their number. Raises `TriggerFails`."""
     with triggers.blaming(conn):
         return conn.execute(
             "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE fanned_out_at < ? LIMIT ?)",
@@ -244,5 +244,5 @@ def prune(conn: sqlite3.Connection, taken_before: str, limit: int) -> int:
 
 
 def count_old(conn: sqlite3.Connection, taken_before: str, rejected_before: str) -> int:
-    """Count the rows that `prune` and a sweep of the rejected ones would delete."""
+    """Count the rows that `prune` and a sweep of rejected rows would delete."""
     return int(conn.execute(f"SELECT count(*) FROM ({_OLD})", (taken_before, rejected_before)).fetchone()[0])

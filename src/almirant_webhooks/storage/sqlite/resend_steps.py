@@ -1,4 +1,4 @@
-"""The steps of resends of many: each looks at a bounded number of webhooks and deliveries. Called inside a transaction."""
+"""The steps of bulk resends, each bounded in webhooks and deliveries. Call the functions inside a transaction."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ DELETE FROM resend_webhooks WHERE (resend_id, webhook_id) IN (
 
 
 def under_way(conn: sqlite3.Connection) -> bool:
-    """Tell whether there is anything to do."""
+    """Return whether a bulk resend is under way."""
     query = (
         "SELECT EXISTS (SELECT 1 FROM resends INDEXED BY resends_to_part WHERE counts IS NOT NULL) "
         "OR EXISTS (SELECT 1 FROM resend_webhooks INDEXED BY resend_parts_under_way WHERE ended = 0)"
@@ -109,7 +109,7 @@ def take_back(conn: sqlite3.Connection, part: sqlite3.Row) -> int:
 
 
 def parts_of(conn: sqlite3.Connection, resend_id: str) -> list[sqlite3.Row]:
-    """Return the first parts of a resend that have not ended."""
+    """Return the first unfinished parts of a resend."""
     parts = conn.execute(_PARTS, (resend_id, "", STEP_PARTS)).fetchall()
     return [row for row in parts if row["resend_id"] == resend_id]
 

@@ -1,6 +1,6 @@
-"""Many resends at once: a piece of work that walks through each webhook's deliveries once, however often it is interrupted.
+"""Bulk resends: each walks through the deliveries of its webhooks once, however often it is interrupted.
 
-Here it is counted, begun, cancelled and looked at; `resend_steps` does it.
+This module counts, begins, cancels and shows them; `resend_steps` advances them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Results: how attempts ended, and what that makes of their deliveries. Called inside a transaction of the caller's."""
+"""Records results of attempts and updates their deliveries. Call the functions inside a transaction."""
 
 from __future__ import annotations
 
@@ -145,13 +145,13 @@ def interrupt_open(conn: sqlite3.Connection, schedule: Schedule, now: datetime) 
 
 
 def last_ends(conn: sqlite3.Connection, newest: int = NEWEST) -> list[LastEnd]:
-    """Return how the last attempt of each webhook ended, in their order, of those that are among the newest of all."""
+    """Return how the last attempts of webhooks ended, in their order, among the newest `NEWEST` attempts."""
     rows = sorted(read_rows(conn, _LAST_ENDS, newest))
     return list({webhook: LastEnd(webhook, bool(timed_out), ms) for _, webhook, timed_out, ms in rows}.values())
 
 
 def _tell(conn: sqlite3.Connection, settled: Iterable[tuple[object, ...]], pending: set[str], at: datetime) -> None:
-    """Tell operators of the deliveries that were pending and have failed for good."""
+    """Insert events for operators on pending deliveries that have failed for good."""
     failed = [str(row[-1]) for row in settled if row[0] == State.FAILED and row[-1] in pending]
     if failed:
         report_failed(conn, failed, at)
@@ -195,7 +195,7 @@ def _settle(
     *,
     free: bool = False,
 ) -> _Settled:
-    """Turn one outcome into the delivery's state, schedule and counts: the table of the contract's section 4."""
+    """Return a delivery's state, schedule and counts after one outcome, by the table in the contract, section 4."""
     _, _, number, state, next_attempt_at, resend, tries, interruptions, test = delivery
     if outcome is Outcome.INTERRUPTED and not free:
         interruptions += 1

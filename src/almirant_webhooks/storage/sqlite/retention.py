@@ -1,4 +1,4 @@
-"""What has had its time, found and removed in small steps by walking through rows in the order of their making."""
+"""Removes rows whose retention is over, in small steps, by a walk in the order of creation."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Sweep:
         ]
 
     def step(self, conn: sqlite3.Connection, limit: int) -> bool:
-        """Take one step; tell whether there is another. Called inside a transaction."""
+        """Take one step, inside a transaction; return whether there is another."""
         if not self._walks[0](conn, limit):
             del self._walks[0]
         return bool(self._walks)
@@ -151,7 +151,7 @@ def count(
 
 
 def release_pages(conn: sqlite3.Connection, pages: int) -> int:
-    """Give free pages back to the file system, at most `pages`, as long as there are more than are soon used again."""
+    """Return up to `pages` free pages to the file system, if there are more than will soon be used again."""
     free = int(conn.execute("PRAGMA freelist_count").fetchone()[0])
     total = int(conn.execute("PRAGMA page_count").fetchone()[0])
     surplus = min(pages, free - max(SPARE_PAGES, total // 20))

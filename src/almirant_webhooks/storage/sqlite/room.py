@@ -1,4 +1,4 @@
-"""Room on the disk of a file, without which nothing new is taken or begun."""
+"""Free space on a file's disk. Without it no events are taken and no attempts begin."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LEAST_ROOM = 1024 * 1024  # bytes: for the records of what is in flight when it 
 
 
 def has_free_space(path: Path) -> bool:
-    """Tell whether the file system of a file has the least room that there must be for events and claims."""
+    """Return whether a file's disk has the free space that events and claims need."""
     try:
         there = os.statvfs(path)
     except OSError:  # the file has gone: others notice that

@@ -90,14 +90,14 @@ def state(conn: sqlite3.Connection, webhook_id: str, now: datetime) -> Rotation 
 
 
 def reveal(conn: sqlite3.Connection, webhook_id: str, *, actor: str, now: datetime) -> Secrets:
-    """Return the secrets as they sign now, and write down who looked."""
+    """Return the secrets that sign now, and write an audit entry on who read them."""
     project_id = get(conn, webhook_id).project_id
     audit.note(conn, "secret.revealed", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
     return secrets_at(*_columns(conn, webhook_id), now=now)
 
 
 def settle(conn: sqlite3.Connection, now: datetime, limit: int = 100) -> int:
-    """Forget the secrets before those switches that are a day old, at most `limit`; return how many."""
+    """Delete the old secrets of switches that are a day old, at most `limit`; return their number."""
     over = conn.execute(
         "SELECT id FROM webhooks INDEXED BY webhooks_switching "
         "WHERE switch_at IS NOT NULL AND switch_at <= ? AND deleted_at IS NULL LIMIT ?",

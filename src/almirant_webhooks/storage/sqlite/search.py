@@ -1,6 +1,6 @@
-"""Pages of the log for people who wait: newest first, in bounded time whatever the size of the log.
+"""Pages of the log, newest first, each in bounded time whatever the size of the log.
 
-A page looks at a bounded number of rows, and for a text into a bounded number of bytes. One that found less than it was asked for, and has not come to the end, has a
+A page looks at a bounded number of rows, and for a text into a bounded number of bytes. A page that found too little has a
 cursor all the same: the search goes on from there. Cursors are ids, so rows that arrive meanwhile move nothing.
 """
 
@@ -55,7 +55,7 @@ def deliveries(
 
 
 def newest(conn: sqlite3.Connection, selection: Selection = EVERYTHING, *, limit: int = 50) -> list[Delivery]:
-    """Return the newest deliveries that match, however far back they are: for commands, beside which nobody waits."""
+    """Return the newest matching deliveries of the whole log, in unbounded time. For commands alone."""
     return _page(conn, selection, limit, None, bounded=False).items
 
 

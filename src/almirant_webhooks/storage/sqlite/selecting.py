@@ -1,4 +1,4 @@
-"""A selection as SQL: lists, counts and resends of many all ask for deliveries by what is made here."""
+"""Turns selections into SQL, for lists, counts and bulk resends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQLite as the daemon opens it: the files, their workers, and what each room asks of them."""
+"""Opens SQLite for the daemon: the files, their workers, and the stores of each room."""
 
 from __future__ import annotations
 

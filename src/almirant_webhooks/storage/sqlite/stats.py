@@ -1,4 +1,4 @@
-"""How the service stands, in numbers: for metrics, `stats` and `doctor`. Nothing here writes."""
+"""Figures on the service for metrics, `stats` and `doctor`. Nothing here writes."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def unread_rows(conn: sqlite3.Connection) -> tuple[int | None, int]:
 
 
 def webhooks(conn: sqlite3.Connection) -> dict[str, int]:
-    """Count webhooks by what they are: enabled, disabled, and failing ones among the enabled."""
+    """Count the enabled webhooks, the disabled ones, and the failing ones among the enabled."""
     row = conn.execute(
         "SELECT coalesce(sum(enabled), 0), coalesce(sum(1 - enabled), 0), coalesce(sum(enabled = 1 "
         "AND failing_noticed_at IS NOT NULL AND failing_since IS NOT NULL), 0) FROM webhooks WHERE deleted_at IS NULL"
@@ -141,7 +141,7 @@ def hosts(conn: sqlite3.Connection, limit: int = 50) -> list[str]:
 
 
 def lock_wait(conn: sqlite3.Connection, wait: float) -> bool:
-    """Tell whether the write lock is to be had within `wait` seconds; nothing is written."""
+    """Return whether the write lock can be taken within `wait` seconds; nothing is written."""
     try:
         retry_while_busy(lambda: conn.execute("BEGIN IMMEDIATE"), wait)
     except sqlite3.OperationalError:

@@ -1,4 +1,4 @@
-"""What the pages show of many webhooks at a glance, from counts that are kept and never from the log."""
+"""Summaries of many webhooks for the pages, from stored counts and never from the log."""
 
 from __future__ import annotations
 

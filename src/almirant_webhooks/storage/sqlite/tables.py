@@ -1,4 +1,4 @@
-"""Whether a file has the outbox's tables, and in which version."""
+"""Finds out whether a file has the outbox's tables, and in which version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits in the outbox: which rows come next, and whether they can be read as text."""
+"""Reads unread rows of the outbox: which come next, and whether they are text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .connection import encoding
 from .errors import is_busy
 
 MAX_TEXT = 1024
-SMALL = 16 * 1024  # bytes of a payload that is read with the others
+SMALL = 16 * 1024  # bytes of a payload up to which it is read together with the others
 OLDEST = 512  # rows that are looked at, beyond those asked for, where there is no index by project
 MOST_BYTES = 1024 * 1024  # of larger payloads in one read: more would keep the others waiting
 _UNREAD = "fanned_out_at IS NULL AND rejected_reason IS NULL"
@@ -83,13 +83,13 @@ _ANY = f"SELECT EXISTS (SELECT 1 FROM outbox WHERE {_UNREAD} {{excluded}})"
 
 
 def is_anything_unread(conn: sqlite3.Connection, plan: ReadPlan) -> bool:
-    """Tell whether any row waits to be fanned out that is not set apart: SQLite looks at one row more than those, at most."""
+    """Return whether a row waits that the plan does not exclude; it looks at one row more than those at most."""
     query, excluded = _excluding(_ANY, "?1", plan)
     return bool(conn.execute(query, excluded).fetchone()[0])
 
 
 def read_unread(conn: sqlite3.Connection, plan: ReadPlan, *, by_project: bool = True) -> list[OutboxRow]:
-    """Return rows that wait to be fanned out: projects take turns, and each one's oldest come first.
+    """Return rows to fan out: projects take turns, and of each the oldest rows come first.
 
     With them come at most about 1 MiB of payloads larger than 16 KiB. What one project has inserted is in no other's way:
     each costs one step in an index, if there is one `by_project`. Raises SQLite's error when another connection's lock is in
@@ -127,7 +127,7 @@ def _text(project: str, stored: str) -> str:
 
 
 def _round_robin(line: Iterable[Iterable[int]], max_rows: int) -> Iterator[int]:
-    """Yield at most so many rows: the first of each project, then the second of each, and so on."""
+    """Yield at most `max_rows` rows: the first of each project, then the second of each, and so on."""
     waiting = [iter(ids) for ids in line]
     left = max_rows
     while waiting:

@@ -14,18 +14,18 @@ from . import connection, deliveries, health, held, outbox, rejected_rows, resen
 
 
 class SqlitePruningStore:
-    """Removing, by the functions of the other modules."""
+    """Removes rows, by the functions of the other modules."""
 
     def erase_deleted(self, conn: sqlite3.Connection, limit: int) -> int:
         """Erase rows of deleted webhooks."""
         return deliveries.erase_deleted(conn, limit)
 
     def discard(self, conn: sqlite3.Connection, limit: int) -> int:
-        """Cancel what was discarded."""
+        """Cancel discarded deliveries."""
         return held.discard(conn, limit)
 
     def settle_secrets(self, conn: sqlite3.Connection, now: datetime, limit: int) -> int:
-        """Settle changes of secrets whose time has come."""
+        """End rotations of secrets that are over."""
         return rotation.settle(conn, now, limit)
 
     def prune_outbox(self, conn: sqlite3.Connection, taken_before: datetime, limit: int) -> int:
@@ -59,7 +59,7 @@ class SqlitePruningStore:
 
 
 class SqliteObservingStore:
-    """Observing the database in the file `path`."""
+    """Observes the database in the file `path`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -73,7 +73,7 @@ class SqliteObservingStore:
         return stats.wal_bytes(conn)
 
     def pending(self, conn: sqlite3.Connection, now: datetime) -> dict[str, Any]:
-        """Count what waits."""
+        """Count pending deliveries."""
         return stats.pending(conn, now)
 
     def webhooks(self, conn: sqlite3.Connection) -> dict[str, int]:
@@ -104,12 +104,12 @@ class SqliteObservingStore:
 
 
 class SqliteResendingStore:
-    """Resending many."""
+    """Bulk resends."""
 
     def under_way(self, conn: sqlite3.Connection) -> bool:
-        """Tell whether there is anything to do."""
+        """Return whether a bulk resend is under way."""
         return resend_steps.under_way(conn)
 
     def step(self, conn: sqlite3.Connection, now: datetime, after: ResendPlace = FIRST_RESEND) -> ResendStep:
-        """Take a step."""
+        """Take one step of the bulk resends."""
         return resend_steps.step(conn, now, after)

@@ -1,4 +1,4 @@
-"""Why did nothing arrive: a sentence for each webhook of an event's project."""
+"""Verdicts: for each webhook of an event's project, a sentence on what became of the event."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WHERE d.event_seq = ? AND d.webhook_id > ? AND d.webhook_id <= ?
 def add(
     conn: sqlite3.Connection, event_seq: int, after: str, last: str, outcomes: Iterable[sqlite3.Row]
 ) -> list[EventOutcome]:
-    """Return the outcomes of an event at the webhooks behind `after` up to `last`, each with its `verdict`."""
+    """Return the outcomes of an event at the webhooks after `after` up to `last`, each with its `verdict`."""
     known = {row["id"]: row for row in conn.execute(_DELIVERIES, (event_seq, after, last))}
     return [row_as(EventOutcome, row, verdict=_verdict(row, known.get(row["delivery_id"]))) for row in outcomes]
 

@@ -1,6 +1,6 @@
-"""Waits until the next attempt, made right after the clock was set back: a few at a time, each in a transaction.
+"""Corrects the waits until the next attempt after the clock was set back, in small steps, each a transaction.
 
-A wait only ever becomes shorter, so that a walk in the order of times meets none twice, however often it is interrupted.
+Waits only become shorter, so a walk in the order of times meets each of them once, however often it is interrupted.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ WHERE rowid IN (SELECT value FROM json_each(?1)) AND state = 'pending' AND next_
 
 
 def shift_due(conn: sqlite3.Connection, by: timedelta, now: datetime, after: Place = BEGIN) -> Moved:
-    """Take a time off the next waits that have not ended, as the clock was set back by it.
+    """Shift the next due times to an earlier time, by as much as the clock was set back.
 
-    What was made since then is due by the new clock and is left as it is.
+    Deliveries created since then are due by the new clock and stay as they are.
     """
     return _step(conn, _SHIFT_DUE, after, clock.text(now), f"-{by.total_seconds():.3f} seconds")
 
 
 def shorten(conn: sqlite3.Connection, waits: Sequence[timedelta], now: datetime, after: Place = BEGIN) -> Moved:
-    """Let none of the next waits be longer, from now, than the schedule's own.
+    """Shorten the next waits that are longer, from now, than the schedule's.
 
-    Retry-After may have asked for two hours.
+    A wait of up to two hours may stay, as `Retry-After` may have asked for it.
     """
     latest = [
         (tries, clock.text(now + wait), clock.text(now + max(wait, MAX_RETRY_AFTER)))
@@ -72,7 +72,7 @@ def _step(conn: sqlite3.Connection, update: str, after: Place, now: str, *values
 
 
 def has_later_times(conn: sqlite3.Connection, now: datetime) -> bool:
-    """Tell whether the newest event or attempt is of a time that is still to come: the clock was set back since."""
+    """Return whether the newest event or attempt has a time in the future: the clock was set back since then."""
     newest = conn.execute(
         "SELECT max(coalesce((SELECT created_at FROM events ORDER BY seq DESC LIMIT 1), ''), "
         "coalesce((SELECT started_at FROM attempts ORDER BY rowid DESC LIMIT 1), ''))"

@@ -1,4 +1,4 @@
-"""Noticing that another process has committed: inotify on the files, then a few looks at `PRAGMA data_version`."""
+"""Detects commits of other processes: by inotify on the files, then a few checks of `PRAGMA data_version`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from asyncinotify import Inotify, Mask
 
 from ..engine import StorageError
 
-# The write is seen before its commit is, so a look that finds nothing is repeated a little later (seconds).
+# A write is seen before its commit, so a check that finds nothing is repeated a little later (seconds).
 CHECK_DELAYS = (0.0, 0.001, 0.003, 0.010, 0.030)
 
 REST = 0.003
@@ -21,10 +21,10 @@ log = structlog.get_logger("almirant_webhooks")
 
 
 class Watcher:
-    """Calls each of `checks` a few times whenever one of the files is written to, by whichever process, and once `every` seconds.
+    """Calls each of `checks` a few times when any process writes to one of the files, and once `every` seconds.
 
-    The directory is watched, so that a -wal that is made anew and a file in rollback-journal mode are noticed too. Each look
-    is waited for by itself: an outbox that is locked is in no resend's way.
+    It watches the directory, so that it also sees a new -wal and a file in rollback-journal mode. Each check
+    has a task of its own, so that a locked outbox does not delay a resend.
     """
 
     def __init__(self, files: Sequence[Path], checks: Sequence[Callable[[], Awaitable[None]]], every: float) -> None:
@@ -53,7 +53,7 @@ class Watcher:
                 if str(event.name) in self._names:
                     for was_written in self._writes.values():
                         was_written.set()
-                # Our own commits are seen too, in hundreds of writes; those that wait meanwhile become one event.
+                # Our own commits are seen too, as hundreds of writes; all writes that wait become one event.
                 await asyncio.sleep(REST)
 
     async def _check_repeatedly(self, check: Callable[[], Awaitable[None]], was_written: asyncio.Event) -> None:
@@ -62,8 +62,8 @@ class Watcher:
             was_written.clear()
             for wait in waits:
                 if await _is_set_within(was_written, wait):
-                    break  # a later commit must not wait until the looks for an earlier one are over
-                with suppress(StorageError):  # the steps themselves meet it, and say so
+                    break  # a later commit must not wait for the checks of an earlier one
+                with suppress(StorageError):  # the delivery loop meets the same error, and logs it
                     await check()
 
 

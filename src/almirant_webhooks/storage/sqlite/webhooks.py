@@ -1,4 +1,4 @@
-"""Webhooks and their subscriptions. Functions that write are called inside a transaction of the caller's."""
+"""Webhooks and their subscriptions. Call functions that write inside a transaction."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _webhook(row: sqlite3.Row) -> Webhook:
 
 
 def bump_revision(conn: sqlite3.Connection) -> None:
-    """Count a change by an admin or operator, so that the daemon looks at once."""
+    """Count a change to webhooks, which the daemon then reads at once."""
     conn.execute("UPDATE database_meta SET revision = revision + 1")
 
 
@@ -62,7 +62,7 @@ def create(
     now: datetime,
     actor: str = OPERATOR,
 ) -> NewWebhook:
-    """Create a webhook from checked values; refused when the project has `limit` of them already."""
+    """Create a webhook from checked values; raises `Refused` if the project has `limit` of them already."""
     count = conn.execute(
         "SELECT count(*) FROM webhooks WHERE project_id = ? AND deleted_at IS NULL", (project_id,)
     ).fetchone()[0]
@@ -100,7 +100,7 @@ def _set_options(conn: sqlite3.Connection, webhook_id: str, options: Options) ->
 
 
 def get(conn: sqlite3.Connection, webhook_id: str) -> Webhook:
-    """Return one webhook without its secret; raises `NotFound`, for a deleted one too."""
+    """Return a webhook without its secret; raises `NotFound`, for a deleted one too."""
     row = conn.execute(f"{_SELECT} AND w.id = ?", (webhook_id,)).fetchone()
     if row is None:
         raise NotFound(f"There is no webhook {webhook_id}.", "id")
@@ -128,9 +128,9 @@ def update(
     now: datetime,
     actor: str = OPERATOR,
 ) -> Webhook:
-    """Change what is given; the next claim uses it. A secret takes the place of the one before and of a next one at once.
+    """Change the given fields; the next claim uses them. A secret replaces the current and the next one at once.
 
-    Values that the webhook has already change nothing: without others there is no entry in the audit trail.
+    Values that the webhook has already change nothing; if nothing changes, the audit trail gets no entry.
     """
     current = get(conn, webhook_id)
     changed: list[str] = []
@@ -179,13 +179,13 @@ def enable(
     actor: str = OPERATOR,
     count: int | None = None,
 ) -> None:
-    """Enable a webhook. What is held and past due is sent at the webhook's own limit, and the rest keeps its time.
+    """Enable a webhook. Held deliveries that are due are sent within the webhook's limit; the others keep their time.
 
-    With `discard_held` none of it is ever sent: it counts as cancelled at once, and `held.discard` writes it so. `count` is
-    what `held.count` has found before, for the audit trail.
+    With `discard_held` none of them is ever sent: they count as cancelled at once, by `held.discard`. `count` is
+    the result of `held.count`, for the audit trail.
     """
     get(conn, webhook_id)
-    # The hour of failures begins anew, as nothing was tried while it was disabled; one that was told of goes on.
+    # The hour of failures starts over, as nothing was tried meanwhile; a failure that was reported goes on.
     changed_rows = conn.execute(
         "UPDATE webhooks SET enabled = 1, disabled_at = NULL, updated_at = ?, "
         "failing_since = CASE WHEN failing_noticed_at IS NOT NULL THEN failing_since END, "
@@ -256,7 +256,7 @@ def health(conn: sqlite3.Connection, webhook_id: str | None, project_id: str | N
 def request_test(
     conn: sqlite3.Connection, webhook_id: str, event_type: str, payload: str, now: datetime, *, actor: str = OPERATOR
 ) -> str:
-    """Ask for one attempt of a sample event at this webhook alone, enabled or not; return the delivery's id."""
+    """Request one attempt of a sample event at this webhook, even if it is disabled; return the delivery's id."""
     webhook = get(conn, webhook_id)
     seq, event_id = insert_test_event(conn, webhook.project_id, event_type, payload, now)
     new = next(delivery_ids(now))

@@ -1,4 +1,4 @@
-"""A connection on a thread of its own: a whole transaction is shipped there as one call."""
+"""A connection with a thread of its own, in which each transaction is one call."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Job = tuple[asyncio.Future[Any], Callable[[sqlite3.Connection], Any]]
 class FairLock:
     """A lock for writing a file: first come, first served.
 
-    A plain one goes to the thread that runs, which is the one that has just let go of it.
+    A plain lock goes to the running thread, which has just released it.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class FairLock:
             mine = threading.Lock()
             mine.acquire()
             self._waiting.append(mine)
-        mine.acquire()  # until it is handed over
+        mine.acquire()  # waits until the lock is handed over
 
     def __exit__(self, *_: object) -> None:
         with self._mutex:
@@ -51,10 +51,10 @@ class FairLock:
 
 
 class Worker:
-    """One SQLite connection and the thread that alone uses it: functions are called there one after the other.
+    """An SQLite connection and the only thread that uses it. It calls functions there one after the other.
 
-    Workers on one file share a `lock`: they wait for each other there, and not for the file's lock, which can only be asked
-    for again and again.
+    Workers on one file share a `lock` and wait for each other there, instead of at the file's lock, which can only be
+    polled.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Worker:
         self._closing = False
 
     async def open(self) -> Worker:
-        """Open the connection in its thread; raises what the opener raises, and `Refused` where no thread can be had."""
+        """Open the connection in its thread; raises what the opener raises, and `Refused` if no thread can be started."""
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
         opened: asyncio.Future[None] = self._loop.create_future()
@@ -86,20 +86,20 @@ class Worker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether its thread is there to answer calls."""
+        """Whether its thread is running."""
         return self._thread.is_alive()
 
     async def close(self) -> None:
-        """Close the connection after the functions that were handed over before."""
+        """Close the connection after the calls that were handed over before."""
         if self.is_alive:
             self._closing = True
             self._jobs.put(None)
             await self._ended
 
     def take_steps(self, step: Callable[[sqlite3.Connection], float], died: Callable[[Exception], None]) -> None:
-        """Have `step` called in the thread whenever no function waits; it returns after how many seconds it wants to be again.
+        """Call `step` in the thread whenever no call waits; it returns the seconds until its next call.
 
-        `died` is told on the event loop what it raised, and it is not called again.
+        If it raises, `died` is called with the error on the event loop, and the steps end.
         """
 
         def begin(_: sqlite3.Connection) -> None:
@@ -108,7 +108,7 @@ class Worker:
         self.call(begin)
 
     async def end_steps(self) -> None:
-        """Have the step called no more: none is under way once this returns."""
+        """Stop calling the step; none is under way once this returns."""
 
         def end(_: sqlite3.Connection) -> None:
             self._step = None
@@ -116,7 +116,7 @@ class Worker:
         await self.run(end)
 
     def wake(self) -> None:
-        """Have the step called now, from whichever thread."""
+        """Call the step now; from any thread."""
         self._jobs.put(None)
 
     async def run(
@@ -124,12 +124,12 @@ class Worker:
     ) -> T:
         """Call a function with the connection in the thread. Cancelling the await does not stop it.
 
-        What it raises is raised here, SQLite's errors as an engine's.
+        Its errors are raised here, SQLite's as an engine's.
         """
         return await self.call(lambda conn: function(conn, *args, **kwargs))
 
     def call(self, function: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Have a function called in the thread, and do not wait for it."""
+        """Call a function in the thread without waiting for it; return its future."""
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put((future, function))
         return future
@@ -153,7 +153,7 @@ class Worker:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Write, but wait for no other program's lock after a monotonic time: many hold up the thread no longer than one."""
+        """Write, but wait for another program's lock until `deadline` (monotonic seconds) at most: many wait no longer than one."""
 
         def whole(conn: sqlite3.Connection) -> T:
             with transaction(conn, max(0.0, deadline - time.monotonic()), self._observe):
@@ -196,7 +196,7 @@ class Worker:
         self._call_all(conn)
 
     def _take_step(self, conn: sqlite3.Connection) -> float | None:
-        """Return how many seconds the step rests, None for until something is handed over."""
+        """Return the seconds until the next step, or None to wait for a call."""
         if self._step is None:
             return None
         try:
@@ -208,7 +208,7 @@ class Worker:
             return None
 
     def _call_all(self, conn: sqlite3.Connection) -> None:
-        """Call what waits."""
+        """Make the waiting calls."""
         with suppress(Empty):
             while True:
                 self._call(conn, self._jobs.get_nowait())
