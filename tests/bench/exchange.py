@@ -84,9 +84,9 @@ def main() -> None:
     options.add_argument("count", type=int)
     options.add_argument("in_flight", type=int)
     options.add_argument("--ca-file", default="")
-    given = options.parse_args()
+    arguments = options.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        print(*runner.run(send(given.url, given.count, given.in_flight, given.ca_file)))
+        print(*runner.run(send(arguments.url, arguments.count, arguments.in_flight, arguments.ca_file)))
 
 
 if __name__ == "__main__":

@@ -55,10 +55,10 @@ def flood(outbox: Path, producers: int, seconds: float, *, projects: int) -> Flo
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        said = [process.communicate()[0] for process in processes]
+        printed = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):
         raise SystemExit("A producer ended with an error: this run does not count.")
-    runs = [Flood(**json.loads(text)) for text in said]
+    runs = [Flood(**json.loads(text)) for text in printed]
     inserts = sorted(took for run in runs for took in run.inserts)
     return Flood(min(run.begin for run in runs), max(run.end for run in runs), inserts)
 

@@ -139,17 +139,17 @@ async def test_trouble_is_not_over_because_a_commit_is_under_way(service: Servic
     daemon = await service.start()
     service.webhook(receiver.url)
     loop = asyncio.get_running_loop()
-    said: list[str | None] = []
+    reasons: list[str | None] = []
 
     async def look() -> bool:
-        said.append(daemon.not_ready())
+        reasons.append(daemon.not_ready())
         return True
 
     commits = Commits(daemon, lambda: asyncio.run_coroutine_threadsafe(look(), loop).result())
     service.insert()
     await commits.refuse()
-    await service.until(lambda: len(list(dropwhile(lambda words: words is None, said))) >= 3)
-    assert all(dropwhile(lambda words: words is None, said))
+    await service.until(lambda: len(list(dropwhile(lambda words: words is None, reasons))) >= 3)
+    assert all(dropwhile(lambda words: words is None, reasons))
     await commits.allow()
     await service.until(lambda: service.log(state="succeeded"))
     assert not daemon.not_ready()

@@ -60,10 +60,10 @@ def stopped(service: Service) -> str:
             os.sched_yield()
     finally:
         daemon.close()
-    said = daemon.log.read_text()
-    assert code == 78, said
-    assert "Traceback" not in said
-    return said
+    log_text = daemon.log.read_text()
+    assert code == 78, log_text
+    assert "Traceback" not in log_text
+    return log_text
 
 
 @pytest.mark.parametrize(
@@ -130,10 +130,12 @@ async def test_damage_while_it_runs_ends_the_daemon(service: Service, receiver: 
             service.insert()
         await service.until(lambda: daemon.died() is not None, within=ENDS_WITHIN)
         assert daemon.died() == 78
-        said = daemon.log.read_text()
-        assert "Traceback" not in said
+        log_text = daemon.log.read_text()
+        assert "Traceback" not in log_text
         assert guard.EVERY < NOTICED_WITHIN
-        assert {"deleted": "deleted or replaced", "replaced": "deleted or replaced"}.get(fault, "Restore it") in said
+        assert {"deleted": "deleted or replaced", "replaced": "deleted or replaced"}.get(
+            fault, "Restore it"
+        ) in log_text
     finally:
         daemon.close()
 
@@ -168,9 +170,9 @@ async def test_a_file_with_a_second_name_is_not_served(service: Service, tmp_pat
         second = Service(tmp_path / "second.db")
         second.migrate()
         second.outbox = other
-    said = stopped(second)
-    assert f"{other} has another name (a hard link)" in said
-    assert f"find {tmp_path} -xdev -samefile {other}" in said
+    log_text = stopped(second)
+    assert f"{other} has another name (a hard link)" in log_text
+    assert f"find {tmp_path} -xdev -samefile {other}" in log_text
     other.unlink()
     await service.stop()
     await service.start()

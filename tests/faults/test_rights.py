@@ -58,10 +58,10 @@ def test_what_may_not_be_written_is_said_and_not_tried_over_and_over(
     finally:
         daemon.close()
     (tmp_path / what).chmod(before & 0o777)
-    said = daemon.log.read_text()
-    assert code == 78, said
-    assert "Traceback" not in said
-    assert str(tmp_path / what.split("/")[0]) in said, said
+    log_text = daemon.log.read_text()
+    assert code == 78, log_text
+    assert "Traceback" not in log_text
+    assert str(tmp_path / what.split("/")[0]) in log_text, log_text
     daemon.start()
     try:
         daemon.until_it_said("started")

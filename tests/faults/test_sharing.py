@@ -114,16 +114,16 @@ async def test_a_file_that_the_daemon_would_shut_is_refused_before_it_writes(
         code = process.wait()
     finally:
         process.close()
-    said = process.log.read_text()
-    assert code == 78, said
-    assert words in said
-    assert f"chgrp --reference={apart.outbox_file} {folder}; chmod g+s {folder}" in said
+    log_text = process.log.read_text()
+    assert code == 78, log_text
+    assert words in log_text
+    assert f"chgrp --reference={apart.outbox_file} {folder}; chmod g+s {folder}" in log_text
     assert (beside(apart), whole(apart.outbox_file)) == ({}, before)
     config = str(apart.database.parent / "config.toml")
     looked = subprocess.run([*LIKE_ITS_USER, "--clear-groups", *READS_ALL, "doctor", "--json", "--config", config], capture_output=True, text=True, check=False)  # fmt: skip
-    found = {one["check"]: one for one in json.loads(looked.stdout)}
-    assert found["outbox file"]["result"] == "wrong", looked
-    assert "chmod g+s" in found["outbox file"]["words"]
+    checks = {one["check"]: one for one in json.loads(looked.stdout)}
+    assert checks["outbox file"]["result"] == "wrong", looked
+    assert "chmod g+s" in checks["outbox file"]["words"]
     give(apart.outbox_file, SHOP, SHOPS, 0o660)
     give(folder, SHOP, SHOPS, 0o2770)
     apart.webhook(receiver.url)

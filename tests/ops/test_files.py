@@ -73,8 +73,8 @@ def test_a_configuration_is_right_only_if_the_daemon_would_start_with_it(shell: 
     key, text = shell.folder / "key.pem", shell.folder / "notes.txt"
     key.write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
     text.write_text("not a certificate")
-    said = subprocess.run([COMMAND, "check-config", "--config", str(shell.config)], capture_output=True, check=True)
-    assert b"The configuration is right." in said.stderr
+    printed = subprocess.run([COMMAND, "check-config", "--config", str(shell.config)], capture_output=True, check=True)
+    assert b"The configuration is right." in printed.stderr
     for broken in (key, text):
         shell.config.write_text(good.replace("[egress]", f'[egress]\nca_file = "{broken}"'))
         for command in ("check-config", "serve"):
@@ -107,9 +107,9 @@ def test_an_application_s_own_table_of_that_name_is_told_as_what_it_is(shell: Sh
     shell.config.write_text(shell.config.read_text() + f'[outbox]\npath = "{path}"\n')
     send = ("event", "send", "--project", "p", "--type", "a.b", "--data", "{}")
     for command in (("migrate",), ("serve",), ("serve", "--migrate"), send):
-        said = shell.ours(*command, code=78)
-        assert f"{path} has something of another program that is named outbox" in said
-        assert "Put the outbox into another file (outbox.path)" in said
-        assert "backup" not in said
+        printed = shell.ours(*command, code=78)
+        assert f"{path} has something of another program that is named outbox" in printed
+        assert "Put the outbox into another file (outbox.path)" in printed
+        assert "backup" not in printed
     with closing(sqlite3.connect(path)) as conn:
         assert list(conn.iterdump()) == before

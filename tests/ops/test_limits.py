@@ -83,9 +83,9 @@ def test_what_is_ours_is_interrupted_also_within_another_error(error: Exception,
     """And is the same whether it comes alone or as the cause of another."""
     caused = ValueError("by that")
     caused.__cause__ = error
-    for one in (error, caused):
-        assert own_fault(one) == words
-        assert classify_error(one)[:2] == (Outcome.INTERRUPTED, words)
+    for caught in (error, caused):
+        assert own_fault(caught) == words
+        assert classify_error(caught)[:2] == (Outcome.INTERRUPTED, words)
 
 
 @pytest.mark.parametrize("number", [errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL])

@@ -71,9 +71,9 @@ async def test_no_answer_is_an_error_of_ours(seed: int) -> None:
     async with server(serve) as port, sender() as sending:
         for begin in range(0, 300, 150):
             claims = [claim(f"http://127.0.0.1:{port}/", f"dlv_{begin + number}") for number in range(150)]
-            results = await asyncio.gather(*(sending.send(one) for one in claims))
-            assert all(one.outcome is not Outcome.BLOCKED for one in results)
-            assert max(one.duration_ms for one in results) < LIMIT * 1000 + 2000
+            results = await asyncio.gather(*(sending.send(attempt) for attempt in claims))
+            assert all(attempt.outcome is not Outcome.BLOCKED for attempt in results)
+            assert max(attempt.duration_ms for attempt in results) < LIMIT * 1000 + 2000
     async with asyncio.timeout(10):
         while open_sockets() > before:
             await asyncio.sleep(0.01)

@@ -68,8 +68,8 @@ def fill(path: Path, projects: list[str]) -> None:
 
 def printed_sql(shell: Shell) -> str:
     """The SQL that `doctor` prints for the outbox, from its JSON."""
-    found, _ = json.JSONDecoder().raw_decode(shell.ours("doctor", "--json", code=1))
-    (sql,) = [finding["sql"] for finding in found if finding["sql"]]
+    queries, _ = json.JSONDecoder().raw_decode(shell.ours("doctor", "--json", code=1))
+    (sql,) = [finding["sql"] for finding in queries if finding["sql"]]
     return str(sql)
 
 
@@ -115,10 +115,10 @@ def test_the_sql_that_doctor_prints_brings_an_older_outbox_to_the_present_schema
     assert f"outbox-sql --from {version}" in words
     run(path, printed_sql(shell))
     assert "outbox schema" not in findings(shell, 1)
-    found = plans(path)
-    assert any("INDEX outbox_unread (project_id=?)" in line for line in found), found
-    assert not [line for line in found if line.startswith("SCAN outbox") and "outbox_unread" not in line]
-    assert not [line for line in found if "TEMP B-TREE" in line]
+    queries = plans(path)
+    assert any("INDEX outbox_unread (project_id=?)" in line for line in queries), queries
+    assert not [line for line in queries if line.startswith("SCAN outbox") and "outbox_unread" not in line]
+    assert not [line for line in queries if "TEMP B-TREE" in line]
     assert {name: ask(path, question) for name, question in {**ROWS, "schema": APPLICATION}.items()} == before
     assert ask(path, "PRAGMA integrity_check") == [("ok",)]
     with closing(sqlite3.connect(":memory:")) as conn:

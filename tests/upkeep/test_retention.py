@@ -151,10 +151,10 @@ def test_the_file_s_space_is_given_back_but_for_what_is_soon_used_again(steps: S
     steps_taken = 0
     while True:
         with transaction(steps.conn):
-            given = retention.release_pages(steps.conn, 500)
-        if not given:
+            pages_released = retention.release_pages(steps.conn, 500)
+        if not pages_released:
             break
-        assert given <= 500
+        assert pages_released <= 500
         steps_taken += 1
     assert steps_taken > 5
     assert retention.SPARE_PAGES <= pages() < 0.3 * before
