@@ -60,7 +60,7 @@ async def test_a_change_with_if_match_is_refused_when_somebody_else_was_first(ap
     for number, (method, more, body) in enumerate(calls):
         seen = await tag()
         _, changed = await api.call("PATCH", path, body={"description": f"other {number}"})
-        for condition in (seen, f"W/{await tag()}", "garbage"):
+        for condition in (seen, f"W/{await tag()}", "garbage", ""):
             status, problem = await api.call(method, path + more, None, body, **{"If-Match": condition})
             assert (status, problem["status"], problem["field"]) == (412, 412, "If-Match"), (method, condition)
             assert "Somebody else changed this webhook first" in problem["detail"]

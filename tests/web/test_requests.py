@@ -31,6 +31,37 @@ async def test_a_problem_has_a_code_and_names_every_field_that_is_wrong(api: Api
     assert [error["field"] for error in problem["errors"]] == ["url", "events"]
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "wrong", "words"),
+    [
+        ("url", 5, "url", "must be a text"),
+        ("events", "lead.*", "events", "must be a list"),
+        ("events", [1], "events.0", "must be a text"),
+        ("secret", True, "secret", "must be a text"),
+        ("description", [], "description", "must be a text"),
+        ("concurrency", "5", "concurrency", "must be a whole number"),
+    ],
+)
+async def test_a_change_of_the_wrong_type_names_the_field_once(
+    api: Api, field: str, value: object, wrong: str, words: str
+) -> None:
+    """As creating does, and nothing is changed."""
+    path = f"/api/v1/webhooks/{api.service.webhook(URL).id}"
+    _, before = await api.call("GET", path)
+    status, problem = await api.call("PATCH", path, None, {field: value})
+    assert status == 422
+    assert [(error["field"], error["detail"]) for error in problem["errors"]] == [(wrong, f"{wrong} {words}.")]
+    assert await api.call("GET", path) == (200, before)
+
+
+@pytest.mark.parametrize("body", [{"events": [1] * 100_000}, {f"field{number}": 1 for number in range(50_000)}])
+async def test_a_body_with_very_many_faults_is_answered_in_few_words(api: Api, body: dict[str, object]) -> None:
+    """A sentence for each would be many megabytes, made on the loop that delivers."""
+    path = f"/api/v1/webhooks/{api.service.webhook(URL).id}"
+    status, problem = await api.call("PATCH", path, None, body)
+    assert (status, len(problem["errors"])) == (422, 1)
+
+
 async def test_each_kind_of_problem_has_a_code_of_its_own(api: Api) -> None:
     """Programs need not read sentences."""
     assert (await api.call("GET", "/api/v1/webhooks/wh_1"))[1]["code"] == "not_found"

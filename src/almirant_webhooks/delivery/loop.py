@@ -185,7 +185,7 @@ class DeliveryLoop:
         wait = self._pace.ended_at + ENOUGH_WAIT - at
         if 0 < ended < enough and reader_waits and wait > 0:
             return 0.0 if self._results.wake_at(enough) else wait
-        return self._pace.gap(at) if self.reader.is_in_database else 0.0
+        return self._pace.gap(at) if self.reader.is_in_database and not self._stopping else 0.0
 
     def _pause(self) -> float:
         self._paused_until = time.monotonic() + PAUSE

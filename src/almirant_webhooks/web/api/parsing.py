@@ -21,6 +21,7 @@ from ..limits import in_time
 from ..values import check_names, check_text
 
 MAX_LIMIT = 200
+MAX_FIELDS = 100  # of a body; each that is unknown costs work and words
 
 M = TypeVar("M", bound="Body")
 
@@ -42,10 +43,13 @@ async def body(request: web.Request, model: type[M], as_spelled: str = "") -> M:
         params = json.loads(raw.decode("utf-8")) if raw.strip() else {}
     except (ValueError, RecursionError):
         raise Refused("The body must be JSON in UTF-8.", "body") from None
+    if isinstance(params, dict) and len(params) > MAX_FIELDS:
+        raise Refused(f"The body has more than {MAX_FIELDS} fields.", "body")
     try:
         fields = model.model_validate(params)
     except ValidationError as error:
-        first, *others = [_refusal(detail, model) for detail in error.errors()]
+        details = error.errors(include_url=False, include_context=False)
+        first, *others = [_refusal(detail, model) for detail in details]
         raise Refused(first.message, first.field, others) from None
     for name, value in fields:
         if name != as_spelled:
@@ -56,6 +60,7 @@ async def body(request: web.Request, model: type[M], as_spelled: str = "") -> M:
 _WORDS = {
     "missing": "is missing",
     "string_type": "must be a text",
+    "int_type": "must be a whole number",
     "bool_type": "must be true or false",
     "list_type": "must be a list",
     "dict_type": "must be an object",
@@ -74,7 +79,8 @@ def _refusal(detail: ErrorDetails, model: type[Body]) -> Refused:
             return refused
     words = _WORDS.get(detail["type"], detail["msg"])
     if detail["type"] != "missing" and "input" in detail and detail["input"] is None and field != "body":
-        words = "cannot be null; leave it out" if field in model.model_fields else "cannot be null"
+        info = model.model_fields.get(field)
+        words = "cannot be null" if info is None or info.is_required() else "cannot be null; leave it out"
     return Refused(f"{field} {words}.", field)
 
 

@@ -8,9 +8,7 @@ from functools import partial
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import WithJsonSchema, field_validator
-from pydantic.json_schema import SkipJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import FailFast, Field, WithJsonSchema
 
 from ... import clock
 from ...actions import reach, webhook_secrets
@@ -24,6 +22,9 @@ from .parsing import Body
 from .routes import Route
 
 _CONCURRENCY = {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_CONCURRENCY}
+
+
+Patterns = Annotated[list[str], FailFast()]
 
 
 class Told(Body):
@@ -41,7 +42,7 @@ class Create(Told):
 
     project_id: str | None = None
     url: str
-    events: list[str]
+    events: Patterns
     secret: str | None = None
     description: str = ""
 
@@ -49,18 +50,11 @@ class Create(Told):
 class Update(Told):
     """What is to change; what is left out stays."""
 
-    url: str | SkipJsonSchema[None] = None
-    events: list[str] | SkipJsonSchema[None] = None
-    secret: str | SkipJsonSchema[None] = None
-    description: str | SkipJsonSchema[None] = None
-
-    @field_validator("url", "events", "secret", "description", mode="before")
-    @classmethod
-    def _is_not_null(cls, value: object) -> object:
-        """Refuse null, which would be taken for a field that is left out."""
-        if value is None:
-            raise PydanticCustomError("null", "cannot be null")
-        return value
+    # A factory's value stands in no schema: what is left out is no empty text.
+    url: str = Field(default_factory=str)
+    events: Patterns = Field(default_factory=list)
+    secret: str = Field(default_factory=str)
+    description: str = Field(default_factory=str)
 
 
 class Enable(Body):
@@ -93,8 +87,10 @@ def _answer(webhook: Webhook, status: int = 200, **more: object) -> web.Response
 
 def _check(request: web.Request) -> Callable[[Webhook], None] | None:
     """Return the check that `If-Match` asks for, if it does; a weak tag never matches (RFC 9110, section 13.1.1)."""
-    tags = request.if_match
-    if tags is None or any(tag.value == "*" for tag in tags):
+    if "If-Match" not in request.headers:
+        return None
+    tags = request.if_match or ()  # an empty one matches nothing
+    if any(tag.value == "*" for tag in tags):
         return None
     return partial(versions.check, [tag.value for tag in tags if not tag.is_weak])
 
@@ -141,17 +137,17 @@ async def show(request: web.Request) -> web.Response:
 async def update(request: web.Request) -> web.Response:
     """The next attempt uses what was changed."""
     fields = await parsing.body(request, Update)
-    ctx = context(request)
+    ctx, told = context(request), fields.model_fields_set
     changed = await actions.update(
         ctx,
         principal(request),
         request.match_info["id"],
         now=clock.now(),
         settings=ctx.settings,
-        url=fields.url,
-        events=fields.events,
-        secret=fields.secret,
-        description=fields.description,
+        url=fields.url if "url" in told else None,
+        events=fields.events if "events" in told else None,
+        secret=fields.secret if "secret" in told else None,
+        description=fields.description if "description" in told else None,
         options=fields.options(),
         check=_check(request),
     )
