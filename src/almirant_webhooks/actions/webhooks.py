@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar, cast
 
@@ -44,10 +45,9 @@ class _Checks:
             return cast("T", None)
 
     def options(self, given: Mapping[str, object]) -> Options:
-        """Apply the rules of the options that are given."""
-        checked, refusals = webhook_options.check(given)
-        self._refusals += refusals
-        return checked
+        """Apply the rules of the options that are given; what is not given stays as it is."""
+        names = [name for name in OPTIONS if name in given]
+        return cast("Options", {name: self.apply(partial(webhook_options.check, name, given[name])) for name in names})
 
     def end(self) -> None:
         """Raise the first refusal with the others beside it, if there was any."""

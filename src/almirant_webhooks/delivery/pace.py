@@ -7,7 +7,7 @@ LIMIT_BESIDE_OTHERS = 0.004  # seconds, while other connections commit: a produc
 OTHERS_LAST = 3.0  # seconds after the last commit of another connection during which more are expected
 RARE = 1.0  # seconds between two commits from which on a connection is not waited for
 MAX_GAP = (
-    0.010  # seconds at most between two batches in which a producer gets the file's lock: SQLite has no queue for it
+    0.010  # seconds at most between two batches, for a producer to get the file's lock: SQLite has no queue for it
 )
 LEAST, MOST = 8, 256  # attempts that begin with a batch
 ENOUGH = 32  # results, or free slots, for which a batch starts at once while more are to come

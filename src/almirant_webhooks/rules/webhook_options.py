@@ -7,9 +7,8 @@ rest of its way.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
-from ..model import OPTIONS, Options, Refused
 from . import values
 
 MAX_CONCURRENCY = 64
@@ -23,17 +22,6 @@ def concurrency(value: str | int) -> int:
 _RULES: Mapping[str, Callable[[Any], object]] = {"concurrency": concurrency}
 
 
-def check(given: Mapping[str, object]) -> tuple[Options, list[Refused]]:
-    """Return the options that were given as they are stored, and what is wrong with the others.
-
-    None takes an option away, and so is never wrong. What is not given stays as it is.
-    """
-    checked: dict[str, object] = {}
-    refusals = []
-    for name in OPTIONS:
-        if name in given:
-            try:
-                checked[name] = None if given[name] is None else _RULES[name](given[name])
-            except Refused as refused:
-                refusals.append(refused)
-    return cast("Options", checked), refusals
+def check(name: str, value: object) -> object:
+    """Return an option's value as it is stored, or raise `Refused`. None takes an option away, and so is never wrong."""
+    return None if value is None else _RULES[name](value)

@@ -22,9 +22,7 @@ from .parsing import Body
 from .routes import Route
 
 _CONCURRENCY = {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_CONCURRENCY}
-
-
-Patterns = Annotated[list[str], FailFast()]
+Patterns = Annotated[list[str], FailFast()]  # the first wrong one is named: a sentence for each may be megabytes
 
 
 class Told(Body):
