@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,13 @@ def test_a_listing_that_was_left_open_fails_no_test(tmp_path: Path) -> None:
     gc.collect()
 
 
+def test_a_folder_of_an_earlier_run_that_cannot_be_removed_fails_no_test() -> None:
+    """pytest warns of one that another run fills or empties meanwhile; such a warning once failed a whole run."""
+    warnings.warn("(rm_rf) error removing /tmp/garbage\nDirectory not empty", pytest.PytestWarning, stacklevel=1)
+
+
 @pytest.mark.long
-def test_what_needs_rights_is_skipped_without_them() -> None:
+def test_what_needs_rights_is_skipped_without_them(tmp_path: Path) -> None:
     """The tests that make networks, file systems and users of their own, run by somebody who may not."""
     less = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"] if os.geteuid() == 0 else []
     names = [
@@ -62,7 +68,7 @@ def test_what_needs_rights_is_skipped_without_them() -> None:
         "tests/upkeep/test_health.py",
     ]
     done = subprocess.run(
-        [*less, sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", "inner_services or route or idle or low_on_disk", *names],
+        [*less, sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'nested'}", "-k", "inner_services or route or idle or low_on_disk", *names],
         cwd=HERE, env={**os.environ, "CI": ""}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
