@@ -123,6 +123,17 @@ def test_the_oldest_library_takes_every_time_to_the_millisecond(oldest: Path, tm
 def test_the_suite_passes_on_the_oldest_library(oldest: Path, tmp_path: Path) -> None:
     """Its part that touches SQL. The sqlite3 shell is left out: it runs with the library that it was built with alone."""
     own_folder = f"--basetemp={tmp_path / 'nested'}"
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", own_folder, *SLICE, "-k", "not sqlite3_shell"]
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        own_folder,
+        *SLICE,
+        "-k",
+        "not sqlite3_shell",
+    ]
     ran = subprocess.run(words, env=older.preloaded(oldest), capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout[-6000:]

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from jsonschema_rs import Draft202012Validator
 
 from almirant_webhooks.model import NewWebhook, Webhook
 from almirant_webhooks.ops import keys
+from almirant_webhooks.rules.event_types import CATALOGUE
 from almirant_webhooks.web.api import ROUTES, openapi
 
 from ..conftest import Receiver
@@ -71,3 +73,46 @@ def test_the_page_of_the_api_names_every_route() -> None:
     page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
     named = set(re.findall(r"^\| `([A-Z]+ /\S+)` \|", page, re.MULTILINE))
     assert named == {f"{route.method} {route.path}" for route in ROUTES}
+
+
+def test_every_operation_is_named_and_described() -> None:
+    """A name of its own, a group that is described, words for each parameter, and a type for each answer."""
+    document = openapi.describe(ROUTES)
+    tags, schemas = {tag["name"] for tag in document["tags"]}, document["components"]["schemas"]
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert len(set(names)) == len(names)
+    for operation in operations:
+        assert set(operation["tags"]) <= tags
+        assert all(parameter["description"] for parameter in operation["parameters"])
+        for status, answer in operation["responses"].items():
+            contents = list(answer.get("content", {}).values())
+            assert bool(contents) is (status != "204")
+            for content in contents:
+                assert schemas[content["schema"]["$ref"].rpartition("/")[2]]["properties"]
+
+
+def test_the_document_has_the_request_of_each_type_of_the_catalogue() -> None:
+    """As `webhooks` of OpenAPI 3.1: its sample fits its schema, and so does a body that says more or less in `data`."""
+    described = openapi.describe(ROUTES)["webhooks"]
+    assert list(described) == list(CATALOGUE)
+    for event_type, methods in described.items():
+        media = methods["post"]["requestBody"]["content"]["application/json"]
+        validator = Draft202012Validator(media["schema"])
+        assert list(validator.iter_errors(media["example"])) == []
+        validator.validate({**media["example"], "data": {"more": 1}})
+        assert not validator.is_valid({**media["example"], "type": "other.type"})
+        assert not validator.is_valid({"type": event_type, "data": {}})
+
+
+async def test_the_types_come_with_their_meaning_a_sample_and_a_schema(service: Service) -> None:
+    """Those of an operator's own too."""
+    service.options["events"] = {"extra_types": ["invoice.paid"]}
+    address = await service.serve()
+    headers = {"Authorization": f"Bearer {keys.Keys(service.settings()).token}"}
+    async with aiohttp.ClientSession(headers=headers) as client, client.get(f"{address}/api/v1/event-types") as answer:
+        items = {item["event_type"]: item for item in (await answer.json())["items"]}
+    assert list(items) == [*CATALOGUE, "invoice.paid"]
+    for item in items.values():
+        Draft202012Validator(item["schema"]["properties"]["data"]).validate(item["sample"])
+    assert items["work_item.moved"]["description"] == "A work item is moved between board columns."

@@ -1,9 +1,11 @@
-"""What the API answers of deliveries, attempts, events and resends; `/openapi.json` describes these types themselves."""
+"""What the API answers, but for webhooks themselves; `/openapi.json` describes these types themselves."""
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
+from ...model import Rotation
+from ...rules.principals import Role
 from ...storage import records
 
 
@@ -71,6 +73,72 @@ class EventPage(TypedDict):
     items: list[Event]
     next_cursor: str | None
     looked_back_to: str | None
+
+
+class SentEvent(TypedDict):
+    """An event that was taken."""
+
+    event_id: str
+
+
+class EventType(TypedDict):
+    """A type of the catalogue: when it is sent, a sample of its `data`, and a JSON Schema of a request's whole body."""
+
+    event_type: str
+    description: str
+    sample: dict[str, Any]
+    schema: dict[str, Any]
+
+
+class EventTypePage(TypedDict):
+    """Every type that webhooks can subscribe to."""
+
+    items: list[EventType]
+    next_cursor: None
+
+
+class AuditPage(TypedDict):
+    """Who did what, newest first."""
+
+    items: list[records.AuditEntry]
+    next_cursor: str | None
+
+
+class Test(TypedDict):
+    """The delivery of a sample event."""
+
+    delivery_id: str
+
+
+class CancelledRotation(TypedDict):
+    """A change of secret that was taken back."""
+
+    webhook_id: str
+    cancelled: bool
+
+
+class RevealedSecret(TypedDict):
+    """A webhook's secret, and the one that takes its place where a change waits for its time."""
+
+    webhook_id: str
+    secret: str
+    next_secret: str | None
+    rotation: Rotation | None
+
+
+class PortalLink(TypedDict):
+    """A link to the pages of one project, and when it ends."""
+
+    project_id: str
+    url: str
+    expires_at: str
+
+
+class Caller(TypedDict):
+    """Who the caller is; without a project it is every project."""
+
+    role: Role
+    project_id: str | None
 
 
 def delivery(row: records.Delivery) -> Delivery:

@@ -115,14 +115,14 @@ async def cancel_resend(request: web.Request) -> web.Response:
 
 _MANY = "/api/v1/resends"
 ROUTES = (
-    Route("GET", "/api/v1/deliveries", list_, "List deliveries, newest first", {200: answers.DeliveryPage},
+    Route("GET", "/api/v1/deliveries", "listDeliveries", list_, "List deliveries, newest first", {200: answers.DeliveryPage},
           parameters=(*SELECTION, "limit", "cursor", "count")),
-    Route("GET", "/api/v1/deliveries/{id}", show, "Show a delivery with every attempt", {200: answers.DeliveryDetails}),
-    Route("POST", "/api/v1/deliveries/{id}/resend", resend, "Send a delivery again", {202: answers.Asked}, body=Body),
-    Route("POST", _MANY, resend_many, "Send many deliveries again, or count them",
+    Route("GET", "/api/v1/deliveries/{id}", "getDelivery", show, "Show a delivery with every attempt", {200: answers.DeliveryDetails}),
+    Route("POST", "/api/v1/deliveries/{id}/resend", "resendDelivery", resend, "Send a delivery again", {202: answers.Asked}, body=Body),
+    Route("POST", _MANY, "createResend", resend_many, "Send many deliveries again, or count them",
           {200: answers.ResendCount, 202: records.Resend}, body=Resend),
-    Route("GET", _MANY, list_resends, "List resends of many", {200: answers.ResendPage},
+    Route("GET", _MANY, "listResends", list_resends, "List resends of many", {200: answers.ResendPage},
           parameters=("project", "limit", "cursor")),
-    Route("GET", f"{_MANY}/{{id}}", show_resend, "Show how far a resend of many is", {200: records.Resend}),
-    Route("POST", f"{_MANY}/{{id}}/cancel", cancel_resend, "Cancel a resend of many", {200: records.Resend}, body=Body),
+    Route("GET", f"{_MANY}/{{id}}", "getResend", show_resend, "Show how far a resend of many is", {200: records.Resend}),
+    Route("POST", f"{_MANY}/{{id}}/cancel", "cancelResend", cancel_resend, "Cancel a resend of many", {200: records.Resend}, body=Body),
 )  # fmt: skip

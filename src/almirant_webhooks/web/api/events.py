@@ -11,6 +11,7 @@ from aiohttp import web
 from ... import clock
 from ...actions import events as actions
 from ...actions import tokens
+from ...rules import event_schemas
 from ...rules.event_types import CATALOGUE, sample_payload
 from ...rules.principals import Role
 from ..context import context, principal, scope
@@ -50,7 +51,8 @@ async def send(request: web.Request) -> web.Response:
         event_id=fields.event_id,
         occurred_at=fields.occurred_at,
     )
-    return parsing.answer({"event_id": sent.event_id}, 202)
+    answer: answers.SentEvent = {"event_id": sent.event_id}
+    return parsing.answer(answer, 202)
 
 
 def as_written(document: str, name: str) -> str:
@@ -105,11 +107,19 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def types(request: web.Request) -> web.Response:
-    """The catalogue, with the operator's additions and a sample of each."""
+    """The catalogue, with the operator's additions: when each is sent, a sample, and a JSON Schema."""
     catalogue = (*CATALOGUE, *context(request).settings.events.extra_types)
-    return parsing.page(
-        [{"event_type": event_type, "sample": sample_payload(event_type)} for event_type in catalogue], None
-    )
+    items = [
+        answers.EventType(
+            event_type=event_type,
+            description=event_schemas.meaning(event_type),
+            sample=sample_payload(event_type),
+            schema={"$schema": event_schemas.DIALECT, **event_schemas.body_schema(event_type)},
+        )
+        for event_type in catalogue
+    ]
+    answer: answers.EventTypePage = {"items": items, "next_cursor": None}
+    return parsing.answer(answer)
 
 
 async def trail(request: web.Request) -> web.Response:
@@ -127,7 +137,9 @@ async def trail(request: web.Request) -> web.Response:
         before=parsing.row_cursor(params),
         limit=limit + 1,
     )
-    return parsing.page(rows[:limit], str(rows[limit - 1]["seq"]) if len(rows) > limit else None)
+    next_cursor = str(rows[limit - 1]["seq"]) if len(rows) > limit else None
+    answer: answers.AuditPage = {"items": rows[:limit], "next_cursor": next_cursor}
+    return parsing.answer(answer)
 
 
 async def portal_link(request: web.Request) -> web.Response:
@@ -143,29 +155,31 @@ async def portal_link(request: web.Request) -> web.Response:
         project_id=fields.project_id,
         expires=fields.expires,
     )
-    return parsing.answer(link._asdict(), 201)
+    answer: answers.PortalLink = {"project_id": link.project_id, "url": link.url, "expires_at": link.expires_at}
+    return parsing.answer(answer, 201)
 
 
 async def whoami(request: web.Request) -> web.Response:
     """Who the caller is here."""
     caller = principal(request)
-    return parsing.answer({"role": caller.role.value, "project_id": caller.project_id})
+    answer: answers.Caller = {"role": caller.role, "project_id": caller.project_id}
+    return parsing.answer(answer)
 
 
 _OUTCOMES = 1000  # webhooks of which an answer tells what became of an event there
 _TRAIL = ("project", "webhook", "action", "since", "until", "limit", "cursor")
 _EVERYBODY = (Role.OPERATOR, Role.PROJECT_ADMIN, Role.PRODUCER)
 ROUTES = (
-    Route("POST", "/api/v1/events", send, "Send an event, as an INSERT into the outbox does", {202: "Event id"},
+    Route("POST", "/api/v1/events", "sendEvent", send, "Send an event, as an INSERT into the outbox does", {202: answers.SentEvent},
           roles=(Role.OPERATOR, Role.PRODUCER), body=Send),
-    Route("GET", "/api/v1/events", list_, "List events, newest first", {200: answers.EventPage},
+    Route("GET", "/api/v1/events", "listEvents", list_, "List events, newest first", {200: answers.EventPage},
           parameters=(*EVENT_SELECTION, "limit", "cursor")),
-    Route("GET", "/api/v1/events/{id}", show, "Show an event and what became of it", {200: answers.EventDetails},
+    Route("GET", "/api/v1/events/{id}", "getEvent", show, "Show an event and what became of it", {200: answers.EventDetails},
           parameters=("project", "cursor")),
-    Route("GET", "/api/v1/audit", trail, "List who did what, newest first", {200: "Page"},
+    Route("GET", "/api/v1/audit", "listAudit", trail, "List who did what, newest first", {200: answers.AuditPage},
           parameters=_TRAIL),
-    Route("GET", "/api/v1/event-types", types, "List the event types", {200: "Page"}, roles=_EVERYBODY),
-    Route("POST", "/api/v1/portal-links", portal_link, "Make a link to the pages of one project", {201: "Object"},
+    Route("GET", "/api/v1/event-types", "listEventTypes", types, "List the event types", {200: answers.EventTypePage}, roles=_EVERYBODY),
+    Route("POST", "/api/v1/portal-links", "createPortalLink", portal_link, "Make a link to the pages of one project", {201: answers.PortalLink},
           roles=(Role.OPERATOR,), body=Link),
-    Route("GET", "/api/v1/whoami", whoami, "Tell who the caller is", {200: "Object"}, roles=_EVERYBODY),
+    Route("GET", "/api/v1/whoami", "whoAmI", whoami, "Tell who the caller is", {200: answers.Caller}, roles=_EVERYBODY),
 )  # fmt: skip

@@ -15,13 +15,15 @@ ADMINS = (Role.OPERATOR, Role.PROJECT_ADMIN)
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one path; `answers` maps each status of success to the type of its body, or its name (None: no body).
+    """One method of one path, by the name that generated clients call it; `answers` maps each status of success to the type of its body, or its name
+    (None: no body).
 
     `writes` is for a GET that leaves something behind; `if_match` for a change that can be made on a condition.
     """
 
     method: str
     path: str
+    name: str
     handler: Handler
     summary: str
     answers: Mapping[int, type | str | None]

@@ -26,6 +26,8 @@ def _schema(hint: Any, schemas: Schemas) -> dict[str, Any]:
     if is_typeddict(hint):
         _add(hint, schemas)
         return {"$ref": f"#/components/schemas/{name_of(hint)}"}
+    if hint is Any:
+        return {}
     if hint in _PLAIN:
         return {"type": _PLAIN[hint]}
     if isinstance(hint, type) and issubclass(hint, StrEnum):

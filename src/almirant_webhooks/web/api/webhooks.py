@@ -13,11 +13,11 @@ from pydantic import FailFast, Field, WithJsonSchema
 from ... import clock
 from ...actions import reach, webhook_secrets
 from ...actions import webhooks as actions
-from ...model import OPTIONS, Webhook
+from ...model import OPTIONS, StartedRotation, Webhook
 from ...rules import versions
 from ...rules.webhook_options import MAX_CONCURRENCY
 from ..context import context, principal, scope
-from . import parsing
+from . import answers, parsing
 from .parsing import Body
 from .routes import Route
 
@@ -194,7 +194,8 @@ async def test(request: web.Request) -> web.Response:
         settings=ctx.settings,
         event_type=fields.event_type,
     )
-    return parsing.answer({"delivery_id": delivery_id}, 202)
+    answer: answers.Test = {"delivery_id": delivery_id}
+    return parsing.answer(answer, 202)
 
 
 async def rotate_secret(request: web.Request) -> web.Response:
@@ -212,7 +213,8 @@ async def rotate_secret(request: web.Request) -> web.Response:
         cancel=fields.cancel,
     )
     if started is None:
-        return parsing.answer({"webhook_id": webhook_id, "cancelled": True})
+        cancelled: answers.CancelledRotation = {"webhook_id": webhook_id, "cancelled": True}
+        return parsing.answer(cancelled)
     return parsing.answer(started, 202)
 
 
@@ -221,24 +223,28 @@ async def secret(request: web.Request) -> web.Response:
     ctx, now, webhook_id = context(request), clock.now(), request.match_info["id"]
     secrets = await webhook_secrets.reveal(ctx, principal(request), webhook_id, now=now)
     state = await ctx.read(ctx.reading.secrets.state, webhook_id, now)
-    return parsing.answer(
-        {"webhook_id": webhook_id, "secret": secrets.current, "next_secret": secrets.next, "rotation": state}
-    )
+    answer: answers.RevealedSecret = {
+        "webhook_id": webhook_id,
+        "secret": secrets.current,
+        "next_secret": secrets.next,
+        "rotation": state,
+    }
+    return parsing.answer(answer)
 
 
 _ONE = "/api/v1/webhooks/{id}"
 ROUTES = (
-    Route("GET", "/api/v1/webhooks", list_, "List webhooks, oldest first", {200: "WebhookPage"},
+    Route("GET", "/api/v1/webhooks", "listWebhooks", list_, "List webhooks, oldest first", {200: "WebhookPage"},
           parameters=("project", "enabled", "limit", "cursor")),
-    Route("POST", "/api/v1/webhooks", create, "Create a webhook", {201: "WebhookWithSecret"}, body=Create),
-    Route("GET", _ONE, show, "Show a webhook", {200: "Webhook"}),
-    Route("PATCH", _ONE, update, "Change a webhook", {200: "Webhook"}, body=Update, if_match=True),
-    Route("DELETE", _ONE, delete, "Delete a webhook with its delivery history", {204: None}, if_match=True),
-    Route("POST", f"{_ONE}/enable", enable, "Enable a webhook", {200: "Webhook"}, body=Enable, if_match=True),
-    Route("POST", f"{_ONE}/disable", disable, "Disable a webhook; its deliveries are held", {200: "Webhook"}, body=Body,
+    Route("POST", "/api/v1/webhooks", "createWebhook", create, "Create a webhook", {201: "WebhookWithSecret"}, body=Create),
+    Route("GET", _ONE, "getWebhook", show, "Show a webhook", {200: "Webhook"}),
+    Route("PATCH", _ONE, "updateWebhook", update, "Change a webhook", {200: "Webhook"}, body=Update, if_match=True),
+    Route("DELETE", _ONE, "deleteWebhook", delete, "Delete a webhook with its delivery history", {204: None}, if_match=True),
+    Route("POST", f"{_ONE}/enable", "enableWebhook", enable, "Enable a webhook", {200: "EnabledWebhook"}, body=Enable, if_match=True),
+    Route("POST", f"{_ONE}/disable", "disableWebhook", disable, "Disable a webhook; its deliveries are held", {200: "Webhook"}, body=Body,
           if_match=True),
-    Route("POST", f"{_ONE}/test", test, "Send a sample event", {202: "Delivery id"}, body=Test),
-    Route("POST", f"{_ONE}/rotate-secret", rotate_secret, "Begin, bring forward or cancel a change of secret",
-          {200: "Object", 202: "Object"}, body=Rotate),
-    Route("GET", f"{_ONE}/secret", secret, "Reveal the secret, which is written down", {200: "Object"}, writes=True),
+    Route("POST", f"{_ONE}/test", "testWebhook", test, "Send a sample event", {202: answers.Test}, body=Test),
+    Route("POST", f"{_ONE}/rotate-secret", "rotateSecret", rotate_secret, "Begin, bring forward or cancel a change of secret",
+          {200: answers.CancelledRotation, 202: StartedRotation}, body=Rotate),
+    Route("GET", f"{_ONE}/secret", "revealSecret", secret, "Reveal the secret, which is written down", {200: answers.RevealedSecret}, writes=True),
 )  # fmt: skip

@@ -1,0 +1,68 @@
+"""What each event type tells a receiver: when it is sent, a sample body, and a JSON Schema of that body."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .event_types import sample_payload
+
+# The sentences of Almirant's webhook page, *Available events*.
+MEANINGS = {
+    "work_item.created": "A new work item is created.",
+    "work_item.updated": "Fields of a work item are modified (title, description, priority, etc.).",
+    "work_item.moved": "A work item is moved between board columns.",
+    "work_item.archived": "A work item is archived.",
+    "lead.created": "A new lead is created in the CRM.",
+    "lead.updated": "Lead data is updated.",
+    "lead.stage_changed": "A lead changes stage in the funnel.",
+    "sprint.created": "A new sprint is created.",
+    "sprint.closed": "A sprint is closed.",
+}
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
+
+
+def meaning(event_type: str) -> str:
+    """Return the sentence that says when an event of a type is sent; of a type outside the catalogue it is not known."""
+    return MEANINGS.get(event_type, f"An event of the type {event_type}.")
+
+
+def sample_body(event_type: str) -> dict[str, Any]:
+    """Return the body of a request with a sample event (contract, section 2)."""
+    return {
+        "id": "evt_sample",
+        "type": event_type,
+        "timestamp": "2026-11-23T09:00:00.000Z",
+        "projectId": "proj_1",
+        "data": sample_payload(event_type),
+    }
+
+
+def body_schema(event_type: str) -> dict[str, Any]:
+    """Return a JSON Schema (2020-12) of the bodies of a type.
+
+    What stands around `data` is always there. What is in `data` is its producer's, who may leave out or add to what the
+    sample has: so nothing there is required, and more is allowed.
+    """
+    return {
+        "type": "object",
+        "title": event_type,
+        "description": meaning(event_type),
+        "properties": {
+            "id": {"type": "string", "description": "The event's id: the same for every webhook and every resend."},
+            "type": {"const": event_type},
+            "timestamp": {"type": "string", "format": "date-time", "description": "When it happened, in UTC."},
+            "projectId": {"type": "string"},
+            "data": _schema_of(sample_payload(event_type)),
+        },
+        "required": ["id", "type", "timestamp", "projectId", "data"],
+    }
+
+
+def _schema_of(value: Any) -> dict[str, Any]:
+    """Return the schema that a sample's value suggests."""
+    if isinstance(value, dict):
+        return {"type": "object", "properties": {name: _schema_of(item) for name, item in value.items()}}
+    if isinstance(value, list):
+        return {"type": "array", "items": _schema_of(value[0]) if value else {}}
+    return {"type": _TYPES[type(value)], "examples": [value]}
