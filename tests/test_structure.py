@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "process": {"model", "settings", "ops", "storage", "daemon"},
     "demo": {"model", "clock", "rules", "settings", "ops", "storage", "receiver", "daemon"},
     "cli": {
-        "model", "clock", "verify", "rules", "settings", "ops", "storage", "actions", "receiver", "process", "demo",
+        "model", "clock", "verify", "rules", "settings", "ops", "sending", "storage", "actions", "receiver", "process",
+        "demo",
     },
 }  # fmt: skip
 # Of a room that does more than another needs, the modules that it may use all the same.
@@ -45,7 +46,8 @@ ONLY = {
     ("delivery", "ops"): {"metrics"},
     ("delivery", "storage"): {"engine"},
     ("process", "storage"): {"engine"},
-    ("delivery", "sending"): {"sender", "causes", "own_faults"},
+    ("delivery", "sending"): {"sender", "causes", "own_faults", "proxy_answers"},
+    ("cli", "sending"): {"proxy_answers", "resolver", "tunnels"},
     ("upkeep", "storage"): {"engine"},
     ("upkeep", "ops"): {"heartbeat", "metrics"},
     ("actions", "storage"): {"engine", "records"},

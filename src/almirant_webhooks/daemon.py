@@ -20,6 +20,7 @@ from .ops.metrics import Metrics
 from .ops.tasks import Tasks
 from .ops.threads import Threads
 from .rules.event_types import CATALOGUE
+from .rules.proxies import parse_proxy
 from .rules.retry import Schedule
 from .rules.urls import Policy
 from .sending.sender import Sender
@@ -110,6 +111,7 @@ class Daemon:
             stalled=self._heartbeat.stalled,
             threads=self._threads,
             most_idle=most_idle,
+            proxy=parse_proxy(settings.egress.proxy),
         )
         await sender.start()
         self._closing.push_async_callback(sender.close)

@@ -51,9 +51,9 @@ class FaultySender(Sender):
         self._pass("at its beginning")
         return super().begin(prepared, ended)
 
-    async def _open_or_fail(self, target: Target, *, once: bool) -> Connection:
+    async def _open_or_fail(self, target: Target, *, once: bool, until: float) -> Connection:
         self._pass("while it connects")
-        return await self._open(target, once=once)
+        return await self._open(target, once=once, until=until)
 
     def _answered(self, claim: Claim, begin: float, answer: Answer) -> Result:
         self._pass("while its answer is read")

@@ -24,8 +24,10 @@ BLOCK = 2**16
 
 
 @asynccontextmanager
-async def server(serve: Serve, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> AsyncIterator[int]:
-    """A raw server on a free port of loopback that does with each connection what `serve` does."""
+async def server(
+    serve: Serve, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[int]:
+    """A raw server on a port, by default a free one, of loopback that does with each connection what `serve` does."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,12 +41,14 @@ async def server(serve: Serve, tls: ssl.SSLContext | None = None, host: str = "1
         finally:
             writer.close()
 
-    there = await asyncio.start_server(connected, host, 0, ssl=tls, backlog=1024)
-    yield there.sockets[0].getsockname()[1]
-    there.close()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    there = await asyncio.start_server(connected, host, port, ssl=tls, backlog=1024)
+    try:
+        yield there.sockets[0].getsockname()[1]
+    finally:
+        there.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:

@@ -27,6 +27,7 @@ from .findings import Finding
 from .findings import ok as _ok
 from .options import as_json, config
 from .output import print_json, print_table
+from .proxy_check import check_proxy
 
 LONG_WAL = 256 * 1024 * 1024
 LITTLE_ROOM = 1024 * 1024 * 1024
@@ -49,7 +50,8 @@ _FIXED = {(3, 44): 6, (3, 50): 7}
 def doctor(settings: Settings, as_json: bool, deep: bool) -> None:
     """Look at everything that can be wrong, and say what to do; exit 1 if something is."""
     findings = [Finding("configuration", "ok", "It loads.")]
-    for check in (_files, _sqlite, check_daemon, check_limits, _locks, _integrity, _disk, _work, _receivers):
+    checks = (_files, _sqlite, check_daemon, check_limits, _locks, _integrity, _disk, _work, check_proxy, _receivers)
+    for check in checks:
         try:
             findings += check(settings)
         except (Refused, Misconfigured) as error:
@@ -226,7 +228,9 @@ def _work(settings: Settings) -> Iterator[Finding]:
 
 
 def _receivers(settings: Settings) -> Iterator[Finding]:
-    """Whether the names of receivers are found."""
+    """Whether the names of receivers are found. A proxy looks them up itself."""
+    if settings.egress.proxy:
+        return
     with reading(settings) as conn:
         hosts = numbers.hosts(conn)
     threads = ThreadPoolExecutor(16)

@@ -9,6 +9,7 @@ from ..model import Outcome, Result
 from ..rules.signing import host
 from ..sending.causes import NAME_NOT_FOUND, NO_DNS_ANSWER, NO_NAME_SERVER, NO_ROUTE
 from ..sending.own_faults import SHORTAGES
+from ..sending.proxy_answers import is_by_proxy, is_down
 from .shortage import Shortage
 
 HOSTS = 3  # hosts out of reach, with no answer from any host in between, that suggest an outage
@@ -17,13 +18,15 @@ MEMORY = 60.0  # seconds after which a lost attempt no longer counts as a sign
 _LOST = frozenset({NO_NAME_SERVER, NO_ROUTE})
 _NEUTRAL = frozenset({Outcome.TIMEOUT, Outcome.BLOCKED, Outcome.INTERRUPTED})
 _WORDS = "our own network is down: no host can be reached"
+_PROXY_WORDS = "no host can be reached through egress.proxy"
 
 
 class Outage:
     """Judges from results whether our network is down.
 
     A name server without an answer and a missing route are signs of an outage. Any answer of a receiver ends it, a refused
-    connection too. A timeout and an unknown host name count for neither.
+    connection too. A timeout and an unknown host name count for neither. Where a proxy opens no tunnel, that is a sign as
+    well; one sign is enough where no receiver can have brought it about.
     """
 
     def __init__(self) -> None:
@@ -31,6 +34,8 @@ class Outage:
         self._lost_webhooks: set[str] = set()
         self._held: list[tuple[float, Result]] = []
         self._since: float | None = None
+        self._words = _WORDS
+        self._proxy_is_down = False
         self._next_probe = 0.0
         self._shortage = Shortage()
         self._in_flight = 0
@@ -38,7 +43,7 @@ class Outage:
     @property
     def reason(self) -> str | None:
         """Why our own network or machine keeps requests from being made, or None."""
-        return _WORDS if self._since is not None else self._shortage.reason
+        return self._words if self._since is not None else self._shortage.reason
 
     @property
     def new_must_wait(self) -> bool:
@@ -67,10 +72,12 @@ class Outage:
         if lost:
             self._lost[host(result.claim.url)] = at
             self._held.append((at, result))
+            self._proxy_is_down = self._proxy_is_down or is_down(result.cause)
             return []
         if _is_answer(result):
             self._shortage.observe_answer(at)
             self._since = None
+            self._proxy_is_down = False
             self._lost.clear()
             self._lost_webhooks.clear()
             return [*self.flush(), result]
@@ -87,6 +94,8 @@ class Outage:
             return []
         if self._is_suspected and (not in_flight or at - self._held[0][0] >= HOLD):
             self._since = self._next_probe = at
+            last = self._held[-1][1].cause
+            self._words = f"{_PROXY_WORDS}: {last}" if is_by_proxy(last) else _WORDS
             return [_interrupted(result) for result in self.flush()]
         expired = [result for since, result in self._held if at - since >= HOLD]
         self._held = self._held[len(expired) :]
@@ -118,12 +127,14 @@ class Outage:
 
     @property
     def _is_suspected(self) -> bool:
-        return len(self._lost) >= HOSTS
+        return len(self._lost) >= HOSTS or self._proxy_is_down
 
 
 def _is_lost(result: Result) -> bool:
-    return result.cause in _LOST or (
-        result.outcome is Outcome.TIMEOUT and (result.cause or "").startswith(NO_DNS_ANSWER)
+    return (
+        result.cause in _LOST
+        or is_by_proxy(result.cause)
+        or (result.outcome is Outcome.TIMEOUT and (result.cause or "").startswith(NO_DNS_ANSWER))
     )
 
 
@@ -132,4 +143,5 @@ def _is_answer(result: Result) -> bool:
 
 
 def _interrupted(result: Result) -> Result:
-    return result._replace(outcome=Outcome.INTERRUPTED, cause=f"our own network was down ({result.cause})", free=True)
+    cause = f"our own network was down ({result.cause})"
+    return result._replace(outcome=Outcome.INTERRUPTED, cause=cause, free=True, retry_after=None)

@@ -60,6 +60,16 @@ def _is_closed(address: IPv4Address | IPv6Address, port: int, policy: Policy) ->
     return False
 
 
+def is_name_allowed(host: str, port: int, policy: Policy) -> bool:
+    """Return whether a proxy may be asked for a host: a literal by its address, a name unless it stands for this machine.
+
+    What another name leads to is the proxy's to judge.
+    """
+    if host == "localhost" or host.endswith(".localhost"):
+        return policy.allow_localhost and all(is_allowed(local, port, policy) for local in ("127.0.0.1", "::1"))
+    return addresses.parse(host) is None or is_allowed(host, port, policy)
+
+
 def is_local_url(url: str) -> bool:
     """Return whether a stored URL is `http://`, for which each attempt needs development mode."""
     return url.startswith("http://")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ..model import Outcome
 from ..rules.urls import BLOCKED, Blocked
 from .own_faults import own_fault
+from .proxy_answers import NoTunnel
 
 NAME_NOT_FOUND = "the host name was not found"
 NO_NAME_SERVER = "no name server gave an answer"
@@ -82,6 +83,8 @@ def wrong_name() -> ssl.SSLCertVerificationError:
 
 def classify_error(error: Exception) -> Failure:
     """Return the outcome and the cause for an error before the request was sent."""
+    if isinstance(error, NoTunnel):
+        return Failure(error.outcome, error.cause)
     if isinstance(error, TimeoutError) and error.errno is None:  # ours, not the system's
         return Failure(Outcome.TIMEOUT, NO_ANSWER)
     if isinstance(error, Blocked):

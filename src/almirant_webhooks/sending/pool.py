@@ -8,24 +8,24 @@ import re
 import socket
 import ssl
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import aiohappyeyeballs
-
 from ..model import Headers
-from ..rules.urls import Blocked, Policy, is_allowed
+from ..rules.proxies import Proxy
+from ..rules.urls import Blocked, Policy, is_allowed, is_name_allowed
 from .causes import OUT_OF_FILES, NotSecure
+from .dialling import dial
 from .exchange import Connection
 from .resolver import Resolver
 from .tls import Tls
+from .tunnels import Tunnels
 
 KEEP_ALIVE = 4.0  # seconds; many servers close at 5
 SWEEP = 1.0  # seconds between two checks for connections that were idle for longer
 MOST_IDLE = 2048
 EVICTED = 8  # idle connections to close when no file can be opened: as many as one dial may need
 MOST_TARGETS = 16_384
-NEXT_ADDRESS = 0.25  # seconds after which the next address is dialled beside one that does not answer
 _PATH = re.compile(r"[!-~]+")
 
 
@@ -46,15 +46,23 @@ class Target(NamedTuple):
 class Pool:
     """Opens connections, and keeps at most `most_idle` idle ones for `KEEP_ALIVE` seconds.
 
-    Bodies are read up to `most_body` bytes. Everything runs on the event loop.
+    Bodies are read up to `most_body` bytes. With a `proxy` the connections for `https` are tunnels through it. Everything runs on the event loop.
     """
 
     def __init__(
-        self, policy: Policy, tls: Tls, resolver: Resolver, *, most_body: int, most_idle: int = MOST_IDLE
+        self,
+        policy: Policy,
+        tls: Tls,
+        resolver: Resolver,
+        *,
+        most_body: int,
+        most_idle: int = MOST_IDLE,
+        proxy: Proxy | None = None,
     ) -> None:
         self._policy = policy
         self._tls = tls
         self._resolver = resolver
+        self._tunnels = Tunnels(proxy, resolver) if proxy is not None else None
         self._most_body = most_body
         self._most_idle = most_idle
         self._loop = asyncio.get_running_loop()
@@ -97,17 +105,18 @@ class Pool:
         if self._idle and self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP, self._sweep)
 
-    async def open(self, target: Target, *, once: bool) -> Connection:
-        """Open a connection, which is not kept if it is for `once`. Raises `OSError` (`Blocked`, of DNS, of TLS, …).
+    async def open(self, target: Target, *, once: bool, until: float) -> Connection:
+        """Open a connection until a monotonic time; it is not kept if it is for `once`.
 
+        Raises `OSError` (`Blocked`, `NoTunnel`, `TimeoutError`, of DNS, of TLS, …).
         If no file can be opened, it closes the oldest idle connections and tries again.
         """
         try:
-            return await self._open(target, once)
+            return await self._open(target, once, until)
         except OSError as error:
             if error.errno not in OUT_OF_FILES or not await self.evict(EVICTED):
                 raise
-        return await self._open(target, once)
+        return await self._open(target, once, until)
 
     async def evict(self, count: int) -> int:
         """Close up to `count` of the oldest idle connections; return how many file descriptors that has freed."""
@@ -120,31 +129,25 @@ class Pool:
         """Look names up again at the next connection."""
         self._resolver.forget()
 
-    async def _open(self, target: Target, once: bool) -> Connection:
+    async def _open(self, target: Target, once: bool, until: float) -> Connection:
+        opened = await self._reach(target, until)
+        async with asyncio.timeout(until - time.monotonic()):
+            return await self._connect(target, once, opened)
+
+    async def _reach(self, target: Target, until: float) -> socket.socket:
+        """Return a socket whose bytes go to the receiver. Loopback `http`, the only `http`, goes past a proxy."""
         host, port, secure, _ = target
-        own_errors: list[OSError] = []  # not of the network: a forbidden address, no file descriptor
-
-        def open_socket(info: Any) -> socket.socket:
-            """Check the address that is about to be dialled, a literal one too."""
-            family, kind, proto, _, where = info
-            if not is_allowed(str(where[0]), int(where[1]), self._policy):
-                own_errors.append(Blocked())
+        within = until - time.monotonic()
+        if self._tunnels is not None and secure:
+            if not is_name_allowed(host, port, self._policy):
                 raise Blocked
-            try:
-                return socket.socket(family, kind, proto)
-            except OSError as error:
-                own_errors.append(OSError(error.errno, error.strerror))
-                raise
+            return await self._tunnels.open(host, port, within)
+        async with asyncio.timeout(within):
+            addresses = await self._resolver.resolve(host, port)
+            return await dial(addresses, lambda address, dialled: is_allowed(address, dialled, self._policy))
 
-        addresses = await self._resolver.resolve(host, port)
-        try:
-            opened = await aiohappyeyeballs.start_connection(
-                addresses, happy_eyeballs_delay=NEXT_ADDRESS, socket_factory=open_socket
-            )
-        except (OSError, RuntimeError) as error:  # uvloop raises both
-            if own_errors:
-                raise own_errors[0] from None
-            raise (error if isinstance(error, OSError) else OSError(str(error))) from None
+    async def _connect(self, target: Target, once: bool, opened: socket.socket) -> Connection:
+        host, _, secure, _ = target
         try:
             transport, connection = await self._loop.create_connection(
                 lambda: Connection(target.key, self._most_body, once=once),

@@ -53,8 +53,11 @@ class Resolver:
         self._quick = asyncio.Semaphore(QUICK_PLACES)
         self._others = asyncio.Semaphore(OTHER_PLACES)
 
-    async def resolve(self, host: str, port: int) -> list[AddressInfo]:
-        """Return the addresses of a name, or the literal itself, that may be dialled. Raises `Blocked` if there are none."""
+    async def resolve(self, host: str, port: int, *, any_address: bool = False) -> list[AddressInfo]:
+        """Return the addresses of a name, or the literal itself, that may be dialled. Raises `Blocked` if there are none.
+
+        With `any_address` the policy is not asked: the operator has named this host.
+        """
         literal = addresses.parse(host)
         if literal is not None:
             family = socket.AF_INET if literal.version == 4 else socket.AF_INET6
@@ -64,7 +67,8 @@ class Resolver:
         allowed: list[AddressInfo] = []
         per_family: Counter[int] = Counter()
         for family, kind, proto, _, where in known_addresses:
-            if per_family[family] < MOST_ADDRESSES and is_allowed(str(where[0]), port, self._policy):
+            allowed_here = any_address or is_allowed(str(where[0]), port, self._policy)
+            if per_family[family] < MOST_ADDRESSES and allowed_here:
                 per_family[family] += 1
                 allowed.append((family, kind, proto, "", (where[0], port, *where[2:])))
         if not allowed:

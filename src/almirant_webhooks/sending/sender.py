@@ -12,16 +12,19 @@ from urllib.parse import urlsplit
 from .. import clock
 from ..model import Claim, Outcome, Result
 from ..ops.threads import Threads
+from ..rules.proxies import Proxy
 from ..rules.urls import Blocked, Policy, is_local_url
 from .answers import Answer, field, keep_headers, retry_after
 from .causes import NO_DNS_ANSWER, STALE, Failure, classify_error, forget_frames
 from .exchange import Connection, End
-from .own_faults import interrupted_by_us
+from .own_faults import AFTER_FAULT, interrupted_by_us
 from .pool import MOST_IDLE, Pool, Target, target_of, write
+from .proxy_answers import is_own_fault
 from .resolver import Resolver
 from .tls import Tls
 
 MOST_FRESH = 10_000
+MOST_WAITS = 60  # a fault of the proxy's for this receiver alone: a minute longer each time, up to an hour
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))  # RFC 9110, section 15.4: what a client may follow by itself
 MOST_SEEN = 1024  # bytes that are kept of what cannot be read as an answer
 
@@ -38,7 +41,8 @@ class Sender:
     """Makes requests within the policy and `timeout` (seconds), on the event loop.
 
     `max_response_body` (bytes) is how much of a body is kept. `stalled(begin, end)` tells whether our own loop was blocked
-    between two monotonic times. At most `most_idle` connections are kept; `threads` look names up.
+    between two monotonic times. At most `most_idle` connections are kept; `threads` look names up. With a `proxy` requests by
+    `https` go through it.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Sender:
         stalled: Callable[[float, float], bool] = lambda begin, end: False,
         most_idle: int = MOST_IDLE,
         threads: Threads | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self._policy = policy
         self._timeout = timeout
@@ -58,6 +63,7 @@ class Sender:
         self._stalled = stalled
         self._most_idle = most_idle
         self._threads = threads
+        self._proxy = proxy
         self._tls = Tls(ca_file)
         self._use_fresh: dict[str, None] = {}
 
@@ -65,7 +71,12 @@ class Sender:
         """Open the pool of connections."""
         self._resolver = Resolver(self._policy, threads=self._threads)
         self.connections = Pool(
-            self._policy, self._tls, self._resolver, most_body=self._max_response_body, most_idle=self._most_idle
+            self._policy,
+            self._tls,
+            self._resolver,
+            most_body=self._max_response_body,
+            most_idle=self._most_idle,
+            proxy=self._proxy,
         )
 
     async def close(self) -> None:
@@ -105,9 +116,9 @@ class Sender:
             self._use_fresh.pop(claim.delivery_id, None)
         connection = None
         try:
-            async with asyncio.timeout(self._timeout):
-                connection = await self.connections.open(prepared.target, once=fresh)
-            end = await connection.exchange(prepared.request, begin + self._timeout - time.monotonic())
+            until = begin + self._timeout
+            connection = await self.connections.open(prepared.target, once=fresh, until=until)
+            end = await connection.exchange(prepared.request, until - time.monotonic())
         except (OSError, ValueError) as error:
             end = classify_error(error)
             forget_frames(error)
@@ -182,14 +193,17 @@ class Sender:
                 unresolved = self._resolver.is_waiting_for(urlsplit(claim.url).hostname or "")
                 cause = f"{NO_DNS_ANSWER if unresolved else cause} within {self._timeout:g} s"
         body = seen[: min(MOST_SEEN, self._max_response_body)]
+        by_proxy = is_own_fault(cause)
         return Result(
             claim,
             outcome,
             clock.now(),
             round((now - begin) * 1000),
             cause=cause,
+            retry_after=AFTER_FAULT * min(claim.number, MOST_WAITS) if by_proxy else None,
             response_body=body,
             body_cut=len(body) < len(seen),
+            free=by_proxy,
         )
 
     def _ask_for_fresh(self, delivery_id: str) -> None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from .. import clock
 from ..model import Misconfigured
+from ..rules.proxies import parse_proxy
 from .schema import Settings
 
 PREFIX = "ALMIRANT_WEBHOOKS_"
@@ -182,7 +183,7 @@ def _from_environment() -> _Given:
 
 
 def describe(settings: Settings, sources: dict[str, str]) -> list[tuple[str, str, str]]:
-    """Return every key with its value and source; a token is shown as `(set)` alone."""
+    """Return every key with its value and source; a token is shown as `(set)` alone, a proxy without its password."""
     rows = []
     for section, name in every_key():
         value = getattr(getattr(settings, section), name)
@@ -194,6 +195,9 @@ def describe(settings: Settings, sources: dict[str, str]) -> list[tuple[str, str
 def _show(key: str, value: object) -> str:
     if key == "admin.token":
         return "(set)" if value else '""'
+    if key == "egress.proxy":
+        proxy = parse_proxy(str(value))
+        return proxy.shown if proxy is not None else '""'
     if key == "admin.listen":
         return f"{value[0]}:{value[1]}" if isinstance(value, tuple) else '""'
     if isinstance(value, timedelta):

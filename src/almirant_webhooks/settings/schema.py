@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from .. import clock
 from ..rules.event_types import is_well_formed
+from ..rules.proxies import parse_proxy
 from ..rules.urls import Policy
 
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB)?")
@@ -128,6 +129,12 @@ def _token(value: str) -> str:
     return text
 
 
+def _proxy(value: str) -> str:
+    """Take the URL of a proxy; the message does not repeat it, as it may hold a password."""
+    parse_proxy(value)
+    return value.strip()
+
+
 def _bounded(span: timedelta) -> timedelta:
     if span > LONGEST:
         raise ValueError(f"must not be longer than {clock.show_duration(LONGEST)}")
@@ -184,6 +191,7 @@ class Egress(_Section):
     allow_localhost: bool = False
     allowed_networks: Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], BeforeValidator(_list)] = ()
     ca_file: str = ""
+    proxy: Annotated[str, AfterValidator(_proxy), Field(repr=False)] = ""
 
 
 class Events(_Section):
