@@ -1,0 +1,175 @@
+# mypy: disable-error-code="no-any-return"
+"""A client of the HTTP API, for programs in Python: typed, on the standard library alone (`docs/api.md`).
+
+Its methods are the operations of `/openapi.json`, by their names. A list is followed over all its pages. Times are texts of
+UTC, as `2026-01-31T09:30:00Z`. What JSON brings is taken for what the document says of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from .http import ApiError, Caller, given
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from ..model import Options, StartedRotation
+    from ..storage.records import AuditEntry, Resend
+    from ..web.api import answers
+    from .types import CreatedWebhook, Deliveries, EnabledWebhook, Entries, Events, Resent, Webhook
+
+__all__ = ["ApiError", "Client"]
+
+
+class Client:
+    """Calls the API at an address (`http://127.0.0.1:8420`) with a token; any number of threads may share it.
+
+    Each call is one request on a connection of its own, and waits `timeout` seconds at most for each part of the answer. It
+    raises `ApiError` for a refusal and `OSError` or `http.client.HTTPException` where there was no answer: then the change
+    may have been made or not.
+    """
+
+    def __init__(self, address: str, token: str, *, timeout: float = 30.0) -> None:
+        self._caller = Caller(address, token, timeout)
+        self._call = self._caller.call
+
+    def send_event(
+        self,
+        event_type: str,
+        payload: Mapping[str, Any],
+        *,
+        project_id: str | None = None,
+        event_id: str | None = None,
+        occurred_at: str | None = None,
+    ) -> answers.SentEvent:
+        """Send an event; it is committed when this returns. With an `event_id` a repeated call sends it once."""
+        body = given(project_id=project_id, event_id=event_id, occurred_at=occurred_at)
+        return self._call("POST", "/events", {"event_type": event_type, "payload": payload, **body})
+
+    def list_events(self, **which: Unpack[Events]) -> Iterator[answers.Event]:
+        """Yield events, newest first."""
+        yield from self._caller.pages("/events", which)
+
+    def get_event(self, event_id: str, *, project: str | None = None) -> answers.EventDetails:
+        """Return an event with its body, and what became of it at the first thousand webhooks."""
+        return self._call("GET", f"/events/{quote(event_id, safe='')}", query={"project": project})
+
+    def list_event_types(self) -> Iterator[answers.EventType]:
+        """Yield the event types that webhooks can subscribe to."""
+        yield from self._caller.pages("/event-types", {})
+
+    def list_webhooks(self, *, project: str | None = None, enabled: bool | None = None) -> Iterator[Webhook]:
+        """Yield webhooks, oldest first."""
+        yield from self._caller.pages("/webhooks", {"project": project, "enabled": enabled})
+
+    def create_webhook(
+        self,
+        url: str,
+        events: Sequence[str],
+        *,
+        project_id: str | None = None,
+        secret: str | None = None,
+        description: str = "",
+        **options: Unpack[Options],
+    ) -> CreatedWebhook:
+        """Create a webhook; without a secret one is generated. The answer has it, this once."""
+        body = {"url": url, "events": list(events), "description": description, **options}
+        return self._call("POST", "/webhooks", {**body, **given(project_id=project_id, secret=secret)})
+
+    def get_webhook(self, webhook_id: str) -> Webhook:
+        """Return a webhook."""
+        return self._call("GET", f"/webhooks/{quote(webhook_id, safe='')}")
+
+    def update_webhook(
+        self,
+        webhook_id: str,
+        *,
+        url: str | None = None,
+        events: Sequence[str] | None = None,
+        secret: str | None = None,
+        description: str | None = None,
+        **options: Unpack[Options],
+    ) -> Webhook:
+        """Change what is given; an option that is None is taken away."""
+        body = {**given(url=url, events=events, secret=secret, description=description), **options}
+        return self._call("PATCH", f"/webhooks/{quote(webhook_id, safe='')}", body)
+
+    def delete_webhook(self, webhook_id: str) -> None:
+        """Delete a webhook with its delivery history, for good."""
+        self._call("DELETE", f"/webhooks/{quote(webhook_id, safe='')}")
+
+    def enable_webhook(self, webhook_id: str, *, discard_held: bool = False) -> EnabledWebhook:
+        """Enable a webhook: what was held goes out, or is discarded."""
+        return self._call("POST", f"/webhooks/{quote(webhook_id, safe='')}/enable", {"discard_held": discard_held})
+
+    def disable_webhook(self, webhook_id: str) -> Webhook:
+        """Disable a webhook; its deliveries are held."""
+        return self._call("POST", f"/webhooks/{quote(webhook_id, safe='')}/disable", {})
+
+    def test_webhook(self, webhook_id: str, *, event_type: str | None = None) -> answers.Test:
+        """Send a sample event to this webhook alone."""
+        return self._call("POST", f"/webhooks/{quote(webhook_id, safe='')}/test", given(event_type=event_type))
+
+    def rotate_secret(
+        self,
+        webhook_id: str,
+        *,
+        secret: str | None = None,
+        switch_after: str | None = None,
+        now: bool = False,
+        cancel: bool = False,
+    ) -> StartedRotation | answers.CancelledRotation:
+        """Begin a change to a new secret, bring it forward with `now`, or take it back with `cancel`."""
+        body = given(secret=secret, switch_after=switch_after, now=now or None, cancel=cancel or None)
+        return self._call("POST", f"/webhooks/{quote(webhook_id, safe='')}/rotate-secret", body)
+
+    def reveal_secret(self, webhook_id: str) -> answers.RevealedSecret:
+        """Return the secret; it is written down who looked."""
+        return self._call("GET", f"/webhooks/{quote(webhook_id, safe='')}/secret")
+
+    def list_deliveries(self, **which: Unpack[Deliveries]) -> Iterator[answers.Delivery]:
+        """Yield deliveries, newest first."""
+        yield from self._caller.pages("/deliveries", which)
+
+    def get_delivery(self, delivery_id: str) -> answers.DeliveryDetails:
+        """Return a delivery with its body and every attempt."""
+        return self._call("GET", f"/deliveries/{quote(delivery_id, safe='')}")
+
+    def resend_delivery(self, delivery_id: str) -> answers.Asked:
+        """Ask for one more attempt."""
+        return self._call("POST", f"/deliveries/{quote(delivery_id, safe='')}/resend", {})
+
+    def count_resend(self, **which: Unpack[Resent]) -> answers.ResendCount:
+        """Return how many deliveries a resend would send."""
+        return self._call("POST", "/resends", {**which, "dry_run": True})
+
+    def create_resend(self, **which: Unpack[Resent]) -> Resend:
+        """Begin to send many deliveries again."""
+        return self._call("POST", "/resends", dict(which))
+
+    def list_resends(self, *, project: str | None = None) -> Iterator[Resend]:
+        """Yield resends of many, newest first."""
+        yield from self._caller.pages("/resends", {"project": project})
+
+    def get_resend(self, resend_id: str) -> Resend:
+        """Return how far a resend of many is."""
+        return self._call("GET", f"/resends/{quote(resend_id, safe='')}")
+
+    def cancel_resend(self, resend_id: str) -> Resend:
+        """Send nothing more of a resend of many."""
+        return self._call("POST", f"/resends/{quote(resend_id, safe='')}/cancel", {})
+
+    def list_audit(self, **which: Unpack[Entries]) -> Iterator[AuditEntry]:
+        """Yield who did what, newest first."""
+        yield from self._caller.pages("/audit", which)
+
+    def create_portal_link(self, project_id: str, *, expires: str = "1h") -> answers.PortalLink:
+        """Return a link to the pages of one project."""
+        return self._call("POST", "/portal-links", {"project_id": project_id, "expires": expires})
+
+    def who_am_i(self) -> answers.Caller:
+        """Return who the token is of."""
+        return self._call("GET", "/whoami")

@@ -1,0 +1,81 @@
+"""What the client's methods take and return, beside the answers that the API itself has types of."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+from ..model import Options
+
+
+class Webhook(Options):
+    """A webhook, with the options that it was told."""
+
+    id: str
+    project_id: str
+    url: str
+    description: str
+    events: list[str]
+    enabled: bool
+    created_at: str
+    updated_at: str
+
+
+class CreatedWebhook(Webhook):
+    """A webhook at its creation, the one time that its secret is beside it."""
+
+    secret: str
+
+
+class EnabledWebhook(Webhook):
+    """A webhook that was enabled, and how many deliveries were held until then."""
+
+    held: int
+
+
+class Events(TypedDict, total=False):
+    """Which events are listed; all conditions hold. Times are as `since` and `until` of the API."""
+
+    project: str
+    type: str
+    unmatched: bool
+    since: str
+    until: str
+
+
+class Deliveries(TypedDict, total=False):
+    """Which deliveries are listed; all conditions hold. `q` is a text in the body."""
+
+    project: str
+    webhook: str
+    state: Literal["pending", "succeeded", "failed", "cancelled", "held"]
+    status: str
+    type: str
+    event: str
+    cause: str
+    since: str
+    until: str
+    q: str
+
+
+class Resent(TypedDict, total=False):
+    """Which deliveries are sent again; all conditions hold."""
+
+    project_id: str
+    webhook_id: str
+    state: Literal["pending", "succeeded", "failed", "cancelled", "held"]
+    status: str
+    event_type: str
+    event_id: str
+    cause: str
+    since: str
+    until: str
+
+
+class Entries(TypedDict, total=False):
+    """Which entries of the audit trail are listed; all conditions hold."""
+
+    project: str
+    webhook: str
+    action: str
+    since: str
+    until: str
