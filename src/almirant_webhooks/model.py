@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -24,6 +24,7 @@ NO_THREAD = (
 )
 
 Headers = tuple[tuple[str, str], ...]
+MASK = "(masked)"  # in place of a value that nobody is shown
 
 
 class State(StrEnum):
@@ -97,6 +98,7 @@ class Options(TypedDict, total=False):
     """
 
     concurrency: int | None  # requests under way at once, in place of `delivery.concurrency_per_webhook`
+    headers: Mapping[str, str | None] | None  # further ones by name; None for one takes it away, the mask keeps it
 
 
 OPTIONS = tuple(Options.__annotations__)
@@ -112,6 +114,7 @@ class Webhook:
     description: str
     events: tuple[str, ...]
     concurrency: int | None
+    headers: dict[str, str] | None  # by name, each value masked
     enabled: bool
     created_at: str
     updated_at: str
@@ -158,11 +161,15 @@ class StartedRotation(Rotation):
 
 
 class Secrets(NamedTuple):
-    """A webhook's secrets at one time: `current` signs; `next` will after a switch to come; `last` did before one."""
+    """A webhook's secrets at one time: `current` signs; `next` will after a switch to come; `last` did before one.
+
+    `headers` has the webhook's headers with their values, for who asks to see what is secret.
+    """
 
     current: str
     next: str | None = None
     last: str | None = None
+    headers: Headers = ()
 
 
 class Due(NamedTuple):
@@ -188,6 +195,7 @@ class Claim(NamedTuple):
     test: bool
     started_at: datetime
     headers: Headers
+    webhook_headers: Headers = ()  # those that the webhook was told to send too; an attempt's record has their names
 
 
 class Result(NamedTuple):

@@ -14,7 +14,7 @@ import pytest
 from almirant_webhooks import clock
 from almirant_webhooks.actions import resends, tokens, webhook_secrets, webhooks
 from almirant_webhooks.cli.run_action import CommandDatabase, caller, run_action
-from almirant_webhooks.model import NotFound, Refused
+from almirant_webhooks.model import MASK, NotFound, Refused
 from almirant_webhooks.ops.keys import Keys
 from almirant_webhooks.rules.principals import Principal, Role
 from almirant_webhooks.rules.selection import Selection
@@ -29,7 +29,8 @@ OWN = "a secret of my own"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+Z")
 
 # Each change of one webhook: the command's words, the API's method, path and body, the page's path and form.
-CHANGES: tuple[tuple[tuple[str, ...], tuple[str, str, object], tuple[str, dict[str, str]]], ...] = (
+_SAME = {"url": URL, "events": "*", "description": "b", "concurrency": ""}
+CHANGES: tuple[tuple[tuple[str, ...], tuple[str, str, object], tuple[str, dict[str, Any]]], ...] = (
     (
         ("webhook", "update", "{id}", "--url", f"{URL}/2", "--event", "lead.*", "--description", "a board"),
         ("PATCH", "/{id}", {"url": f"{URL}/2", "events": ["lead.*"], "description": "a board"}),
@@ -49,6 +50,39 @@ CHANGES: tuple[tuple[tuple[str, ...], tuple[str, str, object], tuple[str, dict[s
         ("webhook", "update", "{id}", "--no-concurrency", "--description", "b", "--url", URL, "--event", "*"),
         ("PATCH", "/{id}", {"concurrency": None, "description": "b", "url": URL, "events": ["*"]}),
         ("/{id}/edit", {"url": URL, "events": "*", "description": "b", "concurrency": ""}),
+    ),
+    (
+        ("webhook", "update", "{id}", "--header", "Authorization: Bearer of old", "--header", "X-Team: 7"),
+        ("PATCH", "/{id}", {"headers": {"Authorization": "Bearer of old", "X-Team": "7"}}),
+        ("/{id}/edit", {**_SAME, "header_name": ["Authorization", "X-Team"], "header_value": ["Bearer of old", "7"]}),
+    ),
+    (  # one kept by its mask, one taken away, one changed in another case, one added
+        (
+            "webhook",
+            "update",
+            "{id}",
+            "--header",
+            "authorization: Bearer of new",
+            "--no-header",
+            "x-team",
+            "--header",
+            "X-B: (b)",
+        ),
+        ("PATCH", "/{id}", {"headers": {"authorization": "Bearer of new", "x-team": None, "X-B": "(b)"}}),
+        (
+            "/{id}/edit",
+            {**_SAME, "header_name": ["authorization", "", "X-B"], "header_value": ["Bearer of new", MASK, "(b)"]},
+        ),
+    ),
+    (
+        ("webhook", "update", "{id}", "--header", f"X-B: {MASK}", "--description", "b"),
+        ("PATCH", "/{id}", {"headers": {"X-B": MASK}, "description": "b"}),
+        ("/{id}/edit", {**_SAME, "header_name": ["authorization", "X-B"], "header_value": [MASK, MASK]}),
+    ),
+    (
+        ("webhook", "update", "{id}", "--no-headers"),
+        ("PATCH", "/{id}", {"headers": None}),
+        ("/{id}/edit", {**_SAME, "header_name": ["", ""], "header_value": [MASK, ""]}),
     ),
     (
         ("webhook", "test", "{id}", "--event", "lead.created"),
@@ -112,17 +146,25 @@ async def test_a_change_by_command_api_or_page_is_the_same_one(doors: Doors) -> 
         for face, webhook_id in zip(faces, ids, strict=True):
             await face(doors, webhook_id, change)
         shown = [row for row in service.read(storage.find) if row.id in ids]
-        assert len({(row.url, row.events, row.description, row.concurrency, row.enabled) for row in shown}) == (
-            0 if "delete" in change[0] else 1
+        told = {(row.url, row.events, row.description, row.concurrency, str(row.headers), row.enabled) for row in shown}
+        stored = service.read(lambda conn: conn.execute("SELECT id, headers FROM webhooks WHERE url > ''").fetchall())
+        assert (
+            len(told) == len({headers for row, headers in stored if row in ids}) == (0 if "delete" in change[0] else 1)
         )
     of_command, *others = [entries(service, webhook_id) for webhook_id in ids]
     assert [action for action, *_ in of_command] == [
-        "webhook.created", *["webhook.updated"] * 4, "webhook.tested", "secret.rotated", "secret.rotation_cancelled",
+        "webhook.created", *["webhook.updated"] * 7, "webhook.tested", "secret.rotated", "secret.rotation_cancelled",
         "webhook.disabled", "webhook.enabled", "secret.revealed", "webhook.deleted",
     ]  # fmt: skip
     assert others == [of_command, of_command]
     details = [detail for action, _, detail in of_command if action == "webhook.updated"]
-    assert details == ["url, events, description", "url, events, concurrency", "description", "concurrency"]
+    assert details == [
+        "url, events, description",
+        "url, events, concurrency",
+        "description",
+        "concurrency",
+        *["headers"] * 3,
+    ]
     actors = {row["actor"] for row in service.read(audit.entries, webhook_id=ids[0], action="webhook.deleted")}
     assert all(actor.startswith("user ") for actor in actors)
 

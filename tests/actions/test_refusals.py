@@ -146,6 +146,30 @@ FULL = (
     "the limit."
 )
 
+OURS = "The header {} cannot be chosen: it belongs to the connection, to a proxy, or to what every request has."
+NO_NAME = (
+    "Header {} has no name that a header can have: 1 to 64 letters, digits and !#$%&'*+-.^_`|~ (RFC 9110), then a colon in "
+    "a command."
+)
+VALUE = "The value of the header X-Team must be {}."
+VISIBLE = "of visible ASCII characters, with spaces between them alone"
+MANY = "A webhook has at most 20 headers of its own."
+
+
+def header_refused(sentence: str, *headers: tuple[str, str]) -> Refusal:
+    """A webhook that is not changed for its headers; names that are the same make an object of one for the API."""
+    words = [word for name, value in headers for word in ("--header", f"{name}: {value}")]
+    names, values = [name for name, _ in headers], [value for _, value in headers]
+    form = {"url": URL, "events": "*", "header_name": names, "header_value": values}
+    return Refusal(
+        sentence,
+        ("webhook", "update", "{webhook}", *words),
+        ("PATCH", "/webhooks/{webhook}", {"headers": dict(headers)}),
+        ("/webhooks/{webhook}/edit", form),
+        field="headers",
+    )
+
+
 REFUSALS: dict[str, Refusal] = {
     "a project that is none": new(PROJECT, "--project", "a b", {"project_id": "a b"}, {"project_id": "a b"}),
     "a project that is full": new(
@@ -178,6 +202,50 @@ REFUSALS: dict[str, Refusal] = {
         changed(CONCURRENCY, "--concurrency", "four", {"concurrency": "four"}, {"concurrency": "four"}),
         call=None,  # the API takes a number alone
     ),
+    "headers that differ in case alone": header_refused(
+        "The header x-team is given twice; names that differ in case alone are the same.",
+        ("X-Team", "a"),
+        ("x-team", "b"),
+    ),
+    "a header that is the connection's": header_refused(
+        OURS.format("Transfer-Encoding"), ("Transfer-Encoding", "chunked")
+    ),
+    "a header that signs": header_refused(OURS.format("X-Almirant-Signature"), ("X-Almirant-Signature", "0")),
+    "a header without a name": header_refused(NO_NAME.format(1), ("", "a")),
+    "a header with a blank in its name": header_refused(NO_NAME.format(2), ("X-Team", "a"), ("My Secret", "a")),
+    "a header with a long name": header_refused(NO_NAME.format(1), ("X" * 65, "a")),
+    "a header that ends in a blank": header_refused(
+        VALUE.format("without a blank or a line break before or after it"), ("X-Team", "a ")
+    ),
+    "a header of two lines": header_refused(VALUE.format(VISIBLE), ("X-Team", "a\r\nHost: b")),
+    "a header outside of ASCII": header_refused(VALUE.format(VISIBLE), ("X-Team", "e\u0301")),
+    "a header that is too long": header_refused(
+        VALUE.format("of at most 2,048 characters; this one has 2,049"), ("X-Team", "a" * 2049)
+    ),
+    "a header without a value": header_refused(
+        VALUE.format("of one character at least; to take a header away, leave out its name too"), ("X-Team", "")
+    ),
+    "a mask for what is not there": header_refused(
+        "The header X-Team has no value yet that (masked) could stand for; give its value.", ("X-Team", "(masked)")
+    ),
+    "more headers than 20": header_refused(MANY, *((f"X-{number}", "a") for number in range(21))),
+    "a header that is no text": Refusal(
+        VALUE.format("text, or null to take the header away"),
+        call=("PATCH", "/webhooks/{webhook}", {"headers": {"X-Team": 7}}),
+        field="headers",
+    ),
+    "headers that are no object": Refusal(
+        "headers must be an object.", call=("PATCH", "/webhooks/{webhook}", {"headers": ["X-Team: a"]}), field="headers"
+    ),
+    "headers given and taken away": Refusal(
+        "Give --header or --no-headers, not both.",
+        ("webhook", "update", "{webhook}", "--header", "X-Team: a", "--no-headers"),
+        code=2,
+    ),
+    "headers of a file that is not there": Refusal(
+        "--header: /nowhere cannot be read: No such file or directory.",
+        ("webhook", "update", "{webhook}", "--header", "@/nowhere"),
+    ),
     "a limit given and taken away": Refusal(
         "Give --concurrency or --no-concurrency, not both.",
         ("webhook", "update", "{webhook}", "--concurrency", "4", "--no-concurrency"),
@@ -197,7 +265,7 @@ REFUSALS: dict[str, Refusal] = {
         field="project_id",
     ),
     "a change of nothing": Refusal(
-        "Nothing to change: give url, events, secret, description or concurrency.",
+        "Nothing to change: give url, events, secret, description, concurrency or headers.",
         ("webhook", "update", "{webhook}"),
         ("PATCH", "/webhooks/{webhook}", {}),
         code=2,

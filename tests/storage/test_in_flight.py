@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.model import Claim, Outcome, Webhook
+from almirant_webhooks.model import MASK, Claim, Outcome, Webhook
 from almirant_webhooks.storage.sqlite import log, results, rotation, webhooks
 from almirant_webhooks.storage.sqlite.connection import transaction
 
@@ -45,7 +45,7 @@ def as_sent(claim: Claim, outcome: Outcome | None) -> dict[str, object]:
         "started_at": clock.text(claim.started_at),
         "outcome": outcome and outcome.value,
         "url": claim.url,
-        "request_headers": claim.headers,
+        "request_headers": (*claim.headers, *((name, MASK) for name, _ in claim.webhook_headers)),
     }
 
 
@@ -66,6 +66,9 @@ CHANGES: dict[str, Callable[[Steps, str], object]] = {
     ],
     "a new secret from now on": lambda there, webhook: start_rotation(there, webhook, SECOND),
     "a new secret later": lambda there, webhook: start_rotation(there, webhook, timedelta(hours=24)),
+    "headers": lambda there, webhook: webhooks.update(
+        there.conn, webhook, options={"headers": {"X-Old": None, "X-New": "a"}}, now=START + SECOND
+    ),
     "disabled": lambda there, webhook: webhooks.disable(there.conn, webhook, START + SECOND),
     "nothing": lambda there, webhook: None,
 }
@@ -74,7 +77,7 @@ CHANGES: dict[str, Callable[[Steps, str], object]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_an_attempt_in_flight_has_sent_is_shown_whatever_its_webhook_becomes(there: Steps, change: str) -> None:
     """While it is in flight, after its end, and where a crash has left it open."""
-    webhook = there.webhook()
+    webhook = there.webhook(options={"headers": {"X-Old": "a value that is a secret", "X-Team": "7"}})
     ended, left = begin(there, webhook), begin(there, webhook)
     with transaction(there.conn):
         CHANGES[change](there, webhook.id)

@@ -83,7 +83,18 @@ async def test_a_webhook_lives_from_creation_to_deletion(api: Api, receiver: Rec
     status, shown = await api.call("GET", path)
     assert (status, set(shown)) == (
         200,
-        {"id", "project_id", "url", "description", "events", "concurrency", "enabled", "created_at", "updated_at"},
+        {
+            "id",
+            "project_id",
+            "url",
+            "description",
+            "events",
+            "concurrency",
+            "headers",
+            "enabled",
+            "created_at",
+            "updated_at",
+        },
     )
     status, changed = await api.call("PATCH", path, body={"events": ["lead.created"]})
     assert (status, changed["events"], changed["description"]) == (200, ["lead.created"], "the board")

@@ -43,6 +43,6 @@ async def rotate(
 
 
 async def reveal(database: Database, principal: Principal, webhook_id: str, *, now: datetime) -> Secrets:
-    """Return the secrets as they sign now; who looked is written down. Raises `NotFound`."""
+    """Return the secrets as they sign now and the headers with their values; who looked is written down. Raises `NotFound`."""
     await reach.webhook(database, principal, webhook_id)
     return await database.write(database.store.secrets.reveal, webhook_id, actor=principal.actor, now=now)

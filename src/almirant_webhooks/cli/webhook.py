@@ -70,7 +70,14 @@ def create(
     if as_json:
         print_json(asdict(created))
     else:
-        print_fields({**asdict(created), "events": ", ".join(created.events), "enabled": "yes"})
+        print_fields(
+            {
+                **asdict(created),
+                **webhook_options.in_words(asdict(created)),
+                "events": ", ".join(created.events),
+                "enabled": "yes",
+            }
+        )
 
 
 def _on(row: Webhook, *, failing: bool) -> str:
@@ -97,7 +104,12 @@ def list_(settings: Settings, project: str | None, as_json: bool) -> None:
 
 @webhook.command()
 @click.argument("webhook_id")
-@click.option("--secret", "with_secret", is_flag=True, help="Show the secret too; who looked is written down.")
+@click.option(
+    "--secret",
+    "with_secret",
+    is_flag=True,
+    help="Show the secret and the values of headers too; who looked is written down.",
+)
 @as_json
 @config
 def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) -> None:
@@ -111,11 +123,13 @@ def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) 
         fields |= READS.secrets.state(conn, webhook_id, now) or {}
     if with_secret:
         secrets = run_action(webhook_secrets.reveal(CommandDatabase(settings), caller(), webhook_id, now=now))
+        fields["headers"] = dict(secrets.headers) or None
         fields["secret"] = secrets.current
         fields |= {"next_secret": secrets.next} if secrets.next else {}
     if as_json:
         print_json(fields)
     else:
+        fields |= webhook_options.in_words(fields)
         print_fields({**fields, "events": ", ".join(row.events), "enabled": "yes" if row.enabled else "no"})
 
 

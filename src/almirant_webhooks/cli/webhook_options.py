@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
 
-from ..model import OPTIONS, WrongUsage
+from ..model import OPTIONS, Refused, WrongUsage
+from ..rules.headers import MAX_HEADERS, MAX_VALUE
 from ..rules.webhook_options import MAX_CONCURRENCY
 
 _SETTING = "delivery.concurrency_per_webhook"
+_MOST_OF_A_FILE = 2 * MAX_HEADERS * (MAX_VALUE + 128)  # bytes
 
 
 def _options(command: Callable[..., Any], *, update: bool) -> Callable[..., Any]:
@@ -19,18 +22,36 @@ def _options(command: Callable[..., Any], *, update: bool) -> Callable[..., Any]
 
     @wraps(command)
     def with_options(*args: Any, **values: Any) -> Any:
+        values["headers"] = _headers(values["headers"], values.pop("no_header", ())) or None
         options = {name: values.pop(name) for name in OPTIONS}
         options = {name: value for name, value in options.items() if value is not None}
         for name in OPTIONS:
             if values.pop(f"no_{name}", False):
                 if name in options:
-                    raise WrongUsage(f"Give --{name} or --no-{name}, not both.", name)
+                    given = "header" if name == "headers" else name
+                    raise WrongUsage(f"Give --{given} or --no-{name}, not both.", name)
                 options[name] = None
         return command(*args, options=options, **values)
 
     decorated: Callable[..., Any] = with_options
     if update:
         decorated = click.option("--no-concurrency", is_flag=True, help=f"As {_SETTING} says again.")(decorated)
+        decorated = click.option("--no-headers", is_flag=True, help="No header beside those of every request.")(
+            decorated
+        )
+        decorated = click.option("--no-header", metavar="NAME", multiple=True, help="Not this header. Repeatable.")(
+            decorated
+        )
+    decorated = click.option(
+        "--header",
+        "headers",
+        metavar="'NAME: VALUE'|@FILE",
+        multiple=True,
+        callback=_lines_of,
+        is_eager=True,  # before the user changes to the database's owner, who may not read the file
+        help="A further header of each request, or a file with one a line, so that no list of processes has its value. "
+        "Repeatable.",
+    )(decorated)
     return click.option(
         "--concurrency",
         metavar="NUMBER",
@@ -46,3 +67,32 @@ def of_new(command: Callable[..., Any]) -> Callable[..., Any]:
 def of_change(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of a change, which can take each away too."""
     return _options(command, update=True)
+
+
+def in_words(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Return those of a webhook's fields that are no single text as one each."""
+    return {"headers": ", ".join(f"{name}: {value}" for name, value in (fields["headers"] or {}).items())}
+
+
+def _lines_of(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> list[str]:
+    return [line for text in given for line in (_lines(text[1:]) if text.startswith("@") else (text,))]
+
+
+def _headers(lines: list[str], taken_away: tuple[str, ...]) -> list[tuple[str, str | None]]:
+    pairs = [line.partition(":")[::2] for line in lines]
+    return [*((name, value.removeprefix(" ")) for name, value in pairs), *((name, None) for name in taken_away)]
+
+
+def _lines(place: str) -> Iterator[str]:
+    """Yield the lines of a file that has headers; empty ones are left out."""
+    try:
+        with Path(place).open("rb") as file:
+            content = file.read(_MOST_OF_A_FILE + 1)
+        text = content.decode()
+    except OSError as error:
+        raise Refused(f"--header: {place} cannot be read: {error.strerror}.", "headers") from None
+    except UnicodeDecodeError:
+        raise Refused(f"--header: {place} is not text in UTF-8.", "headers") from None
+    if len(content) > _MOST_OF_A_FILE:
+        raise Refused(f"--header: {place} has more than {_MOST_OF_A_FILE:,} bytes.", "headers")
+    yield from filter(None, text.replace("\r\n", "\n").split("\n"))

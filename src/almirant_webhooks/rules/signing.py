@@ -13,7 +13,8 @@ from secrets import token_bytes
 from urllib.parse import urlsplit
 
 from .. import clock, verify
-from ..model import Headers, Refused, Secrets
+from ..model import MASK, Headers, Refused, Secrets
+from .headers import together
 
 USER_AGENT = "Almirant-Webhooks/1.0"
 # How long after a switch `webhook-signature` still carries the old secret's signature.
@@ -178,11 +179,15 @@ def _headers(
     return (*headers, ("X-Almirant-Test", "1")) if test else headers
 
 
-def pack_headers(headers: Headers) -> str:
-    """Return what the log keeps of a request's headers: the signatures. The attempt's other columns hold the rest."""
+def pack_headers(headers: Headers, webhook_headers: Headers = ()) -> str:
+    """Return what the log keeps of a request's headers: the signatures, and the names of the webhook's own headers.
+
+    The attempt's other columns hold the rest, and nothing holds the webhook's values.
+    """
     values = dict(headers)
     signatures = '", "'.join([values[name] for name in _SIGNED if name in values])
-    return f'[{LAYOUT}, "{signatures}"]'
+    names = f", {json.dumps([name for name, _ in webhook_headers])}" if webhook_headers else ""
+    return f'[{LAYOUT}, "{signatures}"{names}]'
 
 
 def unpack_headers(
@@ -196,7 +201,7 @@ def unpack_headers(
     started_at: str,
     test: bool,
 ) -> Headers:
-    """Return every header of a request as it was sent, from `packed` and the attempt's columns.
+    """Return every header of a request as it was sent, from `packed` and the attempt's columns; the webhook's own masked.
 
     `size` is the bytes of the body. Before schema 4 `packed` held all headers.
     """
@@ -204,4 +209,7 @@ def unpack_headers(
     if LAYOUT not in values[:1]:
         return tuple((name, value) for name, value in values)
     timestamp = int(clock.parse(started_at).timestamp())
-    return _headers(url, size, event_type, delivery_id, timestamp, number, *values[1:], test=test)
+    signatures = [value for value in values[1:] if isinstance(value, str)]
+    names = [name for value in values[1:] if isinstance(value, list) for name in value]
+    ours = _headers(url, size, event_type, delivery_id, timestamp, number, *signatures, test=test)
+    return together(ours, tuple((name, MASK) for name in names))

@@ -29,7 +29,10 @@ def check(expected: Collection[str], webhook: Webhook) -> None:
 
 def check_settings(seen: str, webhook: Webhook) -> None:
     """Raise `Outdated`, with what the settings are now, if one has changed since the form with `seen` was shown."""
-    now = {name: getattr(webhook, name) for name in _SETTINGS} | {"events": ", ".join(webhook.events)}
+    now = {name: getattr(webhook, name) for name in _SETTINGS} | {
+        "events": ", ".join(webhook.events),
+        "headers": ", ".join(webhook.headers or ()),
+    }
     parts = zip(now, seen.split("-"), of_settings(webhook).split("-"), strict=False)
     changes = [f"{name} is now {now[name] or 'empty'}" for name, before, after in parts if before != after]
     if changes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import values
+from . import headers, values
 
 MAX_CONCURRENCY = 64
 
@@ -19,7 +19,7 @@ def concurrency(value: str | int) -> int:
     return values.whole(str(value), "concurrency", 1, MAX_CONCURRENCY)
 
 
-_RULES: Mapping[str, Callable[[Any], object]] = {"concurrency": concurrency}
+_RULES: Mapping[str, Callable[[Any], object]] = {"concurrency": concurrency, "headers": headers.check}
 
 
 def check(name: str, value: object) -> object:

@@ -8,11 +8,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from .. import clock
-from ..model import Headers
+from ..model import MASK, Headers
 
 MAX_HEADERS = 128
 MAX_HEADER_BYTES = 16 * 1024
-MASK = "(masked)"
 MAX_SECONDS = 999_999_999
 _CREDENTIAL = re.compile(
     rb"auth(?!or)|cookie|token|secret|api-?key|password|passwd|credential|session|signature", re.IGNORECASE

@@ -12,10 +12,12 @@ from urllib.parse import urlsplit
 from .. import clock
 from ..model import Claim, Outcome, Result
 from ..ops.threads import Threads
+from ..rules.headers import together
 from ..rules.proxies import Proxy
 from ..rules.urls import Blocked, Policy, is_local_url
 from .answers import Answer, field, keep_headers, retry_after
 from .causes import NO_DNS_ANSWER, STALE, Failure, classify_error, forget_frames
+from .echoes import hide, without_echoes
 from .exchange import Connection, End
 from .own_faults import AFTER_FAULT, interrupted_by_us
 from .pool import MOST_IDLE, Pool, Target, target_of, write
@@ -90,7 +92,7 @@ class Sender:
             if is_local_url(claim.url) and not self._policy.allow_localhost:
                 raise Blocked
             target = target_of(claim.url)
-            return Prepared(claim, target, write(target, claim.headers, claim.body))
+            return Prepared(claim, target, write(target, together(claim.headers, claim.webhook_headers), claim.body))
         except (Blocked, ValueError) as error:
             return self._failed(claim, time.monotonic(), classify_error(error))
 
@@ -168,6 +170,7 @@ class Sender:
 
     def _answered(self, claim: Claim, begin: float, answer: Answer) -> Result:
         now = clock.now()
+        answer = without_echoes(answer, claim, self._max_response_body)
         status = answer.status
         success = 200 <= status <= 299
         return Result(
@@ -192,7 +195,7 @@ class Sender:
             else:
                 unresolved = self._resolver.is_waiting_for(urlsplit(claim.url).hostname or "")
                 cause = f"{NO_DNS_ANSWER if unresolved else cause} within {self._timeout:g} s"
-        body = seen[: min(MOST_SEEN, self._max_response_body)]
+        body = hide(seen, claim, cut=False)[: min(MOST_SEEN, self._max_response_body)]
         by_proxy = is_own_fault(cause)
         return Result(
             claim,

@@ -102,7 +102,7 @@ class WebhookSecrets(Protocol):
         """Take a new secret back before its switch; refused after it."""
 
     def reveal(self, session: Session, webhook_id: str, /, *, actor: str, now: datetime) -> Secrets:
-        """Return the secrets as they sign now, and write down who looked."""
+        """Return the secrets as they sign now and the headers with their values, and write down who looked."""
 
 
 class Deliveries(Protocol):

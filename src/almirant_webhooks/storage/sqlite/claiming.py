@@ -13,6 +13,7 @@ from ... import clock
 from ...model import Claim, Trigger
 from ...rules.signing import request_headers, secrets_at
 from .bulk import read_rows, write_rows
+from .webhook_headers import headers_of
 
 # What a webhook may begin: single resends and tests, then scheduled attempts, then bulk resends. Discarded deliveries
 # (`held`) and those of a cancelled resend are left out.
@@ -46,7 +47,7 @@ WHERE a.enabled)
 _FIELDS = """
 SELECT json_group_array(json_array(d.rowid, d.webhook_id, d.id, d.event_id, e.event_type, e.body,
     max(d.begun, coalesce((SELECT max(a.number) FROM attempts a WHERE a.delivery_id = d.id), 0)), d.test,
-    w.url, w.secret, w.next_secret, w.switch_at))
+    w.url, w.secret, w.next_secret, w.switch_at, w.headers))
 FROM json_each(?) v CROSS JOIN deliveries d ON d.rowid = v.value
 CROSS JOIN events e ON e.seq = d.event_seq AND e.id = d.event_id CROSS JOIN webhooks w ON w.id = d.webhook_id
 """
@@ -74,8 +75,8 @@ def claim(
 ) -> list[Claim]:
     """Claim due deliveries, at most the wanted number for each webhook, and note in each that its attempt is in flight.
 
-    The claims are in the order of the webhooks; those with more due are added to `more`. Enabled, URL and secret are
-    read in this transaction. Resends and tests come first, scheduled attempts next, bulk resends last. A delivery whose
+    The claims are in the order of the webhooks; those with more due are added to `more`. Enabled, URL, secret and headers
+    are read in this transaction. Resends and tests come first, scheduled attempts next, bulk resends last. A delivery whose
     event was deleted by hand is cancelled, with that reason, and added to `gone`. A webhook with a `concurrency` of its own
     gets no more than that, those `in_flight` included.
     """
@@ -125,9 +126,9 @@ def claim_of(
     *,
     test: bool = False,
 ) -> Claim:
-    """Return a claim with its signed headers; `keys` are the webhook's URL, secret, next secret and time of the switch."""
-    url, *columns = keys
-    current, following, last = secrets_at(*columns, now=now)
+    """Return a claim with its signed headers; `keys` are the webhook's URL, secret, next secret, switch and headers."""
+    url, secret, next_secret, switch_at, webhook_headers = keys
+    current, following, last, _ = secrets_at(secret, next_secret, switch_at, now=now)
     headers = request_headers(
         url=url,
         secret=current,
@@ -141,7 +142,8 @@ def claim_of(
         test=test,
     )
     return Claim(
-        delivery_id, webhook_id, event_id, event_type, url, current, body, number, trigger, test, now, headers
+        delivery_id, webhook_id, event_id, event_type, url, current, body, number, trigger, test, now, headers,
+        headers_of(webhook_headers),
     )  # fmt: skip
 
 

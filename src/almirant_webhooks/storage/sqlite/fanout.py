@@ -24,7 +24,7 @@ SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(even
 _USED = "event_id is already used in this project with other content"
 _SUBSCRIBED = """
 SELECT json_group_array(json_array(w.project_id, s.pattern, w.id, w.generation, w.concurrency, w.enabled, w.url, w.secret, w.next_secret,
-                                   w.switch_at))
+                                   w.switch_at, w.headers))
 FROM json_each(?1) v CROSS JOIN webhooks w ON w.project_id = json_extract(v.value, '$[0]') AND w.deleted_at IS NULL
 CROSS JOIN subscriptions s ON s.webhook_id = w.id AND s.pattern = json_extract(v.value, '$[1]')
 """
@@ -48,7 +48,7 @@ class _Webhooks(NamedTuple):
     """The webhooks that match each pair of project and event type, without doubles; `keys` has the enabled ones."""
 
     matching: dict[tuple[str, str], tuple[str, ...]]
-    keys: dict[str, Sequence[Any]]  # URL and secrets
+    keys: dict[str, Sequence[Any]]  # URL, secrets and headers
     generations: dict[str, int]
     concurrency: dict[str, int]  # of those that say how many they want at once
 

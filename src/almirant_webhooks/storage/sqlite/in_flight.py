@@ -1,6 +1,6 @@
 """Attempts in flight: until they end they have no row of their own, and are noted in their deliveries.
 
-The request follows from the webhook and the event, as in `claiming`. Before a webhook's URL or secret changes, `keep_sent`
+The request follows from the webhook and the event, as in `claiming`. Before a webhook's URL, secret or headers change, `keep_sent`
 writes the request into the deliveries. Call functions that write inside a transaction.
 """
 
@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 from ... import clock
 from ...model import Trigger
 from ...rules.signing import pack_headers, request_headers, secrets_at
+from .webhook_headers import headers_of
 
 _OPEN = """
 SELECT d.id, d.webhook_id, d.begun, d.manual, coalesce(d.started_at, d.created_at), d.sent, d.test,
-       e.event_type, e.body, w.url, w.secret, w.next_secret, w.switch_at
+       e.event_type, e.body, w.url, w.secret, w.next_secret, w.switch_at, w.headers
 FROM deliveries d LEFT JOIN events e ON e.seq = d.event_seq LEFT JOIN webhooks w ON w.id = d.webhook_id
 WHERE d.in_flight = 1
 """
@@ -48,7 +49,7 @@ def open_of(conn: sqlite3.Connection, delivery_id: str) -> Open | None:
 
 
 def keep_sent(conn: sqlite3.Connection, webhook_id: str) -> None:
-    """Store the requests of a webhook's attempts in flight. Call it before the URL or the secret changes."""
+    """Store the requests of a webhook's attempts in flight. Call it before the URL, the secret or the headers change."""
     for row in conn.execute(f"{_OPEN} AND d.webhook_id = ? AND d.sent IS NULL", (webhook_id,)).fetchall():
         attempt = _open(row)
         sent = json.dumps([attempt.url, attempt.headers])
@@ -71,14 +72,16 @@ def _sent(
     body: str | None,
     url: str | None,
     secret: str | None,
-    *switch: str | None,
+    next_secret: str | None,
+    switch_at: str | None,
+    webhook_headers: str | None,
 ) -> tuple[str, str]:
     if (
         not secret or url is None or body is None or event_type is None
     ):  # its webhook is deleted, or a row was removed by hand
         return url or "", UNKNOWN
     at = clock.parse(started_at)
-    secrets = secrets_at(secret, *switch, now=at)
+    secrets = secrets_at(secret, next_secret, switch_at, now=at)
     headers = request_headers(
         url=url,
         secret=secrets.current,
@@ -91,4 +94,4 @@ def _sent(
         started_at=at,
         test=bool(test),
     )
-    return url, pack_headers(headers)
+    return url, pack_headers(headers, headers_of(webhook_headers))

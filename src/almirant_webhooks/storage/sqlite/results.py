@@ -171,7 +171,7 @@ def _attempt(result: Result) -> tuple[object, ...]:
         result.status_code,
         result.cause,
         claim.url,
-        pack_headers(claim.headers),
+        pack_headers(claim.headers, claim.webhook_headers),
         headers,
         result.response_body or None,
         int(result.body_cut),

@@ -10,6 +10,7 @@ from ...model import Refused, Rotation, Secrets, StartedRotation
 from ...rules.signing import OVERLAP, secrets_at
 from . import audit
 from .in_flight import keep_sent
+from .webhook_headers import headers_of
 from .webhooks import bump_revision, get
 
 
@@ -90,10 +91,11 @@ def state(conn: sqlite3.Connection, webhook_id: str, now: datetime) -> Rotation 
 
 
 def reveal(conn: sqlite3.Connection, webhook_id: str, *, actor: str, now: datetime) -> Secrets:
-    """Return the secrets that sign now, and write an audit entry on who read them."""
+    """Return the secrets that sign now and the headers with their values; write an audit entry on who read them."""
     project_id = get(conn, webhook_id).project_id
     audit.note(conn, "secret.revealed", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
-    return secrets_at(*_columns(conn, webhook_id), now=now)
+    (headers,) = conn.execute("SELECT headers FROM webhooks WHERE id = ?", (webhook_id,)).fetchone()
+    return secrets_at(*_columns(conn, webhook_id), now=now)._replace(headers=headers_of(headers))
 
 
 def settle(conn: sqlite3.Connection, now: datetime, limit: int = 100) -> int:

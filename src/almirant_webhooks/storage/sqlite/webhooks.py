@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from ... import clock
 from ...model import OPERATOR, OPTIONS, NewWebhook, NotFound, Options, Refused, Standing, Webhook
+from ...rules.headers import masked, merge
 from . import audit, held
 from .fanout import delivery_ids, insert_test_event
 from .in_flight import keep_sent
+from .webhook_headers import column_of, headers_of
 
 _OPTIONS = ", ".join(f"w.{name}" for name in OPTIONS)
 _SELECT = f"""
@@ -33,6 +35,7 @@ def _webhook(row: sqlite3.Row) -> Webhook:
         description=row["description"],
         events=tuple((row["patterns"] or "").split()),
         concurrency=row["concurrency"],
+        headers=masked(headers_of(row["headers"])),
         enabled=bool(row["enabled"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
@@ -79,7 +82,7 @@ def create(
         (webhook_id, project_id, url, description, secret, now_text, now_text),
     )
     _subscribe(conn, webhook_id, events)
-    _set_options(conn, webhook_id, options or {})
+    _set_options(conn, webhook_id, _changed_options(conn, webhook_id, options or {}))
     audit.note(conn, "webhook.created", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
     bump_revision(conn)
     return NewWebhook(**asdict(get(conn, webhook_id)), secret=secret)
@@ -93,10 +96,20 @@ def _subscribe(conn: sqlite3.Connection, webhook_id: str, events: Sequence[str])
     )
 
 
-def _set_options(conn: sqlite3.Connection, webhook_id: str, options: Options) -> None:
-    for name in OPTIONS:
-        if name in options:
-            conn.execute(f"UPDATE webhooks SET {name} = ? WHERE id = ?", (options[name], webhook_id))  # type: ignore[literal-required]
+def _changed_options(conn: sqlite3.Connection, webhook_id: str, options: Options) -> dict[str, object]:
+    """Return the columns of options that a change gives another value, each with that value."""
+    columns: dict[str, Any] = {name: options[name] for name in OPTIONS if name in options}  # type: ignore[literal-required]
+    if not columns:
+        return {}
+    stored = dict(conn.execute(f"SELECT {', '.join(OPTIONS)} FROM webhooks WHERE id = ?", (webhook_id,)).fetchone())
+    if "headers" in columns:
+        columns["headers"] = column_of(merge(headers_of(stored["headers"]), columns["headers"]))
+    return {name: value for name, value in columns.items() if value != stored[name]}
+
+
+def _set_options(conn: sqlite3.Connection, webhook_id: str, columns: Mapping[str, object]) -> None:
+    for name, value in columns.items():
+        conn.execute(f"UPDATE webhooks SET {name} = ? WHERE id = ?", (value, webhook_id))
 
 
 def get(conn: sqlite3.Connection, webhook_id: str) -> Webhook:
@@ -151,11 +164,11 @@ def update(
     if description is not None and description != current.description:
         conn.execute("UPDATE webhooks SET description = ? WHERE id = ?", (description, webhook_id))
         changed.append("description")
-    given = options or {}
-    changed += [name for name in OPTIONS if name in given and given.get(name) != getattr(current, name)]
+    columns = _changed_options(conn, webhook_id, options or {})
+    changed += columns
     if not changed:
         return current
-    _set_options(conn, webhook_id, given)
+    _set_options(conn, webhook_id, columns)
     conn.execute("UPDATE webhooks SET updated_at = ? WHERE id = ?", (clock.text(now), webhook_id))
     audit.note(
         conn,
@@ -238,7 +251,7 @@ def delete(conn: sqlite3.Connection, webhook_id: str, now: datetime, *, actor: s
         "description = '' WHERE id = ?",
         (now_text, webhook_id),
     )
-    _set_options(conn, webhook_id, cast("Options", dict.fromkeys(OPTIONS)))
+    _set_options(conn, webhook_id, dict.fromkeys(OPTIONS))
     conn.execute("DELETE FROM subscriptions WHERE webhook_id = ?", (webhook_id,))
     audit.note(conn, "webhook.deleted", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
     bump_revision(conn)

@@ -118,12 +118,13 @@ class CancelledRotation(TypedDict):
 
 
 class RevealedSecret(TypedDict):
-    """A webhook's secret, and the one that takes its place where a change waits for its time."""
+    """A webhook's secret, the one that takes its place where a change waits, and its headers with their values."""
 
     webhook_id: str
     secret: str
     next_secret: str | None
     rotation: Rotation | None
+    headers: dict[str, str] | None
 
 
 class PortalLink(TypedDict):

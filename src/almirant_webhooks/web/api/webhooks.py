@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from aiohttp import web
 from pydantic import FailFast, Field, WithJsonSchema
@@ -15,6 +15,7 @@ from ...actions import reach, webhook_secrets
 from ...actions import webhooks as actions
 from ...model import OPTIONS, StartedRotation, Webhook
 from ...rules import versions
+from ...rules.headers import MAX_HEADERS, MAX_VALUE
 from ...rules.webhook_options import MAX_CONCURRENCY
 from ..context import context, principal, scope
 from . import answers, parsing
@@ -22,6 +23,11 @@ from .parsing import Body
 from .routes import Route
 
 _CONCURRENCY = {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_CONCURRENCY}
+_HEADERS = {
+    "type": ["object", "null"],
+    "additionalProperties": {"type": ["string", "null"], "maxLength": MAX_VALUE},
+    "maxProperties": 2 * MAX_HEADERS,
+}
 Patterns = Annotated[list[str], FailFast()]  # the first wrong one is named: a sentence for each may be megabytes
 
 
@@ -29,6 +35,7 @@ class Told(Body):
     """The options that a webhook can be told; null is a webhook that was not told, or is not any more."""
 
     concurrency: Annotated[int | None, WithJsonSchema(_CONCURRENCY)] = None
+    headers: Annotated[dict[str, Any] | None, WithJsonSchema(_HEADERS)] = None
 
     def options(self) -> dict[str, object]:
         """Return those that the body has."""
@@ -228,6 +235,7 @@ async def secret(request: web.Request) -> web.Response:
         "secret": secrets.current,
         "next_secret": secrets.next,
         "rotation": state,
+        "headers": dict(secrets.headers) or None,
     }
     return parsing.answer(answer)
 
@@ -246,5 +254,5 @@ ROUTES = (
     Route("POST", f"{_ONE}/test", "testWebhook", test, "Send a sample event", {202: answers.Test}, body=Test),
     Route("POST", f"{_ONE}/rotate-secret", "rotateSecret", rotate_secret, "Begin, bring forward or cancel a change of secret",
           {200: answers.CancelledRotation, 202: StartedRotation}, body=Rotate),
-    Route("GET", f"{_ONE}/secret", "revealSecret", secret, "Reveal the secret, which is written down", {200: answers.RevealedSecret}, writes=True),
+    Route("GET", f"{_ONE}/secret", "revealSecret", secret, "Reveal the secret and the values of headers, which is written down", {200: answers.RevealedSecret}, writes=True),
 )  # fmt: skip

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Protocol
 
-from ...model import OPTIONS, Webhook
+from ...model import MASK, OPTIONS, Webhook
 from ...rules import versions
 from ...rules.event_types import patterns_for
+from ...rules.headers import MAX_HEADERS
+
+_TEXTS = tuple(name for name in OPTIONS if name != "headers")  # options that are one field each
 
 
 class Fields(Protocol):
@@ -46,13 +50,27 @@ class WebhookForm:
     events: tuple[str, ...] = ()
     own_secret: bool = False
     secret: str = ""
-    options: dict[str, str] = field(default_factory=lambda: dict.fromkeys(OPTIONS, ""))
+    options: dict[str, str] = field(default_factory=lambda: dict.fromkeys(_TEXTS, ""))
+    headers: tuple[tuple[str, str], ...] | None = None
     version: str = ""
     errors: dict[str, str] = field(default_factory=dict)
 
-    def told(self) -> dict[str, object]:
-        """Return the options that the form has, None for each that was left empty."""
-        return {name: text or None for name, text in self.options.items()}
+    def told(self, stored: Iterable[str] = ()) -> dict[str, object]:
+        """Return the options that the form has, None for each that was left empty.
+
+        A header of the names `stored` that the form no longer has is taken away.
+        """
+        options: dict[str, object] = {name: text or None for name, text in self.options.items()}
+        if self.headers is None:
+            return options
+        names = {name.lower() for name, _ in self.headers}
+        gone = [(name, None) for name in stored if name.lower() not in names]
+        return {**options, "headers": [*self.headers, *gone]}
+
+    def header_rows(self) -> list[tuple[str, str]]:
+        """Return a name and a value for each row of headers: those of the form, and empty ones."""
+        headers = self.headers or ()
+        return [*headers, *[("", "")] * (MAX_HEADERS - len(headers))]
 
 
 def families(catalogue: Iterable[str]) -> list[Family]:
@@ -85,7 +103,7 @@ def _wider(pattern: str) -> set[str]:
 
 def of_webhook(webhook: Webhook) -> WebhookForm:
     """Fill the form from a webhook; its secret stays where it is."""
-    values = {name: getattr(webhook, name) for name in OPTIONS}
+    values = {name: getattr(webhook, name) for name in _TEXTS}
     options = {name: "" if value is None else str(value) for name, value in values.items()}
     return WebhookForm(
         webhook.project_id,
@@ -93,6 +111,7 @@ def of_webhook(webhook: Webhook) -> WebhookForm:
         webhook.description,
         webhook.events,
         options=options,
+        headers=tuple((webhook.headers or {}).items()),
         version=versions.of_settings(webhook),
     )
 
@@ -106,9 +125,18 @@ def read(fields: Fields, project_id: str | None) -> WebhookForm:
         events=covering(str(pattern) for pattern in fields.getall("events", ())),
         own_secret=_text(fields, "secret_kind") == "own",
         secret=_text(fields, "secret"),
-        options={name: _text(fields, name).strip() for name in OPTIONS if name in fields},
+        options={name: _text(fields, name).strip() for name in _TEXTS if name in fields},
+        headers=_headers(fields) if "header_name" in fields else None,
         version=_text(fields, "version"),
     )
+
+
+def _headers(fields: Fields) -> tuple[tuple[str, str], ...]:
+    """Return the rows that are filled in. A row without a name whose value is still the mask is one that was taken away."""
+    names = [str(name).strip() for name in fields.getall("header_name", ())]
+    values = [str(value) for value in fields.getall("header_value", ())]
+    rows = zip_longest(names, values, fillvalue="")
+    return tuple((name, value) for name, value in rows if name or value not in ("", MASK))
 
 
 def _text(fields: Fields, name: str) -> str:

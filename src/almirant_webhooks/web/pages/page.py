@@ -52,7 +52,9 @@ _TITLES = {
 }
 
 
-_MANY = frozenset({"id", "events"})  # fields that a form has once for each thing that is chosen
+_MANY = frozenset(
+    {"id", "events", "header_name", "header_value"}
+)  # fields that a form has once for each thing that is chosen
 
 
 async def read_form(request: web.Request) -> MultiDictProxy[str | bytes | bytearray | web.FileField]:

@@ -74,7 +74,7 @@ async def save(request: web.Request) -> web.Response:
             url=form.url,
             events=form.events,
             description=form.description,
-            options=form.told(),
+            options=form.told(webhook.headers or ()),
             check=partial(versions.check_settings, form.version) if form.version else None,
         )
     except NotFound:

@@ -1,0 +1,81 @@
+"""Masks what a receiver's answer repeats of the webhook's secret and of its headers' values, before the log has it.
+
+A value is masked where it stands as it was sent, as JSON or HTML write it, or as a URL does, and so is each long word of
+it: a token without its `Bearer`. Texts of fewer than 4 characters are no secrets, and would blacken the whole answer.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from functools import lru_cache
+from urllib.parse import quote, quote_plus
+
+from ..model import MASK, Claim, Headers
+from ..rules import decoding
+from .answers import Answer, Fields, keep_headers
+
+LEAST = 4  # characters of a value that is masked
+LEAST_WORD = 8  # characters of a word of a value that is masked by itself
+_MASK = MASK.encode()
+
+
+def without_echoes(answer: Answer, claim: Claim, most: int) -> Answer:
+    """Return an answer with what is secret of the claim's webhook masked; at most `most` bytes of its body."""
+    forms = _forms(claim.secret, claim.webhook_headers)
+    fields, body, whole = answer.fields, answer.body, answer.whole
+    values = b"\n".join([value for _, value in fields])
+    if any(form in values for form in forms):
+        fields = [(name, _masked(value, forms)) for name, value in fields]
+    if b"encoding" in b"\n".join([name for name, _ in fields]).lower() and _is_in_compressed(
+        fields, body, forms, whole
+    ):
+        fields = [(name, value) for name, value in fields if name.lower() != b"content-encoding"]
+        return answer._replace(fields=fields, body=_MASK[:most], whole=False)
+    masked = hide(body, claim, cut=not whole)
+    return answer._replace(fields=fields, body=masked[:most], whole=whole and len(masked) <= most)
+
+
+def hide(text: bytes, claim: Claim, *, cut: bool) -> bytes:
+    """Return bytes of an answer with what is secret masked, and with `cut` the beginning of it at their end too."""
+    forms = _forms(claim.secret, claim.webhook_headers)
+    masked = _masked(text, forms)
+    begins = min((_begin_at_end(masked, form) for form in forms), default=len(masked)) if cut else len(masked)
+    return masked if begins == len(masked) else masked[:begins] + _MASK
+
+
+def _begin_at_end(text: bytes, form: bytes) -> int:
+    """Return where a text ends in the beginning of a form, of `LEAST` bytes or more; else the text's length."""
+    at = text.find(form[:LEAST], max(0, len(text) - len(form) + 1))
+    while at >= 0:
+        if form.startswith(text[at:]):
+            return at
+        at = text.find(form[:LEAST], at + 1)
+    return len(text)
+
+
+def _masked(text: bytes, forms: tuple[bytes, ...]) -> bytes:
+    for form in forms:
+        if form in text:
+            text = text.replace(form, _MASK)
+    return text
+
+
+def _is_in_compressed(fields: Fields, body: bytes, forms: tuple[bytes, ...], whole: bool) -> bool:
+    shown = decoding.show(body, keep_headers(tuple(fields)), cut=not whole).text.encode("utf-8", "replace")
+    return any(form in shown for form in forms)
+
+
+@lru_cache(maxsize=16_384)
+def _forms(secret: str, headers: Headers) -> tuple[bytes, ...]:
+    """Return the bytes to look for, the longest first."""
+    texts = {secret}
+    for _, value in headers:
+        texts.add(value)
+        texts.update(word for word in value.split(" ") if len(word) >= LEAST_WORD)
+    forms: set[bytes] = set()
+    for text in texts:
+        as_json = json.dumps(text, ensure_ascii=False)[1:-1]
+        ways = (text, as_json, as_json.replace("/", "\\/"), html.escape(text), quote(text, safe=""), quote_plus(text))
+        forms.update(way.encode() for way in ways if len(text) >= LEAST)
+    return tuple(sorted(forms, key=lambda form: (-len(form), form)))
