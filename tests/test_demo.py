@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import signal
 import sqlite3
 import subprocess
 import sys
+import urllib.request
+from http.cookiejar import CookieJar
 from pathlib import Path
 
 import pytest
@@ -71,3 +75,52 @@ def test_a_directory_with_an_earlier_demo_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "holds an earlier demo" in done.stderr
     assert (tmp_path / "demo.db").read_bytes() == b"kept"
+
+
+def _browser(folder: Path) -> tuple[str, Path]:
+    """Make a browser that writes down what it is to open; return it as `BROWSER` wants it, and where it writes."""
+    opened, program = folder / "opened", folder / "browser"
+    program.write_text(f'#!/bin/sh\nprintf %s "$1" > {shlex.quote(str(opened))}.part && mv {opened}.part {opened}\n')
+    program.chmod(0o755)
+    return f"{program} %s", opened
+
+
+@pytest.mark.slow
+def test_the_demo_opens_its_pages_in_a_browser(tmp_path: Path) -> None:
+    """They show all nine events; a receiver fails three times at each delivery, and recovers while somebody looks."""
+    browser, opened = _browser(tmp_path)
+    words = [COMMAND, "demo", "--open", "--directory", "place"]
+    with subprocess.Popen(
+        words, cwd=tmp_path, env={**os.environ, "BROWSER": browser}, stdout=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        lines = []
+        for line in demo.stdout:
+            lines.append(line)
+            if line.startswith("The daemon goes on"):
+                break
+        link = opened.read_text()
+        pages = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+        pages.open(link, timeout=10).close()
+        with pages.open(link.partition("/portal/")[0] + "/deliveries", timeout=10) as answer:
+            shown = answer.read().decode()
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(20) == 0
+    assert f"Pages      {link}\n" in lines
+    assert "Attempts             25 = 13 first ones + 12 retries\n" in lines
+    assert all(event_type in shown for event_type in CATALOGUE)
+
+
+@pytest.mark.long
+def test_without_a_browser_the_demo_says_where_its_pages_are(tmp_path: Path) -> None:
+    """And `--once`, which ends them at once, does not go with them."""
+    both = _demo("--open", cwd=tmp_path)
+    assert both.returncode == 2
+    assert "--once ends the pages that --open shows" in both.stderr
+    words = [COMMAND, "demo", "--open", "--directory", "place"]
+    nothing = {"PATH": "/nowhere", "HOME": str(tmp_path), "BROWSER": "/nowhere/browser"}
+    with subprocess.Popen(words, cwd=tmp_path, env=nothing, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        assert any(line.startswith("No browser could be opened here") for line in demo.stdout)
+        demo.send_signal(signal.SIGTERM)
+        demo.wait(20)

@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 import tempfile
+import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +35,9 @@ from .storage.sqlite.migrate import migrate
 PROJECT = "proj_demo"
 SCHEDULE = ["0s", "1s", "2s", "3s", "5s"]
 FAILURES = 2
+# While somebody looks at the pages: a receiver that fails for a quarter of a minute, and recovers before their eyes.
+SCHEDULE_TO_WATCH = ["0s", "3s", "5s", "8s", "15s"]
+FAILURES_TO_WATCH = 3
 LINK_LIVES = 24 * 3600  # seconds
 LIMIT = 60.0  # seconds until the demo gives up
 
@@ -62,19 +66,25 @@ listen = ""
 """
 
 
-def run(*, once: bool, directory: str | None, print_table: PrintTable) -> int:
-    """Run the demo; return the exit code: 0 when every event was delivered and verified."""
+def run(*, once: bool, directory: str | None, print_table: PrintTable, opens: bool = False) -> int:
+    """Run the demo; return the exit code: 0 when every event was delivered and verified.
+
+    `once` ends it then; `opens` shows its pages in a browser, with a receiver that takes longer to recover.
+    """
     folder = Path(directory or tempfile.mkdtemp(prefix="almirant-webhooks-demo-")).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "demo.db").exists():
         raise Refused(f"{folder} holds an earlier demo; name another directory.")
     logs.configure("error", "auto")
-    return asyncio.run(_Demo(folder, print_table).run(once=once))
+    return asyncio.run(_Demo(folder, print_table, opens=opens).run(once=once))
 
 
 class _Demo:
-    def __init__(self, folder: Path, print_table: PrintTable) -> None:
+    def __init__(self, folder: Path, print_table: PrintTable, *, opens: bool) -> None:
         self.folder = folder
+        self.opens = opens
+        self.schedule = SCHEDULE_TO_WATCH if opens else SCHEDULE
+        self.failures = FAILURES_TO_WATCH if opens else FAILURES
         self._print_table = print_table
         self.database = folder / "demo.db"
         self.config = folder / "config.toml"
@@ -86,19 +96,24 @@ class _Demo:
         self.settings = settings = Settings.model_validate(
             {
                 "database": {"path": str(self.database)},
-                "delivery": {"retry_schedule": SCHEDULE},
+                "delivery": {"retry_schedule": self.schedule},
                 "egress": {"allow_localhost": True},
                 "admin": {"listen": "127.0.0.1:0"},
             }
         )
-        shown = _CONFIG.format(path=json.dumps(str(self.database)), schedule=json.dumps(SCHEDULE))
+        shown = _CONFIG.format(path=json.dumps(str(self.database)), schedule=json.dumps(self.schedule))
         self.config.write_text(shown, encoding="utf-8")
         migrate(self.database, None)
         daemon = Daemon(settings)
         await daemon.start()
         try:
             await self._open_receivers()
-            self._print_introduction(daemon)
+            assert daemon.address is not None
+            address = f"http://127.0.0.1:{daemon.address[1]}"
+            self.link = self._portal_link(address)
+            self._print_introduction(address)
+            if self.opens and not await asyncio.to_thread(webbrowser.open, self.link):
+                print("No browser could be opened here; open the address behind Pages yourself.\n", flush=True)
             await self._insert()
             succeeded = await self._watch()
             succeeded = self._print_summary() and succeeded
@@ -112,7 +127,7 @@ class _Demo:
         return 0 if succeeded else 1
 
     async def _open_receivers(self) -> None:
-        for name, failures in (("steady", 0), ("flaky", FAILURES)):
+        for name, failures in (("steady", 0), ("flaky", self.failures)):
             receiver = Receiver(secret=generate_secret(), fail_first=failures)
             await receiver.start()
             self.receivers[name] = receiver
@@ -129,17 +144,15 @@ class _Demo:
                 )
             self.names[webhook.id] = name
 
-    def _print_introduction(self, daemon: Daemon) -> None:
+    def _print_introduction(self, address: str) -> None:
         steady, flaky = self.receivers["steady"], self.receivers["flaky"]
-        assert daemon.address is not None
         print(f"Database   {self.database}")
-        address = f"http://127.0.0.1:{daemon.address[1]}"
         print(f"Daemon     development mode (it may dial this machine); {address}/healthz and {address}/metrics")
-        print(f"Pages      {self._portal_link(address)}")
+        print(f"Pages      {self.link}")
         print(f"Receiver   {steady.url}  steady: wants every event, verifies each signature")
-        print(f"Receiver   {flaky.url}  flaky: wants work_item.*, fails {FAILURES} times before it accepts")
+        print(f"Receiver   {flaky.url}  flaky: wants work_item.*, fails {self.failures} times before it accepts")
         print(
-            f"Schedule   {', '.join(SCHEDULE)} (shortened for the demo; the default is 0s, 1m, 5m, 30m, 2h)\n",
+            f"Schedule   {', '.join(self.schedule)} (shortened for the demo; the default is 0s, 1m, 5m, 30m, 2h)\n",
             flush=True,
         )
 

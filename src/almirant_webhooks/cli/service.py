@@ -11,7 +11,7 @@ import click
 
 from .. import clock
 from ..actions import installation, upkeep
-from ..model import Misconfigured, Refused
+from ..model import Misconfigured, Refused, WrongUsage
 from ..settings import loading as configuration
 from ..settings.schema import Settings
 from ..storage.engine import StorageError
@@ -43,11 +43,16 @@ def serve(settings: Settings, with_migrate: bool) -> None:
 @click.command()
 @click.option("--once", is_flag=True, help="Exit when all is delivered: 0, or 1 if something is missing.")
 @click.option("--directory", help="Where its files go [default: a new temporary directory].")
-def demo(once: bool, directory: str | None) -> None:
+@click.option(
+    "--open", "opens", is_flag=True, help="Show its pages in the browser, where a receiver fails and recovers."
+)
+def demo(once: bool, directory: str | None, opens: bool) -> None:
     """See the whole job: a daemon, two receivers, events of all nine types, retries and the log."""
     from ..demo import run
 
-    raise click.exceptions.Exit(run(once=once, directory=directory, print_table=print_table))
+    if once and opens:
+        raise WrongUsage("--once ends the pages that --open shows; leave one of them out.", "open")
+    raise click.exceptions.Exit(run(once=once, directory=directory, print_table=print_table, opens=opens))
 
 
 @click.command("check-config")
