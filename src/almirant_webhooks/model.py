@@ -99,6 +99,7 @@ class Options(TypedDict, total=False):
 
     concurrency: int | None  # requests under way at once, in place of `delivery.concurrency_per_webhook`
     headers: Mapping[str, str | None] | None  # further ones by name; None for one takes it away, the mask keeps it
+    rate_limit: str | None  # attempts that may begin within a second, minute or hour: `10/s`
 
 
 OPTIONS = tuple(Options.__annotations__)
@@ -115,6 +116,7 @@ class Webhook:
     events: tuple[str, ...]
     concurrency: int | None
     headers: dict[str, str] | None  # by name, each value masked
+    rate_limit: str | None
     enabled: bool
     created_at: str
     updated_at: str
@@ -173,15 +175,23 @@ class Secrets(NamedTuple):
 
 
 class Due(NamedTuple):
-    """When a webhook has its next attempt, as text, whose it is, and how many of its requests it wants at once, if it says."""
+    """When a webhook has its next attempt, as text, whose it is, and what it was told about how much it takes.
+
+    `test` says that a test waits, which no rate limit holds up; it is known of webhooks with a rate limit alone.
+    """
 
     at: str
     project_id: str
     concurrency: int | None = None
+    rate_limit: str | None = None
+    test: bool = False
 
 
 class Claim(NamedTuple):
-    """One attempt that is recorded as begun: all that the sender needs to make its request."""
+    """One attempt that is recorded as begun: all that the sender needs to make its request.
+
+    `limited` says that it counts in its webhook's rate limit.
+    """
 
     delivery_id: str
     webhook_id: str
@@ -196,6 +206,7 @@ class Claim(NamedTuple):
     started_at: datetime
     headers: Headers
     webhook_headers: Headers = ()  # those that the webhook was told to send too; an attempt's record has their names
+    limited: bool = False
 
 
 class Result(NamedTuple):

@@ -29,7 +29,7 @@ OWN = "a secret of my own"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+Z")
 
 # Each change of one webhook: the command's words, the API's method, path and body, the page's path and form.
-_SAME = {"url": URL, "events": "*", "description": "b", "concurrency": ""}
+_SAME = {"url": URL, "events": "*", "description": "b", "concurrency": "", "rate_limit": ""}
 CHANGES: tuple[tuple[tuple[str, ...], tuple[str, str, object], tuple[str, dict[str, Any]]], ...] = (
     (
         ("webhook", "update", "{id}", "--url", f"{URL}/2", "--event", "lead.*", "--description", "a board"),
@@ -83,6 +83,16 @@ CHANGES: tuple[tuple[tuple[str, ...], tuple[str, str, object], tuple[str, dict[s
         ("webhook", "update", "{id}", "--no-headers"),
         ("PATCH", "/{id}", {"headers": None}),
         ("/{id}/edit", {**_SAME, "header_name": ["", ""], "header_value": [MASK, ""]}),
+    ),
+    (
+        ("webhook", "update", "{id}", "--rate-limit", "300/m"),
+        ("PATCH", "/{id}", {"rate_limit": "300/m"}),
+        ("/{id}/edit", {**_SAME, "rate_limit": "300/m"}),
+    ),
+    (
+        ("webhook", "update", "{id}", "--no-rate-limit"),
+        ("PATCH", "/{id}", {"rate_limit": None}),
+        ("/{id}/edit", _SAME),
     ),
     (
         ("webhook", "test", "{id}", "--event", "lead.created"),
@@ -146,14 +156,17 @@ async def test_a_change_by_command_api_or_page_is_the_same_one(doors: Doors) -> 
         for face, webhook_id in zip(faces, ids, strict=True):
             await face(doors, webhook_id, change)
         shown = [row for row in service.read(storage.find) if row.id in ids]
-        told = {(row.url, row.events, row.description, row.concurrency, str(row.headers), row.enabled) for row in shown}
+        told = {
+            (row.url, row.events, row.description, row.concurrency, str(row.headers), row.rate_limit, row.enabled)
+            for row in shown
+        }
         stored = service.read(lambda conn: conn.execute("SELECT id, headers FROM webhooks WHERE url > ''").fetchall())
         assert (
             len(told) == len({headers for row, headers in stored if row in ids}) == (0 if "delete" in change[0] else 1)
         )
     of_command, *others = [entries(service, webhook_id) for webhook_id in ids]
     assert [action for action, *_ in of_command] == [
-        "webhook.created", *["webhook.updated"] * 7, "webhook.tested", "secret.rotated", "secret.rotation_cancelled",
+        "webhook.created", *["webhook.updated"] * 9, "webhook.tested", "secret.rotated", "secret.rotation_cancelled",
         "webhook.disabled", "webhook.enabled", "secret.revealed", "webhook.deleted",
     ]  # fmt: skip
     assert others == [of_command, of_command]
@@ -164,6 +177,7 @@ async def test_a_change_by_command_api_or_page_is_the_same_one(doors: Doors) -> 
         "description",
         "concurrency",
         *["headers"] * 3,
+        *["rate_limit"] * 2,
     ]
     actors = {row["actor"] for row in service.read(audit.entries, webhook_id=ids[0], action="webhook.deleted")}
     assert all(actor.startswith("user ") for actor in actors)
@@ -184,6 +198,8 @@ async def test_a_webhook_made_by_command_api_or_page_is_the_same_one(doors: Door
         "d",
         "--concurrency",
         "3",
+        "--rate-limit",
+        "10/s",
     )
     made = json.loads(await asyncio.to_thread(doors.shell.ours, "webhook", "create", *words, "--json"))
     body = {
@@ -193,6 +209,7 @@ async def test_a_webhook_made_by_command_api_or_page_is_the_same_one(doors: Door
         "secret": SECRET,
         "description": "d",
         "concurrency": 3,
+        "rate_limit": "10/s",
     }
     status, answer = await doors.api.call("POST", "/api/v1/webhooks", None, body)
     assert (status, list(answer)) == (201, list(made))
@@ -204,7 +221,9 @@ async def test_a_webhook_made_by_command_api_or_page_is_the_same_one(doors: Door
     assert all(row.enabled for row in rows)
     shown = json.loads(await asyncio.to_thread(doors.shell.ours, "webhook", "show", rows[0].id, "--json"))
     listed = json.loads(await asyncio.to_thread(doors.shell.ours, "webhook", "list", "--project", "proj_new", "--json"))
-    assert [row["concurrency"] for row in (shown, *listed)] == [3] * 4
+    assert [(row["concurrency"], row["rate_limit"]) for row in (shown, *listed)] == [(3, "10/s")] * 4
+    assert "<dd>10/s</dd>" in (await doors.pages.get(f"/webhooks/{rows[0].id}", "proj_new"))
+    assert 'name="rate_limit" value="10/s"' in (await doors.pages.get(f"/webhooks/{rows[0].id}/edit", "proj_new"))
     assert "<dd>3 at most</dd>" in (await doors.pages.get(f"/webhooks/{rows[0].id}", "proj_new"))
     assert 'name="concurrency" value="3"' in (await doors.pages.get(f"/webhooks/{rows[0].id}/edit", "proj_new"))
     for row in rows:

@@ -132,6 +132,10 @@ ONE_LINE = f"A description is one line of at most {MAX_DESCRIPTION} characters."
 PROJECT = "A project id is 1 to 128 printable ASCII characters without spaces."
 RESERVED = "The project almirant is reserved for events about webhooks themselves, which are made here."
 CONCURRENCY = "concurrency must be a whole number from 1 to 64."
+RATE_LIMIT = (
+    "rate_limit must be a whole number from 1 to 10000, a slash, and s, m or h for a second, a minute or an hour: "
+    "10/s, 300/m or 5000/h."
+)
 NO_TYPE = "'led.created' is not an event type. Did you mean 'lead.created'?"
 NO_PATTERN = "'led.*' fits no event type. Did you mean 'lead.*'?"
 BOTH = "Give switch_after or now, not both."
@@ -251,6 +255,24 @@ REFUSALS: dict[str, Refusal] = {
         ("webhook", "update", "{webhook}", "--concurrency", "4", "--no-concurrency"),
         code=2,
     ),
+    **{
+        f"a rate limit of {limit[:20]!r}": new(
+            RATE_LIMIT, "--rate-limit", limit, {"rate_limit": limit}, {"rate_limit": limit}
+        )
+        for limit in ("0/s", "1e9/s", "10/fortnight", "10001/h", "ten/s", "10", "-1/s", "9" * 400 + "/s")
+    },
+    "a change to a rate limit of a word": changed(
+        RATE_LIMIT, "--rate-limit", "fast", {"rate_limit": "fast"}, {"rate_limit": "fast"}
+    ),
+    "an empty rate limit": replace(
+        changed(RATE_LIMIT, "--rate-limit", "", {"rate_limit": ""}, {"rate_limit": ""}),
+        page=None,  # an empty field takes the limit away
+    ),
+    "a rate limit given and taken away": Refusal(
+        "Give --rate-limit or --no-rate-limit, not both.",
+        ("webhook", "update", "{webhook}", "--rate-limit", "4/s", "--no-rate-limit"),
+        code=2,
+    ),
     "a webhook without events": Refusal(
         "A webhook subscribes to one event type at least.",
         None,  # the command asks for the option
@@ -265,7 +287,7 @@ REFUSALS: dict[str, Refusal] = {
         field="project_id",
     ),
     "a change of nothing": Refusal(
-        "Nothing to change: give url, events, secret, description, concurrency or headers.",
+        "Nothing to change: give url, events, secret, description, concurrency, headers or rate_limit.",
         ("webhook", "update", "{webhook}"),
         ("PATCH", "/webhooks/{webhook}", {}),
         code=2,
@@ -470,7 +492,7 @@ async def test_a_url_is_refused_in_the_words_of_its_rule_at_each_place_that_take
 async def test_everything_that_is_wrong_is_said_at_once(faces: Faces) -> None:
     """By the form beside each field; the API names the first."""
     wrong = {"project_id": "a b", "url": "https://", "events": ["led.*"], "secret": "short", "description": LONG}
-    options = {"concurrency": 65}
+    options = {"concurrency": 65, "rate_limit": "10/fortnight"}
     with pytest.raises(Refused) as refusal:
         run_action(
             actions.create(
@@ -486,6 +508,6 @@ async def test_everything_that_is_wrong_is_said_at_once(faces: Faces) -> None:
     assert list(sentences) == [*wrong, *options]
     status, problem = await faces.doors.api.call("POST", "/api/v1/webhooks", None, {**wrong, **options})
     assert (status, problem["field"], problem["detail"]) == (422, "project_id", sentences["project_id"])
-    status, text = await faces.doors.page("/webhooks", {**wrong, "secret_kind": "own", "concurrency": "65"})
+    status, text = await faces.doors.page("/webhooks", {**wrong, **options, "secret_kind": "own", "concurrency": "65"})
     assert status == 422
     assert all(sentence in html.unescape(text) for sentence in sentences.values())

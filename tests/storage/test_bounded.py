@@ -17,6 +17,7 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import Outcome, Result
+from almirant_webhooks.rules.rates import Rate
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage import sqlite
 from almirant_webhooks.storage.engine import FIRST_RESEND, FanOut, Mark, OutboxRow, ReadPlan, Walk, Work
@@ -38,12 +39,14 @@ from almirant_webhooks.storage.sqlite import (
     results,
     retention,
     rotation,
+    starts,
     stats,
     unread,
     waits,
     webhooks,
 )
 from almirant_webhooks.storage.sqlite.action_store import SqliteActionStore
+from almirant_webhooks.storage.sqlite.allowance import Allowance
 
 from ..support import large
 from ..support.large import BUSY, NOW, OFF, RUNNING, TAIL
@@ -67,6 +70,24 @@ class Kind(NamedTuple):
 
 def _claim(conn: sqlite3.Connection) -> object:
     return claiming.claim(conn, {BUSY: 8, OFF: 8, "wh_resent": 8, "wh_discarding": 8, "wh_hurried": 8}, NOW)
+
+
+def _limit(conn: sqlite3.Connection) -> None:
+    """Have the webhooks with many deliveries due, and with many resends, a rate limit; among the resends is a test."""
+    conn.execute("UPDATE webhooks SET rate_limit = '100/h' WHERE id IN (?, 'wh_hurried')", (BUSY,))
+    webhooks.request_test(conn, "wh_hurried", "lead.created", "{}", NOW)
+
+
+def _claim_limited(conn: sqlite3.Connection) -> object:
+    return claiming.claim(
+        conn, {BUSY: 8, "wh_hurried": 8}, NOW, allowance=Allowance(places=lambda webhook, rate_limit: 4)
+    )
+
+
+def _began_within_the_hour(conn: sqlite3.Connection) -> None:
+    """Have all attempts begun lately, and have counted in a limit, of a webhook that was changed since."""
+    conn.execute("UPDATE attempts SET started_at = ?, limited_webhook = ?", (clock.text(NOW), BUSY))
+    conn.execute("UPDATE webhooks SET updated_at = ? WHERE id = ?", (clock.text(NOW), BUSY))
 
 
 def _rows(conn: sqlite3.Connection, count: int = 20) -> list[OutboxRow]:
@@ -118,6 +139,13 @@ A_DELIVERY = f"dlv_{1:012x}l"
 KINDS: dict[str, Kind] = {
     "batch.write": Kind(_write_batch),
     "batch.write, of a claim among resends, held and discarded ones": Kind(_claim),
+    "batch.write, of a claim at webhooks with a rate limit": Kind(_claim_limited, before=_limit),
+    "batch.write, of a claim at webhooks without a place": Kind(
+        lambda conn: claiming.claim(conn, {BUSY: 8, "wh_hurried": 8}, NOW), before=_limit
+    ),
+    "starts.recent_starts": Kind(
+        lambda conn: starts.recent_starts(conn, {BUSY: Rate(100, 3600)}, NOW, newest=500), before=_began_within_the_hour
+    ),
     "fanout.fan_out": Kind(lambda conn: fanout.fan_out(conn, _rows(conn), timedelta(0), NOW)),
     "results.interrupt_open": Kind(lambda conn: results.interrupt_open(conn, SCHEDULE, NOW), before=_claim),
     "webhooks.create": Kind(_created),

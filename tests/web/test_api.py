@@ -91,6 +91,7 @@ async def test_a_webhook_lives_from_creation_to_deletion(api: Api, receiver: Rec
             "events",
             "concurrency",
             "headers",
+            "rate_limit",
             "enabled",
             "created_at",
             "updated_at",

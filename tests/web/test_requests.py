@@ -40,6 +40,7 @@ async def test_a_problem_has_a_code_and_names_every_field_that_is_wrong(api: Api
         ("secret", True, "secret", "must be a text"),
         ("description", [], "description", "must be a text"),
         ("concurrency", "5", "concurrency", "must be a whole number"),
+        ("rate_limit", 5, "rate_limit", "must be a text"),
     ],
 )
 async def test_a_change_of_the_wrong_type_names_the_field_once(

@@ -28,13 +28,15 @@ def _options(command: Callable[..., Any], *, update: bool) -> Callable[..., Any]
         for name in OPTIONS:
             if values.pop(f"no_{name}", False):
                 if name in options:
-                    given = "header" if name == "headers" else name
-                    raise WrongUsage(f"Give --{given} or --no-{name}, not both.", name)
+                    option = name.replace("_", "-")
+                    given = "header" if name == "headers" else option
+                    raise WrongUsage(f"Give --{given} or --no-{option}, not both.", name)
                 options[name] = None
         return command(*args, options=options, **values)
 
     decorated: Callable[..., Any] = with_options
     if update:
+        decorated = click.option("--no-rate-limit", is_flag=True, help="As many as come again.")(decorated)
         decorated = click.option("--no-concurrency", is_flag=True, help=f"As {_SETTING} says again.")(decorated)
         decorated = click.option("--no-headers", is_flag=True, help="No header beside those of every request.")(
             decorated
@@ -51,6 +53,11 @@ def _options(command: Callable[..., Any], *, update: bool) -> Callable[..., Any]
         is_eager=True,  # before the user changes to the database's owner, who may not read the file
         help="A further header of each request, or a file with one a line, so that no list of processes has its value. "
         "Repeatable.",
+    )(decorated)
+    decorated = click.option(
+        "--rate-limit",
+        metavar="RATE",
+        help="Attempts that begin within a second, a minute or an hour: 10/s, 300/m, 5000/h [default: no limit].",
     )(decorated)
     return click.option(
         "--concurrency",

@@ -52,6 +52,7 @@ class Chooser:
         records.
         """
         limit = self._pace.limit(at)
+        self._scheduler.advance(at)
         results = waiting[: 2 * limit]
         if not may_begin:
             return Batch(Work(results), None)
@@ -66,8 +67,19 @@ class Chooser:
             return slots_left is not None and self._at_once and slots_left.take_new(webhook, text, served=served)
 
         inside = plan if self._reader.is_in_database else None
-        max_deliveries, in_flight = max(2 * limit, ENOUGH), self._scheduler.in_flight
-        work = Work(results, starts, rows or (), inside, take_slot, max_deliveries, in_flight)
+        scheduler = self._scheduler
+        work = Work(
+            results,
+            starts,
+            rows or (),
+            inside,
+            take_slot,
+            max_deliveries=max(2 * limit, ENOUGH),
+            in_flight=scheduler.in_flight,
+            concurrency=scheduler.concurrency_of,
+            per_webhook=scheduler.per_webhook,
+            places=scheduler.rates.places_under,
+        )
         return Batch(work, plan)
 
     def _plan_read(

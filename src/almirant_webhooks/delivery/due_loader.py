@@ -1,4 +1,4 @@
-"""Reads what is due at which webhook, again whenever webhooks have changed, the clock was set back, or time has passed.
+"""Reads what is due at which webhook, and what began within its rate limit: again whenever webhooks have changed, the clock was set back, or time has passed.
 
 Everything here runs in the delivery thread. The scheduler holds what is read; the database is its source.
 """
@@ -17,6 +17,7 @@ from .scheduler import Scheduler
 
 RELOAD_EVERY = timedelta(seconds=30)
 PART = 500  # webhooks in one read, which takes 1 to 2 ms
+STARTS_PART = 10_000  # attempts that fill the spans of rate limits in one read, some 5 ms
 LEAST_JUMP = timedelta(seconds=2)  # smaller steps are the usual corrections of a clock
 
 log = structlog.get_logger("almirant_webhooks")
@@ -49,7 +50,7 @@ class DueLoader:
     @property
     def is_busy(self) -> bool:
         """Whether there is more to read or to shift."""
-        return self._after is not None or self._clock_jump is not None
+        return self._after is not None or self._clock_jump is not None or self._scheduler.rates.is_any_unfilled
 
     def invalidate(self) -> None:
         """Read everything again at the next step."""
@@ -68,7 +69,7 @@ class DueLoader:
         self._after = self._after or ""
 
     def step(self, conn: Session, now: datetime) -> None:
-        """Read one part, or shift some due times after the clock was set back.
+        """Read one part, and fill the spans of some rate limits, or shift some due times after the clock was set back.
 
         Everything is read again every `RELOAD_EVERY`. Raises `StorageError`.
         """
@@ -83,6 +84,8 @@ class DueLoader:
             self.reload(now)
         if self._after is not None:
             self._read_on(conn, self._after)
+        if self._scheduler.rates.is_any_unfilled:
+            self._fill_spans(conn, now, moment)
         self._clock = (now, moment)
 
     def _shift_due(self, conn: Session, jump: ClockJump) -> None:
@@ -104,3 +107,11 @@ class DueLoader:
             self._scheduler.forget_idle()
             if self._again:
                 self._after, self._again = "", False
+
+    def _fill_spans(self, conn: Session, now: datetime, moment: float) -> None:
+        """Fill the spans of some webhooks whose rate limits are new or have changed."""
+        limits = self._scheduler.rates.unfilled(STARTS_PART)
+        for webhook, starts in self._store.recent_starts(conn, limits, now).items():
+            # A time that is still to come was written before the clock was set back: it counts as now.
+            ages = ((max(0.0, -clock.seconds_until(start, now)), count) for start, count in starts)
+            self._scheduler.fill_span(webhook, limits[webhook], [(moment - age, count) for age, count in ages])

@@ -246,6 +246,7 @@ class DeliveryLoop:
         self._results.drop_recorded(len(batch.work.results))
         if not full:
             self._health.clear(STEP)
+        self.scheduler.count(changes.begun, ended_at)
         for claim in changes.begun:
             self.scheduler.begin(claim.webhook_id)
         self.scheduler.update_due(changes.touched, changes.due)
@@ -278,6 +279,7 @@ class DeliveryLoop:
             self._polled_at = at
             self.reader.force_read()
         waits = [MAX_IDLE, self._polled_at + self._poll_interval - at, self._network.next_check(at)]
+        waits.append(self.scheduler.rates.seconds_to_place(at))
         next_due = None if self._stopping else self.scheduler.next_due()
         if next_due is not None:
             is_due = next_due <= clock.text(now)  # it has no free slot: a result frees one, and wakes this thread

@@ -5,16 +5,19 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from typing import Generic, TypeVar
+
+Time = TypeVar("Time", str, float)
 
 
-class DueTimes:
-    """When each webhook has something due, as text. Finding the earliest does not look at the others."""
+class DueTimes(Generic[Time]):
+    """When each webhook is to be looked at, as text or in seconds. Finding the earliest does not look at the others."""
 
     def __init__(self) -> None:
-        self._at: dict[str, str] = {}
-        self._heap: list[tuple[str, str]] = []  # outdated entries are dropped when they come first
+        self._at: dict[str, Time] = {}
+        self._heap: list[tuple[Time, str]] = []  # outdated entries are dropped when they come first
 
-    def put(self, webhook: str, at: str) -> None:
+    def put(self, webhook: str, at: Time) -> None:
         """Set a webhook's time."""
         if self._at.get(webhook) == at:
             return
@@ -28,13 +31,13 @@ class DueTimes:
         """Forget a webhook's time, if it has one."""
         self._at.pop(webhook, None)
 
-    def first(self) -> str | None:
+    def first(self) -> Time | None:
         """Return the earliest time, or None."""
         while self._heap and self._at.get(self._heap[0][1]) != self._heap[0][0]:
             heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def take(self, now: str) -> Iterator[str]:
+    def take(self, now: Time) -> Iterator[str]:
         """Remove and yield the webhooks whose time has come, the earliest first."""
         while (at := self.first()) is not None and at <= now:
             _, webhook = heappop(self._heap)

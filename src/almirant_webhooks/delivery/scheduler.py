@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import chain, count, takewhile
 
-from ..model import Due
+from ..model import Claim, Due
+from ..rules.rates import Rate
 from ..storage.engine import FanOut
 from .project_slots import ProjectSlots
 from .queues import DueTimes, Queue, ReadyWebhooks
+from .rate_limits import RateLimits
 
 SLOW_MS = 1000
 # A webhook of which nothing is known, or whose last attempt timed out, gets this many slots until it answers.
@@ -22,7 +24,7 @@ class Scheduler:
 
     A slot is a place in the counting semaphore of `delivery.concurrency` (all webhooks) and `per_webhook`. Projects take
     turns, and within a project its webhooks do. Slow webhooks (the last attempt timed out or took over a second) share at
-    most half of all slots. The cost depends on free slots and attempts in flight, not on how many webhooks wait.
+    most half of all slots. One with a rate limit and no place left is in no queue until a place comes free. The cost depends on free slots and attempts in flight, not on how many webhooks wait.
     """
 
     def __init__(self, concurrency: int, per_webhook: int) -> None:
@@ -34,8 +36,9 @@ class Scheduler:
         self.slow_in_flight = 0
         self.concurrency_of: dict[str, int] = {}  # of webhooks that say how many they want at once
         self.project_slots = ProjectSlots(per_webhook, self.in_flight, self.concurrency_of)
+        self.rates = RateLimits()
         self._proven: set[str] = set()
-        self._later = DueTimes()
+        self._later = DueTimes[str]()
         self._ready = {False: ReadyWebhooks(), True: ReadyWebhooks()}  # by whether they are slow
         # The lowest position has waited longest. A project with nothing due keeps its position for a while.
         self._positions: dict[str, int] = {}
@@ -51,14 +54,19 @@ class Scheduler:
         self.project_slots.forget()
         for webhook in self.concurrency_of.keys() - self.due.keys():  # it may be deleted; the next event tells it anew
             del self.concurrency_of[webhook]
+        self.rates.forget_idle(self.due.keys())
 
     def learn(self, fan_out: FanOut) -> None:
-        """Take note of which webhooks there are for a project's events, and how many each wants at once, if it says so."""
+        """Take note of which webhooks there are for a project's events, and how much each takes, if it says so."""
         self.project_slots.learn(fan_out.enabled)
         if self.concurrency_of:
             for webhook in chain.from_iterable(fan_out.enabled.values()):
                 self.concurrency_of.pop(webhook, None)
         self.concurrency_of |= fan_out.concurrency
+        if self.rates or fan_out.rate_limits:
+            for webhook in chain.from_iterable(fan_out.enabled.values()):
+                if self.rates.set_limit(webhook, fan_out.rate_limits.get(webhook)) and webhook in self.due:
+                    self._later.put(webhook, self.due[webhook].at)
 
     def update_due(self, webhooks: Collection[str], due: dict[str, Due]) -> None:
         """Set when each of these webhooks has its next attempt; one that is missing in `due` has none."""
@@ -66,18 +74,32 @@ class Scheduler:
             previous = self.due.get(webhook)
             if previous is not None:
                 self._dequeue(webhook)
+                self.rates.stop_waiting(webhook)
             if webhook in due:
                 self.due[webhook] = due[webhook]
                 if (most := due[webhook].concurrency) is not None:
                     self.concurrency_of[webhook] = most
                 elif self.concurrency_of:
                     self.concurrency_of.pop(webhook, None)
+                if self.rates or due[webhook].rate_limit is not None:
+                    self.rates.set_limit(webhook, due[webhook].rate_limit)
                 self._project_positions.setdefault(due[webhook].project_id, next(self._next_position))
                 self._positions.setdefault(webhook, next(self._next_position))
                 self._later.put(webhook, due[webhook].at)
             elif previous is not None:
                 self._later.drop(webhook)
                 del self.due[webhook], self._positions[webhook]
+
+    def advance(self, at: float) -> None:
+        """Go on to a time in monotonic seconds: webhooks whose rate limit has a place again take turns again."""
+        for webhook in self.rates.advance(at):
+            self._enqueue(webhook)
+
+    def fill_span(self, webhook: str, rate: Rate, starts: Iterable[tuple[float, int]]) -> None:
+        """Fill the span of a webhook's rate limit with the times, in monotonic seconds, at which so many attempts began."""
+        self.rates.fill(webhook, rate, starts)
+        if webhook in self.due:
+            self._later.put(webhook, self.due[webhook].at)
 
     def next_due(self) -> str | None:
         """Return the earliest due time, or None; webhooks with something due now count only if they have a free slot."""
@@ -130,6 +152,12 @@ class Scheduler:
                 break
         return dict(slots.taken)
 
+    def count(self, begun: Sequence[Claim], at: float) -> None:
+        """Count attempts that begin, at a time in monotonic seconds, in the rate limits of their webhooks."""
+        for claim in begun:
+            if claim.limited:
+                self.rates.count(claim.webhook_id, at)
+
     def begin(self, webhook: str) -> None:
         """Count an attempt as in flight; its webhook and its project go to the end of their queues."""
         self.in_flight[webhook] += 1
@@ -175,9 +203,18 @@ class Scheduler:
         limit = self.concurrency_of.get(webhook, self.per_webhook)
         if webhook not in self._proven:
             limit = min(limit, LIMIT_UNPROVEN)
-        return limit - self.in_flight[webhook]
+        free = limit - self.in_flight[webhook]
+        return min(free, self._places(webhook)) if self.rates else free
+
+    def _places(self, webhook: str) -> int:
+        """Return how many attempts the rate limit allows now; a test that waits goes beyond it."""
+        due = self.due.get(webhook)
+        return self.rates.places(webhook) + (due is not None and due.test)
 
     def _enqueue(self, webhook: str) -> None:
+        if self.rates and self._places(webhook) <= 0:
+            self.rates.wait(webhook)
+            return
         project = self.due[webhook].project_id
         half = self._ready[webhook in self.slow]
         half.put(project, self._project_positions[project], webhook, self._positions[webhook])

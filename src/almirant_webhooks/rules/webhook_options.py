@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import headers, values
+from ..model import Refused
+from . import headers, rates, values
 
 MAX_CONCURRENCY = 64
 
@@ -19,7 +20,22 @@ def concurrency(value: str | int) -> int:
     return values.whole(str(value), "concurrency", 1, MAX_CONCURRENCY)
 
 
-_RULES: Mapping[str, Callable[[Any], object]] = {"concurrency": concurrency, "headers": headers.check}
+def rate_limit(value: str) -> str:
+    """Return how many attempts may begin within a second, a minute or an hour, or raise `Refused`."""
+    if rates.parse(value) is None:
+        raise Refused(
+            f"rate_limit must be a whole number from 1 to {rates.MAX_RATE}, a slash, and s, m or h for a second, a minute "
+            "or an hour: 10/s, 300/m or 5000/h.",
+            "rate_limit",
+        )
+    return value
+
+
+_RULES: Mapping[str, Callable[[Any], object]] = {
+    "concurrency": concurrency,
+    "headers": headers.check,
+    "rate_limit": rate_limit,
+}
 
 
 def check(name: str, value: object) -> object:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from almirant_webhooks import clock
-from almirant_webhooks.model import Claim, Outcome, Result, Webhook
+from almirant_webhooks.model import Claim, Due, Options, Outcome, Result, Webhook
 from almirant_webhooks.rules.retry import Schedule
 from almirant_webhooks.storage.engine import (
     ActionStore,
@@ -23,7 +23,7 @@ from almirant_webhooks.storage.engine import (
     Work,
     WrittenBatch,
 )
-from almirant_webhooks.storage.sqlite import webhooks
+from almirant_webhooks.storage.sqlite import deliveries, webhooks
 from almirant_webhooks.storage.sqlite.action_store import SqliteActionStore
 from almirant_webhooks.storage.sqlite.connection import open_database
 from almirant_webhooks.storage.sqlite.delivery_store import SqliteDeliveryStore
@@ -78,6 +78,24 @@ class SqliteEngine:
     def delete(self, webhook: Webhook, now: datetime = START) -> None:
         with self.deliveries.transaction(self.other_session):
             webhooks.delete(self.other_session, webhook.id, now)
+
+    def update(self, webhook: Webhook, options: Options, now: datetime = START) -> None:
+        """Change what a webhook was told, in a session of others."""
+        with self.deliveries.transaction(self.other_session):
+            webhooks.update(self.other_session, webhook.id, options=options, now=now)
+
+    def disable(self, webhook: Webhook, now: datetime = START) -> None:
+        with self.deliveries.transaction(self.other_session):
+            webhooks.disable(self.other_session, webhook.id, now)
+
+    def test(self, webhook: Webhook, now: datetime = START) -> str:
+        """Ask for a test; return its delivery's id."""
+        with self.deliveries.transaction(self.other_session):
+            return webhooks.request_test(self.other_session, webhook.id, "lead.created", "{}", now)
+
+    def resend(self, delivery_id: str, now: datetime = START) -> None:
+        with self.deliveries.transaction(self.other_session):
+            deliveries.request_resend(self.other_session, delivery_id, now)
 
     def insert(self, *projects: str, payload: str = "{}") -> None:
         """Commit an event of each project, as a producer does."""
@@ -158,8 +176,12 @@ class SqliteEngine:
 
     def due(self, webhook: Webhook) -> str | None:
         """When a webhook has its next attempt."""
-        _, due = self.deliveries.first_due_after(self.session, "", 1000)
-        return due[webhook.id].at if webhook.id in due else None
+        due = self.due_of(webhook)
+        return None if due is None else due.at
+
+    def due_of(self, webhook: Webhook) -> Due | None:
+        """When a webhook has its next attempt, and what it was told."""
+        return self.deliveries.first_due_after(self.session, "", 1000)[1].get(webhook.id)
 
 
 def text(at: datetime) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
-from almirant_webhooks.model import Due, Misconfigured, Outcome
-from almirant_webhooks.storage.engine import BEGIN, Damaged, LastEnd, Moved, ReadPlan, Work, is_beyond_repair
+from almirant_webhooks.model import Claim, Due, Misconfigured, Outcome
+from almirant_webhooks.rules.rates import Rate
+from almirant_webhooks.storage.engine import BEGIN, Damaged, LastEnd, Moved, ReadPlan, Start, Work, is_beyond_repair
 
 from .engines import SCHEDULE, START, Engine, text
 
 HOUR = timedelta(hours=1)
+SECOND = timedelta(seconds=1)
 
 
 def test_a_transaction_that_raises_has_changed_nothing(engine: Engine) -> None:
@@ -114,6 +117,130 @@ def test_no_more_begins_than_a_webhook_wants_at_once(engine: Engine) -> None:
     assert (len(written.begun), written.due[webhook.id].concurrency) == (3, 3)
     assert engine.batch(**work, in_flight={webhook.id: 3}).begun == []
     assert len(engine.batch(**work, in_flight={webhook.id: 2}).begun) == 1
+
+
+def test_a_webhook_that_had_a_number_of_requests_at_once_gets_the_setting_s_again(engine: Engine) -> None:
+    """From the first transaction after it was taken away, of what is due and of what is new."""
+    webhook = engine.webhook()
+    for _ in range(4):
+        engine.insert()
+    engine.take()
+    heard: dict[str, Any] = {"concurrency": {webhook.id: 20}, "per_webhook": 3, "in_flight": {webhook.id: 1}}
+    assert len(engine.batch(starts={webhook.id: 10}, **heard).begun) == 2
+    other = engine.webhook(url="https://example.com/other")
+    for _ in range(4):
+        engine.insert()
+    heard |= {"concurrency": {other.id: 20}, "in_flight": {other.id: 1}}
+    written = engine.batch(take_slot=lambda webhook, served: webhook == other.id, **heard, **engine.read(ReadPlan(10)))
+    assert [claim.webhook_id for claim in written.begun] == [other.id] * 2
+
+
+def test_no_more_begins_than_a_rate_limit_has_places(engine: Engine) -> None:
+    """By the limit as the transaction reads it, of what is due and of what is new together; the answers say the limit."""
+    webhook = engine.webhook(options={"rate_limit": "10/m"})
+    for _ in range(2):
+        engine.insert()
+    engine.take()
+    for _ in range(4):
+        engine.insert()
+    work = {"starts": {webhook.id: 10}, "take_slot": lambda webhook, served: True, **engine.read(ReadPlan(10))}
+    assert engine.batch(**work, places=lambda webhook, limit: 0 if limit == "10/m" else 9).begun == []
+    for _ in range(4):
+        engine.insert()
+    work |= engine.read(ReadPlan(10))
+    written = engine.batch(**work, places=lambda webhook, limit: 4 if limit == "10/m" else 9)
+    assert len(written.begun) == 4
+    assert all(claim.limited for claim in written.begun)
+    assert written.due[webhook.id].rate_limit == "10/m"
+    assert written.fan_out is not None
+    assert written.fan_out.rate_limits == {webhook.id: "10/m"}
+    other = engine.webhook(url="https://example.com/other")
+    engine.insert()
+    assert not any(claim.limited for claim in engine.batch(**engine.read(ReadPlan(10)), starts={other.id: 5}).begun)
+
+
+def test_a_test_goes_first_where_a_rate_limit_has_no_place(engine: Engine) -> None:
+    """Before any number of resends that wait, and it counts in no limit; what waits is said with what is due."""
+    webhook = engine.webhook(options={"rate_limit": "1/h"})
+    for _ in range(3):
+        engine.insert()
+    engine.take()
+    claims = engine.batch(starts={webhook.id: 3}, places=lambda webhook, limit: 3).begun
+    engine.record(claims, Outcome.SUCCESS)
+    for claim in claims:
+        engine.resend(claim.delivery_id)
+    assert engine.due_of(webhook) == Due("", "p", None, "1/h", test=False)
+    test = engine.test(webhook)
+    assert engine.due_of(webhook) == Due("", "p", None, "1/h", test=True)
+    (claim,) = engine.claim(webhook)
+    assert (claim.delivery_id, claim.test, claim.limited) == (test, True, False)
+    assert engine.claim(webhook) == []
+    assert [claim.test for claim in engine.batch(starts={webhook.id: 9}, places=lambda webhook, limit: 2).begun] == [
+        False,
+        False,
+    ]
+
+
+def test_a_disabled_webhook_with_a_rate_limit_gets_its_tests(engine: Engine) -> None:
+    webhook = engine.webhook(options={"rate_limit": "1/h"})
+    engine.disable(webhook)
+    test = engine.test(webhook)
+    assert engine.due_of(webhook) == Due("", "p", None, "1/h", test=True)
+    assert [claim.delivery_id for claim in engine.claim(webhook)] == [test]
+    assert engine.due_of(webhook) is None
+
+
+def test_what_began_within_the_span_of_a_limit_is_found_again(engine: Engine) -> None:
+    """What has ended, what is in flight and what a crash left open; resends too, and no test."""
+    webhook = engine.webhook(options={"rate_limit": "10/m"})
+    other = engine.webhook(url="https://example.com/other", options={"rate_limit": "10/m"})
+    limits = {webhook.id: Rate(10, 60), other.id: Rate(10, 60)}
+    none: dict[str, list[Start]] = {webhook.id: [], other.id: []}
+    assert engine.deliveries.recent_starts(engine.session, limits, START) == none
+
+    def begin(at: datetime) -> list[Claim]:
+        return engine.batch(at, starts={webhook.id: 9}, places=lambda webhook, limit: 9).begun
+
+    engine.insert()
+    engine.take()
+    old = begin(START)
+    engine.record(old, Outcome.SUCCESS, START + SECOND)
+    engine.resend(old[0].delivery_id)
+    engine.record(begin(START + 30 * SECOND), Outcome.TIMEOUT, START + 31 * SECOND)
+    engine.insert()
+    engine.take()
+    (left_open,) = begin(START + 40 * SECOND)
+    engine.test(webhook)
+    engine.record(begin(START + 41 * SECOND), Outcome.SUCCESS, START + 42 * SECOND)
+
+    def found(after: timedelta) -> list[Start]:
+        return sorted(engine.deliveries.recent_starts(engine.session, limits, START + after)[webhook.id])
+
+    three = [Start(text(START + after * SECOND), 1) for after in (0, 30, 40)]
+    assert found(59 * SECOND) == three
+    assert found(60 * SECOND) == three[1:]
+    with engine.deliveries.transaction(engine.session):
+        engine.deliveries.interrupt_open(engine.session, SCHEDULE, START + 50 * SECOND)
+    assert found(60 * SECOND) == three[1:]
+    assert found(100 * SECOND) == []
+    assert left_open.limited
+
+
+def test_what_began_before_a_limit_was_set_counts_in_it(engine: Engine) -> None:
+    """What has ended and what is in flight; of as many as the limit has, the newest."""
+    webhook = engine.webhook()
+    for _ in range(5):
+        engine.insert()
+    engine.take()
+    engine.record(engine.claim(webhook, START, 3), Outcome.SUCCESS)
+    engine.claim(webhook, START, 1)
+    engine.update(webhook, {"rate_limit": "2/m"}, START + SECOND)
+    starts = engine.deliveries.recent_starts(engine.session, {webhook.id: Rate(2, 60)}, START + SECOND)
+    assert sum(start.attempts for start in starts[webhook.id]) == 4
+    (claim,) = engine.batch(START + SECOND, starts={webhook.id: 9}, places=lambda webhook, limit: 1).begun
+    engine.record([claim], Outcome.SUCCESS)
+    starts = engine.deliveries.recent_starts(engine.session, {webhook.id: Rate(9, 3600)}, START + 2 * SECOND)
+    assert sum(start.attempts for start in starts[webhook.id]) == 5
 
 
 def test_a_write_without_work_proves_that_it_can_be_written(engine: Engine) -> None:

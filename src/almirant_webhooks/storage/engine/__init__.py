@@ -51,7 +51,20 @@ from .upkeep import (
     ResendStep,
     Walk,
 )
-from .values import BEGIN, MAX_DELIVERIES, FanOut, LastEnd, Mark, Moved, OutboxRow, Place, ReadPlan, Work, WrittenBatch
+from .values import (
+    BEGIN,
+    MAX_DELIVERIES,
+    FanOut,
+    LastEnd,
+    Mark,
+    Moved,
+    OutboxRow,
+    Place,
+    ReadPlan,
+    Start,
+    Work,
+    WrittenBatch,
+)
 
 __all__ = [
     "BEGIN",
@@ -103,6 +116,7 @@ __all__ = [
     "RetentionReads",
     "SecretChanges",
     "Session",
+    "Start",
     "Stats",
     "StorageError",
     "StorageService",

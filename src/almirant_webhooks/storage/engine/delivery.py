@@ -7,15 +7,16 @@ and raises `StorageError`. Times are parameters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from ...model import Due
+from ...rules.rates import Rate
 from ...rules.retry import Schedule
 from .sessions import Session
-from .values import BEGIN, FanOut, LastEnd, Moved, OutboxRow, Place, ReadPlan, Work, WrittenBatch
+from .values import BEGIN, FanOut, LastEnd, Moved, OutboxRow, Place, ReadPlan, Start, Work, WrittenBatch
 
 
 class DeliveryStore(Protocol):
@@ -41,6 +42,15 @@ class DeliveryStore(Protocol):
 
     def first_due_after(self, session: Session, webhook_id: str, limit: int) -> tuple[list[str], dict[str, Due]]:
         """Return the webhooks whose ids come after one, at most so many in their order, and when each has its next attempt."""
+
+    def recent_starts(
+        self, session: Session, limits: Mapping[str, Rate], now: datetime
+    ) -> Mapping[str, Sequence[Start]]:
+        """Return when attempts of each webhook began within the span of its limit, those in flight too.
+
+        No test is among them. Of more than a limit has the newest are enough, and a part of less than a hundredth of the
+        span may be told by the last that began in it.
+        """
 
     def revision(self, session: Session) -> int:
         """Return a number that is another one once a webhook, or what is due for other reasons than a batch, has changed."""

@@ -77,6 +77,7 @@ class FanOut:
     due: set[str] = field(default_factory=set)
     enabled: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # by project and event type
     concurrency: dict[str, int] = field(default_factory=dict)  # of the webhooks that say how many they want at once
+    rate_limits: dict[str, str] = field(default_factory=dict)  # of the webhooks that have one
     events: int = 0
     deliveries: int = 0
     duplicates: int = 0
@@ -104,7 +105,9 @@ class Work(NamedTuple):
     `rows` were read from an outbox apart from the database; `to_read` says which to read from the one in it. New deliveries
     begin for which `take_slot` gives a slot, told whether all that was due at the webhook has just been claimed. No rows follow
     those that came to `max_deliveries` deliveries. `in_flight` are the attempts under way, by webhook: one that says how many it
-    wants at once gets no more than that beside them, whatever `starts` and `take_slot` allow.
+    wants at once gets no more than that beside them, whatever `starts` and `take_slot` allow; one that said so, by `concurrency`,
+    and does not any more, gets `per_webhook`. `places` says how many attempts of a webhook with a rate limit may begin, by the
+    limit that the transaction reads.
     """
 
     results: Sequence[Result] = ()
@@ -114,6 +117,9 @@ class Work(NamedTuple):
     take_slot: Callable[[str, bool], bool] = lambda webhook, served: False
     max_deliveries: int = MAX_DELIVERIES
     in_flight: Mapping[str, int] = MappingProxyType({})
+    concurrency: Mapping[str, int] = MappingProxyType({})
+    per_webhook: int = 0
+    places: Callable[[str, str], int] = lambda webhook, rate_limit: 0
 
 
 class WrittenBatch(NamedTuple):
@@ -138,6 +144,13 @@ class LastEnd(NamedTuple):
     webhook_id: str
     timed_out: bool
     duration_ms: int
+
+
+class Start(NamedTuple):
+    """When attempts of a webhook began, as text, and how many did."""
+
+    at: str
+    attempts: int
 
 
 class Moved(NamedTuple):

@@ -9,6 +9,7 @@ from datetime import datetime
 from ... import clock
 from ...rules.retry import Schedule
 from ..engine import Work, WrittenBatch
+from .allowance import Allowance
 from .claiming import claim
 from .connection import prove_writable
 from .deliveries import first_due_and_revision
@@ -28,15 +29,12 @@ def write(conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetim
     dropped = record(conn, work.results, schedule, touched) if work.results else 0
     more: set[str] = set()
     gone: list[str] = []
-    begun = claim(conn, work.starts, now, more, gone, work.in_flight) if work.starts else []
+    allowance = Allowance.of(work)
+    begun = claim(conn, work.starts, now, more, gone, allowance) if work.starts else []
     served = work.starts.keys() - more
     rows = read_unread(conn, work.to_read) if work.to_read is not None else work.rows
     fanned_out = None
     if rows:
-
-        def under_way(webhook: str) -> int:
-            return work.in_flight.get(webhook, 0) + sum(item.webhook_id == webhook for item in begun)
-
         begin = time.monotonic()
         wait = schedule.waits[0]
         fanned_out = fan_out(
@@ -47,7 +45,7 @@ def write(conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetim
             lambda webhook: work.take_slot(webhook, webhook in served),
             work.max_deliveries,
             numbered=not one_file,
-            under_way=under_way,
+            allowance=allowance,
         )
         if one_file:
             quick = [row_mark for row_mark in fanned_out.marks if not row_mark.is_slow]

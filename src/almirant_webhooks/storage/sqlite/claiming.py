@@ -6,28 +6,35 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any
 
 from ... import clock
 from ...model import Claim, Trigger
 from ...rules.signing import request_headers, secrets_at
+from .allowance import Allowance
 from .bulk import read_rows, write_rows
 from .webhook_headers import headers_of
 
-# What a webhook may begin: single resends and tests, then scheduled attempts, then bulk resends. Discarded deliveries
-# (`held`) and those of a cancelled resend are left out.
+# What a webhook may begin: tests of one with a rate limit, which they do not wait for; then single resends and tests, then
+# scheduled attempts, then bulk resends. Discarded deliveries (`held`) and those of a cancelled resend are left out.
 _DUE = """
-WITH asked (webhook, enabled, generation, concurrency) AS MATERIALIZED (
-    SELECT w.id, w.enabled, w.generation, w.concurrency FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL)
-SELECT json_group_array(json_array(webhook, turn, at, row, concurrency)) FROM (
-SELECT a.webhook, 0 AS turn, d.resend_requested_at AS at, d.rowid AS row, a.concurrency
+WITH asked (webhook, enabled, generation, concurrency, rate_limit) AS MATERIALIZED (
+    SELECT w.id, w.enabled, w.generation, w.concurrency, w.rate_limit FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL)
+SELECT json_group_array(json_array(webhook, turn, at, row, concurrency, rate_limit)) FROM (
+SELECT a.webhook, -1 AS turn, d.resend_requested_at AS at, d.rowid AS row, a.concurrency, a.rate_limit
+FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
+    SELECT r.rowid FROM deliveries r INDEXED BY deliveries_to_test WHERE r.webhook_id = a.webhook AND r.test = 1
+    AND r.resend_requested_at IS NOT NULL AND r.in_flight = 0
+    AND (r.state <> 'pending' OR r.generation = a.generation) LIMIT ?3)
+WHERE a.rate_limit IS NOT NULL
+UNION ALL
+SELECT a.webhook, 0, d.resend_requested_at, d.rowid, a.concurrency, a.rate_limit
 FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.resend_requested_at IS NOT NULL
     AND r.resend_id IS NULL AND r.in_flight = 0 AND (a.enabled OR r.test = 1)
     AND (r.state <> 'pending' OR r.generation = a.generation) ORDER BY r.resend_requested_at LIMIT ?3)
 UNION ALL
-SELECT a.webhook, 1, d.next_attempt_at, d.rowid, a.concurrency
+SELECT a.webhook, 1, d.next_attempt_at, d.rowid, a.concurrency, a.rate_limit
 FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.generation = a.generation
     AND r.state = 'pending' AND r.in_flight = 0
@@ -35,7 +42,7 @@ FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     ORDER BY r.next_attempt_at LIMIT ?3)
 WHERE a.enabled
 UNION ALL
-SELECT a.webhook, 2, d.resend_requested_at, d.rowid, a.concurrency
+SELECT a.webhook, 2, d.resend_requested_at, d.rowid, a.concurrency, a.rate_limit
 FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.resend_requested_at IS NOT NULL
     AND r.resend_id > '' AND r.in_flight = 0 AND (r.state <> 'pending' OR r.generation = a.generation)
@@ -62,7 +69,7 @@ WITH begun (number, started_at, manual, id) AS (VALUES {rows})
 UPDATE deliveries SET in_flight = 1, begun = begun.number, started_at = begun.started_at, manual = begun.manual, sent = NULL
 FROM begun WHERE deliveries.id = begun.id
 """
-_SCHEDULED = 1
+_TEST, _SCHEDULED = -1, 1
 
 
 def claim(
@@ -71,35 +78,36 @@ def claim(
     now: datetime,
     more: set[str] | None = None,
     gone: list[str] | None = None,
-    in_flight: Mapping[str, int] = MappingProxyType({}),
+    allowance: Allowance | None = None,
 ) -> list[Claim]:
     """Claim due deliveries, at most the wanted number for each webhook, and note in each that its attempt is in flight.
 
     The claims are in the order of the webhooks; those with more due are added to `more`. Enabled, URL, secret and headers
     are read in this transaction. Resends and tests come first, scheduled attempts next, bulk resends last. A delivery whose
-    event was deleted by hand is cancelled, with that reason, and added to `gone`. A webhook with a `concurrency` of its own
-    gets no more than that, those `in_flight` included.
+    event was deleted by hand is cancelled, with that reason, and added to `gone`. A webhook with options of its own gets no
+    more than the `allowance` leaves.
     """
     now_text = clock.text(now)
     due = read_rows(conn, _DUE, json.dumps(list(starts)), now_text, max(starts.values(), default=0) + 1)
-    room = dict(starts)
-    for webhook, _, _, _, concurrency in due:
-        if concurrency is not None:
-            room[webhook] = min(starts[webhook], concurrency - in_flight.get(webhook, 0))
+    room, allowance = dict(starts), Allowance() if allowance is None else allowance
+    for webhook, *_, concurrency, rate_limit in due:
+        allowance.read(webhook, concurrency, rate_limit)
     place = {webhook: number for number, webhook in enumerate(starts)}
     chosen: dict[int, Trigger] = {}
-    for webhook, turn, _, row, _ in sorted(due, key=lambda item: (place[item[0]], item)):
+    for webhook, turn, _, row, *_ in sorted(due, key=lambda item: (place[item[0]], item)):
         if row in chosen:  # due, and resent too
             continue
-        if room[webhook] > 0:
+        is_test = turn == _TEST
+        if room[webhook] > 0 and allowance.is_left(webhook, test=is_test):
             room[webhook] -= 1
+            allowance.take(webhook, test=is_test)
             chosen[row] = Trigger.SCHEDULED if turn == _SCHEDULED else Trigger.MANUAL
         elif more is not None:
             more.add(webhook)
     if not chosen:
         return []
     fields = {row: rest for row, *rest in read_rows(conn, _FIELDS, json.dumps(list(chosen)))}
-    claims = [_claim(fields[row], trigger, now) for row, trigger in chosen.items() if row in fields]
+    claims = [_claim(fields[row], trigger, now, allowance) for row, trigger in chosen.items() if row in fields]
     if len(claims) < len(chosen):
         without = json.dumps([row for row in chosen if row not in fields])
         ended = [str(item[0]) for item in conn.execute(_END_WITHOUT_EVENT, (without,)).fetchall()]
@@ -125,8 +133,12 @@ def claim_of(
     now: datetime,
     *,
     test: bool = False,
+    limited: bool = False,
 ) -> Claim:
-    """Return a claim with its signed headers; `keys` are the webhook's URL, secret, next secret, switch and headers."""
+    """Return a claim with its signed headers; `keys` are the webhook's URL, secret, next secret, switch and headers.
+
+    `limited` says that the webhook has a rate limit, in which all but tests count.
+    """
     url, secret, next_secret, switch_at, webhook_headers = keys
     current, following, last, _ = secrets_at(secret, next_secret, switch_at, now=now)
     headers = request_headers(
@@ -143,12 +155,13 @@ def claim_of(
     )
     return Claim(
         delivery_id, webhook_id, event_id, event_type, url, current, body, number, trigger, test, now, headers,
-        headers_of(webhook_headers),
+        headers_of(webhook_headers), limited and not test,
     )  # fmt: skip
 
 
-def _claim(row: list[Any], trigger: Trigger, now: datetime) -> Claim:
+def _claim(row: list[Any], trigger: Trigger, now: datetime, allowance: Allowance) -> Claim:
     webhook_id, delivery_id, event_id, event_type, text, begun, test, *keys = row
+    limited = allowance.has_rate_limit(webhook_id)
     return claim_of(
-        webhook_id, delivery_id, event_id, event_type, text.encode(), begun + 1, trigger, keys, now, test=bool(test)
-    )
+        webhook_id, delivery_id, event_id, event_type, text.encode(), begun + 1, trigger, keys, now, test=bool(test), limited=limited
+    )  # fmt: skip

@@ -24,7 +24,10 @@ SELECT json_group_array(json_array(
     EXISTS (SELECT 1 FROM deliveries d WHERE d.webhook_id = w.id AND d.resend_requested_at IS NOT NULL
         AND d.in_flight = 0 AND (w.enabled OR d.test = 1) AND (d.state <> 'pending' OR d.generation = w.generation)
         AND NOT EXISTS (SELECT 1 FROM resends x WHERE x.id = d.resend_id AND x.cancelled_at IS NOT NULL)),
-    w.project_id, w.concurrency))
+    w.project_id, w.concurrency, w.rate_limit,
+    w.rate_limit IS NOT NULL AND EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_to_test
+        WHERE d.webhook_id = w.id AND d.test = 1 AND d.resend_requested_at IS NOT NULL AND d.in_flight = 0
+        AND (d.state <> 'pending' OR d.generation = w.generation))))
 """
 _FIRST_DUE_OF = f"{_FIRST_DUE} FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL"
 _IDS_AFTER = "SELECT json_group_array(id) FROM (SELECT id FROM webhooks WHERE id > ? ORDER BY id LIMIT ?)"
@@ -65,7 +68,11 @@ def first_due_and_revision(conn: sqlite3.Connection, webhook_ids: Iterable[str])
 
 
 def _due(rows: Iterable[Sequence[Any]]) -> dict[str, Due]:
-    return {row[0]: Due(NOW if row[2] else row[1], row[3], row[4]) for row in rows if row[2] or row[1] is not None}
+    return {
+        webhook: Due(NOW if asked else at, project, concurrency, rate_limit, bool(test))
+        for webhook, at, asked, project, concurrency, rate_limit, test in rows
+        if asked or at is not None
+    }
 
 
 def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *, actor: str = OPERATOR) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from ...model import Due
+from ...rules.rates import Rate
 from ...rules.retry import Schedule
-from ..engine import BEGIN, LastEnd, Moved, Place, Work, WrittenBatch
-from . import batch, connection, deliveries, results, room, waits, webhooks
+from ..engine import BEGIN, LastEnd, Moved, Place, Start, Work, WrittenBatch
+from . import batch, connection, deliveries, results, room, starts, waits, webhooks
 from .errors import engine_errors
 
 
@@ -49,6 +50,13 @@ class SqliteDeliveryStore:
     ) -> tuple[list[str], dict[str, Due]]:
         """Return the next webhooks, and when each of them has its next attempt."""
         return deliveries.first_due_after(conn, webhook_id, limit)
+
+    @engine_errors()
+    def recent_starts(
+        self, conn: sqlite3.Connection, limits: Mapping[str, Rate], now: datetime
+    ) -> Mapping[str, Sequence[Start]]:
+        """Return when attempts of each webhook began within the span of its limit."""
+        return starts.recent_starts(conn, limits, now)
 
     @engine_errors()
     def revision(self, conn: sqlite3.Connection) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from ... import clock
 from ...model import RESERVED_PROJECT, Trigger
 from ...rules.event_types import patterns_for
 from ..engine import MAX_DELIVERIES, FanOut, Mark, OutboxRow
+from .allowance import Allowance
 from .bulk import read_rows, write_rows
 from .claiming import claim_of
 from .event import Event, event_of
@@ -23,8 +24,8 @@ SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(even
 """
 _USED = "event_id is already used in this project with other content"
 _SUBSCRIBED = """
-SELECT json_group_array(json_array(w.project_id, s.pattern, w.id, w.generation, w.concurrency, w.enabled, w.url, w.secret, w.next_secret,
-                                   w.switch_at, w.headers))
+SELECT json_group_array(json_array(w.project_id, s.pattern, w.id, w.generation, w.concurrency, w.rate_limit,
+                                   w.enabled, w.url, w.secret, w.next_secret, w.switch_at, w.headers))
 FROM json_each(?1) v CROSS JOIN webhooks w ON w.project_id = json_extract(v.value, '$[0]') AND w.deleted_at IS NULL
 CROSS JOIN subscriptions s ON s.webhook_id = w.id AND s.pattern = json_extract(v.value, '$[1]')
 """
@@ -51,10 +52,12 @@ class _Webhooks(NamedTuple):
     keys: dict[str, Sequence[Any]]  # URL, secrets and headers
     generations: dict[str, int]
     concurrency: dict[str, int]  # of those that say how many they want at once
+    rate_limits: dict[str, str]  # of those that have one
 
-    def enabled(self) -> dict[tuple[str, str], list[str]]:
-        """Return those of each pair that are enabled."""
-        return {kind: [wh for wh in listed if wh in self.keys] for kind, listed in self.matching.items()}
+    def tell(self, result: FanOut) -> None:
+        """Tell the scheduler, with the batch, which of each pair are enabled, and how much each takes, if it says so."""
+        result.enabled = {kind: [wh for wh in listed if wh in self.keys] for kind, listed in self.matching.items()}
+        result.concurrency, result.rate_limits = self.concurrency, self.rate_limits
 
 
 def fan_out(
@@ -66,19 +69,19 @@ def fan_out(
     max_deliveries: int = MAX_DELIVERIES,
     *,
     numbered: bool = True,
-    under_way: Callable[[str], int] = lambda webhook: 0,
+    allowance: Allowance | None = None,
 ) -> FanOut:
     """Insert events with their deliveries into the database; an event that is there already is a duplicate.
 
     Call it inside a transaction. `first_wait` is the schedule's first wait. Deliveries to enabled webhooks begin at once if
-    `take` gives a slot, within the webhook's `concurrency`, less those `under_way`. After `max_deliveries` deliveries the other
-    rows get no answer, and are left to the next call. `numbered` gives the batch a number, for an outbox in another file.
+    `take` gives a slot, within the `allowance` of webhooks with options of their own. After `max_deliveries` deliveries the
+    other rows are left to the next call. `numbered` gives the batch a number, for an outbox in another file.
     """
     result = FanOut(_next_batch(conn) if numbered else 0)
     read = [(row, event_of(row)) for row in rows]
     seq, known_events, webhooks = _look_up(conn, [event for _, event in read if isinstance(event, Event)])
-    result.enabled, result.concurrency = webhooks.enabled(), webhooks.concurrency
-    take = _within(take, webhooks.concurrency, under_way)
+    webhooks.tell(result)
+    take, limits = _within(take, webhooks, allowance), webhooks.rate_limits
     now_text, due_at, ids = clock.text(now), clock.text(now + first_wait), delivery_ids(now)
     new: list[tuple[object, ...]] = []
     deliveries: list[tuple[object, ...]] = []
@@ -104,7 +107,7 @@ def fan_out(
             place = (delivery, seq, event.id, webhook, due_at, now_text)
             if keys is not None and take(webhook):
                 deliveries.append((*place, 1, 1, now_text, webhooks.generations[webhook]))
-                result.claims.append(claim_of(webhook, delivery, *fields, keys, now))
+                result.claims.append(claim_of(webhook, delivery, *fields, keys, now, limited=webhook in limits))
             else:
                 deliveries.append((*place, 0, 0, None, webhooks.generations[webhook]))
                 result.due.add(webhook)
@@ -123,19 +126,18 @@ def _next_batch(conn: sqlite3.Connection) -> int:
     return int(conn.execute("UPDATE database_meta SET batch = batch + 1 RETURNING batch").fetchone()[0])
 
 
-def _within(
-    take: Callable[[str], bool], concurrency: Mapping[str, int], under_way: Callable[[str], int]
-) -> Callable[[str], bool]:
-    """Return a `take` that gives no webhook more than it wants at once."""
-    if not concurrency:
+def _within(take: Callable[[str], bool], webhooks: _Webhooks, allowance: Allowance | None) -> Callable[[str], bool]:
+    """Return a `take` that gives no webhook more than its options allow."""
+    allowance = Allowance() if allowance is None else allowance
+    for webhook in webhooks.keys:
+        allowance.read(webhook, webhooks.concurrency.get(webhook), webhooks.rate_limits.get(webhook))
+    if not allowance.bounds_any:
         return take
-    room = {webhook: most - under_way(webhook) for webhook, most in concurrency.items()}
 
     def take_within(webhook: str) -> bool:
-        if room.get(webhook, 1) <= 0 or not take(webhook):
+        if not (allowance.is_left(webhook) and take(webhook)):
             return False
-        if webhook in room:
-            room[webhook] -= 1
+        allowance.take(webhook)
         return True
 
     return take_within
@@ -177,7 +179,7 @@ def insert_test_event(
 def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict[str, object]]], now: datetime) -> None:
     """Insert events of the reserved project with their deliveries; an event without subscribers is left out."""
     kinds = {(RESERVED_PROJECT, kind) for kind, _ in events}
-    matching, _, generations, _ = _match(kinds, read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if events else ())
+    matching, _, generations, *_ = _match(kinds, read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if events else ())
     seq = _last_seq(conn) if any(matching.values()) else 0
     now_text, ids = clock.text(now), delivery_ids(now)
     new: list[tuple[object, ...]] = []
@@ -214,11 +216,14 @@ def _match(kinds: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> _
     keys_of: dict[str, Sequence[Any]] = {}
     generations: dict[str, int] = {}
     concurrency: dict[str, int] = {}
-    for project, pattern, webhook, generation, most, is_enabled, *keys in rows:
+    rate_limits: dict[str, str] = {}
+    for project, pattern, webhook, generation, most, rate_limit, is_enabled, *keys in rows:
         generations[webhook] = generation
         subscribed.setdefault((project, pattern), []).append(webhook)
         if most is not None:
             concurrency[webhook] = most
+        if rate_limit is not None:
+            rate_limits[webhook] = rate_limit
         if is_enabled:
             keys_of[webhook] = keys
     matching = {
@@ -229,4 +234,4 @@ def _match(kinds: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> _
         )
         for project, kind in kinds
     }
-    return _Webhooks(matching, keys_of, generations, concurrency)
+    return _Webhooks(matching, keys_of, generations, concurrency, rate_limits)

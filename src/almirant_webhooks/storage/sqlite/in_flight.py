@@ -17,7 +17,8 @@ from ...rules.signing import pack_headers, request_headers, secrets_at
 from .webhook_headers import headers_of
 
 _OPEN = """
-SELECT d.id, d.webhook_id, d.begun, d.manual, coalesce(d.started_at, d.created_at), d.sent, d.test,
+SELECT d.id, d.webhook_id, d.begun, d.manual, coalesce(d.started_at, d.created_at),
+       w.rate_limit IS NOT NULL AND d.test = 0, d.sent, d.test,
        e.event_type, e.body, w.url, w.secret, w.next_secret, w.switch_at, w.headers
 FROM deliveries d LEFT JOIN events e ON e.seq = d.event_seq LEFT JOIN webhooks w ON w.id = d.webhook_id
 WHERE d.in_flight = 1
@@ -35,6 +36,7 @@ class Open(NamedTuple):
     started_at: str
     url: str
     headers: str
+    limited: bool  # it counts in its webhook's rate limit
 
 
 def all_open(conn: sqlite3.Connection) -> list[Open]:
@@ -57,10 +59,10 @@ def keep_sent(conn: sqlite3.Connection, webhook_id: str) -> None:
 
 
 def _open(row: Sequence[Any]) -> Open:
-    delivery_id, webhook_id, number, manual, started_at, sent, *rest = row
+    delivery_id, webhook_id, number, manual, started_at, limited, sent, *rest = row
     url, headers = json.loads(sent) if sent is not None else _sent(delivery_id, number, started_at, *rest)
     trigger = Trigger.MANUAL if manual else Trigger.SCHEDULED
-    return Open(delivery_id, webhook_id, number, trigger, started_at, url, headers)
+    return Open(delivery_id, webhook_id, number, trigger, started_at, url, headers, bool(limited))
 
 
 def _sent(

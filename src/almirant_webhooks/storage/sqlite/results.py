@@ -24,7 +24,7 @@ FROM json_each(?) v CROSS JOIN deliveries d ON d.id = v.value WHERE d.in_flight 
 """
 _INSERT_ATTEMPTS = """
 INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, outcome, status_code, cause, url, request_headers,
-    response_headers, response_body, response_body_cut)
+    response_headers, response_body, response_body_cut, limited_webhook)
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 ON CONFLICT DO NOTHING
 """
@@ -175,6 +175,7 @@ def _attempt(result: Result) -> tuple[object, ...]:
         headers,
         result.response_body or None,
         int(result.body_cut),
+        claim.webhook_id if claim.limited else None,
     )
 
 
@@ -182,7 +183,9 @@ def _interrupted(attempt: Open) -> tuple[object, ...]:
     """Write an attempt that a crash left open as the columns of `_INSERT_ATTEMPTS`."""
     cause = "the daemon stopped during this attempt"
     begun = (attempt.delivery_id, attempt.number, attempt.trigger.value, attempt.started_at)
-    return (*begun, None, Outcome.INTERRUPTED.value, None, cause, attempt.url, attempt.headers, None, None, 0)
+    limited_webhook = attempt.webhook_id if attempt.limited else None
+    ended = (None, Outcome.INTERRUPTED.value, None, cause, attempt.url, attempt.headers, None, None, 0)
+    return (*begun, *ended, limited_webhook)
 
 
 def _settle(

@@ -36,6 +36,7 @@ def _webhook(row: sqlite3.Row) -> Webhook:
         events=tuple((row["patterns"] or "").split()),
         concurrency=row["concurrency"],
         headers=masked(headers_of(row["headers"])),
+        rate_limit=row["rate_limit"],
         enabled=bool(row["enabled"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],

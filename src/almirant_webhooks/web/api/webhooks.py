@@ -36,6 +36,7 @@ class Told(Body):
 
     concurrency: Annotated[int | None, WithJsonSchema(_CONCURRENCY)] = None
     headers: Annotated[dict[str, Any] | None, WithJsonSchema(_HEADERS)] = None
+    rate_limit: str | None = None
 
     def options(self) -> dict[str, object]:
         """Return those that the body has."""

@@ -3,3 +3,14 @@ ALTER TABLE webhooks ADD COLUMN concurrency INTEGER
     CONSTRAINT "concurrency is 1 to 64" CHECK (concurrency BETWEEN 1 AND 64);   -- in place of the setting's
 ALTER TABLE webhooks ADD COLUMN headers TEXT   -- a JSON list of a name and a value for each further request header
     CONSTRAINT "headers is a JSON list" CHECK (headers IS NULL OR (json_valid(headers) AND json_type(headers) = 'array'));
+
+ALTER TABLE webhooks ADD COLUMN rate_limit TEXT   -- attempts that begin within a second, a minute or an hour
+    CONSTRAINT "rate_limit is a number from 1 to 10000 and a unit, as in 10/s, 300/m or 5000/h"
+    CHECK (rate_limit GLOB '[1-9]*/[smh]' AND CAST(rate_limit AS INTEGER) BETWEEN 1 AND 10000
+           AND CAST(rate_limit AS INTEGER) || substr(rate_limit, -2) = rate_limit);
+-- The webhook, of an attempt that counts in its rate limit: a start of the daemon finds by it what began lately.
+ALTER TABLE attempts ADD COLUMN limited_webhook TEXT;
+CREATE INDEX attempts_of_limited ON attempts (limited_webhook, started_at) WHERE limited_webhook IS NOT NULL;
+-- Tests wait for no rate limit, so they are found beside any number of resends that do.
+CREATE INDEX deliveries_to_test ON deliveries (webhook_id)
+    WHERE test = 1 AND resend_requested_at IS NOT NULL AND in_flight = 0;

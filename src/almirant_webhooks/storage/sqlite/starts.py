@@ -1,0 +1,66 @@
+"""When the last attempts of webhooks with a rate limit began. Nothing here writes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from ... import clock
+from ...rules.rates import Rate
+from ..engine import Start
+from .bulk import read_rows
+
+NEWEST = 4096  # attempts of all webhooks that are looked at for what began before a limit was set, some 20 ms
+# So much of a time as text tells parts of a span apart, none longer than a hundredth of it: 10 ms, 100 ms and 10 s.
+_PART = {1: 22, 60: 21, 3600: 18}
+# Attempts that counted in a limit as they began: in the index alone, the newest first.
+_COUNTED = """
+SELECT json_group_array(json_array(at, count)) FROM (
+    SELECT max(started_at) AS at, count(*) AS count FROM (
+        SELECT started_at FROM attempts INDEXED BY attempts_of_limited
+        WHERE limited_webhook = ?1 AND started_at > ?2 ORDER BY started_at DESC LIMIT ?3)
+    GROUP BY substr(started_at, 1, ?4))
+"""
+_OPEN = """
+SELECT json_group_array(json_array(d.webhook_id, d.started_at))
+FROM json_each(?) v CROSS JOIN deliveries d INDEXED BY deliveries_in_flight ON d.webhook_id = v.value
+WHERE d.in_flight = 1 AND d.test = 0 AND d.started_at IS NOT NULL
+"""
+_CHANGED_SINCE = """
+SELECT json_group_array(w.id) FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value
+WHERE w.updated_at > ?2 AND w.updated_at <> w.created_at
+"""
+_BEFORE_THE_LIMIT = """
+SELECT json_group_array(json_array(d.webhook_id, a.started_at))
+FROM (SELECT delivery_id, started_at, limited_webhook FROM attempts ORDER BY rowid DESC LIMIT ?3) a
+CROSS JOIN deliveries d ON d.id = a.delivery_id
+WHERE a.started_at > ?2 AND a.limited_webhook IS NULL AND d.test = 0
+AND d.webhook_id IN (SELECT value FROM json_each(?1))
+"""
+
+
+def recent_starts(
+    conn: sqlite3.Connection, limits: Mapping[str, Rate], now: datetime, newest: int = NEWEST
+) -> dict[str, list[Start]]:
+    """Return when attempts of each webhook began within the span of its limit, as many as the limit has, or more.
+
+    Tests are left out. What began before a webhook had a limit is found among the `newest` attempts of all webhooks.
+    """
+    since = {webhook: clock.text(now - timedelta(seconds=rate.seconds)) for webhook, rate in limits.items()}
+    starts = {
+        webhook: [
+            Start(*row) for row in read_rows(conn, _COUNTED, webhook, since[webhook], rate.most, _PART[rate.seconds])
+        ]
+        for webhook, rate in limits.items()
+    }
+    for webhook, at in read_rows(conn, _OPEN, json.dumps(list(limits))):
+        starts[webhook].append(Start(at, 1))
+    earliest = min(since.values(), default="")
+    changed = json.loads(conn.execute(_CHANGED_SINCE, (json.dumps(list(limits)), earliest)).fetchone()[0])
+    if changed:
+        for webhook, at in read_rows(conn, _BEFORE_THE_LIMIT, json.dumps(changed), earliest, newest):
+            if at > since[webhook]:
+                starts[webhook].append(Start(at, 1))
+    return starts
