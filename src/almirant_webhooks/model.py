@@ -100,6 +100,7 @@ class Options(TypedDict, total=False):
     concurrency: int | None  # requests under way at once, in place of `delivery.concurrency_per_webhook`
     headers: Mapping[str, str | None] | None  # further ones by name; None for one takes it away, the mask keeps it
     rate_limit: str | None  # attempts that may begin within a second, minute or hour: `10/s`
+    template: str | None  # what is sent in place of an event's own body (`rules/templates.py`)
 
 
 OPTIONS = tuple(Options.__annotations__)
@@ -117,6 +118,7 @@ class Webhook:
     concurrency: int | None
     headers: dict[str, str] | None  # by name, each value masked
     rate_limit: str | None
+    template: str | None
     enabled: bool
     created_at: str
     updated_at: str

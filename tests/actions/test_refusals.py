@@ -110,6 +110,11 @@ def changed(sentence: str, option: str, value: str, body: dict[str, Any], form: 
     return Refusal(sentence, command, ("PATCH", "/webhooks/{webhook}", body), page, field=name)
 
 
+def told(name: str, sentence: str, value: str) -> Refusal:
+    """A webhook that is not created for an option, whose name is the same at every face."""
+    return new(sentence, f"--{name}", value, {name: value}, {name: value})
+
+
 def gone(command: tuple[str, ...], method: str, path: str, *, page: str | None = None) -> Refusal:
     """A webhook that is not there."""
     post = None if page is None else (f"/webhooks/{GONE}{page}", {"event_type": "lead.created", "yes": "1"})
@@ -136,6 +141,10 @@ RATE_LIMIT = (
     "rate_limit must be a whole number from 1 to 10000, a slash, and s, m or h for a second, a minute or an hour: "
     "10/s, 300/m or 5000/h."
 )
+NO_JSON = "The template is not JSON at line 1, column 9: expecting value."
+IN_A_KEY = "The template has a placeholder in a key, at line 1, column 3: only values can have one."
+LARGE_BODY = "The template fails for the sample of work_item.created: the body that the template makes of it is larger than 256 KiB."
+MUCH = '"' + "{{data}}" * 1_900 + '"'
 NO_TYPE = "'led.created' is not an event type. Did you mean 'lead.created'?"
 NO_PATTERN = "'led.*' fits no event type. Did you mean 'lead.*'?"
 BOTH = "Give switch_after or now, not both."
@@ -273,6 +282,23 @@ REFUSALS: dict[str, Refusal] = {
         ("webhook", "update", "{webhook}", "--rate-limit", "4/s", "--no-rate-limit"),
         code=2,
     ),
+    "a template that is not JSON": told("template", NO_JSON, '{"text":}'),
+    "a template with a placeholder in a key": told("template", IN_A_KEY, '{"{{ type }}": 1}'),
+    "a template that makes too much of a sample": told("template", LARGE_BODY, MUCH),
+    "a change to a template that is not JSON": replace(
+        told("template", NO_JSON, '{"text":}'),
+        command=("webhook", "update", "{webhook}", "--template", '{"text":}'),
+        call=("PATCH", "/webhooks/{webhook}", {"template": '{"text":}'}),
+    ),
+    "a template given and taken away": Refusal(
+        "Give --template or --no-template, not both.",
+        ("webhook", "update", "{webhook}", "--template", "1", "--no-template"),
+        code=2,
+    ),
+    "a template of a file that is not there": Refusal(
+        "--template: /nowhere/at-all.json cannot be read: No such file or directory.",
+        ("webhook", "update", "{webhook}", "--template", "@/nowhere/at-all.json"),
+    ),
     "a webhook without events": Refusal(
         "A webhook subscribes to one event type at least.",
         None,  # the command asks for the option
@@ -287,7 +313,7 @@ REFUSALS: dict[str, Refusal] = {
         field="project_id",
     ),
     "a change of nothing": Refusal(
-        "Nothing to change: give url, events, secret, description, concurrency, headers or rate_limit.",
+        "Nothing to change: give url, events, secret, description, concurrency, headers, rate_limit or template.",
         ("webhook", "update", "{webhook}"),
         ("PATCH", "/webhooks/{webhook}", {}),
         code=2,

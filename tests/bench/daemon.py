@@ -180,7 +180,9 @@ def _check_headers(bench: Bench) -> None:
     for row in conn.execute("SELECT delivery_id FROM attempts ORDER BY rowid DESC LIMIT ?", (LOOKED_AT,)).fetchall():
         found = log.delivery(conn, row[0])
         sent = dict(found["attempt_list"][-1]["request_headers"])
-        if len(sent) < 14 or not verify.verify_almirant(found["body"].encode(), sent["X-Almirant-Signature"], SECRET):
+        if len(sent) < 14 or not verify.verify_almirant(
+            str(found["body"]).encode(), sent["X-Almirant-Signature"], SECRET
+        ):
             raise SystemExit(f"The headers of {row[0]} are not those that were sent: this run does not count.")
     conn.close()
 

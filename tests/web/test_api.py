@@ -84,17 +84,8 @@ async def test_a_webhook_lives_from_creation_to_deletion(api: Api, receiver: Rec
     assert (status, set(shown)) == (
         200,
         {
-            "id",
-            "project_id",
-            "url",
-            "description",
-            "events",
-            "concurrency",
-            "headers",
-            "rate_limit",
-            "enabled",
-            "created_at",
-            "updated_at",
+            *("id", "project_id", "url", "description", "events", "enabled", "created_at", "updated_at"),
+            *("concurrency", "headers", "rate_limit", "template"),
         },
     )
     status, changed = await api.call("PATCH", path, body={"events": ["lead.created"]})
@@ -102,6 +93,9 @@ async def test_a_webhook_lives_from_creation_to_deletion(api: Api, receiver: Rec
     for wrong in (True, "4", 1.5, [4]):
         status, problem = await api.call("PATCH", path, body={"concurrency": wrong})
         assert (status, problem["field"]) == (422, "concurrency")
+    for no_text in (True, 4, ["{}"]):
+        status, problem = await api.call("PATCH", path, body={"template": no_text})
+        assert (status, problem["field"]) == (422, "template")
     assert (await api.call("POST", f"{path}/disable"))[1]["enabled"] is False
     assert (await api.call("POST", f"{path}/enable"))[1] == {**shown, "events": ["lead.created"], "held": 0} | {
         "updated_at": (await api.call("GET", path))[1]["updated_at"]

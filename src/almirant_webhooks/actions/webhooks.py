@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import NamedTuple, TypeVar, cast
 
 from ..model import OPTIONS, NewWebhook, Options, Refused, Webhook, WrongUsage
-from ..rules import validation, webhook_options
-from ..rules.event_types import choose_sample, sample_payload
+from ..rules import templates, validation, webhook_options
+from ..rules.event_types import catalogue_of, choose_sample, sample_payload
 from ..rules.principals import Principal
 from ..settings.schema import Settings
 from ..storage.engine import Session
@@ -49,6 +49,11 @@ class _Checks:
         names = [name for name in OPTIONS if name in given]
         return cast("Options", {name: self.apply(partial(webhook_options.check, name, given[name])) for name in names})
 
+    def samples(self, template: str | None, events: Sequence[str] | None, catalogue: Sequence[str]) -> None:
+        """Try a template with samples of the types of `events`, if both were right."""
+        if template is not None and events is not None:
+            self.apply(partial(templates.check_samples, template, events, catalogue))
+
     def end(self) -> None:
         """Raise the first refusal with the others beside it, if there was any."""
         if self._refusals:
@@ -83,6 +88,8 @@ async def create(
     checked_secret = checks.apply(lambda: validation.secret(secret))
     checked_description = checks.apply(lambda: validation.description(description))
     checked_options = checks.options(options)
+    catalogue = catalogue_of(project, settings.events.extra_types)
+    checks.samples(checked_options.get("template"), checked_events, catalogue)
     checks.end()
     return await database.write(
         database.store.webhooks.create,
@@ -130,7 +137,8 @@ async def update(
     Raises `NotFound`, `WrongUsage` for nothing, what `check` raises, else `Refused` with all fields that are wrong.
     Atomic with its audit entry.
     """
-    project = (await reach.webhook(database, principal, webhook_id)).project_id
+    row = await reach.webhook(database, principal, webhook_id)
+    project = row.project_id
     check_changes_something(url, events, secret, description, options)
     checks = _Checks()
     new_url = None if url is None else checks.apply(lambda: validation.url(url, settings.policy()))
@@ -142,6 +150,11 @@ async def update(
     new_secret = None if secret is None else checks.apply(lambda: validation.secret(secret))
     new_description = None if description is None else checks.apply(lambda: validation.description(description))
     new_options = checks.options(options)
+    if "template" in options or events is not None:
+        catalogue = catalogue_of(project, settings.events.extra_types)
+        checks.samples(
+            new_options.get("template", row.template), new_events if events is not None else row.events, catalogue
+        )
     checks.end()
 
     def change(conn: Session) -> Webhook:

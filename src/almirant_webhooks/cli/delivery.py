@@ -68,7 +68,8 @@ def show(settings: Settings, delivery_id: str, as_json: bool) -> None:
         return
     apart = ("attempt_list", "body")
     print_fields({name: value for name, value in shown.items() if value is not None and name not in apart})
-    click.echo(f"\nBody\n{safe(shown['body'])}")
+    if shown["body"] is not None:
+        click.echo(f"\nBody\n{safe(shown['body'])}")
     for attempt in shown["attempt_list"]:
         _print_attempt(attempt)
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..model import OPTIONS, Refused, WrongUsage
+from ..rules import templates
 from ..rules.headers import MAX_HEADERS, MAX_VALUE
 from ..rules.webhook_options import MAX_CONCURRENCY
 
@@ -44,13 +45,21 @@ def _options(command: Callable[..., Any], *, update: bool) -> Callable[..., Any]
         decorated = click.option("--no-header", metavar="NAME", multiple=True, help="Not this header. Repeatable.")(
             decorated
         )
+        decorated = click.option("--no-template", is_flag=True, help="Send events' own bodies again.")(decorated)
+    decorated = click.option(
+        "--template",
+        metavar="@FILE|TEXT",
+        callback=lambda ctx, param, value: _read_template(value),
+        is_eager=True,  # before the user changes to the database's owner, who may not read the file
+        help="A JSON text with placeholders such as {{ data.workItem.title }}, sent in place of an event's own body.",
+    )(decorated)
     decorated = click.option(
         "--header",
         "headers",
         metavar="'NAME: VALUE'|@FILE",
         multiple=True,
         callback=_lines_of,
-        is_eager=True,  # before the user changes to the database's owner, who may not read the file
+        is_eager=True,
         help="A further header of each request, or a file with one a line, so that no list of processes has its value. "
         "Repeatable.",
     )(decorated)
@@ -64,6 +73,23 @@ def _options(command: Callable[..., Any], *, update: bool) -> Callable[..., Any]
         metavar="NUMBER",
         help=f"Requests under way at once, 1 to {MAX_CONCURRENCY} [default: as {_SETTING} says].",
     )(decorated)
+
+
+def _read_template(value: str | None) -> str | None:
+    """Return a template's text, that of a file for `@FILE`."""
+    if value is None or not value.startswith("@"):
+        return value
+    place = value[1:]
+    try:
+        with Path(place).open("rb") as file:
+            content = file.read(templates.MAX_BYTES + 1)
+        if len(content) > templates.MAX_BYTES:
+            raise Refused(f"--template: {place} is too long. {templates.TOO_LONG}", "template")
+        return content.decode()
+    except OSError as error:
+        raise Refused(f"--template: {place} cannot be read: {error.strerror}.", "template") from None
+    except ValueError:  # a NUL in the name is one too
+        raise Refused(f"--template: {place} is not text in UTF-8.", "template") from None
 
 
 def of_new(command: Callable[..., Any]) -> Callable[..., Any]:

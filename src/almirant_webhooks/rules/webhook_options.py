@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..model import Refused
-from . import headers, rates, values
+from . import headers, rates, templates, values
 
 MAX_CONCURRENCY = 64
 
@@ -35,6 +35,7 @@ _RULES: Mapping[str, Callable[[Any], object]] = {
     "concurrency": concurrency,
     "headers": headers.check,
     "rate_limit": rate_limit,
+    "template": templates.check,
 }
 
 

@@ -82,9 +82,13 @@ class LastAttempt(TypedDict):
 
 
 class Details(TypedDict):
-    """What one delivery has beside its row: its body and every attempt, oldest first."""
+    """What one delivery has beside its row: its body as it is sent and every attempt, oldest first.
 
-    body: str
+    Where a template made no body it is None, and `failed_reason` says why.
+    """
+
+    body: str | None
+    failed_reason: str | None
     cancelled_reason: str | None
     resend_requested_at: str | None
     attempt_list: list[Attempt]

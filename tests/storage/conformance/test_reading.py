@@ -76,7 +76,7 @@ def test_a_delivery_is_shown_with_its_body_and_every_attempt(engine: Engine) -> 
     engine.claim(webhook, START + HOUR)
     delivery = engine.reading.log.delivery(engine.session, delivery_id)
     assert (delivery["webhook_id"], delivery["state"]) == (webhook.id, "pending")
-    assert '"lead.created"' in delivery["body"]
+    assert '"lead.created"' in str(delivery["body"])
     assert [(attempt["number"], attempt["outcome"]) for attempt in delivery["attempt_list"]] == [
         (1, Outcome.HTTP_ERROR),
         (2, None),

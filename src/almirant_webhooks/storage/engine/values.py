@@ -80,6 +80,7 @@ class FanOut:
     rate_limits: dict[str, str] = field(default_factory=dict)  # of the webhooks that have one
     events: int = 0
     deliveries: int = 0
+    failed: list[str] = field(default_factory=list)  # deliveries for which a template made no body
     duplicates: int = 0
     unmatched: int = 0
     types: list[str] = field(default_factory=list)

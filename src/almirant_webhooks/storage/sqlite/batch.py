@@ -14,6 +14,7 @@ from .claiming import claim
 from .connection import prove_writable
 from .deliveries import first_due_and_revision
 from .fanout import fan_out
+from .health import report_failed
 from .marking import mark
 from .results import record
 from .unread import read_unread
@@ -47,6 +48,8 @@ def write(conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetim
             numbered=not one_file,
             allowance=allowance,
         )
+        if fanned_out.failed:
+            report_failed(conn, fanned_out.failed, now)
         if one_file:
             quick = [row_mark for row_mark in fanned_out.marks if not row_mark.is_slow]
             mark(conn, fanned_out, quick, None, clock.text(now), just_read=True)

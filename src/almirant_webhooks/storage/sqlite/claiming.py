@@ -11,6 +11,7 @@ from typing import Any
 from ... import clock
 from ...model import Claim, Trigger
 from ...rules.signing import request_headers, secrets_at
+from . import rendering
 from .allowance import Allowance
 from .bulk import read_rows, write_rows
 from .webhook_headers import headers_of
@@ -51,8 +52,8 @@ WHERE a.enabled)
 """
 # An event's row number alone does not identify it: after a row was deleted by hand, another may get its number. The same
 # is true of attempts' numbers.
-_FIELDS = """
-SELECT json_group_array(json_array(d.rowid, d.webhook_id, d.id, d.event_id, e.event_type, e.body,
+_FIELDS = f"""
+SELECT json_group_array(json_array(d.rowid, d.webhook_id, d.id, d.event_id, e.event_type, {rendering.BODY},
     max(d.begun, coalesce((SELECT max(a.number) FROM attempts a WHERE a.delivery_id = d.id), 0)), d.test,
     w.url, w.secret, w.next_secret, w.switch_at, w.headers))
 FROM json_each(?) v CROSS JOIN deliveries d ON d.rowid = v.value
@@ -70,6 +71,7 @@ UPDATE deliveries SET in_flight = 1, begun = begun.number, started_at = begun.st
 FROM begun WHERE deliveries.id = begun.id
 """
 _TEST, _SCHEDULED = -1, 1
+_BODY = 4  # its place in `_FIELDS`, behind the row
 
 
 def claim(
@@ -84,8 +86,8 @@ def claim(
 
     The claims are in the order of the webhooks; those with more due are added to `more`. Enabled, URL, secret and headers
     are read in this transaction. Resends and tests come first, scheduled attempts next, bulk resends last. A delivery whose
-    event was deleted by hand is cancelled, with that reason, and added to `gone`. A webhook with options of its own gets no
-    more than the `allowance` leaves.
+    event was deleted by hand is cancelled, with that reason, and added to `gone`. One without a body has it made, or has failed
+    again. A webhook with options of its own gets no more than the `allowance` leaves.
     """
     now_text = clock.text(now)
     due = read_rows(conn, _DUE, json.dumps(list(starts)), now_text, max(starts.values(), default=0) + 1)
@@ -107,6 +109,7 @@ def claim(
     if not chosen:
         return []
     fields = {row: rest for row, *rest in read_rows(conn, _FIELDS, json.dumps(list(chosen)))}
+    _render(conn, chosen, fields)
     claims = [_claim(fields[row], trigger, now, allowance) for row, trigger in chosen.items() if row in fields]
     if len(claims) < len(chosen):
         without = json.dumps([row for row in chosen if row not in fields])
@@ -119,6 +122,17 @@ def claim(
         [(item.number, now_text, int(item.trigger is Trigger.MANUAL), item.delivery_id) for item in claims],
     )
     return claims
+
+
+def _render(conn: sqlite3.Connection, chosen: dict[int, Trigger], fields: dict[int, list[Any]]) -> None:
+    """Make the bodies that are missing; what has none after it is no longer chosen."""
+    missing = [row for row, values in fields.items() if values[_BODY] is None]
+    made = rendering.render_anew(conn, missing) if missing else {}
+    for row in missing:
+        if row in made:
+            fields[row][_BODY] = made[row]
+        else:
+            del fields[row], chosen[row]
 
 
 def claim_of(

@@ -11,7 +11,7 @@ from typing import Any
 from ... import clock
 from ...model import OPERATOR, Due, NotFound, Refused
 from ..records import LastAttempt
-from . import audit, held
+from . import audit, held, rendering
 from .bulk import read_rows
 from .rows import row_as
 from .webhooks import bump_revision
@@ -106,13 +106,19 @@ def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *,
 
 
 def resend_done(conn: sqlite3.Connection, delivery_id: str) -> LastAttempt | None:
-    """Return the last finished attempt of a delivery, or None while a resend or test of it waits."""
+    """Return the last finished attempt of a delivery, or None while a resend or test of it waits.
+
+    Raises `Refused` if there is none, as the webhook's template made no body.
+    """
     row = conn.execute(
-        "SELECT a.* FROM deliveries d JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number "
+        f"SELECT a.*, {rendering.FAILED_REASON} AS failed_reason FROM deliveries d "
+        "LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number "
         "WHERE d.id = ? AND d.resend_requested_at IS NULL AND d.in_flight = 0",
         (delivery_id,),
     ).fetchone()
-    return row_as(LastAttempt, row) if row else None
+    if row is not None and row["failed_reason"] is not None:
+        raise Refused(f"No request was made: {row['failed_reason']}.", "template")
+    return row_as(LastAttempt, row) if row is not None and row["number"] is not None else None
 
 
 def erase(conn: sqlite3.Connection, delivery_ids: Sequence[str]) -> bool:
@@ -121,6 +127,7 @@ def erase(conn: sqlite3.Connection, delivery_ids: Sequence[str]) -> bool:
     max_attempts = MOST_ATTEMPTS * len(delivery_ids)
     if conn.execute(_ERASE_ATTEMPTS, (ids, max_attempts)).rowcount == max_attempts:
         return False
+    rendering.erase(conn, ids)
     conn.execute("DELETE FROM deliveries WHERE id IN (SELECT value FROM json_each(?))", (ids,))
     return True
 

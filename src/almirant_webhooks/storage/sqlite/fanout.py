@@ -17,6 +17,7 @@ from .allowance import Allowance
 from .bulk import read_rows, write_rows
 from .claiming import claim_of
 from .event import Event, event_of
+from .rendering import MAX_BYTES, Bodies
 
 # Of deliveries too: if an event's row was deleted by hand, its deliveries must not get another event.
 _LAST_SEQ = """
@@ -24,7 +25,7 @@ SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(even
 """
 _USED = "event_id is already used in this project with other content"
 _SUBSCRIBED = """
-SELECT json_group_array(json_array(w.project_id, s.pattern, w.id, w.generation, w.concurrency, w.rate_limit,
+SELECT json_group_array(json_array(w.project_id, s.pattern, w.id, w.generation, w.concurrency, w.rate_limit, w.template,
                                    w.enabled, w.url, w.secret, w.next_secret, w.switch_at, w.headers))
 FROM json_each(?1) v CROSS JOIN webhooks w ON w.project_id = json_extract(v.value, '$[0]') AND w.deleted_at IS NULL
 CROSS JOIN subscriptions s ON s.webhook_id = w.id AND s.pattern = json_extract(v.value, '$[1]')
@@ -40,7 +41,7 @@ SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 """
 _INSERT_DELIVERIES = """
 INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, created_at, in_flight, begun, started_at,
-                        generation)
+                        generation, rendered)
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 """
 
@@ -53,6 +54,7 @@ class _Webhooks(NamedTuple):
     generations: dict[str, int]
     concurrency: dict[str, int]  # of those that say how many they want at once
     rate_limits: dict[str, str]  # of those that have one
+    templates: dict[str, str]  # of those that have one
 
     def tell(self, result: FanOut) -> None:
         """Tell the scheduler, with the batch, which of each pair are enabled, and how much each takes, if it says so."""
@@ -81,10 +83,10 @@ def fan_out(
     read = [(row, event_of(row)) for row in rows]
     seq, known_events, webhooks = _look_up(conn, [event for _, event in read if isinstance(event, Event)])
     webhooks.tell(result)
-    take, limits = _within(take, webhooks, allowance), webhooks.rate_limits
-    now_text, due_at, ids = clock.text(now), clock.text(now + first_wait), delivery_ids(now)
+    take = _within(take, webhooks, allowance)
+    now_text, due_at = clock.text(now), clock.text(now + first_wait)
     new: list[tuple[object, ...]] = []
-    deliveries: list[tuple[object, ...]] = []
+    deliveries = _NewDeliveries(result, webhooks, take, due_at, now)
     for row, event in read:
         if isinstance(event, str):
             result.marks.append(Mark(row, event))
@@ -101,25 +103,59 @@ def fan_out(
         matching = webhooks.matching[event.project_id, event.event_type]
         seq += 1
         new.append((seq, *key, event.event_type, event.occurred_at, now_text, body, int(not matching)))
-        fields = (event.id, event.event_type, body.encode(), 1, Trigger.SCHEDULED)
-        for webhook in matching:
-            delivery, keys = next(ids), webhooks.keys.get(webhook)
-            place = (delivery, seq, event.id, webhook, due_at, now_text)
-            if keys is not None and take(webhook):
-                deliveries.append((*place, 1, 1, now_text, webhooks.generations[webhook]))
-                result.claims.append(claim_of(webhook, delivery, *fields, keys, now, limited=webhook in limits))
-            else:
-                deliveries.append((*place, 0, 0, None, webhooks.generations[webhook]))
-                result.due.add(webhook)
+        deliveries.make(seq, event, body, matching)
         result.marks.append(Mark(row, None))
         result.unmatched += not matching
         result.types.append(event.event_type)
-        if len(deliveries) >= max_deliveries:
+        if len(deliveries.rows) >= max_deliveries or deliveries.bodies.size >= MAX_BYTES:
             break
     write_rows(conn, _INSERT_EVENTS, new)
-    write_rows(conn, _INSERT_DELIVERIES, deliveries)
-    result.events, result.deliveries = len(new), len(deliveries)
+    write_rows(conn, _INSERT_DELIVERIES, deliveries.rows)
+    deliveries.bodies.write(conn)
+    result.failed = deliveries.bodies.failed
+    result.events, result.deliveries = len(new), len(deliveries.rows)
     return result
+
+
+class _NewDeliveries:
+    """The deliveries of a batch: `rows` to insert, the `bodies` that templates make, and in `result` what begins and what is due."""
+
+    def __init__(
+        self, result: FanOut, webhooks: _Webhooks, take: Callable[[str], bool], due_at: str, now: datetime
+    ) -> None:
+        self.rows: list[tuple[object, ...]] = []
+        self.bodies = Bodies()
+        self._result = result
+        self._webhooks = webhooks
+        self._take = take
+        self._due_at = due_at
+        self._now = now
+        self._now_text = clock.text(now)
+        self._ids = delivery_ids(now)
+
+    def make(self, seq: int, event: Event, body: str, matching: Iterable[str]) -> None:
+        """Make the deliveries of one event; `body` is its own."""
+        own = body.encode()
+        webhooks, rows, result = self._webhooks, self.rows, self._result
+        for webhook in matching:
+            delivery, keys = next(self._ids), webhooks.keys.get(webhook)
+            place = (delivery, seq, event.id, webhook, self._due_at, self._now_text)
+            generation, sent, rendered = webhooks.generations[webhook], own, 0
+            if webhook in webhooks.templates:
+                text = self.bodies.render(delivery, webhooks.templates[webhook], body)
+                if text is None:
+                    rows.append((*place, 0, 0, None, generation, 1))
+                    continue
+                if text is not body:
+                    sent, rendered = text.encode(), 1
+            if keys is not None and self._take(webhook):
+                rows.append((*place, 1, 1, self._now_text, generation, rendered))
+                fields = (event.id, event.event_type, sent, 1, Trigger.SCHEDULED)
+                limited = webhook in webhooks.rate_limits
+                result.claims.append(claim_of(webhook, delivery, *fields, keys, self._now, limited=limited))
+            else:
+                rows.append((*place, 0, 0, None, generation, rendered))
+                result.due.add(webhook)
 
 
 def _next_batch(conn: sqlite3.Connection) -> int:
@@ -164,24 +200,26 @@ def delivery_ids(now: datetime) -> Iterator[str]:
 
 def insert_test_event(
     conn: sqlite3.Connection, project_id: str, event_type: str, payload: str, now: datetime
-) -> tuple[int, str]:
-    """Insert the sample event of a `webhook test`; return its row and id."""
+) -> tuple[int, str, str]:
+    """Insert the sample event of a `webhook test`; return its row, id and body."""
     now_text = clock.text(now)
     event = Event(f"evt_test_{secrets.token_hex(12)}", project_id, event_type, now_text, payload)
-    seq = _last_seq(conn) + 1
+    seq, body = _last_seq(conn) + 1, event.body(now_text)
     conn.execute(
         "INSERT INTO events (seq, project_id, id, event_type, occurred_at, created_at, body, test) VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
-        (seq, project_id, event.id, event_type, now_text, now_text, event.body(now_text)),
+        (seq, project_id, event.id, event_type, now_text, now_text, body),
     )
-    return seq, event.id
+    return seq, event.id, body
 
 
 def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict[str, object]]], now: datetime) -> None:
     """Insert events of the reserved project with their deliveries; an event without subscribers is left out."""
     kinds = {(RESERVED_PROJECT, kind) for kind, _ in events}
-    matching, _, generations, *_ = _match(kinds, read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if events else ())
+    matching, _, generations, *_, templates = _match(
+        kinds, read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if events else ()
+    )
     seq = _last_seq(conn) if any(matching.values()) else 0
-    now_text, ids = clock.text(now), delivery_ids(now)
+    now_text, ids, bodies = clock.text(now), delivery_ids(now), Bodies()
     new: list[tuple[object, ...]] = []
     deliveries: list[tuple[object, ...]] = []
     for kind, payload in events:
@@ -192,13 +230,16 @@ def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict
         event = Event(
             f"evt_{secrets.token_hex(16)}", RESERVED_PROJECT, kind, now_text, json.dumps(payload, ensure_ascii=False)
         )
-        new.append((seq, event.project_id, event.id, kind, now_text, now_text, event.body(now_text), 0))
-        deliveries += [
-            (next(ids), seq, event.id, webhook, now_text, now_text, 0, 0, None, generations[webhook])
-            for webhook in webhooks
-        ]
+        body = event.body(now_text)
+        new.append((seq, event.project_id, event.id, kind, now_text, now_text, body, 0))
+        for webhook in webhooks:
+            delivery = next(ids)
+            rendered = webhook in templates and bodies.render(delivery, templates[webhook], body) is not body
+            place = (delivery, seq, event.id, webhook, now_text, now_text)
+            deliveries.append((*place, 0, 0, None, generations[webhook], rendered))
     write_rows(conn, _INSERT_EVENTS, new)
     write_rows(conn, _INSERT_DELIVERIES, deliveries)
+    bodies.write(conn)
 
 
 def _last_seq(conn: sqlite3.Connection) -> int:
@@ -217,13 +258,16 @@ def _match(kinds: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> _
     generations: dict[str, int] = {}
     concurrency: dict[str, int] = {}
     rate_limits: dict[str, str] = {}
-    for project, pattern, webhook, generation, most, rate_limit, is_enabled, *keys in rows:
+    templates: dict[str, str] = {}
+    for project, pattern, webhook, generation, most, rate_limit, template, is_enabled, *keys in rows:
         generations[webhook] = generation
         subscribed.setdefault((project, pattern), []).append(webhook)
         if most is not None:
             concurrency[webhook] = most
         if rate_limit is not None:
             rate_limits[webhook] = rate_limit
+        if template is not None:
+            templates[webhook] = template
         if is_enabled:
             keys_of[webhook] = keys
     matching = {
@@ -234,4 +278,4 @@ def _match(kinds: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> _
         )
         for project, kind in kinds
     }
-    return _Webhooks(matching, keys_of, generations, concurrency, rate_limits)
+    return _Webhooks(matching, keys_of, generations, concurrency, rate_limits, templates)

@@ -13,6 +13,7 @@ from ...model import RESERVED_PROJECT
 from ...rules.signing import host
 from ..engine import NOTICED_AT_ONCE, HealthChange
 from .fanout import insert_own_events
+from .rendering import FAILED_REASON
 
 FAILING_AFTER = timedelta(hours=1)
 
@@ -28,8 +29,9 @@ UPDATE webhooks SET failing_noticed_at = NULL WHERE id IN (
     AND (failing_since IS NULL OR failing_since > failing_noticed_at) LIMIT ?)
 RETURNING id, project_id, url, last_success_at
 """
-_FAILED = """
-SELECT d.id, d.event_id, e.event_type, d.attempts, a.outcome, a.status_code, a.cause, w.id, w.project_id, w.url
+_FAILED = f"""
+SELECT d.id, d.event_id, e.event_type, d.attempts, a.outcome, a.status_code,
+       coalesce(a.cause, {FAILED_REASON}), w.id, w.project_id, w.url
 FROM json_each(?) v JOIN deliveries d ON d.id = v.value JOIN events e ON e.seq = d.event_seq
 JOIN webhooks w ON w.id = d.webhook_id AND w.deleted_at IS NULL AND w.project_id <> ? LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number
 WHERE d.test = 0

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 from ... import clock
 from ...model import Trigger
 from ...rules.signing import pack_headers, request_headers, secrets_at
+from .rendering import BODY
 from .webhook_headers import headers_of
 
-_OPEN = """
+_OPEN = f"""
 SELECT d.id, d.webhook_id, d.begun, d.manual, coalesce(d.started_at, d.created_at),
        w.rate_limit IS NOT NULL AND d.test = 0, d.sent, d.test,
-       e.event_type, e.body, w.url, w.secret, w.next_secret, w.switch_at, w.headers
+       e.event_type, {BODY}, w.url, w.secret, w.next_secret, w.switch_at, w.headers
 FROM deliveries d LEFT JOIN events e ON e.seq = d.event_seq LEFT JOIN webhooks w ON w.id = d.webhook_id
 WHERE d.in_flight = 1
 """

@@ -15,17 +15,18 @@ from ..engine import EVERY_WEBHOOK
 from ..records import Attempt, DeliveryDetails, Event, EventDetails, Page
 from . import held, verdicts
 from .in_flight import UNKNOWN, open_of
+from .rendering import BODY, FAILED_REASON
 from .rows import row_as
 from .text import folded
 
 
 def delivery(conn: sqlite3.Connection, delivery_id: str) -> DeliveryDetails:
-    """Return one delivery: its row of `delivery_log`, its body, and every attempt with headers and answer."""
+    """Return one delivery: its row of `delivery_log`, its body as it is sent, and every attempt with headers and answer."""
     row = conn.execute("SELECT * FROM delivery_log WHERE delivery_id = ?", (delivery_id,)).fetchone()
     if row is None:
         raise NotFound(f"There is no delivery {delivery_id}.", "id")
     more = conn.execute(
-        f"SELECT e.body, d.test, {held.REASON} AS cancelled_reason, "
+        f"SELECT {BODY} AS body, {FAILED_REASON} AS failed_reason, d.test, {held.REASON} AS cancelled_reason, "
         f"CASE WHEN NOT {held.IS_DISCARDED} THEN d.resend_requested_at END AS resend_requested_at "
         "FROM deliveries d JOIN events e ON e.seq = d.event_seq JOIN webhooks w ON w.id = d.webhook_id WHERE d.id = ?",
         (delivery_id,),
@@ -42,7 +43,7 @@ def delivery(conn: sqlite3.Connection, delivery_id: str) -> DeliveryDetails:
         in_flight = open_of(conn, delivery_id)
         packed_headers[-1] = in_flight.headers if in_flight is not None else UNKNOWN
     sent = {
-        "size": len(more["body"].encode()),
+        "size": len((more["body"] or "").encode()),
         "event_type": row["event_type"],
         "delivery_id": delivery_id,
         "test": bool(more["test"]),

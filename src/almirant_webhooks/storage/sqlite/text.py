@@ -21,9 +21,12 @@ _ESCAPE = "\1"  # stands before each escape: none is found from its middle on
 _QUOTE = "\0"  # stands for the quotes around a string: no text goes across them
 _ONE = 6  # characters of the longest escape
 _SHORT = {_QUOTE: '"', "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+# In the event's own body, and in what a template made of it.
 _WITH_TEXT = """
-SELECT d.id, length(CAST(e.body AS BLOB)), has_text(CAST(e.body AS BLOB), ?2)
+SELECT d.id, length(CAST(e.body AS BLOB)) + coalesce(length(CAST(r.body AS BLOB)), 0),
+       has_text(CAST(e.body AS BLOB), ?2) OR CASE WHEN r.body IS NOT NULL THEN has_text(CAST(r.body AS BLOB), ?2) END
 FROM json_each(?1) v CROSS JOIN deliveries d ON d.id = v.value CROSS JOIN events e ON e.seq = d.event_seq
+LEFT JOIN rendered_bodies r ON d.rendered AND r.delivery_id = d.id
 """
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 
 from ..records import EventOutcome
 from . import held
+from .rendering import FAILED_REASON
 from .rows import row_as
 
 _DELIVERIES = f"""
 SELECT d.id, {held.STATE} AS state, d.attempts, d.next_attempt_at, {held.REASON} AS cancelled_reason, d.resend_requested_at, d.in_flight,
-       coalesce(d.last_status, 'nothing yet') AS last_status, a.started_at, a.cause, w.enabled, w.disabled_at
+       {FAILED_REASON} AS failed_reason, coalesce(d.last_status, 'nothing yet') AS last_status, a.started_at, a.cause, w.enabled, w.disabled_at
 FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
 LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number
 WHERE d.event_seq = ? AND d.webhook_id > ? AND d.webhook_id <= ?
@@ -38,6 +39,8 @@ def _verdict(outcome: sqlite3.Row, delivery: sqlite3.Row | None) -> str:
         last += f" ({delivery['cause']})"
     if delivery["state"] == "succeeded":
         return f"It arrived; {last}."
+    if delivery["failed_reason"]:
+        return f"No request was made: {delivery['failed_reason']}. Resend it when the webhook's template is mended."
     if delivery["state"] == "failed":
         return f"It was given up; {last}. Resend it when the receiver is well."
     if delivery["state"] == "cancelled":

@@ -15,6 +15,7 @@ from ...rules.headers import masked, merge
 from . import audit, held
 from .fanout import delivery_ids, insert_test_event
 from .in_flight import keep_sent
+from .rendering import Bodies
 from .webhook_headers import column_of, headers_of
 
 _OPTIONS = ", ".join(f"w.{name}" for name in OPTIONS)
@@ -37,6 +38,7 @@ def _webhook(row: sqlite3.Row) -> Webhook:
         concurrency=row["concurrency"],
         headers=masked(headers_of(row["headers"])),
         rate_limit=row["rate_limit"],
+        template=row["template"],
         enabled=bool(row["enabled"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
@@ -272,14 +274,16 @@ def request_test(
 ) -> str:
     """Request one attempt of a sample event at this webhook, even if it is disabled; return the delivery's id."""
     webhook = get(conn, webhook_id)
-    seq, event_id = insert_test_event(conn, webhook.project_id, event_type, payload, now)
-    new = next(delivery_ids(now))
+    seq, event_id, body = insert_test_event(conn, webhook.project_id, event_type, payload, now)
+    new, bodies = next(delivery_ids(now)), Bodies()
+    rendered = webhook.template is not None and bodies.render(new, webhook.template, body) is not body
     now_text = clock.text(now)
     conn.execute(
-        "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, resend_requested_at, created_at, test, generation) "
-        "SELECT ?, ?, ?, id, ?, ?, 1, generation FROM webhooks WHERE id = ?",
-        (new, seq, event_id, now_text, now_text, webhook_id),
+        "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, resend_requested_at, created_at, test, generation, rendered) "
+        "SELECT ?, ?, ?, id, ?, ?, 1, generation, ? FROM webhooks WHERE id = ?",
+        (new, seq, event_id, now_text, now_text, rendered, webhook_id),
     )
+    bodies.write(conn)
     audit.note(
         conn,
         "webhook.tested",

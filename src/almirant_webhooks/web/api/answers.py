@@ -152,6 +152,7 @@ def delivery_details(row: records.DeliveryDetails) -> DeliveryDetails:
     return {
         **delivery(row),
         "body": row["body"],
+        "failed_reason": row["failed_reason"],
         "cancelled_reason": row["cancelled_reason"],
         "resend_requested_at": row["resend_requested_at"],
         "attempt_list": row["attempt_list"],

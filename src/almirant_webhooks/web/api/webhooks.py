@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import FailFast, Field, WithJsonSchema
+from pydantic import BeforeValidator, FailFast, Field, WithJsonSchema
 
 from ... import clock
 from ...actions import reach, webhook_secrets
@@ -28,7 +29,17 @@ _HEADERS = {
     "additionalProperties": {"type": ["string", "null"], "maxLength": MAX_VALUE},
     "maxProperties": 2 * MAX_HEADERS,
 }
+_TEMPLATE = {
+    "type": ["string", "object", "null"],
+    "description": "A JSON text with placeholders such as {{ data.workItem.title }}. An object is taken as the text that it is "
+    "written as; a placeholder in place of a value needs a text. Answers have the text.",
+}
 Patterns = Annotated[list[str], FailFast()]  # the first wrong one is named: a sentence for each may be megabytes
+
+
+def _written(template: object) -> object:
+    """Return a template that was given as an object as its text."""
+    return json.dumps(template, ensure_ascii=False) if isinstance(template, dict) else template
 
 
 class Told(Body):
@@ -37,6 +48,7 @@ class Told(Body):
     concurrency: Annotated[int | None, WithJsonSchema(_CONCURRENCY)] = None
     headers: Annotated[dict[str, Any] | None, WithJsonSchema(_HEADERS)] = None
     rate_limit: str | None = None
+    template: Annotated[str | None, BeforeValidator(_written), WithJsonSchema(_TEMPLATE)] = None
 
     def options(self) -> dict[str, object]:
         """Return those that the body has."""

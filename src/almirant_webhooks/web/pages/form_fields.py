@@ -125,7 +125,8 @@ def read(fields: Fields, project_id: str | None) -> WebhookForm:
         events=covering(str(pattern) for pattern in fields.getall("events", ())),
         own_secret=_text(fields, "secret_kind") == "own",
         secret=_text(fields, "secret"),
-        options={name: _text(fields, name).strip() for name in _TEXTS if name in fields},
+        # A form's lines end in CR and LF.
+        options={name: _text(fields, name).replace("\r\n", "\n").strip() for name in _TEXTS if name in fields},
         headers=_headers(fields) if "header_name" in fields else None,
         version=_text(fields, "version"),
     )

@@ -14,3 +14,14 @@ CREATE INDEX attempts_of_limited ON attempts (limited_webhook, started_at) WHERE
 -- Tests wait for no rate limit, so they are found beside any number of resends that do.
 CREATE INDEX deliveries_to_test ON deliveries (webhook_id)
     WHERE test = 1 AND resend_requested_at IS NOT NULL AND in_flight = 0;
+ALTER TABLE webhooks ADD COLUMN template TEXT;   -- sent in place of an event's own body
+
+-- The bodies that templates made, each as long as its delivery. One that could not be made is NULL, with the reason.
+CREATE TABLE rendered_bodies (
+    delivery_id   TEXT PRIMARY KEY,
+    body          TEXT,
+    failed_reason TEXT,
+    CONSTRAINT "a body, or why there is none" CHECK ((body IS NULL) <> (failed_reason IS NULL))
+) STRICT;
+ALTER TABLE deliveries ADD COLUMN rendered INTEGER NOT NULL DEFAULT 0
+    CONSTRAINT "rendered is 0 or 1" CHECK (rendered IN (0, 1));   -- its body is in `rendered_bodies`, not the event's own
