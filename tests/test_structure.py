@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "upkeep": {"model", "clock", "settings", "ops", "storage"},
     "actions": {"model", "clock", "rules", "settings", "ops", "storage"},
     "web": {"model", "clock", "rules", "settings", "ops", "storage", "actions"},
-    "client": {"model", "storage", "web"},  # their types alone
+    "client": {"model", "rules", "storage", "web"},  # their types alone
     "receiver": {"model", "verify"},
     "daemon": {"clock", "rules", "settings", "ops", "sending", "storage", "delivery", "upkeep", "web"},
     "process": {"model", "settings", "ops", "storage", "daemon"},

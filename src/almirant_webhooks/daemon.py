@@ -163,9 +163,11 @@ class Daemon:
         )
         self._tasks.run("prune", self.pruner.run())
         self._tasks.run("observe", observer.run())
-        self._tasks.run(
-            "resend", Resender(database, storage.resending, due=dispatcher.update_due, failing=dispatcher.failing).run()
+        kept = self.settings.retention.shortest
+        resender = Resender(
+            database, storage.resending, kept=kept, due=dispatcher.update_due, failing=dispatcher.failing
         )
+        self._tasks.run("resend", resender.run())
 
     async def _serve_web(self, max_connections: int) -> None:
         listen = self.settings.admin.listen

@@ -79,6 +79,16 @@ async def faces(service: Service) -> AsyncIterator[Faces]:
             service.webhook(URL, project="proj_full")
         over = service.write(resends.start, Selection(since=now), {doors.webhook: 1}, actor="operator", now=now)
         service.write(resends.cancel, over, actor="operator", now=now)
+        # It has no part that could end, so that it stays under way.
+        replay = "rsd_stays"
+        service.write(
+            lambda conn: conn.execute(
+                "INSERT INTO resends (id, actor, project_id, filters, created_at, replay_of) VALUES (?, 'operator', 'proj_1', '{}', ?, ?)",
+                (replay, clock.text(now), rotating),
+            )
+        )
+        empty = service.webhook(URL, project="proj_off").id
+        service.write(webhooks.disable, empty, now)
         yield Faces(
             doors,
             {
@@ -86,6 +96,9 @@ async def faces(service: Service) -> AsyncIterator[Faces]:
                 "rotating": rotating,
                 "switch_at": started["switch_at"],
                 "off": off,
+                "empty": empty,
+                "replay": replay,
+                "event": service.log(webhook_id=off)[0]["event_id"],
                 "delivery": service.log(webhook_id=off)[0]["delivery_id"],
                 "over": over,
                 "over_at": service.read(resends.get, over)["finished_at"] or "",
@@ -132,6 +145,44 @@ def rotated(
     return Refusal(sentence, command, ("POST", path, body), None if form is None else (path, form), **more)
 
 
+def replayed(
+    sentence: str,
+    since: str | None = None,
+    name: str = "since",
+    value: str | None = None,
+    *,
+    webhook: str = "{webhook}",
+    code: int = 2,
+    field: str | None = "",
+    status: int = 422,
+    **more: Any,
+) -> Refusal:
+    """A replay that does not begin."""
+    named = {"since": since, name: since if value is None else value}
+    params = {each: text for each, text in named.items() if text is not None}
+    words = [word for each, text in params.items() for word in (f"--{each}", text)]
+    path = f"/webhooks/{webhook}/replay"
+    refusal = Refusal(
+        sentence,
+        ("webhook", "replay", webhook, *words, "--yes"),
+        ("POST", path, params),
+        (path, {"since": "", **params}),
+        code=code,
+        status=status,
+        page_status=422,
+        field=name if field == "" else field,
+    )
+    return replace(refusal, **more)
+
+
+def sent_to(sentence: str, webhook: str, *, status: int = 409, field: str | None = None) -> Refusal:
+    """An event that is not sent to a webhook."""
+    path = "/events/{event}/send-to"
+    command = ("event", "send-to", "{event}", webhook)
+    call = ("POST", path, {"webhook_id": webhook})
+    return Refusal(sentence, command, call, (path, {"webhook": webhook}), status=status, field=field)
+
+
 LONG = "x" * (MAX_DESCRIPTION + 1)
 ONE_LINE = f"A description is one line of at most {MAX_DESCRIPTION} characters."
 PROJECT = "A project id is 1 to 128 printable ASCII characters without spaces."
@@ -145,6 +196,12 @@ NO_JSON = "The template is not JSON at line 1, column 9: expecting value."
 IN_A_KEY = "The template has a placeholder in a key, at line 1, column 3: only values can have one."
 LARGE_BODY = "The template fails for the sample of work_item.created: the body that the template makes of it is larger than 256 KiB."
 MUCH = '"' + "{{data}}" * 1_900 + '"'
+DISABLED = "Webhook {off} is disabled; enable it first (`almirant-webhooks webhook enable {off}`)."
+NO_REPLAY = "No kept event of that time matches and is without a delivery for this webhook; there is nothing to replay."
+UNDER_WAY = (
+    "The replay {replay} of this webhook is under way already; wait for its end, or cancel it "
+    "(`almirant-webhooks delivery resends {replay} --cancel`)."
+)
 NO_TYPE = "'led.created' is not an event type. Did you mean 'lead.created'?"
 NO_PATTERN = "'led.*' fits no event type. Did you mean 'lead.*'?"
 BOTH = "Give switch_after or now, not both."
@@ -413,6 +470,43 @@ REFUSALS: dict[str, Refusal] = {
         status=409,
         page_status=422,
     ),
+    **{
+        f"a replay {what}": replayed(*values, **more)
+        for what, values, more in (
+            (
+                "since no time",
+                ("Say since when events are replayed: a time, or 2h for the last two hours.",),
+                {"call": None},
+            ),
+            (
+                "that ends before it begins",
+                ("The end of a replay must be later than its begin.", "1h", "until", "2h"),
+                {},
+            ),
+            ("of a type that is none", (NO_PATTERN, "1h", "event", "led.*"), {"code": 1}),
+            ("of nothing", (NO_REPLAY, "1h", "event", "sprint.closed"), {"code": 1, "field": None, "status": 409}),
+            ("to a disabled webhook", (DISABLED, "1h"), {"code": 1, "field": None, "status": 409, "webhook": "{off}"}),
+            (
+                "to what is gone",
+                (f"There is no webhook {GONE}.", "1h"),
+                {"code": 1, "field": "id", "status": 404, "page_status": 404, "webhook": GONE},
+            ),
+            (
+                "while one is under way",
+                (UNDER_WAY, "1h"),
+                {"code": 1, "field": None, "status": 409, "webhook": "{rotating}"},
+            ),
+        )
+    },
+    "an event sent to a webhook that has it": sent_to(
+        "The webhook has {event} already, as {delivery}; send that again (`almirant-webhooks delivery resend {delivery}`).",
+        "{off}",
+    ),
+    "an event sent to a disabled webhook": sent_to(DISABLED.replace("{off}", "{empty}"), "{empty}"),
+    "an event sent to another project's webhook": sent_to(
+        "Project proj_1, which the webhook belongs to, has no event {event}.", "{webhook}", status=404, field="id"
+    ),
+    "an event sent to a webhook that is gone": sent_to(f"There is no webhook {GONE}.", GONE, status=404, field="id"),
     "to cancel a resend that is gone": Refusal(
         "There is no resend rsd_0.",
         ("delivery", "resends", "rsd_0", "--cancel"),
@@ -473,6 +567,8 @@ async def check(faces: Faces, refusal: Refusal) -> None:
         assert said == f"error: {sentence}\n"
     if refusal.call is not None:
         method, path, body = refusal.call
+        if isinstance(body, dict):
+            body = {name: faces.named(value) if isinstance(value, str) else value for name, value in body.items()}
         status, problem = await doors.api.call(method, f"/api/v1{faces.named(path)}", None, body)
         assert (status, problem["detail"], problem.get("field")) == (refusal.status, sentence, refusal.field)
     if refusal.page is not None:

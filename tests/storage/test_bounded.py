@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
@@ -16,8 +16,9 @@ from typing import NamedTuple, get_type_hints
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.model import Outcome, Result
+from almirant_webhooks.model import Outcome, Result, Webhook
 from almirant_webhooks.rules.rates import Rate
+from almirant_webhooks.rules.replays import ReplayCount, ReplaySelection
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage import sqlite
 from almirant_webhooks.storage.engine import FIRST_RESEND, FanOut, Mark, OutboxRow, ReadPlan, Walk, Work
@@ -30,10 +31,12 @@ from almirant_webhooks.storage.sqlite import (
     fanout,
     health,
     held,
+    later_deliveries,
     marking,
     outbox,
     producers,
     rejected_rows,
+    replays,
     resend_steps,
     resends,
     results,
@@ -118,14 +121,52 @@ def _begin_resend(conn: sqlite3.Connection) -> str:
     return resends.start(conn, Selection(status="5xx"), large.counts_of(newest), actor="operator", now=NOW)
 
 
+def _begin_replay(*events: str) -> Call:
+    """Begin a replay of all that there is, at a webhook that has none of it and was just created."""
+
+    def call(conn: sqlite3.Connection) -> object:
+        webhook = _created(conn, events or ("*",))
+        counted = ReplayCount(webhook_id=webhook.id, events=9, since=large.OLD, reaches_back_to=None)
+        selection = ReplaySelection(webhook.id, NOW - 1000 * DAY)
+        return replays.start(conn, selection, counted, actor="operator", now=NOW + 2 * DAY)
+
+    return call
+
+
+def _replay_alone(*events: str) -> Call:
+    """Let a replay be all that is under way."""
+
+    def call(conn: sqlite3.Connection) -> None:
+        conn.execute("DELETE FROM resend_webhooks")
+        _begin_replay(*events)(conn)
+
+    return call
+
+
+def _claim_of_replay(conn: sqlite3.Connection) -> object:
+    (webhook,) = conn.execute(
+        "SELECT replay_of FROM resends WHERE replay_of IS NOT NULL AND finished_at IS NULL"
+    ).fetchone()
+    return claiming.claim(conn, {webhook: 8}, NOW + 2 * DAY)
+
+
+def _step_alone(conn: sqlite3.Connection) -> object:
+    return resend_steps.step(conn, NOW + 2 * DAY)
+
+
+def _replay_and_step(conn: sqlite3.Connection) -> None:
+    _replay_alone()(conn)
+    _step_alone(conn)
+
+
 def _three_steps(conn: sqlite3.Connection) -> None:
     reached = FIRST_RESEND
     for _ in range(3):
         reached = resend_steps.step(conn, NOW, reached).reached
 
 
-def _created(conn: sqlite3.Connection) -> object:
-    values = {"url": "https://example.com/", "events": ["*"], "secret": "s" * 20, "description": ""}
+def _created(conn: sqlite3.Connection, events: Sequence[str] = ("*",)) -> Webhook:
+    values = {"url": "https://example.com/", "events": events, "secret": "s" * 20, "description": ""}
     return webhooks.create(conn, project_id="p", limit=100, now=NOW, **values)  # type: ignore[arg-type]
 
 
@@ -186,6 +227,16 @@ KINDS: dict[str, Kind] = {
     "resends.start": Kind(_begin_resend),
     "resends.cancel": Kind(lambda conn: resends.cancel(conn, TAIL, actor="operator", now=NOW)),
     "resends.cancel, of many webhooks": Kind(lambda conn: resends.cancel(conn, "rsd_wide", actor="operator", now=NOW)),
+    "replays.start": Kind(_begin_replay()),
+    "later_deliveries.send_to": Kind(
+        lambda conn: later_deliveries.send_to(
+            conn, "p", "evt_1", conn.execute("SELECT max(rowid), id FROM webhooks").fetchone()[1], NOW, actor="operator"
+        ),
+        before=_created,
+    ),
+    "resend_steps.step, of a replay": Kind(_step_alone, before=_replay_alone()),
+    "resend_steps.step, of a replay that matches nothing": Kind(_step_alone, before=_replay_alone("sprint.*")),
+    "batch.write, of a claim of what a replay has made": Kind(_claim_of_replay, before=_replay_and_step),
     "resend_steps.under_way": Kind(resend_steps.under_way),
     "resend_steps.step": Kind(_three_steps),
     "resend_steps.step, of one that is large": Kind(
@@ -297,6 +348,7 @@ APART = {
     "stats.pending": "read on a connection that never writes",
     "stats.webhooks": "read on a connection that never writes",
     "resends.get": "read on a connection that never writes",
+    "replays.count": "read on a connection that never writes",
     "resends.count": "read on a connection that never writes",
     "summaries.projects_of": "read on a connection that never writes",
     "held.count": "read on a connection that never writes",

@@ -207,6 +207,8 @@ async def test_every_route_refuses_strangers_and_other_projects(api: Api, route:
     body = {"project_id": "proj_1"} if route.body is not None and "project_id" in route.body.model_fields else None
     if route.body is not None and "url" in route.body.model_fields and body:
         body |= {"url": receiver.url, "events": ["*"]}  # type: ignore[dict-item]
+    if path.endswith(("/replay", "/send-to")):
+        body = {"since": "1h"} if path.endswith("/replay") else {"webhook_id": webhook.id}
     assert (await api.call(route.method, path, {}, body))[0] == 401
     status, answer = await api.call(route.method, path, api.admin("proj_2"), body)
     if route.path.endswith(("/event-types", "/whoami")):

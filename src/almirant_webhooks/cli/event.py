@@ -12,9 +12,11 @@ import click
 
 from ..actions import events as actions
 from ..model import NotFound, Refused
+from ..rules.replays import kept_until
 from ..rules.selection import EventSelection
 from ..settings.schema import Settings
 from ..storage.engine import EVERY_ROW
+from . import replays
 from .database import READS, reading, reading_outbox
 from .options import as_json, config
 from .output import print_fields, print_json, print_table, safe, say
@@ -25,6 +27,9 @@ from .selecting import limit, selected_events
 @click.group()
 def event() -> None:
     """Send events and ask what became of them."""
+
+
+event.add_command(replays.send_to)
 
 
 @event.command()
@@ -147,6 +152,7 @@ def show(settings: Settings, event_id: str, project: str | None, as_json: bool) 
     except NotFound as error:
         raise NotFound(f"{error} {_not_taken(settings, event_id)}", "id") from None
     fields = {name: value for name, value in shown.items() if name != "next_cursor"}  # every webhook is there
+    fields["kept_until"] = kept_until(shown["created_at"], settings.retention.succeeded)
     if as_json:
         print_json(fields)
         return
@@ -158,6 +164,11 @@ def show(settings: Settings, event_id: str, project: str | None, as_json: bool) 
         {"webhook_id": "WEBHOOK", "outcome": "OUTCOME", "delivery_id": "DELIVERY", "verdict": "VERDICT"},
         shown["outcomes"],
     )
+    if not shown["test"] and any(row["webhook_id"] and not row["delivery_id"] for row in shown["outcomes"]):
+        way = f"almirant-webhooks event send-to {safe(event_id)} WEBHOOK"
+        click.echo(
+            f"\nIt is kept until {fields['kept_until']} at least; send it now to a webhook without a delivery: `{way}`."
+        )
     click.echo()
     click.echo(safe(shown["body"]))
 

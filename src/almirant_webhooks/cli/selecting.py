@@ -50,7 +50,8 @@ def wrong_usage() -> Iterator[None]:
         raise click.UsageError(refused.message) from None
 
 
-def _once(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str | None:
+def once(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str | None:
+    """Return the value of an option that is given once at most, None where it is left out."""
     if len(value) > 1:
         raise click.UsageError(f"{param.opts[0]} is given more than once.", ctx)
     return value[0] if value else None
@@ -65,7 +66,7 @@ def _with_options(command: Command, options: tuple[tuple[str, str, str], ...]) -
     for flag, name, text in reversed(options):
         metavar = "TIME" if name in ("since", "until") else "TEXT"
         command = click.option(
-            flag, name, multiple=True, callback=_once, shell_complete=_states, metavar=metavar, help=text
+            flag, name, multiple=True, callback=once, shell_complete=_states, metavar=metavar, help=text
         )(command)
     return command
 
@@ -103,7 +104,7 @@ def limit(command: Command) -> Command:
     """Give a command the option `--limit`: how many rows it shows, 50 of them if it is left out."""
 
     def read(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> int:
-        text = _once(ctx, param, value)
+        text = once(ctx, param, value)
         with wrong_usage():
             return 50 if text is None else values.whole(text, "--limit", 1, MAX_LIMIT)
 

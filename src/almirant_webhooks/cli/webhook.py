@@ -13,7 +13,7 @@ from ..actions import webhook_secrets
 from ..actions import webhooks as actions
 from ..model import Refused, Webhook
 from ..settings.schema import Settings
-from . import webhook_options
+from . import replays, webhook_options
 from .database import READS, reading
 from .options import as_json, config
 from .output import print_fields, print_json, print_table, say
@@ -24,6 +24,9 @@ from .waiting import wait_for_attempt
 @click.group()
 def webhook() -> None:
     """Create, list and change webhooks: configured receivers, each of one project."""
+
+
+webhook.add_command(replays.replay)
 
 
 @webhook.command()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from ..model import Options, StartedRotation
+    from ..rules.replays import ReplayCount
     from ..storage.records import AuditEntry, Resend
     from ..web.api import answers
     from .types import CreatedWebhook, Deliveries, EnabledWebhook, Entries, Events, Resent, Webhook
@@ -56,6 +57,11 @@ class Client:
     def get_event(self, event_id: str, *, project: str | None = None) -> answers.EventDetails:
         """Return an event with its body, and what became of it at the first thousand webhooks."""
         return self._call("GET", f"/events/{quote(event_id, safe='')}", query={"project": project})
+
+    def send_event_to(self, event_id: str, webhook_id: str, *, project_id: str | None = None) -> answers.SentTo:
+        """Send a kept event to a webhook that has no delivery of it."""
+        body = {"webhook_id": webhook_id, **given(project_id=project_id)}
+        return self._call("POST", f"/events/{quote(event_id, safe='')}/send-to", body)
 
     def list_event_types(self) -> Iterator[answers.EventType]:
         """Yield the event types that webhooks can subscribe to."""
@@ -112,6 +118,32 @@ class Client:
     def test_webhook(self, webhook_id: str, *, event_type: str | None = None) -> answers.Test:
         """Send a sample event to this webhook alone."""
         return self._call("POST", f"/webhooks/{quote(webhook_id, safe='')}/test", given(event_type=event_type))
+
+    def count_replay(
+        self,
+        webhook_id: str,
+        since: str,
+        *,
+        until: str | None = None,
+        event: str | None = None,
+        include_cancelled: bool = False,
+    ) -> ReplayCount:
+        """Return how many kept events a replay would send."""
+        body = {**given(until=until, event=event), "since": since, "include_cancelled": include_cancelled}
+        return self._call("POST", f"/webhooks/{quote(webhook_id, safe='')}/replay", {**body, "dry_run": True})
+
+    def replay_events(
+        self,
+        webhook_id: str,
+        since: str,
+        *,
+        until: str | None = None,
+        event: str | None = None,
+        include_cancelled: bool = False,
+    ) -> Resend:
+        """Begin to send a webhook the kept events of a time that it has no delivery of."""
+        body = {**given(until=until, event=event), "since": since, "include_cancelled": include_cancelled}
+        return self._call("POST", f"/webhooks/{quote(webhook_id, safe='')}/replay", body)
 
     def rotate_secret(
         self,

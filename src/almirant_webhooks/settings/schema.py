@@ -217,6 +217,11 @@ class Retention(_Section):
     held: PositiveSpan = timedelta(days=30)
     outbox: PositiveSpan = timedelta(days=7)
 
+    @property
+    def shortest(self) -> timedelta:
+        """How long every delivery that has ended is kept at least."""
+        return min(self.succeeded, self.failed)
+
 
 class Limits(_Section):
     """What one project may use."""

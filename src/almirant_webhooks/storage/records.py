@@ -170,10 +170,18 @@ class Progress(StrEnum):
     CANCELLED = "cancelled"
 
 
+class ResendKind(StrEnum):
+    """What is sent: deliveries that are there once more, or kept events to a webhook that has no delivery of them."""
+
+    RESEND = "resend"
+    REPLAY = "replay"
+
+
 class Resend(TypedDict):
-    """A resend of many, with its progress; `filters` is its selection."""
+    """A resend of many, or a replay, with its progress; `filters` is its selection."""
 
     id: str
+    kind: ResendKind
     actor: str
     project_id: str | None
     filters: dict[str, str]
@@ -256,6 +264,9 @@ AUDITED_ACTIONS = (
     "delivery.resent",
     "resend.started",
     "resend.cancelled",
+    "replay.started",
+    "replay.cancelled",
+    "event.sent_to",
     "producer_token.created",
     "producer_token.revoked",
     "token.rotated",

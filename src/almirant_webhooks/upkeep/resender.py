@@ -1,9 +1,10 @@
-"""Advances bulk resends in small steps, so that new events never wait behind them."""
+"""Advances bulk resends and replays in small steps, so that new events never wait behind them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 
 import structlog
 
@@ -18,18 +19,23 @@ log = structlog.get_logger("almirant_webhooks")
 
 
 class Resender:
-    """Advances bulk resends; `due` is called with the webhooks that have something to send."""
+    """Advances bulk resends and replays; `due` is called with the webhooks that have something to send.
+
+    `kept` is how long deliveries are kept at least.
+    """
 
     def __init__(
         self,
         database: Worker,
         store: ResendingStore,
         *,
+        kept: timedelta,
         due: Callable[[set[str], dict[str, Due]], None],
         failing: Callable[[], str | None],
     ) -> None:
         self._database = database
         self._store = store
+        self._kept = kept
         self._due = due
         self._failing = failing
 
@@ -41,7 +47,7 @@ class Resender:
             try:
                 if not self._failing() and await self._database.run(self._store.under_way):
                     busy = True
-                    step = await self._database.write(self._store.step, clock.now(), reached)
+                    step = await self._database.write(self._store.step, clock.now(), reached, kept=self._kept)
                     reached = step.reached
                     if step.touched:
                         self._due(step.touched, step.due)

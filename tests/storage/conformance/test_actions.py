@@ -152,7 +152,7 @@ def _begin_resend(engine: Engine) -> str:
 def _step(engine: Engine) -> list[str]:
     """Take a step of all resends; those that are finished by it."""
     with engine.deliveries.transaction(engine.session):
-        return engine.resending.step(engine.session, START + 4 * HOUR, FIRST_RESEND).finished
+        return engine.resending.step(engine.session, START + 4 * HOUR, FIRST_RESEND, kept=720 * HOUR).finished
 
 
 def test_a_resend_of_many_sends_each_delivery_once(engine: Engine) -> None:
@@ -183,7 +183,7 @@ def test_a_step_tells_what_is_due_by_it(engine: Engine) -> None:
     _failed(engine, webhook)
     _begin_resend(engine)
     with engine.deliveries.transaction(engine.session):
-        step = engine.resending.step(engine.session, START + 4 * HOUR, FIRST_RESEND)
+        step = engine.resending.step(engine.session, START + 4 * HOUR, FIRST_RESEND, kept=720 * HOUR)
     assert step.touched == set(step.due) == {webhook.id}
     assert step.due[webhook.id].project_id == "p"
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 from ...model import NewWebhook, Options, Secrets, StartedRotation, Webhook
+from ...rules.replays import ReplayCount, ReplaySelection
 from ...rules.selection import Selection
 from ..records import Resend
 from .sessions import Session
@@ -130,6 +131,33 @@ class Resends(Protocol):
         """Send nothing more of it; refused once it is over."""
 
 
+class Replays(Protocol):
+    """Kept events, sent to a webhook that has no delivery of them; `ResendingStore` takes the steps of a replay."""
+
+    def count(self, session: Session, selection: ReplaySelection, /, *, now: datetime, kept: timedelta) -> ReplayCount:
+        """Return how many events would be sent, and how far back that reaches; `kept` is how long deliveries are at least.
+
+        Refused for a disabled webhook, and where it takes longer than people wait.
+        """
+
+    def start(
+        self, session: Session, selection: ReplaySelection, count: ReplayCount, /, *, actor: str, now: datetime
+    ) -> str:
+        """Begin one that was counted; refused while the webhook is disabled, or another replay of it is under way.
+
+        It is followed and cancelled as a resend of many, by the id that is returned.
+        """
+
+
+class LaterDeliveries(Protocol):
+    """Single deliveries that are made after an event's fan-out."""
+
+    def send_to(
+        self, session: Session, project_id: str, event_id: str, webhook_id: str, now: datetime, /, *, actor: str
+    ) -> str:
+        """Make the delivery of an event for a webhook that has none of it; return its id."""
+
+
 class Projects(Protocol):
     """Whose something is."""
 
@@ -195,6 +223,8 @@ class ActionStore(Protocol):
     secrets: WebhookSecrets
     deliveries: Deliveries
     resends: Resends
+    replays: Replays
+    later: LaterDeliveries
     projects: Projects
     tokens: ProducerTokens
     audit: AuditTrail

@@ -118,5 +118,8 @@ class ResendingStore(Protocol):
     def under_way(self, session: Session) -> bool:
         """Tell whether a resend has something left to do."""
 
-    def step(self, session: Session, now: datetime, after: ResendPlace) -> ResendStep:
-        """Let some more deliveries be resent, of the resends and webhooks after a place, in a write transaction."""
+    def step(self, session: Session, now: datetime, after: ResendPlace, *, kept: timedelta) -> ResendStep:
+        """Let some more deliveries be resent, of the resends and webhooks after a place, in a write transaction.
+
+        `kept` is how long deliveries are kept at least: a replay reaches no further back.
+        """

@@ -6,7 +6,20 @@ import sqlite3
 from contextlib import AbstractContextManager
 
 from .. import engine
-from . import audit, connection, deliveries, held, outbox, producers, resends, rotation, summaries, webhooks
+from . import (
+    audit,
+    connection,
+    deliveries,
+    held,
+    later_deliveries,
+    outbox,
+    producers,
+    replays,
+    resends,
+    rotation,
+    summaries,
+    webhooks,
+)
 from .upkeep_store import SqlitePruningStore
 
 
@@ -18,6 +31,8 @@ class SqliteActionStore:
     secrets: engine.WebhookSecrets = rotation
     deliveries: engine.Deliveries = deliveries
     resends: engine.Resends = resends
+    replays: engine.Replays = replays
+    later: engine.LaterDeliveries = later_deliveries
     projects: engine.Projects = summaries
     tokens: engine.ProducerTokens = producers
     audit: engine.AuditTrail = audit

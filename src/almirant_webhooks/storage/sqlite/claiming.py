@@ -16,9 +16,13 @@ from .allowance import Allowance
 from .bulk import read_rows, write_rows
 from .webhook_headers import headers_of
 
+# A condition on a delivery that waits in a resend of many: a replay has made it, and this is its first attempt. All others
+# that wait there were attempted, or have ended.
+IS_FIRST = "(state = 'pending' AND begun = 0)"
 # What a webhook may begin: tests of one with a rate limit, which they do not wait for; then single resends and tests, then
-# scheduled attempts, then bulk resends. Discarded deliveries (`held`) and those of a cancelled resend are left out.
-_DUE = """
+# scheduled attempts, then bulk resends, then what replays have made. Discarded deliveries (`held`) and those of a cancelled
+# resend are left out.
+_DUE = f"""
 WITH asked (webhook, enabled, generation, concurrency, rate_limit) AS MATERIALIZED (
     SELECT w.id, w.enabled, w.generation, w.concurrency, w.rate_limit FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL)
 SELECT json_group_array(json_array(webhook, turn, at, row, concurrency, rate_limit)) FROM (
@@ -43,7 +47,7 @@ FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     ORDER BY r.next_attempt_at LIMIT ?3)
 WHERE a.enabled
 UNION ALL
-SELECT a.webhook, 2, d.resend_requested_at, d.rowid, a.concurrency, a.rate_limit
+SELECT a.webhook, iif({IS_FIRST}, 3, 2), d.resend_requested_at, d.rowid, a.concurrency, a.rate_limit
 FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.resend_requested_at IS NOT NULL
     AND r.resend_id > '' AND r.in_flight = 0 AND (r.state <> 'pending' OR r.generation = a.generation)
@@ -67,10 +71,11 @@ WHERE rowid IN (SELECT value FROM json_each(?)) RETURNING id
 """
 _BEGIN = """
 WITH begun (number, started_at, manual, id) AS (VALUES {rows})
-UPDATE deliveries SET in_flight = 1, begun = begun.number, started_at = begun.started_at, manual = begun.manual, sent = NULL
+UPDATE deliveries SET in_flight = 1, begun = begun.number, started_at = begun.started_at, manual = begun.manual, sent = NULL,
+    resend_requested_at = iif(begun.manual = 0 AND resend_id IS NOT NULL, NULL, resend_requested_at)
 FROM begun WHERE deliveries.id = begun.id
 """
-_TEST, _SCHEDULED = -1, 1
+_TEST, _SCHEDULED = -1, (1, 3)
 _BODY = 4  # its place in `_FIELDS`, behind the row
 
 
@@ -85,8 +90,8 @@ def claim(
     """Claim due deliveries, at most the wanted number for each webhook, and note in each that its attempt is in flight.
 
     The claims are in the order of the webhooks; those with more due are added to `more`. Enabled, URL, secret and headers
-    are read in this transaction. Resends and tests come first, scheduled attempts next, bulk resends last. A delivery whose
-    event was deleted by hand is cancelled, with that reason, and added to `gone`. One without a body has it made, or has failed
+    are read in this transaction. Resends and tests come first, scheduled attempts next, bulk resends and replays
+    last. A delivery whose event was deleted by hand is cancelled, with that reason, and added to `gone`. One without a body has it made, or has failed
     again. A webhook with options of its own gets no more than the `allowance` leaves.
     """
     now_text = clock.text(now)
@@ -103,7 +108,7 @@ def claim(
         if room[webhook] > 0 and allowance.is_left(webhook, test=is_test):
             room[webhook] -= 1
             allowance.take(webhook, test=is_test)
-            chosen[row] = Trigger.SCHEDULED if turn == _SCHEDULED else Trigger.MANUAL
+            chosen[row] = Trigger.SCHEDULED if turn in _SCHEDULED else Trigger.MANUAL
         elif more is not None:
             more.add(webhook)
     if not chosen:

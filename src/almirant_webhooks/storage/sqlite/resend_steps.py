@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ... import clock
 from ...rules.selection import Selection
 from ..engine import FIRST_RESEND, ResendPlace, ResendStep
-from . import audit, selecting
+from . import audit, replay_steps, selecting
+from .claiming import IS_FIRST
 from .deliveries import first_due
+from .replay_steps import Reached
 
 WAITING = 200  # deliveries of one webhook that wait at the same time: what a cancel takes back
 LOOKED_AT = 1000  # deliveries of one webhook in one step
+KEPT = timedelta(days=30)  # how long deliveries are kept at least, unless it is said
 # Of all webhooks in one step, so that no other writer waits for long.
 STEP_PARTS = 100
 STEP_ASKS = 200
 STEP_LOOKS = 2000
 
 _PARTS = """
-SELECT p.resend_id, p.webhook_id, p.reached, p.done, x.filters, x.created_at, x.cancelled_at, x.cancelled_by,
+SELECT p.resend_id, p.webhook_id, p.reached, p.done, x.replay_of, x.filters, x.created_at, x.cancelled_at, x.cancelled_by,
        w.project_id,
        coalesce(w.enabled AND w.discarding_since IS NULL, 0) AS open
 FROM resend_webhooks p INDEXED BY resend_parts_under_way CROSS JOIN resends x ON x.id = p.resend_id
@@ -31,8 +34,15 @@ _WAITING = """
 FROM deliveries INDEXED BY deliveries_waiting_in_a_resend
 WHERE resend_id = ?1 AND webhook_id = ?2 AND resend_requested_at IS NOT NULL
 """
+# What a replay has made and nobody has tried yet ends with it; all else is as it was before.
 _TAKE_BACK = f"""
-UPDATE deliveries NOT INDEXED SET resend_requested_at = NULL WHERE rowid IN (SELECT rowid {_WAITING} AND in_flight = 0)
+UPDATE deliveries NOT INDEXED SET resend_requested_at = NULL,
+    state = iif({IS_FIRST}, 'cancelled', state), next_attempt_at = iif({IS_FIRST}, NULL, next_attempt_at),
+    cancelled_reason = iif({IS_FIRST}, 'its replay was cancelled', cancelled_reason)
+WHERE rowid IN (SELECT rowid {_WAITING} AND in_flight = 0)
+"""
+_REACHED = """
+UPDATE resend_webhooks SET requested = requested + ?, reached = ?, done = ? WHERE resend_id = ? AND webhook_id = ?
 """
 _FINISHED = """
 UPDATE resends SET finished_at = ?1 WHERE id IN (SELECT value FROM json_each(?2)) AND finished_at IS NULL AND counts IS NULL
@@ -60,8 +70,13 @@ def under_way(conn: sqlite3.Connection) -> bool:
     return bool(conn.execute(query).fetchone()[0])
 
 
-def step(conn: sqlite3.Connection, now: datetime, after: ResendPlace = FIRST_RESEND) -> ResendStep:
-    """Ask for the next few attempts at webhooks that have room for them, those behind `after` first, so that each has its turn."""
+def step(
+    conn: sqlite3.Connection, now: datetime, after: ResendPlace = FIRST_RESEND, *, kept: timedelta = KEPT
+) -> ResendStep:
+    """Ask for the next few attempts at webhooks that have room for them, those behind `after` first, so that each has its turn.
+
+    `kept` is how long deliveries are kept at least: replays reach no further back.
+    """
     _make_more_parts(conn)
     parts = conn.execute(_PARTS, (*after, STEP_PARTS)).fetchall()
     if after != FIRST_RESEND and len(parts) < STEP_PARTS:
@@ -71,7 +86,7 @@ def step(conn: sqlite3.Connection, now: datetime, after: ResendPlace = FIRST_RES
     touched: set[str] = set()
     asks, looks, reached = STEP_ASKS, STEP_LOOKS, FIRST_RESEND
     for row in parts:
-        resent, looked_at = _go_on(conn, row, now, asks)
+        resent, looked_at = _go_on(conn, row, now, asks, kept)
         asks, looks, reached = asks - resent, looks - looked_at, (row["resend_id"], row["webhook_id"])
         if resent:
             touched.add(row["webhook_id"])
@@ -82,7 +97,9 @@ def step(conn: sqlite3.Connection, now: datetime, after: ResendPlace = FIRST_RES
     return ResendStep(touched, first_due(conn, touched), finished, reached)
 
 
-def _go_on(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, max_resends: int) -> tuple[int, int]:
+def _go_on(
+    conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, max_resends: int, kept: timedelta
+) -> tuple[int, int]:
     """Go on with a part, and end it when it is over; return how many attempts were asked for and rows looked at."""
     key = (part["resend_id"], part["webhook_id"])
     if part["project_id"] is None:  # the webhook was deleted
@@ -92,8 +109,22 @@ def _go_on(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, max_resen
     elif part["done"]:
         _end_unless_waiting(conn, key)
     elif part["open"]:
-        return _advance(conn, part, now, max_resends)
+        room, cost = _room(conn, key, max_resends)
+        if room <= 0:
+            return 0, cost
+        if part["replay_of"] is not None:
+            reached = replay_steps.advance(conn, part, now, kept, room)
+        else:
+            reached = _advance(conn, part, now, room)
+        conn.execute(_REACHED, (reached.requested, reached.place, int(reached.is_done), *key))
+        return reached.requested, reached.looked_at
     return 0, 1
+
+
+def _room(conn: sqlite3.Connection, key: ResendPlace, max_resends: int) -> tuple[int, int]:
+    """Return how many more deliveries may wait at a webhook, and about how many rows were looked at to find out."""
+    waiting = conn.execute(f"SELECT count(*) {_WAITING} AND in_flight = 0", key).fetchone()[0]
+    return min(max_resends, WAITING - waiting), waiting // 20
 
 
 def take_back(conn: sqlite3.Connection, part: sqlite3.Row) -> int:
@@ -103,7 +134,7 @@ def take_back(conn: sqlite3.Connection, part: sqlite3.Row) -> int:
     if count:
         statement = "UPDATE resend_webhooks SET requested = requested - ? WHERE resend_id = ? AND webhook_id = ?"
         conn.execute(statement, (count, *key))
-    _note(conn, "resend.cancelled", part["project_id"], part["resend_id"], part["cancelled_by"], part["cancelled_at"])
+    _note(conn, "cancelled", part["project_id"], key[0], part["cancelled_by"], part["cancelled_at"], part["replay_of"])
     _end_unless_waiting(conn, key)
     return max(1, count)
 
@@ -121,7 +152,9 @@ def _end_unless_waiting(conn: sqlite3.Connection, key: ResendPlace) -> None:
 
 def make_parts(conn: sqlite3.Connection, resend_id: str) -> None:
     """Make the next parts of a resend, and note it in the trails of their projects."""
-    row = conn.execute("SELECT counts, parts, actor, created_at FROM resends WHERE id = ?", (resend_id,)).fetchone()
+    row = conn.execute(
+        "SELECT counts, parts, actor, created_at, replay_of FROM resends WHERE id = ?", (resend_id,)
+    ).fetchone()
     counts = json.loads(row["counts"])
     parts = row["parts"] + STEP_PARTS
     chosen = counts[row["parts"] : parts]
@@ -135,7 +168,7 @@ def make_parts(conn: sqlite3.Connection, resend_id: str) -> None:
     )
     ids = json.dumps([webhook for webhook, _ in chosen])
     for project in conn.execute(_PROJECTS, (ids,)).fetchall():
-        _note(conn, "resend.started", project[0], resend_id, row["actor"], row["created_at"])
+        _note(conn, "started", project[0], resend_id, row["actor"], row["created_at"], row["replay_of"])
 
 
 def _make_more_parts(conn: sqlite3.Connection) -> None:
@@ -144,21 +177,27 @@ def _make_more_parts(conn: sqlite3.Connection) -> None:
         make_parts(conn, row[0])
 
 
-def _note(conn: sqlite3.Connection, action: str, project_id: str, resend_id: str, actor: str, at: str) -> None:
-    """Note it once in the trail of a project."""
+def _note(
+    conn: sqlite3.Connection,
+    what: str,
+    project_id: str,
+    resend_id: str,
+    actor: str,
+    at: str,
+    replay_of: str | None,
+) -> None:
+    """Note once in the trail of a project that a resend, or the replay of a webhook, was started or cancelled."""
+    action = f"resend.{what}" if replay_of is None else f"replay.{what}"
     if not conn.execute(_NOTED, (at, project_id, action, resend_id)).fetchone()[0]:
-        audit.note(conn, action, actor=actor, now=clock.parse(at), project_id=project_id, detail=resend_id)
+        moment = clock.parse(at)
+        audit.note(conn, action, actor=actor, now=moment, project_id=project_id, webhook_id=replay_of, detail=resend_id)
 
 
-def _advance(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, max_resends: int) -> tuple[int, int]:
-    """Go on through one webhook's deliveries; return how many attempts were asked for, `max_resends` at most, and rows looked at."""
+def _advance(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, room: int) -> Reached:
+    """Go on through one webhook's deliveries, and ask for attempts of `room` at most."""
     resend_id, webhook_id, reached, created_at = (
         part[name] for name in ("resend_id", "webhook_id", "reached", "created_at")
     )
-    waiting = conn.execute(f"SELECT count(*) {_WAITING} AND in_flight = 0", (resend_id, webhook_id)).fetchone()[0]
-    room = min(max_resends, WAITING - waiting)
-    if room <= 0:
-        return 0, waiting // 20  # what it costs to find out, about
     conditions = selecting.query(conn, Selection.load(json.loads(part["filters"])), tried=True)
     # What was made after the resend was asked for is not part of it.
     end = min(conditions.end, f"{selecting.id_at(clock.parse(created_at))}~")
@@ -179,17 +218,8 @@ def _advance(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, max_res
         [(clock.text(now), resend_id, row[0]) for row in rows],
     )
     full = len(rows) == room
-    conn.execute(
-        "UPDATE resend_webhooks SET requested = requested + ?, reached = ?, done = ? WHERE resend_id = ? AND webhook_id = ?",
-        (
-            len(rows),
-            rows[-1][0] if full else seen[1] or span[1],
-            int(not full and seen[0] < LOOKED_AT),
-            resend_id,
-            webhook_id,
-        ),
-    )
-    return len(rows), int(seen[0])
+    place = rows[-1][0] if full else seen[1] or span[1]
+    return Reached(len(rows), int(seen[0]), place, is_done=not full and seen[0] < LOOKED_AT)
 
 
 def prune(conn: sqlite3.Connection, finished_before: datetime, limit: int = 100) -> tuple[int, bool]:

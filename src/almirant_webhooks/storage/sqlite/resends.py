@@ -1,6 +1,6 @@
 """Bulk resends: each walks through the deliveries of its webhooks once, however often it is interrupted.
 
-This module counts, begins, cancels and shows them; `resend_steps` advances them.
+This module counts, begins, cancels and shows them; `resend_steps` advances them. A replay is one of them, which `replays` begins.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _OF_WEBHOOKS = f"json_each(?) v CROSS JOIN deliveries d ON d.webhook_id = v.valu
 _OF_EVENT = f"events x CROSS JOIN deliveries d ON d.event_seq = x.seq {_WITH_WEBHOOK} WHERE x.id = ?"
 # What was cancelled waits no more, but for what is in flight, though a step has to take it back.
 _TOTALS = """
-SELECT x.id, x.actor, x.project_id, x.filters, x.created_at, x.cancelled_at, x.finished_at, x.matched,
+SELECT x.id, iif(x.replay_of IS NULL, 'resend', 'replay') AS kind, x.actor, x.project_id, x.filters, x.created_at, x.cancelled_at, x.finished_at, x.matched,
        (SELECT coalesce(sum(p.requested), 0) FROM resend_webhooks p WHERE p.resend_id = x.id)
        - CASE WHEN x.cancelled_at IS NULL THEN 0 ELSE (
             SELECT count(*) FROM deliveries d INDEXED BY deliveries_waiting_in_a_resend
@@ -88,27 +88,43 @@ def start(
     selection.check_has_no_text()
     if not counts:
         raise Refused("No delivery of an enabled webhook matches; there is nothing to resend.")
-    new = f"rsd_{secrets.token_hex(10)}"
-    stored = json.dumps(selection.dump())
     same = conn.execute(
         "SELECT id FROM resends INDEXED BY resends_alike WHERE finished_at IS NULL AND filters = ?",
-        (stored,),
+        (json.dumps(selection.dump()),),
     ).fetchone()
     if same is not None:
         raise Refused(f"The resend {same[0]} of just these is under way already.")
     # They are in the order of their projects: with the same one at both ends there is no other.
     first, *_, last = [*counts, *counts]
     ends = {row[0] for row in conn.execute("SELECT project_id FROM webhooks WHERE id IN (?, ?)", (first, last))}
+    project_id = ends.pop() if len(ends) == 1 else None
+    return begin(conn, selection.dump(), counts, actor=actor, now=now, project_id=project_id)
+
+
+def begin(
+    conn: sqlite3.Connection,
+    filters: Mapping[str, str],
+    counts: Mapping[str, int],
+    *,
+    actor: str,
+    now: datetime,
+    project_id: str | None,
+    replay_of: str | None = None,
+) -> str:
+    """Begin a resend of many, or the replay of a webhook, with its entries in the audit trail; return its id."""
+    new = f"rsd_{secrets.token_hex(10)}"
     conn.execute(
-        "INSERT INTO resends (id, actor, project_id, filters, created_at, matched, counts) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO resends (id, actor, project_id, filters, created_at, matched, counts, replay_of) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             new,
             actor,
-            ends.pop() if len(ends) == 1 else None,
-            stored,
+            project_id,
+            json.dumps(filters),
             clock.text(now),
             sum(counts.values()),
             json.dumps(list(counts.items())),
+            replay_of,
         ),
     )
     make_parts(conn, new)

@@ -80,6 +80,8 @@ class Sweep:
         # The last one that was seen is the first beyond the next step's begin.
         cutoffs = clock.text(self._succeeded), clock.text(self._failed)
         old = conn.execute(f"SELECT d.id {_OLD}", (self._delivery, seen[1] + "~", *cutoffs)).fetchall()
+        if old:
+            conn.execute("UPDATE database_meta SET pruned_before = max(pruned_before, ?)", (max(cutoffs),))
         if old and not deliveries.erase(conn, [row[0] for row in old]):
             return True
         self.removed["deliveries"] += len(old)

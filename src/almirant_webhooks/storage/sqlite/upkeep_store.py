@@ -104,12 +104,14 @@ class SqliteObservingStore:
 
 
 class SqliteResendingStore:
-    """Bulk resends."""
+    """Bulk resends and replays."""
 
     def under_way(self, conn: sqlite3.Connection) -> bool:
         """Return whether a bulk resend is under way."""
         return resend_steps.under_way(conn)
 
-    def step(self, conn: sqlite3.Connection, now: datetime, after: ResendPlace = FIRST_RESEND) -> ResendStep:
-        """Take one step of the bulk resends."""
-        return resend_steps.step(conn, now, after)
+    def step(
+        self, conn: sqlite3.Connection, now: datetime, after: ResendPlace = FIRST_RESEND, *, kept: timedelta
+    ) -> ResendStep:
+        """Take one step of the bulk resends and replays."""
+        return resend_steps.step(conn, now, after, kept=kept)

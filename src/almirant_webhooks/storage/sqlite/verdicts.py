@@ -11,7 +11,7 @@ from .rendering import FAILED_REASON
 from .rows import row_as
 
 _DELIVERIES = f"""
-SELECT d.id, {held.STATE} AS state, d.attempts, d.next_attempt_at, {held.REASON} AS cancelled_reason, d.resend_requested_at, d.in_flight,
+SELECT d.id, {held.STATE} AS state, d.attempts, d.next_attempt_at, {held.REASON} AS cancelled_reason, d.resend_requested_at, d.resend_id, d.in_flight,
        {FAILED_REASON} AS failed_reason, coalesce(d.last_status, 'nothing yet') AS last_status, a.started_at, a.cause, w.enabled, w.disabled_at
 FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
 LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number
@@ -50,6 +50,8 @@ def _verdict(outcome: sqlite3.Row, delivery: sqlite3.Row | None) -> str:
     if delivery["in_flight"]:
         return "A request is under way."
     begin = f"It has not arrived yet; {last}." if delivery["attempts"] else "It was not attempted yet."
+    if delivery["resend_requested_at"] and not delivery["attempts"] and delivery["resend_id"]:
+        return f"{begin} It is part of a replay, which gives way to what is due."
     if delivery["resend_requested_at"]:
         return f"{begin} A resend waits."
     return f"{begin} The next attempt is due at {delivery['next_attempt_at']}."

@@ -64,7 +64,9 @@ class Event(records.EventFields):
 
 
 class EventDetails(Event, records.EventOutcomes):
-    """An event with its body and what became of it."""
+    """An event with its body and what became of it; `kept_until` is until when it is kept at least."""
+
+    kept_until: str
 
 
 class EventPage(TypedDict):
@@ -79,6 +81,12 @@ class SentEvent(TypedDict):
     """An event that was taken."""
 
     event_id: str
+
+
+class SentTo(TypedDict):
+    """The delivery of an event that was sent to one webhook."""
+
+    delivery_id: str
 
 
 class EventType(TypedDict):
@@ -190,6 +198,12 @@ def event(row: records.Event) -> Event:
     }
 
 
-def event_details(row: records.EventDetails) -> EventDetails:
+def event_details(row: records.EventDetails, kept_until: str) -> EventDetails:
     """Return a whole event as the API has it."""
-    return {**event(row), "body": row["body"], "outcomes": row["outcomes"], "next_cursor": row["next_cursor"]}
+    return {
+        **event(row),
+        "body": row["body"],
+        "outcomes": row["outcomes"],
+        "next_cursor": row["next_cursor"],
+        "kept_until": kept_until,
+    }

@@ -14,6 +14,7 @@ from ...actions import tokens
 from ...rules import event_schemas
 from ...rules.event_types import CATALOGUE, sample_payload
 from ...rules.principals import Role
+from ...rules.replays import kept_until
 from ..context import context, principal, scope
 from . import answers, parsing
 from .parsing import EVENT_SELECTION, Body
@@ -103,7 +104,8 @@ async def show(request: web.Request) -> web.Response:
         after=parsing.cursor(params, r"wh_\w{1,64}") or "",
         limit=_OUTCOMES,
     )
-    return parsing.answer(answers.event_details(event))
+    until = kept_until(event["created_at"], ctx.settings.retention.succeeded)
+    return parsing.answer(answers.event_details(event, until))
 
 
 async def types(request: web.Request) -> web.Response:

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from ... import clock
 from ...model import Refused
+from ...rules.replays import kept_until
 from ...rules.values import cursor
 from ...storage.records import Event
 from ..context import context, scope
@@ -94,7 +95,14 @@ async def detail(request: web.Request) -> web.Response:
     after = cursor(text, "after", r"wh_\w{1,64}") if text else ""
     ctx = context(request)
     event = await ctx.read(ctx.reading.log.event, request.match_info["id"], project, after=after, limit=_OUTCOMES)
-    return show(request, "event.html", section="/events", event=event, why=lambda outcome: _WHY.get(outcome, ""))
+    return show(
+        request,
+        "event.html",
+        section="/events",
+        event=event,
+        why=lambda outcome: _WHY.get(outcome, ""),
+        kept_until=kept_until(event["created_at"], ctx.settings.retention.succeeded),
+    )
 
 
 def add(app: web.Application) -> None:

@@ -35,6 +35,8 @@ _DONE = {
     "waits": "A resend waits already; nothing more was asked for.",
     "resend-started": "They are sent again, after whatever is due.",
     "resend-cancelled": "Nothing more of it is sent; what is in flight ends.",
+    "replay-started": "They are sent, oldest first, after whatever is due.",
+    "sent-to": "It is on its way.",
     "rotated": "A new secret was made.",
     "kept": "The webhook keeps its secret.",
 }

@@ -25,3 +25,9 @@ CREATE TABLE rendered_bodies (
 ) STRICT;
 ALTER TABLE deliveries ADD COLUMN rendered INTEGER NOT NULL DEFAULT 0
     CONSTRAINT "rendered is 0 or 1" CHECK (rendered IN (0, 1));   -- its body is in `rendered_bodies`, not the event's own
+
+-- A replay is a resend of many that makes the deliveries itself: those of kept events for one webhook, one at a time.
+ALTER TABLE resends ADD COLUMN replay_of TEXT;   -- the webhook; NULL for a resend of deliveries that are there
+CREATE UNIQUE INDEX replays_under_way ON resends (replay_of) WHERE replay_of IS NOT NULL AND finished_at IS NULL;
+-- Up to when deliveries were removed from the log, by the longest time that any of them was kept.
+ALTER TABLE database_meta ADD COLUMN pruned_before TEXT NOT NULL DEFAULT '';

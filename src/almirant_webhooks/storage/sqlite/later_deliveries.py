@@ -1,0 +1,120 @@
+"""Makes deliveries of events that are kept, after their fan-out, by the webhook's options of this moment.
+
+An event has one delivery for a webhook at most: whether there is one is looked up in the transaction that makes it. Call the
+functions inside a transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from ... import clock
+from ...model import NotFound, Refused
+from . import audit
+from .fanout import delivery_ids
+from .health import report_failed
+from .rendering import MAX_BYTES, Bodies
+from .webhooks import bump_revision
+
+_KNOWN = """
+SELECT v.value, d.id, d.state, d.test, d.resend_requested_at
+FROM json_each(?) v CROSS JOIN deliveries d ON d.event_seq = v.value AND d.webhook_id = ?
+"""
+_INSERT = """
+INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, created_at, generation, resend_requested_at,
+                        resend_id, rendered)
+SELECT ?1, e.seq, e.id, w.id, ?4, ?4, w.generation, iif(?5 IS NULL, NULL, ?4), ?5, ?6
+FROM events e, webhooks w WHERE e.seq = ?2 AND w.id = ?3
+"""
+
+
+class Made(NamedTuple):
+    """The deliveries that were made, and of how many events from the first on that is all."""
+
+    ids: list[str]
+    events: int
+
+
+def check_enabled(webhook_id: str, *, enabled: bool) -> None:
+    """Raise `Refused` for a disabled webhook: nothing is sent to it again before it is enabled."""
+    if not enabled:
+        raise Refused(
+            f"Webhook {webhook_id} is disabled; enable it first (`almirant-webhooks webhook enable {webhook_id}`)."
+        )
+
+
+def known(conn: sqlite3.Connection, webhook_id: str, seqs: Sequence[int]) -> dict[int, sqlite3.Row]:
+    """Return the deliveries that a webhook has of events, by the events' rows."""
+    return {row[0]: row for row in conn.execute(_KNOWN, (json.dumps(seqs), webhook_id))}
+
+
+def make(
+    conn: sqlite3.Connection, webhook_id: str, seqs: Sequence[int], now: datetime, *, resend_id: str | None = None
+) -> Made:
+    """Make the delivery of each event for a webhook, in this order; none of them may have one.
+
+    Each begins at once, with its whole schedule; the first attempt of a replay's, which has a `resend_id`, gives way to what
+    is due. A template is rendered, as at a fan-out: after a megabyte of bodies the other events are left to the next call.
+    """
+    (template,) = conn.execute("SELECT template FROM webhooks WHERE id = ?", (webhook_id,)).fetchone()
+    ids, bodies, size, now_text = delivery_ids(now), Bodies(), 0, clock.text(now)
+    made: list[tuple[object, ...]] = []
+    for seq in seqs:
+        if size >= MAX_BYTES:
+            break
+        delivery_id, rendered = next(ids), False
+        if template is not None:
+            (body,) = conn.execute("SELECT body FROM events WHERE seq = ?", (seq,)).fetchone()
+            rendered = bodies.render(delivery_id, template, body) is not body
+            size += len(body)
+        made.append((delivery_id, seq, webhook_id, now_text, resend_id, rendered))
+    conn.executemany(_INSERT, made)
+    bodies.write(conn)
+    if bodies.failed:
+        report_failed(conn, bodies.failed, now)
+    return Made([str(row[0]) for row in made], len(made))
+
+
+def send_to(
+    conn: sqlite3.Connection, project_id: str, event_id: str, webhook_id: str, now: datetime, *, actor: str
+) -> str:
+    """Make the delivery of one event for a webhook of its project, with its audit entry; return the delivery's id.
+
+    Raises `NotFound`; `Refused` for a disabled webhook, a test's event, and where there is one already.
+    """
+    webhook = conn.execute(
+        "SELECT enabled FROM webhooks WHERE id = ? AND project_id = ? AND deleted_at IS NULL", (webhook_id, project_id)
+    ).fetchone()
+    if webhook is None:
+        raise NotFound(f"The event's project has no webhook {webhook_id}.", "webhook_id")
+    event = conn.execute(
+        "SELECT seq, test FROM events WHERE project_id = ? AND id = ?", (project_id, event_id)
+    ).fetchone()
+    if event is None:
+        raise NotFound(f"Project {project_id}, which the webhook belongs to, has no event {event_id}.", "id")
+    if event[1]:
+        raise Refused(f"{event_id} is the sample event of a test; send another test (`almirant-webhooks webhook test {webhook_id}`).")  # fmt: skip
+    delivery = known(conn, webhook_id, [event[0]]).get(event[0])
+    if delivery is not None:
+        raise Refused(
+            f"The webhook has {event_id} already, as {delivery['id']}; send that again "
+            f"(`almirant-webhooks delivery resend {delivery['id']}`)."
+        )
+    check_enabled(webhook_id, enabled=bool(webhook[0]))
+    ((delivery_id,), _) = make(conn, webhook_id, [event[0]], now)
+    audit.note(
+        conn,
+        "event.sent_to",
+        actor=actor,
+        now=now,
+        project_id=project_id,
+        webhook_id=webhook_id,
+        delivery_id=delivery_id,
+        detail=event_id,
+    )
+    bump_revision(conn)
+    return delivery_id

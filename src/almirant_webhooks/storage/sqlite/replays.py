@@ -1,0 +1,82 @@
+"""Replays: counted and begun here; `resend_steps` advances them, and `resends` shows and cancels them."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime, timedelta
+
+from ... import clock
+from ...model import Refused
+from ...rules.replays import NOTHING, ReplayCount, ReplaySelection
+from . import held, replay_steps, resends
+from .later_deliveries import check_enabled
+from .webhooks import get
+
+COUNTED = 1_000_000  # events that a count looks at
+
+_LOOKED_AT = """
+SELECT count(*) FROM (SELECT 1 FROM events INDEXED BY events_by_time WHERE created_at >= ?1 AND created_at < ?2 LIMIT ?3)
+"""
+# By type, so that which of them match is told by the rule of subscriptions.
+_COUNT = f"""
+SELECT e.event_type, sum(d.id IS NULL) AS missing,
+       sum(coalesce(d.test = 0 AND d.resend_requested_at IS NULL AND {held.STATE} = 'cancelled', 0)) AS cancelled
+FROM events e INDEXED BY events_by_time
+CROSS JOIN webhooks w ON w.id = ?3
+LEFT JOIN deliveries d ON d.event_seq = e.seq AND d.webhook_id = w.id
+WHERE e.created_at >= ?1 AND e.created_at < ?2 AND e.project_id = w.project_id
+  AND CASE WHEN e.id GLOB 'evt_test_*' THEN e.test ELSE 0 END = 0
+GROUP BY e.event_type
+"""
+
+
+def count(conn: sqlite3.Connection, selection: ReplaySelection, *, now: datetime, kept: timedelta) -> ReplayCount:
+    """Return how many events would be sent, and how far back that reaches; `kept` is how long deliveries are at least.
+
+    Raises `NotFound`, and `Refused` for a disabled webhook and where more would have to be looked at than people wait for.
+    """
+    webhook = get(conn, selection.webhook_id)
+    check_enabled(webhook.id, enabled=webhook.enabled)
+    reaches = replay_steps.reach_of(conn, webhook.created_at, now, kept)
+    end = replay_steps.LATEST if selection.until is None else clock.text(selection.until)
+    span = (max(clock.text(selection.since), reaches), end)
+    if conn.execute(_LOOKED_AT, (*span, COUNTED + 1)).fetchone()[0] > COUNTED:
+        raise Refused(f"More than {COUNTED:,} events would have to be looked at; narrow it by time.", "since")
+    matching = [
+        row for row in conn.execute(_COUNT, (*span, webhook.id)) if selection.matches(row["event_type"], webhook.events)
+    ]
+    cancelled = sum(row["cancelled"] for row in matching) if selection.include_cancelled else 0
+    return {
+        "webhook_id": webhook.id,
+        "events": sum(row["missing"] for row in matching) + cancelled,
+        "since": span[0],
+        "reaches_back_to": reaches or None,
+    }
+
+
+def start(
+    conn: sqlite3.Connection, selection: ReplaySelection, count: ReplayCount, *, actor: str, now: datetime
+) -> str:
+    """Begin a replay that `count` has counted; return the id by which it is followed, as a resend of many.
+
+    Refused for a disabled webhook, for no events, and while another replay of this webhook is under way.
+    """
+    webhook = get(conn, selection.webhook_id)
+    check_enabled(webhook.id, enabled=webhook.enabled)
+    other = conn.execute("SELECT id FROM resends WHERE replay_of = ? AND finished_at IS NULL", (webhook.id,)).fetchone()
+    if other is not None:
+        raise Refused(
+            f"The replay {other[0]} of this webhook is under way already; wait for its end, or cancel it "
+            f"(`almirant-webhooks delivery resends {other[0]} --cancel`)."
+        )
+    if not count["events"]:
+        raise Refused(NOTHING)
+    return resends.begin(
+        conn,
+        selection.dump(),
+        {webhook.id: count["events"]},
+        actor=actor,
+        now=now,
+        project_id=webhook.project_id,
+        replay_of=webhook.id,
+    )
