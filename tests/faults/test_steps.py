@@ -33,14 +33,19 @@ from hypothesis.stateful import (
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger
+from almirant_webhooks.rules.replays import ReplaySelection
 from almirant_webhooks.storage.engine import FanOut, Mark, OutboxRow, ReadPlan
 from almirant_webhooks.storage.sqlite import (
     claiming,
     deliveries,
     fanout,
     held,
+    later_deliveries,
     outbox,
     rejected_rows,
+    replays,
+    resend_steps,
+    resends,
     results,
     unread,
     waits,
@@ -52,6 +57,7 @@ from almirant_webhooks.storage.sqlite.migrate import migrate
 from ..support.steps import SCHEDULE, START
 
 TRIES = len(SCHEDULE.waits)
+KEPT = timedelta(days=3650)
 OPTIONS = settings(
     max_examples=int(os.environ.get("FAULTS_EXAMPLES", "60")),
     stateful_step_count=50,
@@ -84,6 +90,7 @@ class Machine(RuleBasedStateMachine):
         self.reached: Counter[str] = Counter()
         self.discarded: set[str] = set()
         self.unrecorded: list[Result] = []
+        self.replays: dict[str, tuple[str, set[str]]] = {}  # replay under way → its webhook, and the events of its time
         self.open()
 
     def open(self) -> None:
@@ -165,6 +172,7 @@ class Machine(RuleBasedStateMachine):
         del self.webhooks[webhook]
         for wanted in self.acknowledged.values():
             wanted.discard(webhook)
+        self.replays = {replay: there for replay, there in self.replays.items() if there[0] != webhook}
 
     @rule(data=st.data())
     def resend(self, data: st.DataObject) -> None:
@@ -173,7 +181,52 @@ class Machine(RuleBasedStateMachine):
             with suppress(NotFound, Refused), transaction(self.conn):
                 deliveries.request_resend(self.conn, data.draw(st.sampled_from(there)), self.now)
 
+    @precondition(lambda self: self.webhooks)
+    @rule(data=st.data(), include_cancelled=st.booleans())
+    def replay(self, data: st.DataObject, include_cancelled: bool) -> None:
+        """All that was taken until now; what is in the future of a clock that was set back is not."""
+        webhook = data.draw(st.sampled_from(sorted(self.webhooks)))
+        selection = ReplaySelection(webhook, START - KEPT, include_cancelled=include_cancelled)
+        events = self.conn.execute("SELECT id FROM events WHERE created_at <= ?", (clock.text(self.now),)).fetchall()
+        with suppress(Refused), transaction(self.conn):
+            counted = replays.count(self.conn, selection, now=self.now, kept=KEPT)
+            replay = replays.start(self.conn, selection, counted, actor="operator", now=self.now)
+            self.replays[replay] = (webhook, {row[0] for row in events})
+
+    @precondition(lambda self: self.replays)
+    @rule(data=st.data())
+    def cancel_replay(self, data: st.DataObject) -> None:
+        replay = data.draw(st.sampled_from(sorted(self.replays)))
+        waiting = "SELECT id FROM deliveries WHERE resend_id = ? AND resend_requested_at IS NOT NULL AND begun = 0"
+        self.discarded |= {row[0] for row in self.conn.execute(waiting, (replay,))}
+        with transaction(self.conn):
+            resends.cancel(self.conn, replay, actor="operator", now=self.now)
+        del self.replays[replay]
+
     # The daemon's steps
+
+    @precondition(lambda self: self.replays)
+    @rule(failing=st.booleans())
+    def advance_replays(self, failing: bool) -> None:
+        """A step whose transaction fails is made again; what a replay makes is what it was asked for."""
+        if failing:
+            with suppress(ZeroDivisionError), transaction(self.conn):
+                self.take_step()
+                raise ZeroDivisionError
+        with transaction(self.conn):
+            finished = self.take_step()
+        for webhook, events in self.replays.values():
+            made = {
+                row[0] for row in self.conn.execute("SELECT event_id FROM deliveries WHERE webhook_id = ?", (webhook,))
+            }
+            for event in made & events:
+                self.acknowledged[event].add(webhook)
+        for replay in finished:
+            webhook, events = self.replays.pop(replay, ("", set()))
+            assert all(webhook in self.acknowledged[event] for event in events), "a replay has left an event out"
+
+    def take_step(self) -> list[str]:
+        return resend_steps.step(self.conn, self.now, kept=KEPT).finished
 
     @rule(limit=st.integers(1, 5))
     def read_outbox(self, limit: int) -> None:
@@ -415,6 +468,17 @@ class BelievesTheClock(Machine):
         pass
 
 
+class ForgetsTheStep(Machine):
+    """Seeded: a step of a replay is not remembered, and nobody looks whether an event has its delivery."""
+
+    def take_step(self) -> list[str]:
+        places = self.conn.execute("SELECT reached, resend_id FROM resend_webhooks WHERE ended = 0").fetchall()
+        with patch.object(later_deliveries, "known", lambda *_: {}):
+            finished = super().take_step()
+        self.conn.executemany("UPDATE resend_webhooks SET reached = ?, done = 0 WHERE resend_id = ?", places)
+        return finished
+
+
 class ForgottenAtACrash(Machine):
     """Seeded: what was in flight at a crash stays in flight."""
 
@@ -432,7 +496,15 @@ class ForgottenAtACrash(Machine):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "seeded",
-    [ByWatermark, ClaimedTooLate, RecordedTwice, MarkedBeforeTaken, ForgottenAtACrash, BelievesTheClock],
+    [
+        ByWatermark,
+        ClaimedTooLate,
+        RecordedTwice,
+        MarkedBeforeTaken,
+        ForgottenAtACrash,
+        BelievesTheClock,
+        ForgetsTheStep,
+    ],
     ids=lambda it: it.__name__,
 )
 def test_the_invariants_find_a_seeded_bug(seeded: type[Machine]) -> None:
