@@ -192,6 +192,9 @@ RATE_LIMIT = (
     "rate_limit must be a whole number from 1 to 10000, a slash, and s, m or h for a second, a minute or an hour: "
     "10/s, 300/m or 5000/h."
 )
+NO_PRESET = (
+    "There is no ready template 'slak': there are slack, discord, teams, google-chat. One of your own is a JSON text."
+)
 NO_JSON = "The template is not JSON at line 1, column 9: expecting value."
 IN_A_KEY = "The template has a placeholder in a key, at line 1, column 3: only values can have one."
 LARGE_BODY = "The template fails for the sample of work_item.created: the body that the template makes of it is larger than 256 KiB."
@@ -339,6 +342,7 @@ REFUSALS: dict[str, Refusal] = {
         ("webhook", "update", "{webhook}", "--rate-limit", "4/s", "--no-rate-limit"),
         code=2,
     ),
+    "a ready template that there is not": told("template", NO_PRESET, "slak"),
     "a template that is not JSON": told("template", NO_JSON, '{"text":}'),
     "a template with a placeholder in a key": told("template", IN_A_KEY, '{"{{ type }}": 1}'),
     "a template that makes too much of a sample": told("template", LARGE_BODY, MUCH),

@@ -71,6 +71,33 @@ async def test_a_template_told_by_command_api_or_page_is_the_same_one(doors: Doo
         ]
 
 
+async def test_a_ready_template_is_chosen_by_its_name(doors: Doors) -> None:
+    """By command, API and form; it is shown with its version, and a form that is saved as it stands keeps it."""
+    words = ("--project", "proj_new", "--url", URL, "--event", "*", "--template", "slack")
+    await asyncio.to_thread(doors.shell.ours, "webhook", "create", *words)
+    body = {"project_id": "proj_new", "url": URL, "events": ["*"]}
+    status, created = await doors.api.call("POST", "/api/v1/webhooks", None, {**body, "template": "slack@1"})
+    assert (status, created["template"]) == (201, "slack@1")
+    form = {**body, "secret_kind": "generated", "ready_template": "slack", "template": ""}
+    await doors.pages.post("/webhooks", None, **form)
+    rows = doors.service.read(storage.find, project_id="proj_new")
+    assert [row.template for row in rows] == ["slack@1"] * 3
+    page = await doors.pages.get(f"/webhooks/{rows[2].id}/edit", "proj_new")
+    assert '<option value="slack@1" selected>Slack (slack@1)</option>' in page
+    assert '<option value="discord">Discord</option>' in page
+    assert "<code>slack@1</code>: Slack’s messages" in await doors.pages.get(f"/webhooks/{rows[2].id}", "proj_new")
+    as_it_stands = {"url": URL, "events": "*", "ready_template": "slack@1", "template": ""}
+    await doors.pages.post(f"/webhooks/{rows[2].id}/edit", None, **as_it_stands)
+    await doors.pages.post(f"/webhooks/{rows[1].id}/edit", None, **{**as_it_stands, "ready_template": ""})
+    await doors.pages.post(
+        f"/webhooks/{rows[0].id}/edit", None, **{**as_it_stands, "ready_template": "", "template": "1"}
+    )
+    rows = doors.service.read(storage.find, project_id="proj_new")
+    assert [row.template for row in rows] == ["1", None, "slack@1"]
+    trail = doors.service.read(audit.entries, webhook_id=rows[2].id)
+    assert "webhook.updated" not in [entry["action"] for entry in trail]
+
+
 async def test_what_the_template_made_is_sent_and_shown_as_the_body(doors: Doors, receiver: Receiver) -> None:
     """By command, API and page; the event keeps its own."""
     webhook = doors.service.webhook(receiver.url, "work_item.*", template=TEMPLATE)

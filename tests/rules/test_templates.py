@@ -59,7 +59,8 @@ def test_a_placeholder_becomes_text_in_a_string_and_json_in_place_of_a_value(tem
     [
         ("", "is empty"),
         (" \n", "is empty"),
-        ("hello", "not JSON at line 1, column 1: expecting value"),
+        ("hello", "There is no ready template 'hello'"),
+        ("Hello", "not JSON at line 1, column 1: expecting value"),
         ('{"text": "a" "b"}', "not JSON at line 1, column 14"),
         ('{\n "a": 1,\n}', "not JSON at line"),
         ('\ufeff{"a": 1}', "byte order mark"),

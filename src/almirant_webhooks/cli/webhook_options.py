@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..model import OPTIONS, Refused, WrongUsage
-from ..rules import templates
+from ..rules import presets, templates
 from ..rules.headers import MAX_HEADERS, MAX_VALUE
 from ..rules.webhook_options import MAX_CONCURRENCY
 
@@ -48,10 +48,11 @@ def _options(command: Callable[..., Any], *, update: bool) -> Callable[..., Any]
         decorated = click.option("--no-template", is_flag=True, help="Send events' own bodies again.")(decorated)
     decorated = click.option(
         "--template",
-        metavar="@FILE|TEXT",
+        metavar="NAME|@FILE|TEXT",
         callback=lambda ctx, param, value: _read_template(value),
         is_eager=True,  # before the user changes to the database's owner, who may not read the file
-        help="A JSON text with placeholders such as {{ data.workItem.title }}, sent in place of an event's own body.",
+        help=f"What is sent in place of an event's own body: {', '.join(presets.NAMES)}, or a JSON text with placeholders "
+        "such as {{ data.workItem.title }}.",
     )(decorated)
     decorated = click.option(
         "--header",

@@ -13,7 +13,12 @@ _SURROGATE = re.compile("[\ud800-\udfff]")  # half of a pair: it is no UTF-8, an
 
 def quoted(text: str) -> str:
     """Return a text as a JSON string, in which UTF-8 can hold every character."""
-    string = _encode(text)
+    return written(text)
+
+
+def written(value: object) -> str:
+    """Return a value of Python as JSON, in which UTF-8 can hold every character."""
+    string = _encode(value)
     return string if string.isascii() else _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", string)
 
 

@@ -1,24 +1,25 @@
 """Templates: what a webhook is sent in place of an event's own body.
 
-A template is a JSON text with placeholders `{{ path }}`. Inside a JSON string a placeholder becomes the value's text, in
-place of a value the value's JSON. Whatever an event holds, the result is JSON: a template is refused whose text, with each
-placeholder replaced by something harmless, is none.
+A template is a JSON text with placeholders `{{ path }}`, or the name of a ready one (`rules/presets.py`). Inside a JSON
+string a placeholder becomes the value's text, in place of a value the value's JSON. Whatever an event holds, the result is
+JSON: a template is refused whose text, with each placeholder replaced by something harmless, is none.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple, NoReturn
 
 from ..model import Refused
-from . import paths
+from . import paths, presets
 from .event_schemas import sample_body
 from .event_types import patterns_for
 from .json_text import as_json, as_text
 from .paths import MISSING, Path, Value
+from .presets import Renderer
 from .values import storable
 
 MAX_BYTES = 16 * 1024
@@ -47,12 +48,11 @@ class _Placeholder(NamedTuple):
     in_string: bool
 
 
-Renderer = Callable[[Value], str]
-
-
 def check(text: str) -> str:
-    """Return a template as it is stored, or raise `Refused`, which says where it is wrong."""
+    """Return a template as it is stored, a ready one by name and version, or raise `Refused`, which says where it is wrong."""
     template = storable(text, _FIELD).strip(_BLANKS)
+    if presets.is_name(template):
+        return presets.newest(template)
     if len(template) > MAX_BYTES or len(template.encode()) > MAX_BYTES:
         raise Refused(TOO_LONG, _FIELD)
     _compile(template)
@@ -97,6 +97,11 @@ def render_value(template: str, root: Value) -> str:
 @lru_cache(maxsize=256)
 def renderer(template: str) -> Renderer:
     """Return the function that makes bodies by a template as it is stored; raises `CannotRender` for one that is none."""
+    if presets.is_name(template):
+        preset = presets.by_version(template)
+        if preset is None:
+            raise CannotRender(f"this release does not know the template {template}")
+        return preset
     try:
         parts = _compile(template)
     except Refused as refused:
@@ -123,7 +128,7 @@ def renderer(template: str) -> Renderer:
 def _compile(template: str) -> tuple[str | _Placeholder, ...]:
     """Return a template's texts and placeholders in their order, or raise `Refused`."""
     if not template:
-        raise Refused("The template is empty: give a JSON text.", _FIELD)
+        raise Refused("The template is empty: give a JSON text, or the name of a ready one.", _FIELD)
     if template.startswith("\ufeff"):
         raise Refused("The template begins with a byte order mark, which is not JSON: save it without.", _FIELD)
     parts: list[str | _Placeholder] = []

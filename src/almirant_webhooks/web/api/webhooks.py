@@ -15,7 +15,7 @@ from ... import clock
 from ...actions import reach, webhook_secrets
 from ...actions import webhooks as actions
 from ...model import OPTIONS, StartedRotation, Webhook
-from ...rules import versions
+from ...rules import presets, versions
 from ...rules.headers import MAX_HEADERS, MAX_VALUE
 from ...rules.webhook_options import MAX_CONCURRENCY
 from ..context import context, principal, scope
@@ -31,8 +31,9 @@ _HEADERS = {
 }
 _TEMPLATE = {
     "type": ["string", "object", "null"],
-    "description": "A JSON text with placeholders such as {{ data.workItem.title }}. An object is taken as the text that it is "
-    "written as; a placeholder in place of a value needs a text. Answers have the text.",
+    "description": f"The name of a ready one ({', '.join(presets.NAMES)}), or a JSON text with placeholders such as "
+    "{{ data.workItem.title }}. An object is taken as the text that it is written as; a placeholder in place of a value needs "
+    "a text. Answers have the text, or name and version (slack@1).",
 }
 Patterns = Annotated[list[str], FailFast()]  # the first wrong one is named: a sentence for each may be megabytes
 

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import Any, Protocol
 
 from ...model import MASK, OPTIONS, Webhook
-from ...rules import versions
+from ...rules import presets, versions
 from ...rules.event_types import patterns_for
 from ...rules.headers import MAX_HEADERS
 
@@ -54,6 +54,10 @@ class WebhookForm:
     headers: tuple[tuple[str, str], ...] | None = None
     version: str = ""
     errors: dict[str, str] = field(default_factory=dict)
+
+    def ready_template(self) -> str:
+        """Return the name of the ready template that is chosen; empty for none, or one of the webhook's own."""
+        return self.options.get("template", "") if presets.is_name(self.options.get("template", "")) else ""
 
     def told(self, stored: Iterable[str] = ()) -> dict[str, object]:
         """Return the options that the form has, None for each that was left empty.
@@ -125,8 +129,7 @@ def read(fields: Fields, project_id: str | None) -> WebhookForm:
         events=covering(str(pattern) for pattern in fields.getall("events", ())),
         own_secret=_text(fields, "secret_kind") == "own",
         secret=_text(fields, "secret"),
-        # A form's lines end in CR and LF.
-        options={name: _text(fields, name).replace("\r\n", "\n").strip() for name in _TEXTS if name in fields},
+        options=_options(fields),
         headers=_headers(fields) if "header_name" in fields else None,
         version=_text(fields, "version"),
     )
@@ -138,6 +141,15 @@ def _headers(fields: Fields) -> tuple[tuple[str, str], ...]:
     values = [str(value) for value in fields.getall("header_value", ())]
     rows = zip_longest(names, values, fillvalue="")
     return tuple((name, value) for name, value in rows if name or value not in ("", MASK))
+
+
+def _options(fields: Fields) -> dict[str, str]:
+    """Return the options that are texts; a ready template that is chosen goes before a text, which the form then hides."""
+    # A form's lines end in CR and LF.
+    options = {name: _text(fields, name).replace("\r\n", "\n").strip() for name in _TEXTS if name in fields}
+    if ready := _text(fields, "ready_template"):
+        options["template"] = ready
+    return options
 
 
 def _text(fields: Fields, name: str) -> str:

@@ -9,7 +9,7 @@ from aiohttp import web
 from ... import clock
 from ...actions import webhooks as actions
 from ...model import NotFound, Outdated, Refused, Webhook
-from ...rules import versions
+from ...rules import presets, versions
 from ..context import context, principal, scope
 from . import form_fields
 from .form_fields import WebhookForm
@@ -100,6 +100,7 @@ def _show(request: web.Request, form: WebhookForm, webhook: Webhook | None, outd
         webhook=webhook,
         outdated=outdated,
         families=families,
+        ready_templates=presets.TITLES,
         per_webhook=context(request).settings.delivery.concurrency_per_webhook,
         others=form_fields.others(form.events, families),
     )

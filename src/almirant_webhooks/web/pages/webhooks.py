@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 from ... import clock
 from ...actions import webhook_secrets
 from ...model import Refused, Secrets
+from ...rules import presets
 from ...rules.event_types import catalogue_of, patterns_for
 from ...rules.values import whole
 from ..context import context, principal, scope
@@ -102,6 +103,7 @@ async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, 
         plot=plots.attempts(hours),
         latency=plots.latency(hours),
         secrets=secrets,
+        ready_template=presets.title(summary["webhook"].template or ""),
         fresh=fresh,
         catalogue=types,
         sample=(subscribed or types)[0],
