@@ -27,6 +27,7 @@ from .sending.sender import Sender
 from .settings.schema import Settings
 from .storage.engine import StorageService
 from .storage.sqlite.service import SqliteService
+from .upkeep.cleaner import Cleaner
 from .upkeep.observer import Observer
 from .upkeep.pruner import Pruner
 from .upkeep.resender import Resender
@@ -162,6 +163,7 @@ class Daemon:
             database, storage.outbox, storage.pruning, self.settings.retention, failing=dispatcher.failing
         )
         self._tasks.run("prune", self.pruner.run())
+        self._tasks.run("clean", Cleaner(database, storage.outbox, storage.cleaning).run())
         self._tasks.run("observe", observer.run())
         kept = self.settings.retention.shortest
         resender = Resender(

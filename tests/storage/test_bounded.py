@@ -28,6 +28,8 @@ from almirant_webhooks.storage.sqlite import (
     claiming,
     connection,
     deliveries,
+    erasing,
+    erasing_outbox,
     fanout,
     health,
     held,
@@ -116,6 +118,14 @@ def _sweep(part: str) -> Call:
     return call
 
 
+def _an_event(conn: sqlite3.Connection) -> str:
+    return str(conn.execute("SELECT id FROM events WHERE seq = 1").fetchone()[0])
+
+
+def _seq(conn: sqlite3.Connection) -> int:
+    return int(conn.execute("SELECT min(seq) FROM events").fetchone()[0])
+
+
 def _begin_resend(conn: sqlite3.Connection) -> str:
     newest = conn.execute("SELECT max(seq) FROM events").fetchone()[0]  # as many as there are webhooks of a kind
     return resends.start(conn, Selection(status="5xx"), large.counts_of(newest), actor="operator", now=NOW)
@@ -126,7 +136,7 @@ def _begin_replay(*events: str) -> Call:
 
     def call(conn: sqlite3.Connection) -> object:
         webhook = _created(conn, events or ("*",))
-        counted = ReplayCount(webhook_id=webhook.id, events=9, since=large.OLD, reaches_back_to=None)
+        counted = ReplayCount(webhook_id=webhook.id, events=9, erased=0, since=large.OLD, reaches_back_to=None)
         selection = ReplaySelection(webhook.id, NOW - 1000 * DAY)
         return replays.start(conn, selection, counted, actor="operator", now=NOW + 2 * DAY)
 
@@ -257,6 +267,24 @@ KINDS: dict[str, Kind] = {
     "retention.Sweep, audit": Kind(_sweep("_prune_audit")),
     "retention.Sweep, resends": Kind(_sweep("_prune_resends")),
     "retention.release_pages": Kind(lambda conn: retention.release_pages(conn, LIMIT)),
+    "erasing.find": Kind(lambda conn: erasing.find(conn, _an_event(conn), None)),
+    "erasing.search": Kind(lambda conn: erasing.search(conn, "nothing has this", None, None, 100)),
+    "erasing.erasure": Kind(lambda conn: erasing.erasure([_seq(conn)], NOW).step(conn, LIMIT)),
+    "erasing.Erasure": Kind(lambda conn: erasing.erasure([_seq(conn)], NOW).step(conn, LIMIT)),
+    "erasing.OldBodies": Kind(lambda conn: _steps_of(erasing.OldBodies(NOW + DAY, NOW), conn)),
+    "erasing.unclean_since": Kind(erasing.unclean_since),
+    "erasing.note_clean": Kind(lambda conn: erasing.note_clean(conn, clock.text(NOW))),
+    "erasing_outbox.OldPayloads": Kind(
+        lambda conn: _steps_of(erasing_outbox.OldPayloads(NOW + DAY), conn), on_outbox=True
+    ),
+    "erasing_outbox.erase_of_events": Kind(
+        lambda conn: erasing_outbox.erase_of_events(conn, [("p", "evt_1")]), on_outbox=True
+    ),
+    "erasing_outbox.erase_rows": Kind(lambda conn: erasing_outbox.erase_rows(conn, [1, 2]), on_outbox=True),
+    "erasing_outbox.rejected_of": Kind(lambda conn: erasing_outbox.rejected_of(conn, "evt_1", "p"), on_outbox=True),
+    "erasing_outbox.rejected_with_text": Kind(
+        lambda conn: erasing_outbox.rejected_with_text(conn, "nothing", None, None, 0), on_outbox=True
+    ),
     "producers.add": Kind(lambda conn: producers.add(conn, digest="d", project_id=None, actor="operator", now=NOW)),
     "producers.revoke": Kind(lambda conn: producers.revoke(conn, "prod_1", actor="operator", now=NOW)),
     "audit.note": Kind(lambda conn: audit.note(conn, "token.rotated", actor="operator", now=NOW, project_id="")),
@@ -336,6 +364,8 @@ def test_a_transaction_costs_the_same_whatever_customers_have(sizes: list[Steps]
 
 # What no customer grows, or has another test.
 APART = {
+    "erasing.empty_wal": "empties the WAL, outside of a transaction",
+    "erasing.empty_outbox_wal": "empties the WAL, outside of a transaction",
     "connection.transaction": "begins one",
     "connection.begin_reading": "begins one",
     "connection.end_reading": "ends one",

@@ -236,7 +236,7 @@ def test_a_text_is_looked_for_in_a_bounded_number_of_bytes(
 
     def has_text(body: bytes, asked: str) -> bool:
         seen.append(len(body))
-        return text._has_text(body, asked)
+        return text.has_text(body, asked)
 
     filled.create_function("has_text", 2, has_text)
     first = search.deliveries(filled, Selection(text="nowhere"), limit=50)

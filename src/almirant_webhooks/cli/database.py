@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from ..settings.schema import Settings
 from ..storage.engine import ActionStore, Installation, ReadingStore, Session
-from ..storage.sqlite import idle, lock, migrate, stats
+from ..storage.sqlite import erasing, idle, lock, migrate, stats
 from ..storage.sqlite.action_store import SqliteActionStore
 from ..storage.sqlite.connection import WAIT, begin_reading, open_database, open_reader, transaction
 from ..storage.sqlite.errors import engine_errors, session
@@ -16,7 +16,7 @@ from ..storage.sqlite.outbox import open_outbox
 from ..storage.sqlite.reading_store import SqliteReadingStore
 from .options import check_rights
 
-__all__ = ["ACTIONS", "READS", "TABLES", "WAIT", "is_daemon_there", "opened_outbox", "reading", "reading_outbox", "sizes", "writing"]  # fmt: skip
+__all__ = ["ACTIONS", "READS", "TABLES", "WAIT", "empty_wals", "is_daemon_there", "opened_outbox", "reading", "reading_outbox", "sizes", "writing"]  # fmt: skip
 
 READS: ReadingStore = SqliteReadingStore()
 ACTIONS: ActionStore = SqliteActionStore()
@@ -62,6 +62,14 @@ def opened_outbox(settings: Settings) -> Iterator[Session]:
     """Open the outbox for writing."""
     with session(open_outbox(settings.database.path, settings.outbox.path)) as conn:
         yield conn
+
+
+def empty_wals(settings: Settings) -> bool:
+    """Empty the WALs of our files, where no daemon does it; tell whether no reader was in the way."""
+    with opened_outbox(settings) as conn:
+        done = erasing.empty_outbox_wal(conn)
+    with session(open_database(settings.database.path)) as conn:
+        return done and erasing.empty_wal(conn)
 
 
 def is_daemon_there(settings: Settings) -> bool:

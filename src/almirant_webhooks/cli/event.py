@@ -18,6 +18,7 @@ from ..settings.schema import Settings
 from ..storage.engine import EVERY_ROW
 from . import replays
 from .database import READS, reading, reading_outbox
+from .erasing import erase
 from .options import as_json, config
 from .output import print_fields, print_json, print_table, safe, say
 from .run_action import CommandDatabase, caller, run_action
@@ -158,6 +159,8 @@ def show(settings: Settings, event_id: str, project: str | None, as_json: bool) 
         return
     print_fields({name: value for name, value in fields.items() if name not in ("outcomes", "body")})
     click.echo()
+    if shown["erased_at"]:
+        click.echo(f"Its content was erased at {shown['erased_at']}.\n")
     if shown["unmatched"]:
         click.echo("Unmatched: no webhook subscribed to it when it was taken.\n")
     print_table(
@@ -171,6 +174,9 @@ def show(settings: Settings, event_id: str, project: str | None, as_json: bool) 
         )
     click.echo()
     click.echo(safe(shown["body"]))
+
+
+event.add_command(erase)
 
 
 def _not_taken(settings: Settings, event_id: str) -> str:

@@ -58,6 +58,8 @@ def replay(
     selection = _selection(webhook_id, since, until, event, include_cancelled=include_cancelled)
     counted = run_action(actions.count(database, caller(), selection, now=now, settings=settings))
     words = f"{counted['events']} events to {webhook_id}"
+    if counted["erased"]:
+        say(f"{counted['erased']} more have no content any more, as it was erased, and are skipped.")
     _say_reach(selection, counted)
     if dry_run:
         if as_json:

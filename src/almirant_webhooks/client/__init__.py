@@ -194,6 +194,24 @@ class Client:
         """Send nothing more of a resend of many."""
         return self._call("POST", f"/resends/{quote(resend_id, safe='')}/cancel", {})
 
+    def erase_event(self, event_id: str, *, project_id: str | None = None) -> answers.Erased:
+        """Erase the content of an event; its record stays."""
+        return self._call("POST", f"/events/{quote(event_id, safe='')}/erase", given(project_id=project_id))
+
+    def erase_events(self, search: str, *, project_id: str | None = None, since: str | None = None) -> answers.Erased:
+        """Erase the content of all events with a text in their bodies, look by look; return the sums."""
+        body = {"search": search, **given(project_id=project_id, since=since)}
+        total: answers.Erased = self._call("POST", "/events/erase", body)
+        while total["next_cursor"] is not None:
+            look: answers.Erased = self._call("POST", "/events/erase", {**body, "cursor": total["next_cursor"]})
+            total = {
+                **look,
+                "events": total["events"] + look["events"],
+                "deliveries": total["deliveries"] + look["deliveries"],
+                "outbox_rows": total["outbox_rows"] + look["outbox_rows"],
+            }
+        return total
+
     def list_audit(self, **which: Unpack[Entries]) -> Iterator[AuditEntry]:
         """Yield who did what, newest first."""
         yield from self._caller.pages("/audit", which)

@@ -24,6 +24,7 @@ class ReplayCount(TypedDict):
 
     webhook_id: str
     events: int
+    erased: int  # events that match and have no content any more: they are skipped
     since: str
     reaches_back_to: str | None
 

@@ -216,6 +216,7 @@ class Retention(_Section):
     failed: PositiveSpan = timedelta(days=90)
     held: PositiveSpan = timedelta(days=30)
     outbox: PositiveSpan = timedelta(days=7)
+    bodies: Annotated[PositiveSpan | None, BeforeValidator(lambda value: None if value == "" else value)] = None
 
     @property
     def shortest(self) -> timedelta:

@@ -84,11 +84,13 @@ class LastAttempt(TypedDict):
 class Details(TypedDict):
     """What one delivery has beside its row: its body as it is sent and every attempt, oldest first.
 
-    Where a template made no body it is None, and `failed_reason` says why.
+    Where a template made no body it is None, and `failed_reason` says why. `erased_at` says when body and answers were
+    erased; the body is `{}` then.
     """
 
     body: str | None
     failed_reason: str | None
+    erased_at: str | None
     cancelled_reason: str | None
     resend_requested_at: str | None
     attempt_list: list[Attempt]
@@ -133,9 +135,13 @@ class EventOutcome(TypedDict):
 
 
 class EventOutcomes(TypedDict):
-    """What one event has beside its row: its body and its outcomes, by webhook; `next_cursor` is the webhook to go on behind."""
+    """What one event has beside its row: its body and its outcomes, by webhook; `next_cursor` is the webhook to go on behind.
+
+    `erased_at` says when its content was erased; the body is `{}` then.
+    """
 
     body: str
+    erased_at: str | None
     outcomes: list[EventOutcome]
     next_cursor: str | None
 
@@ -271,6 +277,7 @@ AUDITED_ACTIONS = (
     "producer_token.revoked",
     "token.rotated",
     "portal_link.created",
+    "event.erased",
     "backup.created",
 )
 

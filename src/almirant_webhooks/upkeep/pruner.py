@@ -109,7 +109,15 @@ class Pruner:
 
     def _new_walks(self, now: datetime) -> list[tuple[Worker, Walk]]:
         kept = self._kept
+        old_content = []
+        if kept.bodies is not None:
+            before = now - kept.bodies
+            old_content = [
+                (self._outbox, self._store.old_payloads(before)),
+                (self._database, self._store.old_bodies(before, now)),
+            ]
         return [
+            *old_content,
             (self._database, self._store.held_too_long(now - kept.held)),
             (self._outbox, self._store.rejected_rows(now - kept.failed)),
             (self._database, self._store.log(succeeded=kept.succeeded, failed=kept.failed, now=now)),

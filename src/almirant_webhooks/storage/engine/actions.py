@@ -6,18 +6,18 @@ Functions that write are called in a write transaction, so that each is atomic w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ...model import NewWebhook, Options, Secrets, StartedRotation, Webhook
 from ...rules.replays import ReplayCount, ReplaySelection
 from ...rules.selection import Selection
 from ..records import Resend
 from .sessions import Session
-from .upkeep import PruningStore
+from .upkeep import PruningStore, Walk
 
 
 class Webhooks(Protocol):
@@ -184,6 +184,54 @@ class AuditTrail(Protocol):
         """Write an action down; `detail` never holds a secret, a payload or a URL."""
 
 
+class FoundEvent(NamedTuple):
+    """An event whose content is to be erased: its place in the log, whose it is, and how many deliveries it has."""
+
+    seq: int
+    project_id: str
+    event_id: str
+    deliveries: int
+
+
+class Erasing(Protocol):
+    """The content of events, as it is erased from the database."""
+
+    def find(self, session: Session, event_id: str, project_id: str | None, /) -> FoundEvent | None:
+        """Return the event of the log with an id; refused where several projects have it and none is named."""
+
+    def search(
+        self, session: Session, text: str, project_id: str | None, since: datetime | None, before: int | None, /
+    ) -> tuple[list[FoundEvent], int | None]:
+        """Return events with a text in their bodies, newest first, in bounded time; and where to go on, None at the end."""
+
+    def erasure(self, events: Iterable[int], now: datetime, /) -> Walk:
+        """Return a walk that erases the content of events of the log, named by `seq`, and cancels what waits of them."""
+
+    def unclean_since(self, session: Session, /) -> str | None:
+        """Return the time of the last erasing that may have left something in the engine's log of changes, or None."""
+
+    def note_clean(self, session: Session, since: str, /) -> None:
+        """Note that nothing is left there of what was erased up to a time."""
+
+
+class ErasingOutbox(Protocol):
+    """Payloads, as they are overwritten in the outbox. All raise `TriggerFails`."""
+
+    def erase_of_events(self, session: Session, events: Iterable[tuple[str, str]], /) -> int:
+        """Overwrite those of events that are in the log, each a project and an id; return of how many rows."""
+
+    def erase_rows(self, session: Session, ids: Sequence[int], /) -> int:
+        """Overwrite those of rows; return of how many."""
+
+    def rejected_of(self, session: Session, event_id: str, project_id: str, /) -> list[int]:
+        """Return the rejected row of an event's id in a project, if there is one."""
+
+    def rejected_with_text(
+        self, session: Session, text: str, project_id: str | None, since: datetime | None, after: int, /
+    ) -> tuple[list[int], int | None]:
+        """Return which of the next few rejected rows have a text, and the row to go on behind, None at the end."""
+
+
 class EventInserts(Protocol):
     """Events, as a producer inserts them."""
 
@@ -229,6 +277,8 @@ class ActionStore(Protocol):
     tokens: ProducerTokens
     audit: AuditTrail
     events: EventInserts
+    erasing: Erasing
+    erasing_outbox: ErasingOutbox
     pruning: PruningStore
 
     def transaction(self, session: Session, wait: float) -> AbstractContextManager[object]:

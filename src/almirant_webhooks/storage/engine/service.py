@@ -10,7 +10,7 @@ from .actions import ActionStore
 from .delivery import DeliveryStore, OutboxStore
 from .reading import ReadingStore
 from .sessions import Worker
-from .upkeep import ObservingStore, PruningStore, ResendingStore
+from .upkeep import CleaningStore, ObservingStore, PruningStore, ResendingStore
 
 
 class StorageService(Protocol):
@@ -39,6 +39,10 @@ class StorageService(Protocol):
     @property
     def resending(self) -> ResendingStore:
         """Resends of many deliveries."""
+
+    @property
+    def cleaning(self) -> CleaningStore:
+        """What is left of erased content."""
 
     @property
     def observing(self) -> ObservingStore:

@@ -74,8 +74,30 @@ class PruningStore(Protocol):
     def rejected_rows(self, before: datetime) -> Walk:
         """Return a walk through the outbox that deletes rejected rows of before a time."""
 
+    def old_bodies(self, before: datetime, now: datetime) -> Walk:
+        """Return a walk that erases the content of events that were taken before a time, but for what waits."""
+
+    def old_payloads(self, before: datetime) -> Walk:
+        """Return a walk through the outbox that overwrites the payloads of rows that were taken before a time."""
+
     def log(self, *, succeeded: timedelta, failed: timedelta, now: datetime) -> Walk:
         """Return a walk that deletes what the log has kept for longer than these."""
+
+
+class CleaningStore(Protocol):
+    """What is left of erased content in an engine's log of changes."""
+
+    def unclean_since(self, session: Session, /) -> str | None:
+        """Return the time of the last erasing that may have left something there, or None."""
+
+    def note_clean(self, session: Session, since: str, /) -> None:
+        """Note that nothing is left there of what was erased up to a time, in a write transaction."""
+
+    def empty_wal(self, session: Session, /) -> bool:
+        """Empty it, outside of a transaction and without waiting; tell whether it is empty, or was left to a later call."""
+
+    def empty_outbox_wal(self, session: Session, /) -> bool:
+        """Likewise for the outbox's; one in a database of an application's is left alone."""
 
 
 class ObservingStore(Protocol):

@@ -83,6 +83,9 @@ class FanOut:
     failed: list[str] = field(default_factory=list)  # deliveries for which a template made no body
     duplicates: int = 0
     unmatched: int = 0
+    swallowed: list[int] = field(
+        default_factory=list
+    )  # rows of erased events that came again: their payloads go as well
     types: list[str] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     seconds: float = 0.0

@@ -10,6 +10,8 @@ from . import (
     audit,
     connection,
     deliveries,
+    erasing,
+    erasing_outbox,
     held,
     later_deliveries,
     outbox,
@@ -37,6 +39,8 @@ class SqliteActionStore:
     tokens: engine.ProducerTokens = producers
     audit: engine.AuditTrail = audit
     events: engine.EventInserts = outbox
+    erasing: engine.Erasing = erasing
+    erasing_outbox: engine.ErasingOutbox = erasing_outbox
     pruning: engine.PruningStore = SqlitePruningStore()
 
     def transaction(self, conn: sqlite3.Connection, wait: float) -> AbstractContextManager[object]:

@@ -106,6 +106,9 @@ def connect(path: Path, *, read_only: bool = False, immutable: bool = False) -> 
         conn.execute("PRAGMA foreign_keys=OFF")
         conn.execute("PRAGMA mmap_size=0")
         text.register(conn)
+        if not read_only:
+            # What is deleted or overwritten is zeros in the file, free pages too. Not every build of SQLite has it on.
+            conn.execute("PRAGMA secure_delete=ON")
         if read_only:
             # A reader blocks nobody, but may meet the lock of a last close or of a recovery.
             conn.execute(f"PRAGMA busy_timeout={int(WAIT * 1000)}")

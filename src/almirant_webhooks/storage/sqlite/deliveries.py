@@ -10,6 +10,7 @@ from typing import Any
 
 from ... import clock
 from ...model import OPERATOR, Due, NotFound, Refused
+from ...rules import erasing
 from ..records import LastAttempt
 from . import audit, held, rendering
 from .bulk import read_rows
@@ -78,12 +79,14 @@ def _due(rows: Iterable[Sequence[Any]]) -> dict[str, Due]:
 def request_resend(conn: sqlite3.Connection, delivery_id: str, now: datetime, *, actor: str = OPERATOR) -> bool:
     """Request one manual attempt, for when none is in flight; return False if one waits already."""
     row = conn.execute(
-        "SELECT d.resend_requested_at, w.enabled, w.id, w.project_id, d.resend_id FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id "
+        "SELECT d.resend_requested_at, w.enabled, w.id, w.project_id, d.resend_id, d.erased FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id "
         "WHERE d.id = ? AND w.deleted_at IS NULL",
         (delivery_id,),
     ).fetchone()
     if row is None:
         raise NotFound(f"There is no delivery {delivery_id}.", "id")
+    if row[5]:
+        raise Refused(erasing.gone(delivery_id))
     if not row[1]:
         raise Refused(f"Webhook {row[2]} is disabled; enable it first (`almirant-webhooks webhook enable {row[2]}`).")
     held.settle(conn, delivery_id)

@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 
 from ... import clock
 from ...model import RESERVED_PROJECT, Trigger
+from ...rules.erasing import ERASED_PAYLOAD
 from ...rules.event_types import patterns_for
 from ..engine import MAX_DELIVERIES, FanOut, Mark, OutboxRow
+from . import erasing
 from .allowance import Allowance
 from .bulk import read_rows, write_rows
 from .claiming import claim_of
+from .duplicates import take_again
 from .event import Event, event_of
 from .rendering import MAX_BYTES, Bodies
 
@@ -23,7 +26,6 @@ from .rendering import MAX_BYTES, Bodies
 _LAST_SEQ = """
 SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(event_seq) FROM deliveries), 0))
 """
-_USED = "event_id is already used in this project with other content"
 _SUBSCRIBED = """
 SELECT json_group_array(json_array(w.project_id, s.pattern, w.id, w.generation, w.concurrency, w.rate_limit, w.template,
                                    w.enabled, w.url, w.secret, w.next_secret, w.switch_at, w.headers))
@@ -32,7 +34,7 @@ CROSS JOIN subscriptions s ON s.webhook_id = w.id AND s.pattern = json_extract(v
 """
 _LOOK_UP = f"""
 SELECT ({_LAST_SEQ}), ({_SUBSCRIBED}), (
-SELECT json_group_array(json_array(e.project_id, e.id, e.event_type, e.occurred_at, e.body))
+SELECT json_group_array(json_array(e.project_id, e.id, e.event_type, e.occurred_at, e.body, e.erased_at IS NOT NULL))
 FROM json_each(?2) v CROSS JOIN events e ON e.project_id = json_extract(v.value, '$[0]') AND e.id = json_extract(v.value, '$[1]'))
 """
 _INSERT_EVENTS = """
@@ -92,14 +94,11 @@ def fan_out(
             result.marks.append(Mark(row, event))
             continue
         key = (event.project_id, event.id)
-        if key in known_events:
-            event_type, occurred_at, body = known_events[key]
-            same = event_type == event.event_type and body == event.body(occurred_at)
-            result.duplicates += same
-            result.marks.append(Mark(row, None if same else _USED))
+        if key in known_events or event.payload.startswith(ERASED_PAYLOAD):
+            take_again(result, row, event, known_events.get(key))
             continue
         body = event.body(event.occurred_at)
-        known_events[key] = (event.event_type, event.occurred_at, body)
+        known_events[key] = (event.event_type, event.occurred_at, body, 0)
         matching = webhooks.matching[event.project_id, event.event_type]
         seq += 1
         new.append((seq, *key, event.event_type, event.occurred_at, now_text, body, int(not matching)))
@@ -109,6 +108,8 @@ def fan_out(
         result.types.append(event.event_type)
         if len(deliveries.rows) >= max_deliveries or deliveries.bodies.size >= MAX_BYTES:
             break
+    if result.swallowed:
+        erasing.note(conn, now_text)
     write_rows(conn, _INSERT_EVENTS, new)
     write_rows(conn, _INSERT_DELIVERIES, deliveries.rows)
     deliveries.bodies.write(conn)
@@ -181,8 +182,8 @@ def _within(take: Callable[[str], bool], webhooks: _Webhooks, allowance: Allowan
 
 def _look_up(
     conn: sqlite3.Connection, events: Sequence[Event]
-) -> tuple[int, dict[tuple[str, str], Sequence[str]], _Webhooks]:
-    """Return the last event's number; type, time and body of the events that exist already; and the matching webhooks."""
+) -> tuple[int, dict[tuple[str, str], Sequence[Any]], _Webhooks]:
+    """Return the last event's number; type, time, body and erasure of the events that exist already; and the matching webhooks."""
     kinds = {(event.project_id, event.event_type) for event in events}
     keys = json.dumps([(event.project_id, event.id) for event in events])
     seq, subscribed, rows = conn.execute(_LOOK_UP, (_patterns(kinds), keys)).fetchone()

@@ -59,6 +59,14 @@ def keep_sent(conn: sqlite3.Connection, webhook_id: str) -> None:
         conn.execute("UPDATE deliveries SET sent = ? WHERE id = ?", (sent, attempt.delivery_id))
 
 
+def keep_sent_of(conn: sqlite3.Connection, delivery_id: str) -> None:
+    """Store the request of a delivery's attempt in flight, if there is one. Call it before its body is erased."""
+    attempt = open_of(conn, delivery_id)
+    if attempt is not None:
+        sent = json.dumps([attempt.url, attempt.headers])
+        conn.execute("UPDATE deliveries SET sent = ? WHERE id = ?", (sent, delivery_id))
+
+
 def _open(row: Sequence[Any]) -> Open:
     delivery_id, webhook_id, number, manual, started_at, limited, sent, *rest = row
     url, headers = json.loads(sent) if sent is not None else _sent(delivery_id, number, started_at, *rest)

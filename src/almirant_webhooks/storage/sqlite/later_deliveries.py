@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ... import clock
 from ...model import NotFound, Refused
+from ...rules import erasing
 from . import audit
 from .fanout import delivery_ids
 from .health import report_failed
@@ -21,8 +22,11 @@ from .rendering import MAX_BYTES, Bodies
 from .webhooks import bump_revision
 
 _KNOWN = """
-SELECT v.value, d.id, d.state, d.test, d.resend_requested_at
+SELECT v.value, d.id, d.state, d.test, d.erased, d.resend_requested_at
 FROM json_each(?) v CROSS JOIN deliveries d ON d.event_seq = v.value AND d.webhook_id = ?
+"""
+_ERASED = """
+SELECT e.seq FROM json_each(?) v CROSS JOIN events e ON e.seq = v.value WHERE e.erased_at IS NOT NULL
 """
 _INSERT = """
 INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, created_at, generation, resend_requested_at,
@@ -50,6 +54,11 @@ def check_enabled(webhook_id: str, *, enabled: bool) -> None:
 def known(conn: sqlite3.Connection, webhook_id: str, seqs: Sequence[int]) -> dict[int, sqlite3.Row]:
     """Return the deliveries that a webhook has of events, by the events' rows."""
     return {row[0]: row for row in conn.execute(_KNOWN, (json.dumps(seqs), webhook_id))}
+
+
+def erased(conn: sqlite3.Connection, seqs: Sequence[int]) -> set[int]:
+    """Return which of these events have no content any more: nothing can be sent of them."""
+    return {row[0] for row in conn.execute(_ERASED, (json.dumps(seqs),))}
 
 
 def make(
@@ -92,12 +101,14 @@ def send_to(
     if webhook is None:
         raise NotFound(f"The event's project has no webhook {webhook_id}.", "webhook_id")
     event = conn.execute(
-        "SELECT seq, test FROM events WHERE project_id = ? AND id = ?", (project_id, event_id)
+        "SELECT seq, test, erased_at FROM events WHERE project_id = ? AND id = ?", (project_id, event_id)
     ).fetchone()
     if event is None:
         raise NotFound(f"Project {project_id}, which the webhook belongs to, has no event {event_id}.", "id")
     if event[1]:
         raise Refused(f"{event_id} is the sample event of a test; send another test (`almirant-webhooks webhook test {webhook_id}`).")  # fmt: skip
+    if event[2] is not None:
+        raise Refused(erasing.gone(event_id))
     delivery = known(conn, webhook_id, [event[0]]).get(event[0])
     if delivery is not None:
         raise Refused(

@@ -9,6 +9,7 @@ from typing import Any
 from ... import clock
 from ...model import NotFound, Refused
 from ...rules import decoding
+from ...rules.erasing import TIME_BYTES
 from ...rules.selection import EventSelection
 from ...rules.signing import unpack_headers
 from ..engine import EVERY_WEBHOOK
@@ -26,15 +27,17 @@ def delivery(conn: sqlite3.Connection, delivery_id: str) -> DeliveryDetails:
     if row is None:
         raise NotFound(f"There is no delivery {delivery_id}.", "id")
     more = conn.execute(
-        f"SELECT {BODY} AS body, {FAILED_REASON} AS failed_reason, d.test, {held.REASON} AS cancelled_reason, "
+        f"SELECT {BODY} AS body, {FAILED_REASON} AS failed_reason, e.erased_at, d.rendered, d.test, "
+        f"{held.REASON} AS cancelled_reason, "
         f"CASE WHEN NOT {held.IS_DISCARDED} THEN d.resend_requested_at END AS resend_requested_at "
         "FROM deliveries d JOIN events e ON e.seq = d.event_seq JOIN webhooks w ON w.id = d.webhook_id WHERE d.id = ?",
         (delivery_id,),
     ).fetchone()
     attempts = conn.execute(
         "SELECT l.number, l.trigger, l.started_at, l.duration_ms, l.outcome, l.status, a.status_code, l.cause, l.url, "
-        "a.request_headers, a.response_headers, a.response_body, coalesce(a.response_body_cut, 0) AS body_cut "
-        "FROM attempt_log l LEFT JOIN attempts a ON a.delivery_id = l.delivery_id AND a.number = l.number "
+        "a.request_headers, a.response_headers, iif(e.erased_at IS NULL, a.response_body, NULL) AS response_body, "
+        "coalesce(a.response_body_cut, 0) AND e.erased_at IS NULL AS body_cut FROM attempt_log l "
+        "JOIN deliveries d ON d.id = l.delivery_id JOIN events e ON e.seq = d.event_seq LEFT JOIN attempts a ON a.delivery_id = l.delivery_id AND a.number = l.number "
         "WHERE l.delivery_id = ? ORDER BY l.number",
         (delivery_id,),
     ).fetchall()
@@ -43,13 +46,20 @@ def delivery(conn: sqlite3.Connection, delivery_id: str) -> DeliveryDetails:
         in_flight = open_of(conn, delivery_id)
         packed_headers[-1] = in_flight.headers if in_flight is not None else UNKNOWN
     sent = {
-        "size": len((more["body"] or "").encode()),
+        "size": len((more["body"] or "").encode()) + (TIME_BYTES if more["erased_at"] and not more["rendered"] else 0),
         "event_type": row["event_type"],
         "delivery_id": delivery_id,
         "test": bool(more["test"]),
     }
     attempt_list = [_attempt(attempt, headers, sent) for attempt, headers in zip(attempts, packed_headers, strict=True)]
-    return row_as(DeliveryDetails, row, **dict(more), attempt_list=attempt_list)
+    content = {**dict(more), "body": _shown(more)}
+    return row_as(DeliveryDetails, row, **content, attempt_list=attempt_list)
+
+
+def _shown(row: sqlite3.Row) -> str | None:
+    """Return the body, without the blanks that stand in place of what was erased."""
+    body: str | None = row["body"]
+    return body.rstrip() if body is not None and row["erased_at"] is not None else body
 
 
 def _attempt(row: sqlite3.Row, packed_headers: str, sent: dict[str, Any]) -> Attempt:
@@ -163,8 +173,10 @@ def event(
     ids = [webhook[0] for webhook in conn.execute(_WEBHOOKS, (project_id, after, limit + 1))]
     last = ids[limit - 1] if len(ids) > limit else None
     span = (project_id, event_id, after, last or _LAST_WEBHOOK)
-    body = conn.execute("SELECT body FROM events WHERE seq = ?", (row["seq"],)).fetchone()[0]
+    content = conn.execute("SELECT body, erased_at FROM events WHERE seq = ?", (row["seq"],)).fetchone()
     has_rows = bool(ids or after)
     outcomes = conn.execute(_OUTCOMES if has_rows else _NO_WEBHOOK, span if has_rows else span[:2]).fetchall()
     judged = verdicts.add(conn, row["seq"], after, span[-1], outcomes)
-    return row_as(EventDetails, row, body=body, outcomes=judged, next_cursor=last)
+    return row_as(
+        EventDetails, row, body=_shown(content), erased_at=content["erased_at"], outcomes=judged, next_cursor=last
+    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
-from ..engine import FanOut, Mark
-from . import outbox, triggers
+from ..engine import FanOut, Mark, TriggerFails
+from . import erasing_outbox, outbox, triggers
 
 
 def mark(
@@ -27,11 +27,13 @@ def mark(
             outbox.mark_taken(conn, marks, now)
         else:
             fan_out.replace(outbox.mark(conn, marks, batch, now))
+        if fan_out.swallowed:
+            erasing_outbox.erase_rows(conn, fan_out.swallowed)
         if fan_out.duplicates:  # a row that was marked and read again: a trigger may have ignored the mark
             rows, refusal = triggers.ignored_marks(conn, [row_mark.row.id for row_mark in marks])
             fan_out.refused, fan_out.refusal = fan_out.refused | rows, refusal or fan_out.refusal
-    except triggers.ERRORS as error:
-        fan_out.refusal = triggers.trigger_error(conn, error)
+    except (*triggers.ERRORS, TriggerFails) as error:
+        fan_out.refusal = error if isinstance(error, TriggerFails) else triggers.trigger_error(conn, error)
         if fan_out.refusal is None:
             raise
         if not conn.in_transaction:  # RAISE(ROLLBACK)

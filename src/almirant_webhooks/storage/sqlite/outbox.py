@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ...model import Conflict, Misconfigured, Refused
+from ...rules.erasing import ERASED_PAYLOAD
 from ..engine import Mark, OutboxRow
 from ..records import RowState
 from . import sharing, triggers
@@ -214,7 +215,7 @@ def _same_or_refused(conn: sqlite3.Connection, project_id: str, event_id: str, c
     row = conn.execute(
         f"SELECT {', '.join(content)} FROM outbox WHERE project_id = ? AND event_id = ?", (project_id, event_id)
     ).fetchone()
-    if row is not None and dict(row) == content:
+    if row is not None and (dict(row) == content or str(row["payload"]).startswith(ERASED_PAYLOAD)):
         return event_id
     raise Conflict(f"The event id {event_id} is already used in {project_id} with other content.", "event_id")
 

@@ -66,11 +66,12 @@ def advance(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, kept: ti
         if row["project_id"] == webhook.project_id and selection.matches(row["event_type"], webhook.events)
     ]
     known = later_deliveries.known(conn, webhook.id, [row["seq"] for row in candidates])
+    gone = later_deliveries.erased(conn, [row["seq"] for row in candidates if row["seq"] not in known])
     chosen: list[tuple[sqlite3.Row, str | None]] = []  # with the cancelled delivery that is sent again
     last = rows[-1] if rows else None
     for row in candidates:
         delivery = known.get(row["seq"])
-        if delivery is None and not _is_test(conn, row):
+        if delivery is None and row["seq"] not in gone and not _is_test(conn, row):
             chosen.append((row, None))
         elif delivery is not None and selection.include_cancelled and is_cancelled(delivery):
             chosen.append((row, delivery["id"]))
@@ -91,7 +92,8 @@ def advance(conn: sqlite3.Connection, part: sqlite3.Row, now: datetime, kept: ti
 
 def is_cancelled(delivery: sqlite3.Row) -> bool:
     """Tell whether a replay that includes cancelled deliveries sends this one again."""
-    return delivery["state"] == State.CANCELLED and not delivery["test"] and delivery["resend_requested_at"] is None
+    is_whole = not delivery["test"] and not delivery["erased"]
+    return delivery["state"] == State.CANCELLED and is_whole and delivery["resend_requested_at"] is None
 
 
 def _is_test(conn: sqlite3.Connection, row: sqlite3.Row) -> bool:

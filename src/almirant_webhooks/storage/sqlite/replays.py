@@ -19,8 +19,9 @@ SELECT count(*) FROM (SELECT 1 FROM events INDEXED BY events_by_time WHERE creat
 """
 # By type, so that which of them match is told by the rule of subscriptions.
 _COUNT = f"""
-SELECT e.event_type, sum(d.id IS NULL) AS missing,
-       sum(coalesce(d.test = 0 AND d.resend_requested_at IS NULL AND {held.STATE} = 'cancelled', 0)) AS cancelled
+SELECT e.event_type, sum(d.id IS NULL AND e.erased_at IS NULL) AS missing,
+       sum(d.id IS NULL AND e.erased_at IS NOT NULL) AS erased,
+       sum(coalesce(d.test = 0 AND d.erased = 0 AND d.resend_requested_at IS NULL AND {held.STATE} = 'cancelled', 0)) AS cancelled
 FROM events e INDEXED BY events_by_time
 CROSS JOIN webhooks w ON w.id = ?3
 LEFT JOIN deliveries d ON d.event_seq = e.seq AND d.webhook_id = w.id
@@ -49,6 +50,7 @@ def count(conn: sqlite3.Connection, selection: ReplaySelection, *, now: datetime
     return {
         "webhook_id": webhook.id,
         "events": sum(row["missing"] for row in matching) + cancelled,
+        "erased": sum(row["erased"] for row in matching),
         "since": span[0],
         "reaches_back_to": reaches or None,
     }

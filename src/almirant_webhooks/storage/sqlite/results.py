@@ -19,7 +19,7 @@ from .in_flight import Open, all_open
 
 _IN_FLIGHT = """
 SELECT json_group_array(json_array(d.id, d.webhook_id, d.begun, d.state, d.next_attempt_at, d.resend_requested_at,
-                                   d.tries, d.interruptions, d.test))
+                                   d.tries, d.interruptions, d.test, d.erased))
 FROM json_each(?) v CROSS JOIN deliveries d ON d.id = v.value WHERE d.in_flight = 1
 """
 _INSERT_ATTEMPTS = """
@@ -77,6 +77,7 @@ class _Delivery(NamedTuple):
     tries: int
     interruptions: int
     test: int
+    erased: int
 
 
 class _Settled(NamedTuple):
@@ -108,6 +109,8 @@ def record(
         if delivery is None or delivery.begun != claim.number:
             continue
         del in_flight[claim.delivery_id]
+        if delivery.erased:  # a late answer may repeat what was erased
+            result = result._replace(response_headers=(), response_body=b"", body_cut=False)
         recorded.append(result)
         if delivery.state == State.PENDING:
             pending.add(delivery.id)
@@ -199,7 +202,7 @@ def _settle(
     free: bool = False,
 ) -> _Settled:
     """Return a delivery's state, schedule and counts after one outcome, by the table in the contract, section 4."""
-    _, _, number, state, next_attempt_at, resend, tries, interruptions, test = delivery
+    _, _, number, state, next_attempt_at, resend, tries, interruptions, test, _ = delivery
     if outcome is Outcome.INTERRUPTED and not free:
         interruptions += 1
         free = interruptions <= FREE_INTERRUPTIONS

@@ -61,7 +61,7 @@ def query(conn: sqlite3.Connection, selection: Selection, *, tried: bool = False
     state = held.STATE if discarding else "d.state"
     conditions: list[tuple[str, tuple[object, ...]]] = []
     if tried:
-        conditions.append((f"d.test = 0 AND d.attempts + ({state} <> 'pending') > 0", ()))
+        conditions.append((f"d.test = 0 AND d.erased = 0 AND d.attempts + ({state} <> 'pending') > 0", ()))
     if selection.state == "held":
         conditions.append((held.IS_HELD, ()))
     elif selection.state is not None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import structlog
 
-from . import lock, outbox
+from ..engine import CleaningStore
+from . import erasing, lock, outbox
 from .action_store import SqliteActionStore
 from .connection import open_reader
 from .delivery_store import SqliteDeliveryStore
@@ -56,6 +57,7 @@ class SqliteService:
         self.actions, self.reading = SqliteActionStore(), SqliteReadingStore()
         self.pruning, self.resending = SqlitePruningStore(), SqliteResendingStore()
         self.observing = SqliteObservingStore(database_path)
+        self.cleaning: CleaningStore = erasing
 
     @property
     def files(self) -> list[Path]:

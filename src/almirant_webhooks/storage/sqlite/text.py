@@ -37,10 +37,11 @@ def folded(text: str) -> str:
 
 def register(conn: sqlite3.Connection) -> None:
     """Give a connection `has_text(body, folded text)`."""
-    conn.create_function("has_text", 2, _has_text, deterministic=True)
+    conn.create_function("has_text", 2, has_text, deterministic=True)
 
 
-def _has_text(body: bytes, text: str) -> bool:
+def has_text(body: bytes, text: str) -> bool:
+    """Return whether the bytes of a body have a folded text in one of their strings."""
     body_text = body.decode("utf-8", "replace")
     if "\\" not in body_text:  # nothing is escaped: no string has a quote in it
         return '"' not in text and text in folded(body_text)

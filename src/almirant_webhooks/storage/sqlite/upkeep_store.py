@@ -10,7 +10,20 @@ from typing import Any
 from ... import clock
 from ...model import Due
 from ..engine import FIRST_RESEND, HealthChange, ResendPlace, ResendStep, Walk
-from . import connection, deliveries, health, held, outbox, rejected_rows, resend_steps, retention, rotation, stats
+from . import (
+    connection,
+    deliveries,
+    erasing,
+    erasing_outbox,
+    health,
+    held,
+    outbox,
+    rejected_rows,
+    resend_steps,
+    retention,
+    rotation,
+    stats,
+)
 
 
 class SqlitePruningStore:
@@ -52,6 +65,14 @@ class SqlitePruningStore:
     def rejected_rows(self, before: datetime) -> Walk:
         """Return the walk of `rejected_rows`."""
         return rejected_rows.Sweep(clock.text(before))
+
+    def old_bodies(self, before: datetime, now: datetime) -> Walk:
+        """Return the walk of `erasing`."""
+        return erasing.OldBodies(before, now)
+
+    def old_payloads(self, before: datetime) -> Walk:
+        """Return the walk of `erasing_outbox`."""
+        return erasing_outbox.OldPayloads(before)
 
     def log(self, *, succeeded: timedelta, failed: timedelta, now: datetime) -> Walk:
         """Return the walk of `retention`."""

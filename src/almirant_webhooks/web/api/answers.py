@@ -161,6 +161,7 @@ def delivery_details(row: records.DeliveryDetails) -> DeliveryDetails:
         **delivery(row),
         "body": row["body"],
         "failed_reason": row["failed_reason"],
+        "erased_at": row["erased_at"],
         "cancelled_reason": row["cancelled_reason"],
         "resend_requested_at": row["resend_requested_at"],
         "attempt_list": row["attempt_list"],
@@ -203,7 +204,18 @@ def event_details(row: records.EventDetails, kept_until: str) -> EventDetails:
     return {
         **event(row),
         "body": row["body"],
+        "erased_at": row["erased_at"],
         "outcomes": row["outcomes"],
         "next_cursor": row["next_cursor"],
         "kept_until": kept_until,
     }
+
+
+class Erased(TypedDict):
+    """What has no content any more, or what a dry run has found; and what erasing does not reach (`not_reached`)."""
+
+    events: int
+    deliveries: int
+    outbox_rows: int
+    next_cursor: str | None
+    not_reached: list[str]

@@ -31,3 +31,8 @@ ALTER TABLE resends ADD COLUMN replay_of TEXT;   -- the webhook; NULL for a rese
 CREATE UNIQUE INDEX replays_under_way ON resends (replay_of) WHERE replay_of IS NOT NULL AND finished_at IS NULL;
 -- Up to when deliveries were removed from the log, by the longest time that any of them was kept.
 ALTER TABLE database_meta ADD COLUMN pruned_before TEXT NOT NULL DEFAULT '';
+
+-- An event whose content was erased: its body is `{}` and blanks then, and its record stays.
+ALTER TABLE events ADD COLUMN erased_at TEXT;
+ALTER TABLE deliveries ADD COLUMN erased INTEGER NOT NULL DEFAULT 0 CONSTRAINT "erased is 0 or 1" CHECK (erased IN (0, 1));
+ALTER TABLE database_meta ADD COLUMN erased_at TEXT;   -- since when pages that were erased may be in the WAL
