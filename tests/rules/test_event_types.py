@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from almirant_webhooks.model import MAX_PAYLOAD_BYTES, Refused
 from almirant_webhooks.rules import event_types
-from almirant_webhooks.rules.event_types import CATALOGUE, check_event_type, check_pattern, is_well_formed, patterns_for
+from almirant_webhooks.rules.event_types import (
+    CATALOGUE,
+    NOTICES,
+    check_event_type,
+    check_pattern,
+    check_producers_type,
+    is_well_formed,
+    patterns_for,
+)
 
 WORDS = st.lists(st.text("abz019_", min_size=1, max_size=8), min_size=2, max_size=5)
 
@@ -29,6 +37,26 @@ def test_the_catalogue_is_the_nine_types_of_the_page() -> None:
         "sprint.closed",
     )
     assert all(is_well_formed(event_type) for event_type in CATALOGUE)
+
+
+@given(st.lists(st.text("abz019_", min_size=1, max_size=8), min_size=1, max_size=5))
+def test_a_notice_is_matched_by_itself_and_its_families_alone(words: list[str]) -> None:
+    """`*` is what producers send."""
+    event_type = ".".join(["almirant", *words])
+    patterns = patterns_for(event_type)
+    assert patterns[0] == event_type
+    assert patterns[1] == "almirant.*"
+    assert len(patterns) == len(set(patterns)) == len(words) + 1
+    assert "*" not in patterns
+
+
+@pytest.mark.parametrize("event_type", ["almirant.webhook.failing", "almirant.x"])
+def test_a_producer_s_type_is_none_of_the_service_s(event_type: str) -> None:
+    """Neither one that there is nor another one; what resembles it is a producer's."""
+    with pytest.raises(Refused, match="are the service's own") as refusal:
+        check_producers_type(event_type)
+    assert refusal.value.field == "event_type"
+    assert check_producers_type(f"my_{event_type}") == f"my_{event_type}"
 
 
 @given(WORDS)
@@ -108,6 +136,14 @@ def test_an_event_s_own_type_is_exact() -> None:
     assert refusal.value.field == "event_type"
     with pytest.raises(Refused):
         check_event_type("lead.*")
+
+
+@pytest.mark.parametrize("notice", NOTICES)
+def test_every_notice_has_the_sample_of_what_operators_are_told(notice: str) -> None:
+    """With a count where a notice stands for several."""
+    sample = dict(event_types.sample_payload(notice))
+    assert sample.pop("count", None) == (3 if notice == "almirant.delivery.failed" else None)
+    assert sample == event_types.sample_payload(notice.removeprefix("almirant."))
 
 
 @pytest.mark.parametrize("event_type", [*CATALOGUE, "invoice.paid"])

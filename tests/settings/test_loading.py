@@ -101,6 +101,7 @@ def test_environment_beats_credential_beats_file(tmp_path: Path, monkeypatch: py
         ("[delivery]\nconcurrency = true", "whole number"),
         ("[egress]\nallowed_networks = [1]", "is not a network"),
         ('[events]\nextra_types = ["NOT Good"]', "is not an event type"),
+        ('[events]\nextra_types = ["invoice.paid", "almirant.sold"]', "begins with almirant., as the service's own"),
         ('[outbox]\npath = "a\\u0000b"', "NUL"),
         ('[retention]\nheld = "999999999d"', "must not be longer than 36500d"),
         ("[log", "is not TOML"),

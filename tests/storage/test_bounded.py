@@ -218,6 +218,8 @@ KINDS: dict[str, Kind] = {
     "rotation.reveal": Kind(lambda conn: rotation.reveal(conn, BUSY, actor="operator", now=NOW)),
     "rotation.settle": Kind(lambda conn: rotation.settle(conn, NOW, LIMIT)),
     "health.note_health_changes": Kind(lambda conn: health.note_health_changes(conn, NOW)),
+    "health.has_failed_to_tell": Kind(lambda conn: health.has_failed_to_tell(conn, NOW)),
+    "health.tell_failed": Kind(lambda conn: health.tell_failed(conn, NOW)),
     "held.discard": Kind(lambda conn: held.discard(conn, LIMIT)),
     "held.TooLong": Kind(lambda conn: _steps_of(held.TooLong(NOW - 30 * DAY), conn)),
     "held.TooLong, where all is": Kind(lambda conn: _steps_of(held.TooLong(NOW + 2 * DAY), conn)),

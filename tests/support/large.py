@@ -96,6 +96,8 @@ _RESENDS = (
     "INSERT INTO resend_webhooks (resend_id, webhook_id, matched) VALUES ('rsd_running', 'wh_busy', 9)",
     "INSERT INTO resend_webhooks (resend_id, webhook_id, matched, done) VALUES ('rsd_tail', 'wh_resent', 9, 1)",
     "UPDATE webhooks SET generation = 1, discarding_since = :now WHERE id = 'wh_discarding'",
+    "UPDATE webhooks SET untold_failed = 2, untold_delivery = 'dlv_' || rowid, told_at = iif(rowid % 2, :yesterday, :now) "
+    "WHERE id GLOB 'wh_f*'",
 )
 
 

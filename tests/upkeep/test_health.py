@@ -32,7 +32,7 @@ HOUR = timedelta(hours=1)
 
 def notice(there: Steps, now: datetime) -> tuple[list[str], list[str]]:
     with transaction(there.conn):
-        begun, over = health.note_health_changes(there.conn, now)
+        begun, over, _ = health.note_health_changes(there.conn, now)
     return [one.webhook_id for one in begun], [one.webhook_id for one in over]
 
 

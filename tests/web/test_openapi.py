@@ -16,7 +16,7 @@ from jsonschema_rs import Draft202012Validator
 
 from almirant_webhooks.model import NewWebhook, Webhook
 from almirant_webhooks.ops import keys
-from almirant_webhooks.rules.event_types import CATALOGUE
+from almirant_webhooks.rules.event_types import CATALOGUE, NOTICES
 from almirant_webhooks.web.api import ROUTES, openapi
 
 from ..conftest import Receiver
@@ -95,7 +95,7 @@ def test_every_operation_is_named_and_described() -> None:
 def test_the_document_has_the_request_of_each_type_of_the_catalogue() -> None:
     """As `webhooks` of OpenAPI 3.1: its sample fits its schema, and so does a body that says more or less in `data`."""
     described = openapi.describe(ROUTES)["webhooks"]
-    assert list(described) == list(CATALOGUE)
+    assert list(described) == [*CATALOGUE, *NOTICES]
     for event_type, methods in described.items():
         media = methods["post"]["requestBody"]["content"]["application/json"]
         validator = Draft202012Validator(media["schema"])
@@ -112,7 +112,7 @@ async def test_the_types_come_with_their_meaning_a_sample_and_a_schema(service: 
     headers = {"Authorization": f"Bearer {keys.Keys(service.settings()).token}"}
     async with aiohttp.ClientSession(headers=headers) as client, client.get(f"{address}/api/v1/event-types") as answer:
         items = {item["event_type"]: item for item in (await answer.json())["items"]}
-    assert list(items) == [*CATALOGUE, "invoice.paid"]
+    assert list(items) == [*CATALOGUE, "invoice.paid", *NOTICES]
     for item in items.values():
         Draft202012Validator(item["schema"]["properties"]["data"]).validate(item["sample"])
     assert items["work_item.moved"]["description"] == "A work item is moved between board columns."

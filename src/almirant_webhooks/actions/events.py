@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..model import Refused, check_event_id, check_producers_project
 from ..rules import validation
-from ..rules.event_types import CATALOGUE, check_well_formed, suggestion
+from ..rules.event_types import CATALOGUE, check_producers_type, suggestion
 from ..rules.principals import Principal
 from ..settings.schema import Settings
 from ..storage.engine import Session
@@ -42,7 +42,7 @@ async def send(
     check_producers_project(project)
     if event_id is not None:
         check_event_id(event_id)
-    check_well_formed(event_type)
+    check_producers_type(event_type)
     moment = None if occurred_at is None else validation.occurred_at(occurred_at)
 
     def insert(conn: Session, wait: float) -> str:

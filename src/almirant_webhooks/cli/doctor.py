@@ -15,8 +15,9 @@ import click
 
 from .. import clock
 from ..model import Misconfigured, Refused
+from ..rules.event_types import NOTICE_PREFIX, NOTICES, patterns_for
 from ..settings.schema import Settings
-from ..storage.sqlite import audit, health, journal, library, migrate, outbox, sharing, tables, trial
+from ..storage.sqlite import audit, health, journal, library, migrate, outbox, reserved_types, sharing, tables, trial
 from ..storage.sqlite import stats as numbers
 from ..storage.sqlite.connection import open_database
 from ..storage.sqlite.errors import session
@@ -202,6 +203,8 @@ def _work(settings: Settings) -> Iterator[Finding]:
     with reading(settings) as conn:
         waiting, failing = numbers.pending(conn, now), health.failing(conn)
         offset = numbers.clock_offset(conn, now - CLOCK_SINCE)
+        own = {pattern for notice in NOTICES for pattern in patterns_for(notice)}
+        types = reserved_types.in_use(conn, own)
     with reading_outbox(settings) as conn:
         unread = numbers.outbox(conn, now)
     age = waiting["oldest_due_seconds"]
@@ -216,6 +219,12 @@ def _work(settings: Settings) -> Iterator[Finding]:
     if unread["rejected"]:
         words = f"{unread['rejected']} rows cannot be sent; see `almirant-webhooks event list --rejected`."
         yield Finding("rejected", "warning", words)
+    if types:
+        words = (
+            f"Types that begin with {NOTICE_PREFIX} are the service's own, and a producer's row with one is rejected. "
+            f"Events or webhooks here have {', '.join(types)}: give them another name, in producers and in webhooks."
+        )
+        yield Finding("event types", "warning", words)
     for webhook, since in failing.items():
         yield Finding("failing webhook", "warning", f"{webhook} has failed everything since {since}.")
     if offset is None:

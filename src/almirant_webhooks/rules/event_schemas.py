@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from .event_types import sample_payload
+from .event_types import is_notice, sample_payload
 
 # The sentences of Almirant's webhook page, *Available events*.
 MEANINGS = {
@@ -17,7 +18,12 @@ MEANINGS = {
     "lead.stage_changed": "A lead changes stage in the funnel.",
     "sprint.created": "A new sprint is created.",
     "sprint.closed": "A sprint is closed.",
+    "almirant.webhook.failing": "A webhook of the project has failed everything for an hour.",
+    "almirant.webhook.recovered": "A webhook of the project that failed everything has had a success.",
+    "almirant.delivery.failed": "Deliveries of a webhook of the project have no attempts left.",
 }
+# What may be null in a notice.
+_MAYBE_NULL = ("lastSuccessAt", "delivery", "statusCode", "cause")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 
@@ -53,16 +59,19 @@ def body_schema(event_type: str) -> dict[str, Any]:
             "type": {"const": event_type},
             "timestamp": {"type": "string", "format": "date-time", "description": "When it happened, in UTC."},
             "projectId": {"type": "string"},
-            "data": _schema_of(sample_payload(event_type)),
+            "data": _schema_of(sample_payload(event_type), _MAYBE_NULL if is_notice(event_type) else ()),
         },
         "required": ["id", "type", "timestamp", "projectId", "data"],
     }
 
 
-def _schema_of(value: Any) -> dict[str, Any]:
-    """Return the schema that a sample's value suggests."""
+def _schema_of(value: Any, nullable: Collection[str] = ()) -> dict[str, Any]:
+    """Return the schema that a sample's value suggests; fields with the names in `nullable` may be null."""
     if isinstance(value, dict):
-        return {"type": "object", "properties": {name: _schema_of(item) for name, item in value.items()}}
+        properties = {name: _schema_of(item, nullable) for name, item in value.items()}
+        for name in properties.keys() & set(nullable):
+            properties[name]["type"] = [properties[name]["type"], "null"]
+        return {"type": "object", "properties": properties}
     if isinstance(value, list):
         return {"type": "array", "items": _schema_of(value[0]) if value else {}}
     return {"type": _TYPES[type(value)], "examples": [value]}

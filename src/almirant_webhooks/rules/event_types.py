@@ -23,6 +23,9 @@ CATALOGUE = (
 )
 # Operators can subscribe to these, in the reserved project alone.
 OWN_TYPES = ("webhook.failing", "webhook.recovered", "delivery.failed")
+# A project's own webhooks can subscribe to the same about their project; no producer can send one.
+NOTICE_PREFIX = f"{RESERVED_PROJECT}."
+NOTICES = tuple(f"{NOTICE_PREFIX}{own_type}" for own_type in OWN_TYPES)
 _WELL_FORMED = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 MAX_LENGTH = 128
 
@@ -41,12 +44,28 @@ def check_well_formed(event_type: str) -> str:
     return event_type
 
 
+def is_notice(text: str) -> bool:
+    """Tell whether an event type, or a pattern, is the service's own: `almirant.` and more."""
+    return text.startswith(NOTICE_PREFIX)
+
+
+def check_producers_type(event_type: str) -> str:
+    """Return a well-formed type that a producer's event may have, or raise `Refused`."""
+    if is_notice(check_well_formed(event_type)):
+        raise Refused(
+            f"Event types that begin with {NOTICE_PREFIX} are the service's own: it tells of webhooks by them. "
+            "Give the event another type.",
+            "event_type",
+        )
+    return event_type
+
+
 @lru_cache(maxsize=4096)
 def patterns_for(event_type: str) -> tuple[str, ...]:
-    """Return every pattern that matches an event type: itself, its families, and `*`."""
+    """Return every pattern that matches an event type: itself, its families, and `*`, but for a notice."""
     words = event_type.split(".")
     families = tuple(".".join(words[:count]) + ".*" for count in range(1, len(words)))
-    return (event_type, *families, "*")
+    return (event_type, *families) if is_notice(event_type) else (event_type, *families, "*")
 
 
 def check_event_type(text: str, extra: Collection[str] = (), project_id: str = "") -> str:
@@ -59,7 +78,7 @@ def check_event_type(text: str, extra: Collection[str] = (), project_id: str = "
 
 def catalogue_of(project_id: str, extra: Collection[str] = ()) -> tuple[str, ...]:
     """Return the types that webhooks of a project can subscribe to."""
-    return OWN_TYPES if project_id == RESERVED_PROJECT else (*CATALOGUE, *extra)
+    return OWN_TYPES if project_id == RESERVED_PROJECT else (*CATALOGUE, *extra, *NOTICES)
 
 
 def check_pattern(text: str, extra: Collection[str] = (), project_id: str = "") -> str:
@@ -91,8 +110,11 @@ def choose_sample(patterns: Collection[str], extra: Collection[str], requested: 
 def sample_payload(event_type: str) -> dict[str, Any]:
     """Return a realistic sample payload of an event type."""
     family = event_type.split(".")[0]
-    if event_type in _SAMPLES:
-        return _SAMPLES[event_type]
+    if event_type == f"{NOTICE_PREFIX}delivery.failed":
+        return {**_SAMPLES["delivery.failed"], "count": 3}
+    own_type = event_type.removeprefix(NOTICE_PREFIX)
+    if own_type in _SAMPLES:
+        return _SAMPLES[own_type]
     return {family: {"id": f"{family}_sample"}, "sample": True}
 
 

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from .. import clock
-from ..rules.event_types import is_well_formed
+from ..rules.event_types import NOTICE_PREFIX, is_notice, is_well_formed
 from ..rules.proxies import parse_proxy
 from ..rules.urls import Policy
 
@@ -79,6 +79,10 @@ def _whole(value: object) -> object:
 def _event_type(value: str) -> str:
     if not is_well_formed(value):
         raise ValueError(f"{value!r} is not an event type; write dotted lower-case words, as in work_item.created")
+    if is_notice(value):
+        raise ValueError(
+            f"{value!r} begins with {NOTICE_PREFIX}, as the service's own types do alone; give it another name"
+        )
     return value
 
 

@@ -42,7 +42,7 @@ class Waiting:
 class Observer:
     """Sets gauges and reports changes. It reads on a connection of its own, so that counting delays no delivery.
 
-    `store_bodies` is called with whether to store bodies of answers, `due` with the operators' webhooks that have events.
+    `store_bodies` is called with whether to store bodies of answers, `due` with the webhooks that have events about webhooks.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Observer:
                     await self.observe()
                 if not self._failing():
                     await self._send_operator_events()
+                    await self._tell_projects()
             except (StorageError, OSError) as error:
                 log.warning("observing failed", error=str(error))
             await asyncio.sleep(OWN_EVERY)
@@ -121,15 +122,24 @@ class Observer:
         """Log which webhooks have begun to fail every delivery, and which have recovered."""
         more = True
         while more:
-            begun, over = await self._database.write(self._store.note_health_changes, clock.now())
+            begun, over, touched = await self._database.write(self._store.note_health_changes, clock.now())
             for change in begun:
                 log.warning("webhook failing", webhook_id=change.webhook_id, host=change.host, since=change.since)
             for change in over:
                 log.info("webhook recovered", webhook_id=change.webhook_id, host=change.host, since=change.since)
+            await self._begin(touched)
             more = NOTICED_AT_ONCE in (len(begun), len(over))
 
     async def _send_operator_events(self) -> None:
         """Tell the delivery loop which webhooks of operators have events to send."""
-        own = await self._reader.run(self._store.own_webhooks)
-        if own:
-            self._due(own, await self._database.run(self._store.first_due, own))
+        await self._begin(await self._reader.run(self._store.own_webhooks))
+
+    async def _tell_projects(self) -> None:
+        """Tell projects of deliveries that have failed for good, in steps."""
+        while await self._reader.run(self._store.has_failed_to_tell, clock.now()):
+            await self._begin(await self._database.write(self._store.tell_failed, clock.now()))
+
+    async def _begin(self, webhooks: set[str]) -> None:
+        """Tell the delivery loop when these webhooks have something due."""
+        if webhooks:
+            self._due(webhooks, await self._database.run(self._store.first_due, webhooks))

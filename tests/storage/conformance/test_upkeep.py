@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from almirant_webhooks.model import Outcome
-from almirant_webhooks.storage.engine import TriggerFails, Walk
+from almirant_webhooks.storage.engine import TOLD_AT_ONCE, TriggerFails, Walk
 
-from .engines import START, Engine
+from .engines import SCHEDULE, START, Engine, text
 
 DAY = timedelta(days=1)
 
@@ -82,6 +82,38 @@ def _finish(engine: Engine, walk: Walk) -> None:
     while more:
         with engine.deliveries.transaction(engine.session):
             more = walk.step(engine.session, 10)
+
+
+@pytest.mark.long
+def test_projects_are_told_of_failed_deliveries_in_steps_and_of_each_webhook_once_a_minute(engine: Engine) -> None:
+    """A step tells of `TOLD_AT_ONCE` webhooks; what fails meanwhile is counted and comes a minute later."""
+    channel = engine.webhook(events=["almirant.*"])
+    webhooks = [engine.webhook(events=["lead.*"]) for _ in range(TOLD_AT_ONCE + 1)]
+
+    def give_up(at: datetime) -> datetime:
+        engine.insert()
+        engine.take(at)
+        for wait in SCHEDULE.waits:
+            at += wait
+            for webhook in webhooks:
+                engine.record(engine.claim(webhook, at), Outcome.HTTP_ERROR, at)
+        return at
+
+    def tell(at: datetime) -> list[set[str]]:
+        touched: list[set[str]] = []
+        while engine.observing.has_failed_to_tell(engine.session, at):
+            with engine.deliveries.transaction(engine.session):
+                touched.append(engine.observing.tell_failed(engine.session, at))
+        return touched
+
+    first = give_up(START)
+    assert tell(first) == [{channel.id}, {channel.id}]
+    assert tell(first) == []
+    assert engine.due(channel) == text(first)
+    begun = len(engine.claim(channel, first, count=100))
+    assert begun == len(webhooks)
+    second = give_up(first)
+    assert len(tell(second)) == 2
 
 
 def test_what_waits_is_counted(engine: Engine) -> None:

@@ -16,6 +16,7 @@ from .sessions import Session
 ResendPlace = tuple[str, str]  # a resend and a webhook, up to which steps have come
 FIRST_RESEND: ResendPlace = ("", "")
 NOTICED_AT_ONCE = 100  # webhooks of each kind that one look notices
+TOLD_AT_ONCE = 20  # webhooks whose failed deliveries one step tells of
 
 
 class Walk(Protocol):
@@ -33,6 +34,14 @@ class HealthChange(NamedTuple):
     webhook_id: str
     host: str
     since: str | None
+
+
+class HealthChanges(NamedTuple):
+    """The webhooks that have begun to fail, those that have recovered, and those that have something due by a notice of it."""
+
+    begun: list[HealthChange]
+    over: list[HealthChange]
+    touched: set[str]
 
 
 class ResendStep(NamedTuple):
@@ -121,10 +130,19 @@ class ObservingStore(Protocol):
     def unread_rows(self, session: Session) -> tuple[int | None, int]:
         """Return the outbox's first unread row, if there is one, and its last row."""
 
-    def note_health_changes(self, session: Session, now: datetime) -> tuple[list[HealthChange], list[HealthChange]]:
+    def note_health_changes(self, session: Session, now: datetime) -> HealthChanges:
         """Note which webhooks have failed everything for an hour, and which have recovered, in a write transaction.
 
-        `NOTICED_AT_ONCE` of each at most.
+        `NOTICED_AT_ONCE` of each at most. Operators, and the webhook's project, get an event of each in that transaction.
+        """
+
+    def has_failed_to_tell(self, session: Session, now: datetime) -> bool:
+        """Tell whether `tell_failed` has something to do."""
+
+    def tell_failed(self, session: Session, now: datetime) -> set[str]:
+        """Tell projects of their deliveries that have failed for good, in a write transaction.
+
+        `TOLD_AT_ONCE` webhooks at most, each at most once a minute. Return the webhooks that have something due by it.
         """
 
     def own_webhooks(self, session: Session) -> set[str]:

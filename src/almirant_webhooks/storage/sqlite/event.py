@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ...model import EVENT_ID_PATTERN, MAX_PAYLOAD_BYTES, PROJECT_ID_PATTERN, RESERVED_PROJECT
-from ...rules.event_types import is_well_formed
+from ...rules.event_types import NOTICE_PREFIX, is_notice, is_well_formed
 from ..engine import OutboxRow
 
 _COLUMNS = ("event_id", "project_id", "event_type", "occurred_at", "payload")
@@ -73,4 +73,6 @@ def _why_not(project_id: str, event_type: str) -> str | None:
         return "project_id must be 1 to 128 printable ASCII characters without spaces"
     if not is_well_formed(event_type):
         return "event_type must be dotted lower-case words, at most 128 characters"
+    if is_notice(event_type):
+        return f"event_type begins with {NOTICE_PREFIX}, which is reserved for events about webhooks themselves"
     return None

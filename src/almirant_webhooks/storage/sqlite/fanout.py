@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from ... import clock
-from ...model import RESERVED_PROJECT, Trigger
+from ...model import Trigger
 from ...rules.erasing import ERASED_PAYLOAD
 from ...rules.event_types import patterns_for
 from ..engine import MAX_DELIVERIES, FanOut, Mark, OutboxRow
@@ -213,24 +213,27 @@ def insert_test_event(
     return seq, event.id, body
 
 
-def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict[str, object]]], now: datetime) -> None:
-    """Insert events of the reserved project with their deliveries; an event without subscribers is left out."""
-    kinds = {(RESERVED_PROJECT, kind) for kind, _ in events}
-    matching, _, generations, *_, templates = _match(
-        kinds, read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if events else ()
-    )
+def insert_own_events(
+    conn: sqlite3.Connection, events: Sequence[tuple[str, str, dict[str, object]]], now: datetime
+) -> set[str]:
+    """Insert events that the service makes, each a project, a type and a payload, with their deliveries.
+
+    An event without subscribers is left out. Return the webhooks that have something due by it.
+    """
+    kinds = {(project, kind) for project, kind, _ in events}
+    subscribed = _match(kinds, read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if events else ())
+    matching, generations, templates = subscribed.matching, subscribed.generations, subscribed.templates
     seq = _last_seq(conn) if any(matching.values()) else 0
     now_text, ids, bodies = clock.text(now), delivery_ids(now), Bodies()
     new: list[tuple[object, ...]] = []
     deliveries: list[tuple[object, ...]] = []
-    for kind, payload in events:
-        webhooks = matching[RESERVED_PROJECT, kind]
+    for project, kind, payload in events:
+        webhooks = matching[project, kind]
         if not webhooks:
             continue
         seq += 1
-        event = Event(
-            f"evt_{secrets.token_hex(16)}", RESERVED_PROJECT, kind, now_text, json.dumps(payload, ensure_ascii=False)
-        )
+        text = json.dumps(payload, ensure_ascii=False)
+        event = Event(f"evt_{secrets.token_hex(16)}", project, kind, now_text, text)
         body = event.body(now_text)
         new.append((seq, event.project_id, event.id, kind, now_text, now_text, body, 0))
         for webhook in webhooks:
@@ -241,6 +244,13 @@ def insert_own_events(conn: sqlite3.Connection, events: Sequence[tuple[str, dict
     write_rows(conn, _INSERT_EVENTS, new)
     write_rows(conn, _INSERT_DELIVERIES, deliveries)
     bodies.write(conn)
+    return {str(row[3]) for row in deliveries}
+
+
+def have_subscribers(conn: sqlite3.Connection, kinds: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return those pairs of project and event type that a webhook subscribes to."""
+    rows = read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if kinds else []
+    return {kind for kind, listed in _match(kinds, rows).matching.items() if listed}
 
 
 def _last_seq(conn: sqlite3.Connection) -> int:

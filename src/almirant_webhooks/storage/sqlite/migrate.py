@@ -12,7 +12,8 @@ from pathlib import Path
 from ... import clock
 from ...model import Misconfigured
 from ...ops import files
-from . import journal, outbox
+from ...rules.event_types import NOTICE_PREFIX
+from . import journal, outbox, reserved_types
 from .connection import APPLICATION_ID, SCHEMA_VERSION, connect, is_there, transaction
 from .errors import engine_errors, user_error
 from .tables import schema_version
@@ -80,6 +81,12 @@ def _migrate_database(conn: sqlite3.Connection, path: Path) -> list[str]:
     if version > SCHEMA_VERSION:
         raise Misconfigured(f"{path} was written by a newer release (schema {version}); install that release again.")
     lines = []
+    if 0 < version < reserved_types.SINCE_SCHEMA and (types := reserved_types.in_use(conn)):
+        lines.append(
+            f"{path}: event types that begin with {NOTICE_PREFIX} are the service's own from this release on, and a "
+            f"producer's row with one is rejected. In use here are {', '.join(types)}: give them another name, in producers "
+            "and in webhooks."
+        )
     for number in _numbers("migrations", version):
         numbers = f"PRAGMA user_version={number};\nPRAGMA application_id={APPLICATION_ID};\n"
         _run(conn, _script("migrations", number) + numbers)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ... import clock
 from ...model import Outcome, Result, State, Trigger
+from ...rules.event_types import is_notice
 from ...rules.retry import FREE_INTERRUPTIONS, Schedule
 from ...rules.signing import pack_headers
 from ..engine import LastEnd
@@ -44,12 +46,12 @@ ON CONFLICT (webhook_id, hour) DO UPDATE SET succeeded = succeeded + excluded.su
     longest_ms = max(longest_ms, excluded.longest_ms)
 """
 _COUNT_WEBHOOKS = """
-WITH news (id, success_at, failure_at, failing_since, failures) AS (VALUES {rows})
+WITH news (id, success_at, failure_at, anew, failing_since, failures) AS (VALUES {rows})
 UPDATE webhooks SET last_success_at = coalesce(news.success_at, last_success_at),
     last_failure_at = coalesce(news.failure_at, last_failure_at),
-    failing_since = CASE WHEN news.success_at IS NULL THEN coalesce(webhooks.failing_since, news.failing_since)
-                         ELSE news.failing_since END,
-    failures_in_a_row = news.failures + CASE WHEN news.success_at IS NULL THEN failures_in_a_row ELSE 0 END
+    failing_since = CASE WHEN news.anew THEN news.failing_since
+                         ELSE coalesce(webhooks.failing_since, news.failing_since) END,
+    failures_in_a_row = news.failures + CASE WHEN news.anew THEN 0 ELSE failures_in_a_row END
 FROM news WHERE webhooks.id = news.id
 """
 
@@ -89,6 +91,29 @@ class _Settled(NamedTuple):
     tries: int
     interruptions: int
     number: int
+
+
+@dataclass(slots=True)
+class _News:
+    """What attempts that have ended tell of their webhook; `anew` says that a success has ended the failures of before."""
+
+    success_at: str | None = None
+    failure_at: str | None = None
+    anew: bool = False
+    failing_since: str | None = None
+    failures: int = 0
+
+    def add(self, started_at: str, *, succeeded: bool) -> None:
+        """Count an attempt of an event of a producer's, or of operators'."""
+        if succeeded:
+            self.anew, self.failing_since, self.failures = True, None, 0
+        else:
+            self.failing_since = self.failing_since or started_at
+            self.failures += 1
+
+    def columns(self) -> tuple[object, ...]:
+        """Return the values of `_COUNT_WEBHOOKS` behind the webhook."""
+        return (self.success_at, self.failure_at, self.anew, self.failing_since, self.failures)
 
 
 def record(
@@ -228,9 +253,13 @@ def _settle(
 
 
 def _count(conn: sqlite3.Connection, results: Iterable[Result]) -> None:
-    """Add attempts to their webhooks' hours and to what is known of their last success and failures."""
+    """Add attempts to their webhooks' hours and to what is known of their last success and failures.
+
+    A test counts in the hours alone. A notice does not count of the failures in a row either: it makes its webhook neither
+    failing nor well, since what is sent for a notice makes no other.
+    """
     hours: dict[tuple[str, str], list[int]] = {}
-    news: dict[str, list[Any]] = {}
+    news: dict[str, _News] = {}
     for result in results:
         claim = result.claim
         started_at = clock.text(claim.started_at)
@@ -239,10 +268,14 @@ def _count(conn: sqlite3.Connection, results: Iterable[Result]) -> None:
         hour[0 if succeeded else 1] += 1
         hour[2] += result.duration_ms
         hour[3] = max(hour[3], result.duration_ms)
-        success_at, failure_at, since, failures = news.get(claim.webhook_id, (None, None, None, 0))
+        if claim.test:
+            continue
+        of_webhook = news.setdefault(claim.webhook_id, _News())
         if succeeded:
-            news[claim.webhook_id] = [started_at, failure_at, None, 0]
+            of_webhook.success_at = started_at
         else:
-            news[claim.webhook_id] = [success_at, started_at, since or started_at, failures + 1]
+            of_webhook.failure_at = started_at
+        if not is_notice(claim.event_type):
+            of_webhook.add(started_at, succeeded=succeeded)
     write_rows(conn, _COUNT_HOURS, [(*key, *counts) for key, counts in hours.items()])
-    write_rows(conn, _COUNT_WEBHOOKS, [(webhook, *values) for webhook, values in news.items()])
+    write_rows(conn, _COUNT_WEBHOOKS, [(webhook, *of_webhook.columns()) for webhook, of_webhook in news.items()])

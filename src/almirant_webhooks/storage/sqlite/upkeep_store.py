@@ -9,7 +9,7 @@ from typing import Any
 
 from ... import clock
 from ...model import Due
-from ..engine import FIRST_RESEND, HealthChange, ResendPlace, ResendStep, Walk
+from ..engine import FIRST_RESEND, HealthChanges, ResendPlace, ResendStep, Walk
 from . import (
     connection,
     deliveries,
@@ -109,11 +109,17 @@ class SqliteObservingStore:
         """Return the first unread row and the last row."""
         return stats.unread_rows(conn)
 
-    def note_health_changes(
-        self, conn: sqlite3.Connection, now: datetime
-    ) -> tuple[list[HealthChange], list[HealthChange]]:
+    def note_health_changes(self, conn: sqlite3.Connection, now: datetime) -> HealthChanges:
         """Note which webhooks have begun to fail everything, and which have recovered."""
         return health.note_health_changes(conn, now)
+
+    def has_failed_to_tell(self, conn: sqlite3.Connection, now: datetime) -> bool:
+        """Return whether a project waits to be told of failed deliveries."""
+        return health.has_failed_to_tell(conn, now)
+
+    def tell_failed(self, conn: sqlite3.Connection, now: datetime) -> set[str]:
+        """Insert notices of failed deliveries."""
+        return health.tell_failed(conn, now)
 
     def own_webhooks(self, conn: sqlite3.Connection) -> set[str]:
         """Return operators' webhooks that have something to send."""

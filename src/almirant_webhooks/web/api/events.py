@@ -12,7 +12,7 @@ from ... import clock
 from ...actions import events as actions
 from ...actions import tokens
 from ...rules import event_schemas
-from ...rules.event_types import CATALOGUE, sample_payload
+from ...rules.event_types import catalogue_of, sample_payload
 from ...rules.principals import Role
 from ...rules.replays import kept_until
 from ..context import context, principal, scope
@@ -109,8 +109,8 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def types(request: web.Request) -> web.Response:
-    """The catalogue, with the operator's additions: when each is sent, a sample, and a JSON Schema."""
-    catalogue = (*CATALOGUE, *context(request).settings.events.extra_types)
+    """The catalogue, with the operator's additions and the notices: when each is sent, a sample, and a JSON Schema."""
+    catalogue = catalogue_of("", context(request).settings.events.extra_types)
     items = [
         answers.EventType(
             event_type=event_type,

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ...model import MASK, OPTIONS, Webhook
 from ...rules import presets, versions
-from ...rules.event_types import patterns_for
+from ...rules.event_types import NOTICE_PREFIX, is_notice, patterns_for
 from ...rules.headers import MAX_HEADERS
 
 _TEXTS = tuple(name for name in OPTIONS if name != "headers")  # options that are one field each
@@ -30,11 +30,12 @@ class Fields(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Event types that begin with the same word, and the pattern that takes them all."""
+    """Event types that begin with the same word, and the pattern that takes them all; `*` does not take notices in."""
 
     name: str
     pattern: str
     types: tuple[str, ...]
+    is_of_notices: bool
 
 
 @dataclass
@@ -82,7 +83,7 @@ def families(catalogue: Iterable[str]) -> list[Family]:
     groups: dict[str, list[str]] = {}
     for event_type in catalogue:
         groups.setdefault(event_type.split(".")[0], []).append(event_type)
-    return [Family(name, f"{name}.*", tuple(types)) for name, types in groups.items()]
+    return [Family(name, f"{name}.*", tuple(types), f"{name}." == NOTICE_PREFIX) for name, types in groups.items()]
 
 
 def others(chosen: Iterable[str], groups: Iterable[Family]) -> list[str]:
@@ -92,7 +93,7 @@ def others(chosen: Iterable[str], groups: Iterable[Family]) -> list[str]:
 
 
 def covering(chosen: Iterable[str]) -> tuple[str, ...]:
-    """Drop the patterns that another chosen one takes in already: a family's single types, and all beside `*`."""
+    """Drop the patterns that another chosen one takes in already: a family's single types, and all but notices beside `*`."""
     patterns = tuple(dict.fromkeys(chosen))
     return tuple(pattern for pattern in patterns if not _wider(pattern) & set(patterns))
 
@@ -100,9 +101,8 @@ def covering(chosen: Iterable[str]) -> tuple[str, ...]:
 def _wider(pattern: str) -> set[str]:
     if pattern == "*":
         return set()
-    return (
-        set(patterns_for(pattern.removesuffix(".*"))[1:]) if pattern.endswith(".*") else set(patterns_for(pattern)[1:])
-    )
+    wider = set(patterns_for(pattern.removesuffix(".*"))[1:])
+    return wider - {"*"} if is_notice(pattern) else wider
 
 
 def of_webhook(webhook: Webhook) -> WebhookForm:

@@ -20,7 +20,8 @@
   const cover = (box) => {
     const within = box.dataset.covers === "all" ? box.form : box.closest(".family");
     for (const other of within.querySelectorAll("input[name=events]")) {
-      if (other !== box) other.disabled = box.checked;
+      const apart = box.dataset.covers === "all" && other.closest("[data-apart]");
+      if (other !== box && !apart) other.disabled = box.checked;
     }
     if (box.dataset.covers === "all" && !box.checked) {
       for (const family of within.querySelectorAll("[data-covers=family]:checked")) cover(family);

@@ -1,3 +1,9 @@
+-- What a project is to be told of its failed deliveries: at most one notice a minute for each webhook, with the count.
+ALTER TABLE webhooks ADD COLUMN untold_failed INTEGER NOT NULL DEFAULT 0;   -- deliveries that it was not told of yet
+ALTER TABLE webhooks ADD COLUMN untold_delivery TEXT;                       -- the newest of them
+ALTER TABLE webhooks ADD COLUMN told_at TEXT NOT NULL DEFAULT '';           -- when it was last told
+CREATE INDEX webhooks_untold ON webhooks (told_at) WHERE untold_failed > 0 AND deleted_at IS NULL;
+
 -- What a webhook can be told: a column for each option. NULL is a webhook that was not told.
 ALTER TABLE webhooks ADD COLUMN concurrency INTEGER
     CONSTRAINT "concurrency is 1 to 64" CHECK (concurrency BETWEEN 1 AND 64);   -- in place of the setting's
