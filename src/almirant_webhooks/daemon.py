@@ -158,6 +158,7 @@ class Daemon:
             due=dispatcher.update_due,
             failing=dispatcher.failing,
             store_bodies=dispatcher.store_bodies,
+            disable_after=self.settings.delivery.disable_after,
         )
         self.pruner = Pruner(
             database, storage.outbox, storage.pruning, self.settings.retention, failing=dispatcher.failing

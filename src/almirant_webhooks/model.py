@@ -17,6 +17,7 @@ RESERVED_PROJECT = "almirant"
 
 # Who did something, as the audit trail names them; the commands give the system user instead.
 OPERATOR = "operator"
+SERVICE = "the service"
 
 NO_THREAD = (
     "The daemon could not start its threads ({error}). It has 10: raise the limit of processes and threads "
@@ -120,6 +121,8 @@ class Webhook:
     rate_limit: str | None
     template: str | None
     enabled: bool
+    disabled_at: str | None
+    disabled_reason: str | None  # of the service; None where somebody disabled it
     created_at: str
     updated_at: str
 

@@ -38,6 +38,7 @@ from almirant_webhooks.storage.engine import FanOut, Mark, OutboxRow, ReadPlan
 from almirant_webhooks.storage.sqlite import (
     claiming,
     deliveries,
+    disabling,
     fanout,
     held,
     later_deliveries,
@@ -58,6 +59,8 @@ from ..support.steps import SCHEDULE, START
 
 TRIES = len(SCHEDULE.waits)
 KEPT = timedelta(days=3650)
+DISABLE_AFTER = timedelta(hours=2)
+COUNTED = (Outcome.HTTP_ERROR, Outcome.TIMEOUT, Outcome.CONNECTION_ERROR, Outcome.BLOCKED)
 OPTIONS = settings(
     max_examples=int(os.environ.get("FAULTS_EXAMPLES", "60")),
     stateful_step_count=50,
@@ -91,6 +94,8 @@ class Machine(RuleBasedStateMachine):
         self.discarded: set[str] = set()
         self.unrecorded: list[Result] = []
         self.replays: dict[str, tuple[str, set[str]]] = {}  # replay under way → its webhook, and the events of its time
+        # Of each webhook its counted failures since the last success or enabling: begin, and whether a delivery was given up.
+        self.failures: dict[str, list[tuple[str, bool]]] = {}
         self.open()
 
     def open(self) -> None:
@@ -154,6 +159,8 @@ class Machine(RuleBasedStateMachine):
     def switch(self, data: st.DataObject, discard: bool) -> None:
         webhook = data.draw(st.sampled_from(sorted(self.webhooks)))
         self.webhooks[webhook] = not self.webhooks[webhook]
+        if self.webhooks[webhook]:
+            self.failures[webhook] = []
         with transaction(self.conn):
             if self.webhooks[webhook]:
                 if discard:
@@ -308,8 +315,50 @@ class Machine(RuleBasedStateMachine):
     def write_results(self, group: Sequence[Result]) -> None:
         # As the dispatcher does with what ended before the clock was set back.
         group = [one._replace(finished_at=min(one.finished_at, self.now)) for one in group]
+        pending = self.pending()
         results.record(self.conn, group, SCHEDULE)
+        given_up = pending - self.pending()
+        for one in group:
+            known = self.failures.setdefault(one.claim.webhook_id, [])
+            if one.outcome is Outcome.SUCCESS:
+                known.clear()
+            elif one.claim.trigger is Trigger.SCHEDULED and one.outcome in COUNTED:
+                known.append((clock.text(one.claim.started_at), one.claim.delivery_id in given_up))
         results.record(self.conn, group, SCHEDULE)  # a second time changes nothing
+
+    def pending(self) -> set[str]:
+        return {row[0] for row in self.conn.execute("SELECT id FROM deliveries WHERE state = 'pending'")}
+
+    @precondition(lambda self: self.webhooks)
+    @rule(data=st.data(), succeeds=st.booleans())
+    def be_down(self, data: st.DataObject, succeeds: bool) -> None:
+        """A receiver that fails at everything until it is given up; its last answer may be a success."""
+        webhook = data.draw(st.sampled_from(sorted(self.webhooks)))
+        if not self.webhooks[webhook] or self.in_flight or self.unrecorded:
+            return
+        self.take_all()
+        for wait in SCHEDULE.waits:
+            self.now += wait
+            self.send(self.take({webhook: 4}))
+            while self.in_flight:
+                is_last = succeeds and wait is SCHEDULE.waits[-1] and len(self.in_flight) == 1
+                self.end(Outcome.SUCCESS if is_last else Outcome.TIMEOUT, False)
+            self.record(False)
+
+    @rule()
+    def disable_down(self) -> None:
+        """The service disables exactly those that have failed everything for so long."""
+        expected = set()
+        for webhook, known in self.failures.items():
+            begins = [clock.parse(at) for at, _ in known]
+            is_long = bool(begins) and max(begins) - begins[0] >= DISABLE_AFTER
+            if is_long and any(gave_up for _, gave_up in known) and self.webhooks.get(webhook):
+                expected.add(webhook)
+        with transaction(self.conn):
+            done = disabling.disable_down(self.conn, DISABLE_AFTER, self.now)
+        disabled = {change.webhook_id for change in done.webhooks}
+        assert disabled == expected, "disabled though it has not failed everything for so long, or not though it has"
+        self.webhooks |= dict.fromkeys(disabled, False)
 
     @rule()
     def prune(self) -> None:
@@ -479,6 +528,37 @@ class ForgetsTheStep(Machine):
         return finished
 
 
+class FailsInSpiteOfASuccess(Machine):
+    """Seeded: a success does not end the failures of before, as far as `delivery.disable_after` goes."""
+
+    def write_results(self, group: Sequence[Result]) -> None:
+        columns = "down_since, down_until, down_given_up"
+        before = self.conn.execute(f"SELECT {columns}, id FROM webhooks WHERE down_since IS NOT NULL").fetchall()
+        super().write_results(group)
+        for row in before:
+            self.conn.execute(
+                f"UPDATE webhooks SET ({columns}) = (?, ?, ?) WHERE id = ? AND down_since IS NULL", tuple(row)
+            )
+
+
+class GoesOnAfterEnabling(Machine):
+    """Seeded: enabling does not start the count of failures anew."""
+
+    @rule()
+    def disable_and_enable(self) -> None:
+        for webhook, enabled in self.webhooks.items():
+            if enabled:
+                columns = "down_since, down_until, down_given_up"
+                query = f"SELECT {columns} FROM webhooks WHERE id = ?"
+                with transaction(self.conn):
+                    before = self.conn.execute(query, (webhook,)).fetchall()[0]
+                    webhooks.disable(self.conn, webhook, self.now)
+                    webhooks.enable(self.conn, webhook, discard_held=False, now=self.now)
+                    update = f"UPDATE webhooks SET ({columns}) = (?, ?, ?) WHERE id = ?"
+                    self.conn.execute(update, (*before, webhook))
+                self.failures[webhook] = []
+
+
 class ForgottenAtACrash(Machine):
     """Seeded: what was in flight at a crash stays in flight."""
 
@@ -504,6 +584,8 @@ class ForgottenAtACrash(Machine):
         ForgottenAtACrash,
         BelievesTheClock,
         ForgetsTheStep,
+        FailsInSpiteOfASuccess,
+        GoesOnAfterEnabling,
     ],
     ids=lambda it: it.__name__,
 )

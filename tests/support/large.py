@@ -96,6 +96,9 @@ _RESENDS = (
     "INSERT INTO resend_webhooks (resend_id, webhook_id, matched) VALUES ('rsd_running', 'wh_busy', 9)",
     "INSERT INTO resend_webhooks (resend_id, webhook_id, matched, done) VALUES ('rsd_tail', 'wh_resent', 9, 1)",
     "UPDATE webhooks SET generation = 1, discarding_since = :now WHERE id = 'wh_discarding'",
+    # Down for long, and for a moment long ago.
+    "UPDATE webhooks SET down_given_up = 1, down_since = :ago, down_until = iif(rowid % 2, :yesterday, :ago), down_cause = 'x' "
+    "WHERE id GLOB 'wh_f*'",
     "UPDATE webhooks SET untold_failed = 2, untold_delivery = 'dlv_' || rowid, told_at = iif(rowid % 2, :yesterday, :now) "
     "WHERE id GLOB 'wh_f*'",
 )
@@ -116,6 +119,7 @@ def grow(there: Steps, size: int) -> None:
         for statement in _OUTBOX:
             begin, end = statement.split(" SELECT", 1)
             there.outbox.execute(f"{begin} {_NUMBERS} SELECT{end}", {**times, "size": size})
+    there.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # else a measured call would find a long WAL
 
 
 def counts_of(size: int) -> dict[str, int]:

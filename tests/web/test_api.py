@@ -86,6 +86,7 @@ async def test_a_webhook_lives_from_creation_to_deletion(api: Api, receiver: Rec
         {
             *("id", "project_id", "url", "description", "events", "enabled", "created_at", "updated_at"),
             *("concurrency", "headers", "rate_limit", "template"),
+            *("disabled_at", "disabled_reason"),
         },
     )
     status, changed = await api.call("PATCH", path, body={"events": ["lead.created"]})

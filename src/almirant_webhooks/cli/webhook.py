@@ -16,7 +16,7 @@ from ..settings.schema import Settings
 from . import replays, webhook_options
 from .database import READS, reading
 from .options import as_json, config
-from .output import print_fields, print_json, print_table, say
+from .output import print_fields, print_json, print_table, safe, say
 from .run_action import CommandDatabase, caller, run_action
 from .waiting import wait_for_attempt
 
@@ -102,7 +102,11 @@ def list_(settings: Settings, project: str | None, as_json: bool) -> None:
     rows = [
         {**asdict(row), "events": ", ".join(row.events), "on": _on(row, failing=row.id in failing)} for row in listed
     ]
-    print_table({"id": "ID", "project_id": "PROJECT", "on": "ON", "url": "URL", "events": "EVENTS"}, rows)
+    columns = {"id": "ID", "project_id": "PROJECT", "on": "ON", "url": "URL", "events": "EVENTS"}
+    print_table(columns, rows)
+    for row in listed:
+        if row.disabled_reason:
+            click.echo(f"{row.id} was disabled by the service at {row.disabled_at}: {safe(row.disabled_reason)}")
 
 
 @webhook.command()

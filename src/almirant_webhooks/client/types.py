@@ -16,6 +16,8 @@ class Webhook(Options):
     description: str
     events: list[str]
     enabled: bool
+    disabled_at: str | None
+    disabled_reason: str | None
     created_at: str
     updated_at: str
 

@@ -30,6 +30,7 @@ class Metrics:
             self.attempts.labels(outcome.value)
         self.dropped = self._counter("results_dropped", "Results whose webhook was deleted meanwhile.")
         self.database_errors = self._counter("database_errors", "Transactions that failed and were tried again.")
+        self.disabled = self._counter("webhooks_disabled", "Webhooks that the service has disabled by itself.")
         self.log_lost = self._counter("log_lines_lost", "Lines of the log that could not be written.")
         self._log_lost = 0
         self.duration = Histogram(

@@ -20,6 +20,7 @@ MEANINGS = {
     "sprint.closed": "A sprint is closed.",
     "almirant.webhook.failing": "A webhook of the project has failed everything for an hour.",
     "almirant.webhook.recovered": "A webhook of the project that failed everything has had a success.",
+    "almirant.webhook.disabled": "The service has disabled a webhook of the project that failed everything for long.",
     "almirant.delivery.failed": "Deliveries of a webhook of the project have no attempts left.",
 }
 # What may be null in a notice.

@@ -22,7 +22,7 @@ CATALOGUE = (
     "sprint.closed",
 )
 # Operators can subscribe to these, in the reserved project alone.
-OWN_TYPES = ("webhook.failing", "webhook.recovered", "delivery.failed")
+OWN_TYPES = ("webhook.failing", "webhook.recovered", "webhook.disabled", "delivery.failed")
 # A project's own webhooks can subscribe to the same about their project; no producer can send one.
 NOTICE_PREFIX = f"{RESERVED_PROJECT}."
 NOTICES = tuple(f"{NOTICE_PREFIX}{own_type}" for own_type in OWN_TYPES)
@@ -133,6 +133,15 @@ _SAMPLES: dict[str, dict[str, Any]] = {
         "lastSuccessAt": "2026-11-23T07:59:00.000Z",
     },
     "webhook.recovered": {"webhook": _WEBHOOK, "lastSuccessAt": "2026-11-23T10:00:00.000Z"},
+    "webhook.disabled": {
+        "webhook": _WEBHOOK,
+        "disabledAt": "2026-11-28T08:30:00.000Z",
+        "failingSince": "2026-11-23T08:00:00.000Z",
+        "lastFailureAt": "2026-11-28T08:29:00.000Z",
+        "lastSuccessAt": "2026-11-23T07:59:00.000Z",
+        "failuresInARow": 240,
+        "cause": "the receiver answered 503",
+    },
     "delivery.failed": {
         "delivery": {
             "id": "dlv_sample",

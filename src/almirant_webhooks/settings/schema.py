@@ -153,6 +153,7 @@ def _positive(span: timedelta) -> timedelta:
 
 Span = Annotated[timedelta, BeforeValidator(_span), AfterValidator(_bounded), PlainSerializer(clock.show_duration)]
 PositiveSpan = Annotated[Span, AfterValidator(_positive)]
+MaybeSpan = Annotated[PositiveSpan | None, BeforeValidator(lambda value: None if value == "" else _span(value))]
 Whole = Annotated[int, BeforeValidator(_whole)]
 
 
@@ -187,6 +188,7 @@ class Delivery(_Section):
     concurrency: Annotated[Whole, Field(ge=1, le=10_000)] = 256
     concurrency_per_webhook: Annotated[Whole, Field(ge=1, le=10_000)] = 8
     max_response_body: Annotated[int, BeforeValidator(_size), Field(ge=0, le=1024 * 1024)] = 16 * 1024
+    disable_after: MaybeSpan = None  # never
 
 
 class Egress(_Section):

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from datetime import timedelta
 
 import structlog
 
@@ -13,7 +14,7 @@ from .. import clock
 from ..model import Due
 from ..ops.heartbeat import Heartbeat
 from ..ops.metrics import Metrics
-from ..storage.engine import NOTICED_AT_ONCE, ObservingStore, StorageError, Worker
+from ..storage.engine import DISABLED_AT_ONCE, NOTICED_AT_ONCE, ObservingStore, StorageError, Worker
 
 EVERY = 10.0  # seconds
 # Seconds between two checks for new events of operators, which other transactions have made.
@@ -43,6 +44,7 @@ class Observer:
     """Sets gauges and reports changes. It reads on a connection of its own, so that counting delays no delivery.
 
     `store_bodies` is called with whether to store bodies of answers, `due` with the webhooks that have events about webhooks.
+    `disable_after` is how long a webhook may fail everything before it is disabled; None is for ever.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Observer:
         due: Callable[[set[str], dict[str, Due]], None],
         failing: Callable[[], str | None],
         store_bodies: Callable[[bool], None],
+        disable_after: timedelta | None = None,
     ) -> None:
         self._database = database
         self._reader = reader
@@ -67,6 +70,7 @@ class Observer:
         self._due = due
         self._failing = failing
         self._store_bodies = store_bodies
+        self._disable_after = disable_after
         self._low = False
         self._waiting = Waiting()
 
@@ -93,6 +97,7 @@ class Observer:
         self._metrics.wal_bytes.set(max(wal))
         if not self._failing():
             await self._report_webhook_health()
+            await self._disable_down()
         pending = await self._reader.run(self._store.pending, now)
         for name in ("due", "scheduled", "held"):
             self._metrics.pending.labels(name).set(pending[name])
@@ -129,6 +134,17 @@ class Observer:
                 log.info("webhook recovered", webhook_id=change.webhook_id, host=change.host, since=change.since)
             await self._begin(touched)
             more = NOTICED_AT_ONCE in (len(begun), len(over))
+
+    async def _disable_down(self) -> None:
+        """Disable webhooks that have failed everything for `delivery.disable_after`, in steps."""
+        after, more = self._disable_after, True
+        while after is not None and more:
+            webhooks, touched = await self._database.write(self._store.disable_down, after, clock.now())
+            for change in webhooks:
+                log.warning("webhook disabled", webhook_id=change.webhook_id, host=change.host, since=change.since)
+            self._metrics.disabled.inc(len(webhooks))
+            await self._begin(touched)
+            more = len(webhooks) == DISABLED_AT_ONCE
 
     async def _send_operator_events(self) -> None:
         """Tell the delivery loop which webhooks of operators have events to send."""

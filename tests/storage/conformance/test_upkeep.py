@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from almirant_webhooks.model import Outcome
-from almirant_webhooks.storage.engine import TOLD_AT_ONCE, TriggerFails, Walk
+from almirant_webhooks.storage.engine import TOLD_AT_ONCE, Disabled, TriggerFails, Walk
 
 from .engines import SCHEDULE, START, Engine, text
 
@@ -114,6 +114,36 @@ def test_projects_are_told_of_failed_deliveries_in_steps_and_of_each_webhook_onc
     assert begun == len(webhooks)
     second = give_up(first)
     assert len(tell(second)) == 2
+
+
+def test_a_webhook_that_has_failed_everything_for_long_is_disabled_and_both_sides_are_told(engine: Engine) -> None:
+    """From its first failure to its newest one, a delivery that failed for good among them; nothing is claimed from then on."""
+    channel, operators = engine.webhook(events=["almirant.*"]), engine.webhook(project_id="almirant")
+    webhook, well = engine.webhook(events=["lead.*"]), engine.webhook(events=["lead.*"])
+    engine.insert()
+    engine.take()
+    at = START
+    for wait in SCHEDULE.waits:
+        at += wait
+        engine.record(engine.claim(webhook, at), Outcome.TIMEOUT, at)
+        engine.record(engine.claim(well, at), Outcome.SUCCESS, at)
+
+    def disable(after: timedelta) -> Disabled:
+        with engine.deliveries.transaction(engine.session):
+            return engine.observing.disable_down(engine.session, after, at)
+
+    span = at - START
+    assert disable(span + timedelta(milliseconds=1)) == ([], set())
+    before = engine.deliveries.revision(engine.session)
+    webhooks, touched = disable(span)
+    assert [(change.webhook_id, change.since) for change in webhooks] == [(webhook.id, text(START))]
+    assert touched == {channel.id, operators.id}
+    assert engine.deliveries.revision(engine.session) > before
+    assert disable(span) == ([], set())
+    engine.insert()
+    engine.take(at)
+    assert engine.claim(webhook, at) == []
+    assert len(engine.claim(well, at)) == 1
 
 
 def test_what_waits_is_counted(engine: Engine) -> None:

@@ -46,10 +46,12 @@ from .reading import (
 from .service import StorageService
 from .sessions import Session, Worker
 from .upkeep import (
+    DISABLED_AT_ONCE,
     FIRST_RESEND,
     NOTICED_AT_ONCE,
     TOLD_AT_ONCE,
     CleaningStore,
+    Disabled,
     HealthChange,
     HealthChanges,
     ObservingStore,
@@ -76,6 +78,7 @@ from .values import (
 
 __all__ = [
     "BEGIN",
+    "DISABLED_AT_ONCE",
     "EVERY_ROW",
     "EVERY_WEBHOOK",
     "FIRST_RESEND",
@@ -95,6 +98,7 @@ __all__ = [
     "DeliverySearch",
     "DeliveryStore",
     "Denied",
+    "Disabled",
     "Erasing",
     "ErasingOutbox",
     "EventInserts",

@@ -17,6 +17,7 @@ ResendPlace = tuple[str, str]  # a resend and a webhook, up to which steps have 
 FIRST_RESEND: ResendPlace = ("", "")
 NOTICED_AT_ONCE = 100  # webhooks of each kind that one look notices
 TOLD_AT_ONCE = 20  # webhooks whose failed deliveries one step tells of
+DISABLED_AT_ONCE = 20  # webhooks that one step disables
 
 
 class Walk(Protocol):
@@ -41,6 +42,13 @@ class HealthChanges(NamedTuple):
 
     begun: list[HealthChange]
     over: list[HealthChange]
+    touched: set[str]
+
+
+class Disabled(NamedTuple):
+    """The webhooks that a step has disabled, with their first failures, and those that have something due by a notice of it."""
+
+    webhooks: list[HealthChange]
     touched: set[str]
 
 
@@ -143,6 +151,14 @@ class ObservingStore(Protocol):
         """Tell projects of their deliveries that have failed for good, in a write transaction.
 
         `TOLD_AT_ONCE` webhooks at most, each at most once a minute. Return the webhooks that have something due by it.
+        """
+
+    def disable_down(self, session: Session, after: timedelta, now: datetime) -> Disabled:
+        """Disable webhooks whose scheduled attempts have failed for `after`, in a write transaction.
+
+        That is the time from the first one since the last success, or since the webhook was enabled, to the newest one; a
+        delivery must have failed for good in it. `DISABLED_AT_ONCE` at most, none of operators' own, each with its entry in
+        the audit trail and its events.
         """
 
     def own_webhooks(self, session: Session) -> set[str]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from ... import clock
 from ...model import Outcome, Result, State, Trigger
-from ...rules.event_types import is_notice
 from ...rules.retry import FREE_INTERRUPTIONS, Schedule
 from ...rules.signing import pack_headers
 from ..engine import LastEnd
 from .bulk import read_rows, write_rows, written
+from .counting import count
 from .health import report_failed
 from .in_flight import Open, all_open
 
@@ -37,22 +36,6 @@ UPDATE deliveries SET state = settled.state, next_attempt_at = settled.next_atte
     interruptions = settled.interruptions, last_number = settled.number,
     last_status = settled.status
 FROM settled WHERE deliveries.id = settled.id
-"""
-_COUNT_HOURS = """
-INSERT INTO webhook_hours (webhook_id, hour, succeeded, failed, duration_ms, longest_ms)
-SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
-ON CONFLICT (webhook_id, hour) DO UPDATE SET succeeded = succeeded + excluded.succeeded,
-    failed = failed + excluded.failed, duration_ms = duration_ms + excluded.duration_ms,
-    longest_ms = max(longest_ms, excluded.longest_ms)
-"""
-_COUNT_WEBHOOKS = """
-WITH news (id, success_at, failure_at, anew, failing_since, failures) AS (VALUES {rows})
-UPDATE webhooks SET last_success_at = coalesce(news.success_at, last_success_at),
-    last_failure_at = coalesce(news.failure_at, last_failure_at),
-    failing_since = CASE WHEN news.anew THEN news.failing_since
-                         ELSE coalesce(webhooks.failing_since, news.failing_since) END,
-    failures_in_a_row = news.failures + CASE WHEN news.anew THEN 0 ELSE failures_in_a_row END
-FROM news WHERE webhooks.id = news.id
 """
 
 
@@ -93,29 +76,6 @@ class _Settled(NamedTuple):
     number: int
 
 
-@dataclass(slots=True)
-class _News:
-    """What attempts that have ended tell of their webhook; `anew` says that a success has ended the failures of before."""
-
-    success_at: str | None = None
-    failure_at: str | None = None
-    anew: bool = False
-    failing_since: str | None = None
-    failures: int = 0
-
-    def add(self, started_at: str, *, succeeded: bool) -> None:
-        """Count an attempt of an event of a producer's, or of operators'."""
-        if succeeded:
-            self.anew, self.failing_since, self.failures = True, None, 0
-        else:
-            self.failing_since = self.failing_since or started_at
-            self.failures += 1
-
-    def columns(self) -> tuple[object, ...]:
-        """Return the values of `_COUNT_WEBHOOKS` behind the webhook."""
-        return (self.success_at, self.failure_at, self.anew, self.failing_since, self.failures)
-
-
 def record(
     conn: sqlite3.Connection, results: Sequence[Result], schedule: Schedule, waiting: set[str] | None = None
 ) -> int:
@@ -147,7 +107,8 @@ def record(
         settled.append((*after, status, delivery.id))
     write_rows(conn, _INSERT_ATTEMPTS, [_attempt(result) for result in recorded])
     write_rows(conn, _SETTLE, settled)
-    _count(conn, [result for result in recorded if result.outcome is not Outcome.INTERRUPTED])
+    given_up = pending & {str(row[-1]) for row in settled if row[0] == State.FAILED}
+    count(conn, [result for result in recorded if result.outcome is not Outcome.INTERRUPTED], given_up)
     if recorded:
         _tell(conn, settled, pending, max(result.finished_at for result in recorded))
     return len(results) - len(recorded)
@@ -250,32 +211,3 @@ def _settle(
     elif test and not at_once and state == State.PENDING:
         state = State.FAILED.value
     return _Settled(state, next_attempt_at, resend, tries, interruptions, number)
-
-
-def _count(conn: sqlite3.Connection, results: Iterable[Result]) -> None:
-    """Add attempts to their webhooks' hours and to what is known of their last success and failures.
-
-    A test counts in the hours alone. A notice does not count of the failures in a row either: it makes its webhook neither
-    failing nor well, since what is sent for a notice makes no other.
-    """
-    hours: dict[tuple[str, str], list[int]] = {}
-    news: dict[str, _News] = {}
-    for result in results:
-        claim = result.claim
-        started_at = clock.text(claim.started_at)
-        succeeded = result.outcome is Outcome.SUCCESS
-        hour = hours.setdefault((claim.webhook_id, started_at[:13]), [0, 0, 0, 0])
-        hour[0 if succeeded else 1] += 1
-        hour[2] += result.duration_ms
-        hour[3] = max(hour[3], result.duration_ms)
-        if claim.test:
-            continue
-        of_webhook = news.setdefault(claim.webhook_id, _News())
-        if succeeded:
-            of_webhook.success_at = started_at
-        else:
-            of_webhook.failure_at = started_at
-        if not is_notice(claim.event_type):
-            of_webhook.add(started_at, succeeded=succeeded)
-    write_rows(conn, _COUNT_HOURS, [(*key, *counts) for key, counts in hours.items()])
-    write_rows(conn, _COUNT_WEBHOOKS, [(webhook, *of_webhook.columns()) for webhook, of_webhook in news.items()])

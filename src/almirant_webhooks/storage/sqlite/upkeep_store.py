@@ -9,10 +9,11 @@ from typing import Any
 
 from ... import clock
 from ...model import Due
-from ..engine import FIRST_RESEND, HealthChanges, ResendPlace, ResendStep, Walk
+from ..engine import FIRST_RESEND, Disabled, HealthChanges, ResendPlace, ResendStep, Walk
 from . import (
     connection,
     deliveries,
+    disabling,
     erasing,
     erasing_outbox,
     health,
@@ -120,6 +121,10 @@ class SqliteObservingStore:
     def tell_failed(self, conn: sqlite3.Connection, now: datetime) -> set[str]:
         """Insert notices of failed deliveries."""
         return health.tell_failed(conn, now)
+
+    def disable_down(self, conn: sqlite3.Connection, after: timedelta, now: datetime) -> Disabled:
+        """Disable webhooks that have failed everything for `after`."""
+        return disabling.disable_down(conn, after, now)
 
     def own_webhooks(self, conn: sqlite3.Connection) -> set[str]:
         """Return operators' webhooks that have something to send."""

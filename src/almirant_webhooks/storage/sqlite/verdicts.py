@@ -12,7 +12,8 @@ from .rows import row_as
 
 _DELIVERIES = f"""
 SELECT d.id, {held.STATE} AS state, d.attempts, d.next_attempt_at, {held.REASON} AS cancelled_reason, d.resend_requested_at, d.resend_id, d.in_flight,
-       {FAILED_REASON} AS failed_reason, coalesce(d.last_status, 'nothing yet') AS last_status, a.started_at, a.cause, w.enabled, w.disabled_at
+       {FAILED_REASON} AS failed_reason, coalesce(d.last_status, 'nothing yet') AS last_status, a.started_at, a.cause, w.enabled,
+       w.disabled_at, w.disabled_reason
 FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id
 LEFT JOIN attempts a ON a.delivery_id = d.id AND a.number = d.last_number
 WHERE d.event_seq = ? AND d.webhook_id > ? AND d.webhook_id <= ?
@@ -46,7 +47,9 @@ def _verdict(outcome: sqlite3.Row, delivery: sqlite3.Row | None) -> str:
     if delivery["state"] == "cancelled":
         return f"It was cancelled: {delivery['cancelled_reason']}."
     if not delivery["enabled"]:
-        return f"It is held, since the webhook is disabled since {delivery['disabled_at']}; it goes out when it is enabled."
+        by = "" if delivery["disabled_reason"] is None else f" by the service ({delivery['disabled_reason']})"
+        since = f"disabled since {delivery['disabled_at']}{by}"
+        return f"It is held, since the webhook is {since}; it goes out when it is enabled."
     if delivery["in_flight"]:
         return "A request is under way."
     begin = f"It has not arrived yet; {last}." if delivery["attempts"] else "It was not attempted yet."

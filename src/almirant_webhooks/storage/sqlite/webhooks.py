@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, cast
+from typing import cast
 
 from ... import clock
 from ...model import OPERATOR, OPTIONS, NewWebhook, NotFound, Options, Refused, Standing, Webhook
-from ...rules.headers import masked, merge
+from ...rules.headers import masked
 from . import audit, held
 from .fanout import delivery_ids, insert_test_event
 from .in_flight import keep_sent
+from .option_columns import changed_options, set_options
 from .rendering import Bodies
-from .webhook_headers import column_of, headers_of
+from .webhook_headers import headers_of
 
 _OPTIONS = ", ".join(f"w.{name}" for name in OPTIONS)
 _SELECT = f"""
 SELECT w.id, w.project_id, w.url, w.description,
        (SELECT group_concat(pattern, ' ') FROM
            (SELECT pattern FROM subscriptions WHERE webhook_id = w.id ORDER BY pattern)) AS patterns,
-       {_OPTIONS}, w.enabled, w.created_at, w.updated_at
+       {_OPTIONS}, w.enabled, w.disabled_at, w.disabled_reason, w.created_at, w.updated_at
 FROM webhooks w WHERE w.deleted_at IS NULL
 """
 
@@ -40,6 +41,8 @@ def _webhook(row: sqlite3.Row) -> Webhook:
         rate_limit=row["rate_limit"],
         template=row["template"],
         enabled=bool(row["enabled"]),
+        disabled_at=row["disabled_at"],
+        disabled_reason=row["disabled_reason"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
@@ -85,7 +88,7 @@ def create(
         (webhook_id, project_id, url, description, secret, now_text, now_text),
     )
     _subscribe(conn, webhook_id, events)
-    _set_options(conn, webhook_id, _changed_options(conn, webhook_id, options or {}))
+    set_options(conn, webhook_id, changed_options(conn, webhook_id, options or {}))
     audit.note(conn, "webhook.created", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
     bump_revision(conn)
     return NewWebhook(**asdict(get(conn, webhook_id)), secret=secret)
@@ -97,22 +100,6 @@ def _subscribe(conn: sqlite3.Connection, webhook_id: str, events: Sequence[str])
         "INSERT INTO subscriptions (webhook_id, pattern) VALUES (?, ?)",
         [(webhook_id, pattern) for pattern in sorted(set(events))],
     )
-
-
-def _changed_options(conn: sqlite3.Connection, webhook_id: str, options: Options) -> dict[str, object]:
-    """Return the columns of options that a change gives another value, each with that value."""
-    columns: dict[str, Any] = {name: options[name] for name in OPTIONS if name in options}  # type: ignore[literal-required]
-    if not columns:
-        return {}
-    stored = dict(conn.execute(f"SELECT {', '.join(OPTIONS)} FROM webhooks WHERE id = ?", (webhook_id,)).fetchone())
-    if "headers" in columns:
-        columns["headers"] = column_of(merge(headers_of(stored["headers"]), columns["headers"]))
-    return {name: value for name, value in columns.items() if value != stored[name]}
-
-
-def _set_options(conn: sqlite3.Connection, webhook_id: str, columns: Mapping[str, object]) -> None:
-    for name, value in columns.items():
-        conn.execute(f"UPDATE webhooks SET {name} = ? WHERE id = ?", (value, webhook_id))
 
 
 def get(conn: sqlite3.Connection, webhook_id: str) -> Webhook:
@@ -167,11 +154,11 @@ def update(
     if description is not None and description != current.description:
         conn.execute("UPDATE webhooks SET description = ? WHERE id = ?", (description, webhook_id))
         changed.append("description")
-    columns = _changed_options(conn, webhook_id, options or {})
+    columns = changed_options(conn, webhook_id, options or {})
     changed += columns
     if not changed:
         return current
-    _set_options(conn, webhook_id, columns)
+    set_options(conn, webhook_id, columns)
     conn.execute("UPDATE webhooks SET updated_at = ? WHERE id = ?", (clock.text(now), webhook_id))
     audit.note(
         conn,
@@ -201,9 +188,10 @@ def enable(
     the result of `held.count`, for the audit trail.
     """
     get(conn, webhook_id)
-    # The hour of failures starts over, as nothing was tried meanwhile; a failure that was reported goes on.
+    # What has failed is counted anew, as nothing was tried meanwhile; a failure that was reported goes on.
     changed_rows = conn.execute(
-        "UPDATE webhooks SET enabled = 1, disabled_at = NULL, updated_at = ?, "
+        "UPDATE webhooks SET enabled = 1, disabled_at = NULL, disabled_reason = NULL, updated_at = ?, "
+        "down_since = NULL, down_until = NULL, down_cause = NULL, down_given_up = 0, "
         "failing_since = CASE WHEN failing_noticed_at IS NOT NULL THEN failing_since END, "
         "failures_in_a_row = CASE WHEN failing_noticed_at IS NOT NULL THEN failures_in_a_row ELSE 0 END "
         "WHERE id = ? AND enabled = 0 RETURNING project_id",
@@ -251,10 +239,10 @@ def delete(conn: sqlite3.Connection, webhook_id: str, now: datetime, *, actor: s
     now_text = clock.text(now)
     conn.execute(
         "UPDATE webhooks SET deleted_at = ?, secret = '', next_secret = NULL, switch_at = NULL, url = '', "
-        "description = '' WHERE id = ?",
+        "description = '', down_cause = NULL, disabled_reason = NULL WHERE id = ?",
         (now_text, webhook_id),
     )
-    _set_options(conn, webhook_id, dict.fromkeys(OPTIONS))
+    set_options(conn, webhook_id, dict.fromkeys(OPTIONS))
     conn.execute("DELETE FROM subscriptions WHERE webhook_id = ?", (webhook_id,))
     audit.note(conn, "webhook.deleted", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
     bump_revision(conn)

@@ -1,3 +1,14 @@
+-- `delivery.disable_after`: since when nothing but scheduled attempts that failed was recorded, from the last success or
+-- enabling on; until the newest of them, how that one ended, and whether a delivery has failed for good meanwhile.
+ALTER TABLE webhooks ADD COLUMN down_since TEXT;
+ALTER TABLE webhooks ADD COLUMN down_until TEXT;
+ALTER TABLE webhooks ADD COLUMN down_cause TEXT;
+ALTER TABLE webhooks ADD COLUMN down_given_up INTEGER NOT NULL DEFAULT 0
+    CONSTRAINT "down_given_up is 0 or 1" CHECK (down_given_up IN (0, 1));
+ALTER TABLE webhooks ADD COLUMN disabled_reason TEXT;   -- why the service disabled it; NULL where somebody did
+CREATE INDEX webhooks_down ON webhooks (CAST(round((julianday(down_until) - julianday(down_since)) * 86400000) AS INTEGER))
+    WHERE down_given_up = 1 AND enabled = 1 AND deleted_at IS NULL AND project_id <> 'almirant';
+
 -- What a project is to be told of its failed deliveries: at most one notice a minute for each webhook, with the count.
 ALTER TABLE webhooks ADD COLUMN untold_failed INTEGER NOT NULL DEFAULT 0;   -- deliveries that it was not told of yet
 ALTER TABLE webhooks ADD COLUMN untold_delivery TEXT;                       -- the newest of them
