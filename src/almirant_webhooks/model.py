@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 EVENT_ID_PATTERN = re.compile(r"[A-Za-z0-9_:-]{1,128}")
 PROJECT_ID_PATTERN = re.compile(r"[!-~]{1,128}")
@@ -26,6 +26,8 @@ NO_THREAD = (
 
 Headers = tuple[tuple[str, str], ...]
 MASK = "(masked)"  # in place of a value that nobody is shown
+Condition = dict[str, Any]  # of a filter: `field`, `op` and, for most operators, `value`
+Filter = list[Condition]
 
 
 class State(StrEnum):
@@ -98,6 +100,7 @@ class Options(TypedDict, total=False):
     Of a change: an option that is not in it stays as it is, and None takes one away.
     """
 
+    filter: Filter | None  # which of its events it gets, beyond their type
     concurrency: int | None  # requests under way at once, in place of `delivery.concurrency_per_webhook`
     headers: Mapping[str, str | None] | None  # further ones by name; None for one takes it away, the mask keeps it
     rate_limit: str | None  # attempts that may begin within a second, minute or hour: `10/s`
@@ -116,6 +119,7 @@ class Webhook:
     url: str
     description: str
     events: tuple[str, ...]
+    filter: Filter | None
     concurrency: int | None
     headers: dict[str, str] | None  # by name, each value masked
     rate_limit: str | None

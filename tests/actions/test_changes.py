@@ -29,6 +29,11 @@ OWN = "a secret of my own"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+Z")
 
 # Each change of one webhook: the command's words, the API's method, path and body, the page's path and form.
+FILTER = [
+    {"field": "data.n", "op": ">=", "value": 1.5},
+    {"field": 'data["a.b"]', "op": "in", "value": ["x", "y,z", 3]},
+    {"field": "type", "op": "exists"},
+]
 _SAME = {"url": URL, "events": "*", "description": "b", "concurrency": "", "rate_limit": ""}
 CHANGES: tuple[tuple[tuple[str, ...], tuple[str, str, object], tuple[str, dict[str, Any]]], ...] = (
     (
@@ -95,6 +100,50 @@ CHANGES: tuple[tuple[tuple[str, ...], tuple[str, str, object], tuple[str, dict[s
         ("/{id}/edit", _SAME),
     ),
     (
+        (
+            "webhook",
+            "update",
+            "{id}",
+            "--where",
+            "data.n >= 1.50",
+            "--where",
+            'data["a.b"] in x,"y,z",3',
+            "--where",
+            "type exists",
+        ),
+        ("PATCH", "/{id}", {"filter": FILTER}),
+        (
+            "/{id}/edit",
+            {
+                **_SAME,
+                "filter": "rows",
+                "filter_field": ["data.n", 'data["a.b"]', "type", ""],
+                "filter_op": [">=", "in", "exists", "="],
+                "filter_value": ["1.50", 'x, "y,z", 3', "", ""],
+            },
+        ),
+    ),
+    (  # the same filter once more, and a form without its rows: nothing is changed
+        (
+            "webhook",
+            "update",
+            "{id}",
+            "--where",
+            "data.n >= 1.5",
+            "--where",
+            'data["a.b"] in ["x","y,z",3]',
+            "--where",
+            "type exists",
+        ),
+        ("PATCH", "/{id}", {"filter": FILTER}),
+        ("/{id}/edit", _SAME),
+    ),
+    (
+        ("webhook", "update", "{id}", "--no-where"),
+        ("PATCH", "/{id}", {"filter": None}),
+        ("/{id}/edit", {**_SAME, "filter": "rows", "filter_field": "", "filter_op": "=", "filter_value": ""}),
+    ),
+    (
         ("webhook", "test", "{id}", "--event", "lead.created"),
         ("POST", "/{id}/test", {"event_type": "lead.created"}),
         ("/{id}/test", {"event_type": "lead.created"}),
@@ -157,7 +206,16 @@ async def test_a_change_by_command_api_or_page_is_the_same_one(doors: Doors) -> 
             await face(doors, webhook_id, change)
         shown = [row for row in service.read(storage.find) if row.id in ids]
         told = {
-            (row.url, row.events, row.description, row.concurrency, str(row.headers), row.rate_limit, row.enabled)
+            (
+                row.url,
+                row.events,
+                row.description,
+                str(row.filter),
+                row.concurrency,
+                str(row.headers),
+                row.rate_limit,
+                row.enabled,
+            )
             for row in shown
         }
         stored = service.read(lambda conn: conn.execute("SELECT id, headers FROM webhooks WHERE url > ''").fetchall())
@@ -166,7 +224,7 @@ async def test_a_change_by_command_api_or_page_is_the_same_one(doors: Doors) -> 
         )
     of_command, *others = [entries(service, webhook_id) for webhook_id in ids]
     assert [action for action, *_ in of_command] == [
-        "webhook.created", *["webhook.updated"] * 9, "webhook.tested", "secret.rotated", "secret.rotation_cancelled",
+        "webhook.created", *["webhook.updated"] * 11, "webhook.tested", "secret.rotated", "secret.rotation_cancelled",
         "webhook.disabled", "webhook.enabled", "secret.revealed", "webhook.deleted",
     ]  # fmt: skip
     assert others == [of_command, of_command]
@@ -178,6 +236,7 @@ async def test_a_change_by_command_api_or_page_is_the_same_one(doors: Doors) -> 
         "concurrency",
         *["headers"] * 3,
         *["rate_limit"] * 2,
+        *["filter"] * 2,
     ]
     actors = {row["actor"] for row in service.read(audit.entries, webhook_id=ids[0], action="webhook.deleted")}
     assert all(actor.startswith("user ") for actor in actors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -243,6 +244,39 @@ def header_refused(sentence: str, *headers: tuple[str, str]) -> Refusal:
     )
 
 
+EMPTY_KEY = "the path 'data..x' has an empty key at character 6: put one dot between two keys, and none at the ends."
+TOO_DEEP = json.loads("[" * 17 + "]" * 17)
+DIGITS = "a number has at most 100 digits, and 15 where it has a fraction."
+# What is wrong with a condition: its field, operator and value, and the sentence.
+FILTERS: tuple[tuple[str, str, str, Any, str], ...] = (
+    ("a path with an empty part", "data..x", "=", 1, EMPTY_KEY),
+    ("a path of 10,000 parts", ".".join("a" * 10_000), "=", 1, f"the path '{'a.' * 30}…' is longer than 1,024 characters."),
+    ("an object that is contained", "data.x", "contains", {"a": 1}, "contains takes a text, which is looked for in a text, or a value, which is looked for in an array."),
+    ("an order of truth values", "data.x", ">", True, "> takes a number or a text."),
+    ("a beginning that is a number", "data.x", "starts with", 5, "starts with takes a text; write 5 in quotes for a text."),
+    ("a number of 400 digits", "data.x", "=", int("9" * 400), DIGITS),
+    ("a value that is too deep", "data.x", "=", TOO_DEEP, "its value is nested deeper than 16 levels."),
+    ("a value too many", "data.x", "exists", 1, "exists takes no value."),
+    ("an empty list", "data.x", "in", [], "in takes a list of one value at least."),
+)  # fmt: skip
+
+
+def rows(*conditions: tuple[str, str, str]) -> dict[str, Any]:
+    """A form's rows of a filter."""
+    columns = zip(*conditions, strict=True)
+    return {
+        "filter": "rows",
+        **dict(zip(("filter_field", "filter_op", "filter_value"), map(list, columns), strict=True)),
+    }
+
+
+def filtered(field: str, op: str, value: Any) -> tuple[str, str, dict[str, Any], dict[str, Any]]:
+    """A filter of one condition, as `new` and `changed` take it."""
+    text = json.dumps(value)
+    body = {"filter": [{"field": field, "op": op, "value": value}]}
+    return "--where", f"{field} {op} {text}", body, rows((field, op, text))
+
+
 REFUSALS: dict[str, Refusal] = {
     "a project that is none": new(PROJECT, "--project", "a b", {"project_id": "a b"}, {"project_id": "a b"}),
     "a project that is full": new(
@@ -360,6 +394,42 @@ REFUSALS: dict[str, Refusal] = {
         "--template: /nowhere/at-all.json cannot be read: No such file or directory.",
         ("webhook", "update", "{webhook}", "--template", "@/nowhere/at-all.json"),
     ),
+    **{
+        what: new(f"Condition 1: {sentence}", *filtered(field, op, value))
+        for what, field, op, value, sentence in FILTERS
+    },
+    "a change to a path with an empty part": changed(f"Condition 1: {EMPTY_KEY}", *filtered("data..x", "=", "1")),
+    "an operator that there is not": Refusal(
+        "Condition 1: op must be one of =, !=, in, not in, contains, starts with, ends with, >, >=, <, <=, exists, not exists.",
+        None,  # in a condition's text it is where an operator is looked for
+        ("PATCH", "/webhooks/{webhook}", {"filter": [{"field": "data.x", "op": "like", "value": "x"}]}),
+        ("/webhooks/{webhook}/edit", {"url": URL, "events": "*", **rows(("data.x", "like", "x"))}),
+        field="filter",
+    ),
+    "a condition without an operator": Refusal(
+        "Condition 1: behind 'data.x' one of =, !=, in, not in, contains, starts with, ends with, >, >=, <, <=, exists, "
+        "not exists is expected, as in data.workItem.priority in high,urgent.",
+        ("webhook", "update", "{webhook}", "--where", "data.x like x"),
+    ),
+    "twenty-one conditions": Refusal(
+        "A filter has at most 20 conditions.",
+        ("webhook", "update", "{webhook}", *["--where", "data.x = 1"] * 21),
+        ("PATCH", "/webhooks/{webhook}", {"filter": [{"field": "data.x", "op": "=", "value": 1}] * 21}),
+        ("/webhooks/{webhook}/edit", {"url": URL, "events": "*", **rows(*[("data.x", "=", "1")] * 21)}),
+        field="filter",
+    ),
+    "a filter of 16 KiB": Refusal(
+        "A filter has at most 16 KiB as JSON.",
+        ("webhook", "update", "{webhook}", "--where", f"data.x = {'x' * 17_000}"),
+        ("PATCH", "/webhooks/{webhook}", {"filter": [{"field": "data.x", "op": "=", "value": "x" * 17_000}]}),
+        ("/webhooks/{webhook}/edit", {"url": URL, "events": "*", **rows(("data.x", "=", "x" * 17_000))}),
+        field="filter",
+    ),
+    "a filter given and taken away": Refusal(
+        "Give --where or --no-where, not both.",
+        ("webhook", "update", "{webhook}", "--where", "data.x = 1", "--no-where"),
+        code=2,
+    ),
     "a webhook without events": Refusal(
         "A webhook subscribes to one event type at least.",
         None,  # the command asks for the option
@@ -374,7 +444,7 @@ REFUSALS: dict[str, Refusal] = {
         field="project_id",
     ),
     "a change of nothing": Refusal(
-        "Nothing to change: give url, events, secret, description, concurrency, headers, rate_limit or template.",
+        "Nothing to change: give url, events, secret, description, filter, concurrency, headers, rate_limit or template.",
         ("webhook", "update", "{webhook}"),
         ("PATCH", "/webhooks/{webhook}", {}),
         code=2,
@@ -618,7 +688,8 @@ async def test_a_url_is_refused_in_the_words_of_its_rule_at_each_place_that_take
 async def test_everything_that_is_wrong_is_said_at_once(faces: Faces) -> None:
     """By the form beside each field; the API names the first."""
     wrong = {"project_id": "a b", "url": "https://", "events": ["led.*"], "secret": "short", "description": LONG}
-    options = {"concurrency": 65, "rate_limit": "10/fortnight"}
+    condition = {"field": "x", "op": "", "value": 1}
+    options = {"filter": [condition], "concurrency": 65, "rate_limit": "10/fortnight"}
     with pytest.raises(Refused) as refusal:
         run_action(
             actions.create(
@@ -634,6 +705,7 @@ async def test_everything_that_is_wrong_is_said_at_once(faces: Faces) -> None:
     assert list(sentences) == [*wrong, *options]
     status, problem = await faces.doors.api.call("POST", "/api/v1/webhooks", None, {**wrong, **options})
     assert (status, problem["field"], problem["detail"]) == (422, "project_id", sentences["project_id"])
-    status, text = await faces.doors.page("/webhooks", {**wrong, **options, "secret_kind": "own", "concurrency": "65"})
+    form = {**wrong, **options, "secret_kind": "own", "concurrency": "65", **rows(("x", "", "1"))}
+    status, text = await faces.doors.page("/webhooks", form)
     assert status == 422
     assert all(sentence in html.unescape(text) for sentence in sentences.values())

@@ -70,6 +70,12 @@ _OF_SIZE = (
     "INSERT INTO resend_webhooks (resend_id, webhook_id, matched) SELECT 'rsd_u' || i, 'wh_off', 1 FROM n",
     "INSERT INTO resend_webhooks (resend_id, webhook_id, matched, done, ended) "
     "SELECT 'rsd_wide', 'wh_o' || i, 1, i % 2, i % 2 FROM n",
+    # Verdicts: of an event that has a delivery, of one that has none, and of a webhook that was deleted.
+    "INSERT INTO filtered_out SELECT 1, 'wh_o' || i, 'n' FROM n",
+    "INSERT INTO events (seq, id, project_id, event_type, occurred_at, created_at, body) "
+    "VALUES (1000000, 'evt_alone', 'p', 'lead.created', '2020', '2020', '{}')",
+    "INSERT INTO filtered_out SELECT 1000000, 'wh_o' || i, 'n' FROM n",
+    "INSERT INTO filtered_out SELECT i, 'wh_gone', 'n' FROM n",
     "INSERT INTO webhook_hours SELECT 'wh_o' || i, substr(:old, 1, 13), 1, 1, 1, 1 FROM n",
     "INSERT INTO webhook_hours SELECT 'wh_gone', 'hour' || i, 1, 1, 1, 1 FROM n",
     "INSERT INTO audit (at, actor, action, project_id, webhook_id) "
@@ -110,7 +116,7 @@ def grow(there: Steps, size: int) -> None:
     with transaction(there.conn):
         there.conn.execute(_FEW, times)
         for statement in _OF_SIZE:
-            begin, end = statement.split(" SELECT", 1)
+            begin, _, end = statement.partition(" SELECT")
             numbered = f"{begin} {_NUMBERS} SELECT{end}" if end.rstrip().endswith("FROM n") else statement
             there.conn.execute(numbered, {**times, "size": size} if "FROM n" in end else {})
         for statement in _RESENDS:

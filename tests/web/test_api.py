@@ -19,7 +19,7 @@ from almirant_webhooks.rules.principals import Principal, Role
 from almirant_webhooks.storage.sqlite import held, producers
 from almirant_webhooks.web.api import ROUTES
 from almirant_webhooks.web.api import events as api_events
-from almirant_webhooks.web.api.events import as_written
+from almirant_webhooks.web.api.parsing import as_written
 from almirant_webhooks.web.guard import COOKIE
 from almirant_webhooks.web.pages import events as page_events
 
@@ -85,7 +85,7 @@ async def test_a_webhook_lives_from_creation_to_deletion(api: Api, receiver: Rec
         200,
         {
             *("id", "project_id", "url", "description", "events", "enabled", "created_at", "updated_at"),
-            *("concurrency", "headers", "rate_limit", "template"),
+            *("filter", "concurrency", "headers", "rate_limit", "template"),
             *("disabled_at", "disabled_reason"),
         },
     )

@@ -133,6 +133,7 @@ def list_(settings: Settings, selection: EventSelection, rejected: bool, limit: 
             "project_id": "PROJECT",
             "event_type": "TYPE",
             "deliveries": "DELIVERIES",
+            "filtered_out": "FILTERED OUT",
         }
     if as_json:
         print_json(rows)

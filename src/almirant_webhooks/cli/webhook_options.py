@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from ..model import OPTIONS, Refused, WrongUsage
-from ..rules import presets, templates
+from ..rules import filters, presets, templates
 from ..rules.headers import MAX_HEADERS, MAX_VALUE
 from ..rules.webhook_options import MAX_CONCURRENCY
 
+_WORDS = {"filter": "where", "headers": "header"}  # of options whose name on the command line is another
 _SETTING = "delivery.concurrency_per_webhook"
 _MOST_OF_A_FILE = 2 * MAX_HEADERS * (MAX_VALUE + 128)  # bytes
 
@@ -25,19 +26,14 @@ def _options(command: Callable[..., Any], *, update: bool) -> Callable[..., Any]
     def with_options(*args: Any, **values: Any) -> Any:
         values["headers"] = _headers(values["headers"], values.pop("no_header", ())) or None
         options = {name: values.pop(name) for name in OPTIONS}
-        options = {name: value for name, value in options.items() if value is not None}
-        for name in OPTIONS:
-            if values.pop(f"no_{name}", False):
-                if name in options:
-                    option = name.replace("_", "-")
-                    given = "header" if name == "headers" else option
-                    raise WrongUsage(f"Give --{given} or --no-{option}, not both.", name)
-                options[name] = None
+        options = {name: value for name, value in options.items() if value not in (None, ())}
+        _take_away(options, [name for name in OPTIONS if values.pop(f"no_{name}", False)])
         return command(*args, options=options, **values)
 
     decorated: Callable[..., Any] = with_options
     if update:
         decorated = click.option("--no-rate-limit", is_flag=True, help="As many as come again.")(decorated)
+        decorated = click.option("--no-where", "no_filter", is_flag=True, help="Take the filter away.")(decorated)
         decorated = click.option("--no-concurrency", is_flag=True, help=f"As {_SETTING} says again.")(decorated)
         decorated = click.option("--no-headers", is_flag=True, help="No header beside those of every request.")(
             decorated
@@ -53,6 +49,13 @@ def _options(command: Callable[..., Any], *, update: bool) -> Callable[..., Any]
         is_eager=True,  # before the user changes to the database's owner, who may not read the file
         help=f"What is sent in place of an event's own body: {', '.join(presets.NAMES)}, or a JSON text with placeholders "
         "such as {{ data.workItem.title }}.",
+    )(decorated)
+    decorated = click.option(
+        "--where",
+        "filter",
+        metavar="CONDITION",
+        multiple=True,
+        help="Only events for which this holds, as 'data.priority in high,urgent'. Repeatable: all must hold.",
     )(decorated)
     decorated = click.option(
         "--header",
@@ -93,6 +96,15 @@ def _read_template(value: str | None) -> str | None:
         raise Refused(f"--template: {place} is not text in UTF-8.", "template") from None
 
 
+def _take_away(options: dict[str, Any], names: Iterable[str]) -> None:
+    for name in names:
+        if name in options:
+            word = _WORDS.get(name, name).replace("_", "-")
+            other = "headers" if name == "headers" else word
+            raise WrongUsage(f"Give --{word} or --no-{other}, not both.", name)
+        options[name] = None
+
+
 def of_new(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of a new webhook."""
     return _options(command, update=False)
@@ -105,7 +117,10 @@ def of_change(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def in_words(fields: Mapping[str, Any]) -> dict[str, str]:
     """Return those of a webhook's fields that are no single text as one each."""
-    return {"headers": ", ".join(f"{name}: {value}" for name, value in (fields["headers"] or {}).items())}
+    return {
+        "filter": filters.words(fields["filter"] or []),
+        "headers": ", ".join(f"{name}: {value}" for name, value in (fields["headers"] or {}).items()),
+    }
 
 
 def _lines_of(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> list[str]:

@@ -220,6 +220,7 @@ class OutboxReader:
         self._metrics.deliveries.inc(fan_out.deliveries)
         self._metrics.duplicates.inc(fan_out.duplicates)
         self._metrics.unmatched.inc(fan_out.unmatched)
+        self._metrics.filtered_out.inc(fan_out.filtered_out)
         self._metrics.rejected.inc(len(fan_out.rejected))
         for mark in fan_out.rejected:
             log.warning("event rejected", outbox_id=mark.row.id, reason=mark.rejected_reason)

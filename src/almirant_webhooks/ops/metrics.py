@@ -21,6 +21,9 @@ class Metrics:
         self.duplicates = self._counter("events_duplicate", "Outbox rows whose event was there already.")
         self.rejected = self._counter("events_rejected", "Outbox rows that cannot be sent.")
         self.unmatched = self._counter("events_unmatched", "Events that no webhook wants.")
+        self.filtered_out = self._counter(
+            "events_filtered_out", "Events that a webhook's filter held back, by webhook."
+        )
         self.unknown_types = self._counter("events_unknown_type", "Events of a type outside the catalogue.")
         self.deliveries = self._counter("deliveries_created", "Deliveries made by fan-out.")
         self.attempts = Counter(

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from hashlib import sha256
 
 from ..model import OPTIONS, Outdated, Webhook
+from . import filters
 
 _SETTINGS = ("url", "events", "description", *OPTIONS)
 
@@ -32,6 +33,7 @@ def check_settings(seen: str, webhook: Webhook) -> None:
     now = {name: getattr(webhook, name) for name in _SETTINGS} | {
         "events": ", ".join(webhook.events),
         "headers": ", ".join(webhook.headers or ()),
+        "filter": filters.words(webhook.filter or []),
     }
     parts = zip(now, seen.split("-"), of_settings(webhook).split("-"), strict=False)
     changes = [f"{name} is now {now[name] or 'empty'}" for name, before, after in parts if before != after]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..model import Refused
-from . import headers, rates, templates, values
+from . import filters, headers, rates, templates, values
 
 MAX_CONCURRENCY = 64
 
@@ -32,6 +32,7 @@ def rate_limit(value: str) -> str:
 
 
 _RULES: Mapping[str, Callable[[Any], object]] = {
+    "filter": filters.check,
     "concurrency": concurrency,
     "headers": headers.check,
     "rate_limit": rate_limit,

@@ -101,13 +101,14 @@ class DeliveryDetails(Delivery, Details):
 
 
 class EventFields(TypedDict):
-    """What every face shows of an event by the same names; `deliveries` is their number."""
+    """What every face shows of an event by the same names; `deliveries` is their number, `filtered_out` that of filters that held it back."""
 
     project_id: str
     event_type: str
     occurred_at: str
     created_at: str
     deliveries: int
+    filtered_out: int
     unmatched: bool
     test: bool
 
@@ -120,7 +121,10 @@ class Event(EventFields):
 
 
 class EventOutcome(TypedDict):
-    """What became of an event at one webhook, with a sentence that says why; no webhook where nobody was there to send it to."""
+    """What became of an event at one webhook, with a sentence that says why; no webhook where nobody was there to send it to.
+
+    `condition` is that of the webhook's filter which did not hold, in words, where the event was filtered out.
+    """
 
     event_id: str
     project_id: str
@@ -131,6 +135,7 @@ class EventOutcome(TypedDict):
     delivery_id: str | None
     outcome: str
     unmatched: int
+    condition: str | None
     verdict: str
 
 

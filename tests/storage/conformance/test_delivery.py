@@ -9,6 +9,7 @@ import pytest
 
 from almirant_webhooks.model import Claim, Due, Misconfigured, Outcome
 from almirant_webhooks.rules.rates import Rate
+from almirant_webhooks.rules.selection import EventSelection
 from almirant_webhooks.storage.engine import BEGIN, Damaged, LastEnd, Moved, ReadPlan, Start, Work, is_beyond_repair
 
 from .engines import SCHEDULE, START, Engine, text
@@ -241,6 +242,22 @@ def test_what_began_before_a_limit_was_set_counts_in_it(engine: Engine) -> None:
     engine.record([claim], Outcome.SUCCESS)
     starts = engine.deliveries.recent_starts(engine.session, {webhook.id: Rate(9, 3600)}, START + 2 * SECOND)
     assert sum(start.attempts for start in starts[webhook.id]) == 5
+
+
+def test_an_event_that_a_filter_holds_back_has_a_verdict_and_no_delivery(engine: Engine) -> None:
+    """With the condition of that moment; the webhook has nothing due."""
+    filter_ = [{"field": "data.n", "op": ">", "value": 5}]
+    webhook = engine.webhook(options={"filter": filter_})
+    engine.insert(payload='{"n": 5}')
+    taken = engine.take()
+    assert (taken.events, taken.deliveries, taken.filtered_out, taken.unmatched) == (1, 0, 1, 0)
+    assert engine.due(webhook) is None
+    (event,) = engine.reading.log.newest_events(engine.session, EventSelection(), limit=10)
+    (outcome,) = engine.reading.log.event(engine.session, event["event_id"], None)["outcomes"]
+    assert (outcome["outcome"], outcome["condition"]) == ("filtered out", "data.n > 5")
+    assert engine.reading.webhooks.get(engine.session, webhook.id).filter == filter_
+    engine.insert(payload='{"n": 5.5}')
+    assert engine.take().deliveries == 1
 
 
 def test_a_write_without_work_proves_that_it_can_be_written(engine: Engine) -> None:

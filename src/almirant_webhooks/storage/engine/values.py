@@ -86,6 +86,7 @@ class FanOut:
     swallowed: list[int] = field(
         default_factory=list
     )  # rows of erased events that came again: their payloads go as well
+    filtered_out: int = 0
     types: list[str] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     seconds: float = 0.0

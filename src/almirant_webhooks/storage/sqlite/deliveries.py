@@ -14,6 +14,7 @@ from ...rules import erasing
 from ..records import LastAttempt
 from . import audit, held, rendering
 from .bulk import read_rows
+from .filtering import ERASE_OF_A_WEBHOOK
 from .rows import row_as
 from .webhooks import bump_revision
 
@@ -39,6 +40,7 @@ DELETE FROM attempts WHERE rowid IN (
     SELECT a.rowid FROM json_each(?) v CROSS JOIN attempts a ON a.delivery_id = v.value LIMIT ?)
 """
 _ERASE_THE_REST = (
+    ERASE_OF_A_WEBHOOK,
     "DELETE FROM webhook_hours WHERE (webhook_id, hour) IN "
     "(SELECT webhook_id, hour FROM webhook_hours WHERE webhook_id = ? LIMIT ?)",
     # Deliveries that have not ended are left to the step of their resend, which then can finish.

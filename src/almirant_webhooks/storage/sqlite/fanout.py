@@ -5,35 +5,30 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from ... import clock
 from ...model import Trigger
 from ...rules.erasing import ERASED_PAYLOAD
-from ...rules.event_types import patterns_for
 from ..engine import MAX_DELIVERIES, FanOut, Mark, OutboxRow
-from . import erasing
+from . import erasing, filtering
 from .allowance import Allowance
 from .bulk import read_rows, write_rows
 from .claiming import claim_of
 from .duplicates import take_again
 from .event import Event, event_of
+from .filtering import Verdict, sift
+from .matching import SUBSCRIBED, Webhooks, match, patterns_of
 from .rendering import MAX_BYTES, Bodies
 
 # Of deliveries too: if an event's row was deleted by hand, its deliveries must not get another event.
 _LAST_SEQ = """
 SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(event_seq) FROM deliveries), 0))
 """
-_SUBSCRIBED = """
-SELECT json_group_array(json_array(w.project_id, s.pattern, w.id, w.generation, w.concurrency, w.rate_limit, w.template,
-                                   w.enabled, w.url, w.secret, w.next_secret, w.switch_at, w.headers))
-FROM json_each(?1) v CROSS JOIN webhooks w ON w.project_id = json_extract(v.value, '$[0]') AND w.deleted_at IS NULL
-CROSS JOIN subscriptions s ON s.webhook_id = w.id AND s.pattern = json_extract(v.value, '$[1]')
-"""
 _LOOK_UP = f"""
-SELECT ({_LAST_SEQ}), ({_SUBSCRIBED}), (
+SELECT ({_LAST_SEQ}), ({SUBSCRIBED}), (
 SELECT json_group_array(json_array(e.project_id, e.id, e.event_type, e.occurred_at, e.body, e.erased_at IS NOT NULL))
 FROM json_each(?2) v CROSS JOIN events e ON e.project_id = json_extract(v.value, '$[0]') AND e.id = json_extract(v.value, '$[1]'))
 """
@@ -46,22 +41,6 @@ INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, cr
                         generation, rendered)
 SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL
 """
-
-
-class _Webhooks(NamedTuple):
-    """The webhooks that match each pair of project and event type, without doubles; `keys` has the enabled ones."""
-
-    matching: dict[tuple[str, str], tuple[str, ...]]
-    keys: dict[str, Sequence[Any]]  # URL, secrets and headers
-    generations: dict[str, int]
-    concurrency: dict[str, int]  # of those that say how many they want at once
-    rate_limits: dict[str, str]  # of those that have one
-    templates: dict[str, str]  # of those that have one
-
-    def tell(self, result: FanOut) -> None:
-        """Tell the scheduler, with the batch, which of each pair are enabled, and how much each takes, if it says so."""
-        result.enabled = {kind: [wh for wh in listed if wh in self.keys] for kind, listed in self.matching.items()}
-        result.concurrency, result.rate_limits = self.concurrency, self.rate_limits
 
 
 def fan_out(
@@ -78,8 +57,8 @@ def fan_out(
     """Insert events with their deliveries into the database; an event that is there already is a duplicate.
 
     Call it inside a transaction. `first_wait` is the schedule's first wait. Deliveries to enabled webhooks begin at once if
-    `take` gives a slot, within the `allowance` of webhooks with options of their own. After `max_deliveries` deliveries the
-    other rows are left to the next call. `numbered` gives the batch a number, for an outbox in another file.
+    `take` gives a slot, within the `allowance` of webhooks with options of their own. A filter that does not match makes a verdict
+    in place of a delivery. After `max_deliveries` of both, rows are left to the next call. `numbered` gives the batch a number.
     """
     result = FanOut(_next_batch(conn) if numbered else 0)
     read = [(row, event_of(row)) for row in rows]
@@ -106,25 +85,30 @@ def fan_out(
         result.marks.append(Mark(row, None))
         result.unmatched += not matching
         result.types.append(event.event_type)
-        if len(deliveries.rows) >= max_deliveries or deliveries.bodies.size >= MAX_BYTES:
+        if deliveries.size >= max_deliveries or deliveries.bodies.size >= MAX_BYTES:
             break
     if result.swallowed:
         erasing.note(conn, now_text)
     write_rows(conn, _INSERT_EVENTS, new)
     write_rows(conn, _INSERT_DELIVERIES, deliveries.rows)
+    filtering.keep(conn, deliveries.filtered_out)
     deliveries.bodies.write(conn)
-    result.failed = deliveries.bodies.failed
+    result.failed, result.filtered_out = deliveries.bodies.failed, len(deliveries.filtered_out)
     result.events, result.deliveries = len(new), len(deliveries.rows)
     return result
 
 
 class _NewDeliveries:
-    """The deliveries of a batch: `rows` to insert, the `bodies` that templates make, and in `result` what begins and what is due."""
+    """The deliveries of a batch: `rows` to insert, the `bodies` that templates make, and in `result` what begins and what is due.
+
+    `filtered_out` are the verdicts of filters that made none.
+    """
 
     def __init__(
-        self, result: FanOut, webhooks: _Webhooks, take: Callable[[str], bool], due_at: str, now: datetime
+        self, result: FanOut, webhooks: Webhooks, take: Callable[[str], bool], due_at: str, now: datetime
     ) -> None:
         self.rows: list[tuple[object, ...]] = []
+        self.filtered_out: list[Verdict] = []
         self.bodies = Bodies()
         self._result = result
         self._webhooks = webhooks
@@ -134,11 +118,16 @@ class _NewDeliveries:
         self._now_text = clock.text(now)
         self._ids = delivery_ids(now)
 
-    def make(self, seq: int, event: Event, body: str, matching: Iterable[str]) -> None:
+    @property
+    def size(self) -> int:
+        """The number of deliveries and verdicts."""
+        return len(self.rows) + len(self.filtered_out)
+
+    def make(self, seq: int, event: Event, body: str, matching: Sequence[str]) -> None:
         """Make the deliveries of one event; `body` is its own."""
         own = body.encode()
         webhooks, rows, result = self._webhooks, self.rows, self._result
-        for webhook in matching:
+        for webhook in sift(webhooks.filters, matching, body, seq, self.filtered_out, self.bodies.read):
             delivery, keys = next(self._ids), webhooks.keys.get(webhook)
             place = (delivery, seq, event.id, webhook, self._due_at, self._now_text)
             generation, sent, rendered = webhooks.generations[webhook], own, 0
@@ -163,7 +152,7 @@ def _next_batch(conn: sqlite3.Connection) -> int:
     return int(conn.execute("UPDATE database_meta SET batch = batch + 1 RETURNING batch").fetchone()[0])
 
 
-def _within(take: Callable[[str], bool], webhooks: _Webhooks, allowance: Allowance | None) -> Callable[[str], bool]:
+def _within(take: Callable[[str], bool], webhooks: Webhooks, allowance: Allowance | None) -> Callable[[str], bool]:
     """Return a `take` that gives no webhook more than its options allow."""
     allowance = Allowance() if allowance is None else allowance
     for webhook in webhooks.keys:
@@ -182,13 +171,13 @@ def _within(take: Callable[[str], bool], webhooks: _Webhooks, allowance: Allowan
 
 def _look_up(
     conn: sqlite3.Connection, events: Sequence[Event]
-) -> tuple[int, dict[tuple[str, str], Sequence[Any]], _Webhooks]:
+) -> tuple[int, dict[tuple[str, str], Sequence[Any]], Webhooks]:
     """Return the last event's number; type, time, body and erasure of the events that exist already; and the matching webhooks."""
     kinds = {(event.project_id, event.event_type) for event in events}
     keys = json.dumps([(event.project_id, event.id) for event in events])
-    seq, subscribed, rows = conn.execute(_LOOK_UP, (_patterns(kinds), keys)).fetchone()
+    seq, subscribed, rows = conn.execute(_LOOK_UP, (patterns_of(kinds), keys)).fetchone()
     known = {(project, event): rest for project, event, *rest in json.loads(rows)}
-    return seq, known, _match(kinds, json.loads(subscribed))
+    return seq, known, match(kinds, json.loads(subscribed))
 
 
 def delivery_ids(now: datetime) -> Iterator[str]:
@@ -221,14 +210,15 @@ def insert_own_events(
     An event without subscribers is left out. Return the webhooks that have something due by it.
     """
     kinds = {(project, kind) for project, kind, _ in events}
-    subscribed = _match(kinds, read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if events else ())
-    matching, generations, templates = subscribed.matching, subscribed.generations, subscribed.templates
-    seq = _last_seq(conn) if any(matching.values()) else 0
+    found = match(kinds, read_rows(conn, SUBSCRIBED, patterns_of(kinds)) if events else ())
+    generations, templates = found.generations, found.templates
+    seq = _last_seq(conn) if any(found.matching.values()) else 0
     now_text, ids, bodies = clock.text(now), delivery_ids(now), Bodies()
     new: list[tuple[object, ...]] = []
     deliveries: list[tuple[object, ...]] = []
+    filtered_out: list[Verdict] = []
     for project, kind, payload in events:
-        webhooks = matching[project, kind]
+        webhooks = found.matching[project, kind]
         if not webhooks:
             continue
         seq += 1
@@ -236,57 +226,23 @@ def insert_own_events(
         event = Event(f"evt_{secrets.token_hex(16)}", project, kind, now_text, text)
         body = event.body(now_text)
         new.append((seq, event.project_id, event.id, kind, now_text, now_text, body, 0))
-        for webhook in webhooks:
+        for webhook in sift(found.filters, webhooks, body, seq, filtered_out, bodies.read):
             delivery = next(ids)
             rendered = webhook in templates and bodies.render(delivery, templates[webhook], body) is not body
             place = (delivery, seq, event.id, webhook, now_text, now_text)
             deliveries.append((*place, 0, 0, None, generations[webhook], rendered))
     write_rows(conn, _INSERT_EVENTS, new)
     write_rows(conn, _INSERT_DELIVERIES, deliveries)
+    filtering.keep(conn, filtered_out)
     bodies.write(conn)
     return {str(row[3]) for row in deliveries}
 
 
 def have_subscribers(conn: sqlite3.Connection, kinds: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
     """Return those pairs of project and event type that a webhook subscribes to."""
-    rows = read_rows(conn, _SUBSCRIBED, _patterns(kinds)) if kinds else []
-    return {kind for kind, listed in _match(kinds, rows).matching.items() if listed}
+    rows = read_rows(conn, SUBSCRIBED, patterns_of(kinds)) if kinds else []
+    return {kind for kind, listed in match(kinds, rows).matching.items() if listed}
 
 
 def _last_seq(conn: sqlite3.Connection) -> int:
     return int(conn.execute(_LAST_SEQ).fetchone()[0])
-
-
-def _patterns(kinds: Iterable[tuple[str, str]]) -> str:
-    """Return, as JSON, the pairs of project and pattern that match pairs of project and event type."""
-    return json.dumps(list({(project, pattern) for project, kind in kinds for pattern in patterns_for(kind)}))
-
-
-def _match(kinds: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> _Webhooks:
-    """Return the webhooks that match pairs of project and event type, from the rows of their subscriptions."""
-    subscribed: dict[tuple[str, str], list[str]] = {}
-    keys_of: dict[str, Sequence[Any]] = {}
-    generations: dict[str, int] = {}
-    concurrency: dict[str, int] = {}
-    rate_limits: dict[str, str] = {}
-    templates: dict[str, str] = {}
-    for project, pattern, webhook, generation, most, rate_limit, template, is_enabled, *keys in rows:
-        generations[webhook] = generation
-        subscribed.setdefault((project, pattern), []).append(webhook)
-        if most is not None:
-            concurrency[webhook] = most
-        if rate_limit is not None:
-            rate_limits[webhook] = rate_limit
-        if template is not None:
-            templates[webhook] = template
-        if is_enabled:
-            keys_of[webhook] = keys
-    matching = {
-        (project, kind): tuple(
-            dict.fromkeys(
-                webhook for pattern in patterns_for(kind) for webhook in subscribed.get((project, pattern), ())
-            )
-        )
-        for project, kind in kinds
-    }
-    return _Webhooks(matching, keys_of, generations, concurrency, rate_limits, templates)

@@ -95,6 +95,8 @@ SELECT e.seq, e.id AS event_id, e.project_id, e.event_type, e.occurred_at, e.cre
        (SELECT count(*) FROM deliveries d WHERE d.event_seq = e.seq)
        - (SELECT count(*) FROM webhooks w INDEXED BY webhooks_to_erase CROSS JOIN deliveries d
           ON d.event_seq = e.seq AND d.webhook_id = w.id WHERE w.deleted_at IS NOT NULL) AS deliveries,
+       (SELECT count(*) FROM filtered_out f CROSS JOIN webhooks w ON w.id = f.webhook_id AND w.deleted_at IS NULL
+        WHERE f.event_seq = e.seq) AS filtered_out,
        e.unmatched, e.test
 FROM events e
 """

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...model import OPTIONS, Options
+from ...rules import filters
 from ...rules.headers import merge
 from .webhook_headers import column_of, headers_of
 
@@ -17,6 +18,8 @@ def changed_options(conn: sqlite3.Connection, webhook_id: str, options: Options)
     if not columns:
         return {}
     stored = dict(conn.execute(f"SELECT {', '.join(OPTIONS)} FROM webhooks WHERE id = ?", (webhook_id,)).fetchone())
+    if columns.get("filter"):
+        columns["filter"] = filters.text_of(columns["filter"])
     if "headers" in columns:
         columns["headers"] = column_of(merge(headers_of(stored["headers"]), columns["headers"]))
     return {name: value for name, value in columns.items() if value != stored[name]}

@@ -45,15 +45,19 @@ class Bodies:
         self._own = ""
         self._read: paths.Value = paths.MISSING
 
+    def read(self, own: str) -> paths.Value:
+        """Return the value of an event's own body, which is read once for all webhooks."""
+        if own is not self._own:
+            self._own, self._read = own, paths.read(own)
+        return self._read
+
     def render(self, delivery_id: str, template: str, own: str) -> str | None:
         """Return what a template makes of an event's own body, or `own` itself if that is the same, which is not kept.
 
         None if it makes nothing: then the delivery has failed.
         """
-        if own is not self._own:
-            self._own, self._read = own, paths.read(own)
         try:
-            body = templates.render_value(template, self._read)
+            body = templates.render_value(template, self.read(own))
         except templates.CannotRender as error:
             self.failed.append(delivery_id)
             self._rows.append((delivery_id, None, str(error)))

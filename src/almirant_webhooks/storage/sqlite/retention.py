@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from ... import clock
-from . import deliveries, resend_steps
+from . import deliveries, filtering, resend_steps
 
 HOURS_KEPT = timedelta(days=90)
 AUDIT_KEPT = timedelta(days=400)
@@ -89,7 +89,7 @@ class Sweep:
         return bool(seen[0] == limit)
 
     def _prune_events(self, conn: sqlite3.Connection, limit: int) -> bool:
-        """An unmatched event is kept as long as a delivery that succeeded."""
+        """An event without a delivery is kept as long as one that succeeded, with its verdicts."""
         old = conn.execute(
             "SELECT created_at, seq FROM events INDEXED BY events_by_time WHERE (created_at, seq) > (?, ?) "
             "AND created_at < ? ORDER BY created_at, seq LIMIT ?",
@@ -97,7 +97,10 @@ class Sweep:
         ).fetchall()
         if not old:
             return False
-        gone = conn.execute(_DELETE_LONE_EVENTS, (json.dumps([row[1] for row in old]),))
+        seqs = [row[1] for row in old]
+        if filtering.erase(conn, seqs, limit) == limit:
+            return True
+        gone = conn.execute(_DELETE_LONE_EVENTS, (json.dumps(seqs),))
         self.removed["events"] += gone.rowcount
         self._event = tuple(old[-1])
         return len(old) == limit

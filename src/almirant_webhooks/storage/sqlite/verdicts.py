@@ -30,6 +30,8 @@ def add(
 
 def _verdict(outcome: sqlite3.Row, delivery: sqlite3.Row | None) -> str:
     if delivery is None:
+        if outcome["condition"] is not None:
+            return f"It was filtered out: {outcome['condition']} did not hold."
         return {
             "unmatched": "The project has no webhook, so there was nobody to send it to.",
             "webhook created later": "The webhook was created after the event was taken; events go to those that exist then.",

@@ -11,6 +11,7 @@ from typing import cast
 
 from ... import clock
 from ...model import OPERATOR, OPTIONS, NewWebhook, NotFound, Options, Refused, Standing, Webhook
+from ...rules import filters
 from ...rules.headers import masked
 from . import audit, held
 from .fanout import delivery_ids, insert_test_event
@@ -36,6 +37,7 @@ def _webhook(row: sqlite3.Row) -> Webhook:
         url=row["url"],
         description=row["description"],
         events=tuple((row["patterns"] or "").split()),
+        filter=None if row["filter"] is None else filters.of_text(row["filter"]),
         concurrency=row["concurrency"],
         headers=masked(headers_of(row["headers"])),
         rate_limit=row["rate_limit"],

@@ -194,6 +194,7 @@ def event(row: records.Event) -> Event:
         "occurred_at": row["occurred_at"],
         "created_at": row["created_at"],
         "deliveries": row["deliveries"],
+        "filtered_out": row["filtered_out"],
         "unmatched": row["unmatched"],
         "test": row["test"],
     }

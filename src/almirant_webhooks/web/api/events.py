@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from json.decoder import WHITESPACE, scanstring  # type: ignore[attr-defined]
 from typing import Any
 
 from aiohttp import web
@@ -48,31 +46,12 @@ async def send(request: web.Request) -> web.Response:
         settings=ctx.settings,
         project_id=fields.project_id,
         event_type=fields.event_type,
-        payload=as_written((await request.read()).decode(), "payload"),
+        payload=parsing.as_written((await request.read()).decode(), "payload"),
         event_id=fields.event_id,
         occurred_at=fields.occurred_at,
     )
     answer: answers.SentEvent = {"event_id": sent.event_id}
     return parsing.answer(answer, 202)
-
-
-def as_written(document: str, name: str) -> str:
-    """Return the value of a key of a JSON object in its author's own spelling; the last one counts, as for a parser."""
-    decoder = json.JSONDecoder()
-    text = ""
-    at = document.index("{") + 1
-    while True:
-        at = WHITESPACE.match(document, at).end()
-        if document[at] in ",}":
-            if document[at] == "}":
-                return text
-            at += 1
-            continue
-        key, at = scanstring(document, at + 1, True)
-        begin = WHITESPACE.match(document, document.index(":", at) + 1).end()
-        _, at = decoder.raw_decode(document, begin)
-        if key == name:
-            text = document[begin:at]
 
 
 async def list_(request: web.Request) -> web.Response:

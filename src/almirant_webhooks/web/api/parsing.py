@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from json.decoder import WHITESPACE, scanstring  # type: ignore[attr-defined]
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -55,6 +56,25 @@ async def body(request: web.Request, model: type[M], as_spelled: str = "") -> M:
         if name != as_spelled:
             check_text(value, name)
     return fields
+
+
+def as_written(document: str, name: str) -> str:
+    """Return the value of a key of a JSON object in its author's own spelling; the last one counts, as for a parser."""
+    decoder = json.JSONDecoder()
+    text = ""
+    at = document.index("{") + 1
+    while True:
+        at = WHITESPACE.match(document, at).end()
+        if document[at] in ",}":
+            if document[at] == "}":
+                return text
+            at += 1
+            continue
+        key, at = scanstring(document, at + 1, True)
+        begin = WHITESPACE.match(document, document.index(":", at) + 1).end()
+        _, at = decoder.raw_decode(document, begin)
+        if key == name:
+            text = document[begin:at]
 
 
 _WORDS = {

@@ -15,7 +15,9 @@ from ... import clock
 from ...actions import reach, webhook_secrets
 from ...actions import webhooks as actions
 from ...model import OPTIONS, StartedRotation, Webhook
-from ...rules import presets, versions
+from ...rules import paths, presets, versions
+from ...rules.conditions import OPERATORS
+from ...rules.filters import MAX_CONDITIONS
 from ...rules.headers import MAX_HEADERS, MAX_VALUE
 from ...rules.webhook_options import MAX_CONCURRENCY
 from ..context import context, principal, scope
@@ -24,6 +26,15 @@ from .parsing import Body
 from .routes import Route
 
 _CONCURRENCY = {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_CONCURRENCY}
+_FILTER = {
+    "type": ["array", "null"],
+    "maxItems": MAX_CONDITIONS,
+    "items": {
+        "type": "object",
+        "properties": {"field": {"type": "string"}, "op": {"enum": list(OPERATORS)}, "value": {}},
+        "required": ["field", "op"],
+    },
+}
 _HEADERS = {
     "type": ["object", "null"],
     "additionalProperties": {"type": ["string", "null"], "maxLength": MAX_VALUE},
@@ -46,6 +57,7 @@ def _written(template: object) -> object:
 class Told(Body):
     """The options that a webhook can be told; null is a webhook that was not told, or is not any more."""
 
+    filter: Annotated[list[Any] | None, WithJsonSchema(_FILTER)] = None
     concurrency: Annotated[int | None, WithJsonSchema(_CONCURRENCY)] = None
     headers: Annotated[dict[str, Any] | None, WithJsonSchema(_HEADERS)] = None
     rate_limit: str | None = None
@@ -97,6 +109,14 @@ class Rotate(Body):
     cancel: bool = False
 
 
+async def _told(request: web.Request, fields: Told) -> dict[str, object]:
+    """Return the options that the body has; numbers of a filter in their author's spelling."""
+    options = fields.options()
+    if fields.filter is not None:
+        options["filter"] = paths.read(parsing.as_written((await request.read()).decode(), "filter"))
+    return options
+
+
 def _answer(webhook: Webhook, status: int = 200, **more: object) -> web.Response:
     """Answer with a webhook and its version, which `If-Match` takes."""
     response = parsing.answer({**asdict(webhook), **more}, status)
@@ -129,7 +149,7 @@ async def list_(request: web.Request) -> web.Response:
 
 async def create(request: web.Request) -> web.Response:
     """With its secret, this once."""
-    fields = await parsing.body(request, Create)
+    fields = await parsing.body(request, Create, as_spelled="filter")
     ctx = context(request)
     created = await actions.create(
         ctx,
@@ -141,7 +161,7 @@ async def create(request: web.Request) -> web.Response:
         events=fields.events,
         secret=fields.secret,
         description=fields.description,
-        options=fields.options(),
+        options=await _told(request, fields),
     )
     response = _answer(created, 201)
     response.headers["Location"] = f"/api/v1/webhooks/{created.id}"
@@ -155,7 +175,7 @@ async def show(request: web.Request) -> web.Response:
 
 async def update(request: web.Request) -> web.Response:
     """The next attempt uses what was changed."""
-    fields = await parsing.body(request, Update)
+    fields = await parsing.body(request, Update, as_spelled="filter")
     ctx, told = context(request), fields.model_fields_set
     changed = await actions.update(
         ctx,
@@ -167,7 +187,7 @@ async def update(request: web.Request) -> web.Response:
         events=fields.events if "events" in told else None,
         secret=fields.secret if "secret" in told else None,
         description=fields.description if "description" in told else None,
-        options=fields.options(),
+        options=await _told(request, fields),
         check=_check(request),
     )
     return _answer(changed)

@@ -24,6 +24,7 @@ _WHY = {
     "failed": "Every attempt failed; it can be resent.",
     "cancelled": "It was discarded, or held for too long.",
     "held": "The webhook is disabled; enabling it sends this.",
+    "filtered out": "",  # its verdict says which condition
     "not subscribed to this type": "None of its subscriptions matched when the event came.",
     "webhook created later": "An event goes to the webhooks that are there when it comes.",
     "a test of another webhook": "A test goes to one webhook alone.",

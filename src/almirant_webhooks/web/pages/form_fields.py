@@ -8,11 +8,14 @@ from itertools import zip_longest
 from typing import Any, Protocol
 
 from ...model import MASK, OPTIONS, Webhook
-from ...rules import presets, versions
+from ...rules import conditions, presets, versions
+from ...rules.conditions import Typed
 from ...rules.event_types import NOTICE_PREFIX, is_notice, patterns_for
+from ...rules.filters import MAX_CONDITIONS
 from ...rules.headers import MAX_HEADERS
 
-_TEXTS = tuple(name for name in OPTIONS if name != "headers")  # options that are one field each
+EMPTY_ROWS = 2  # of a filter, for a browser without JavaScript
+_TEXTS = tuple(name for name in OPTIONS if name not in ("filter", "headers"))  # options that are one field each
 
 
 class Fields(Protocol):
@@ -53,6 +56,7 @@ class WebhookForm:
     secret: str = ""
     options: dict[str, str] = field(default_factory=lambda: dict.fromkeys(_TEXTS, ""))
     headers: tuple[tuple[str, str], ...] | None = None
+    conditions: list[Typed] | None = None  # rows of the filter; None: it was not in the form
     version: str = ""
     errors: dict[str, str] = field(default_factory=dict)
 
@@ -66,11 +70,18 @@ class WebhookForm:
         A header of the names `stored` that the form no longer has is taken away.
         """
         options: dict[str, object] = {name: text or None for name, text in self.options.items()}
+        if self.conditions is not None:
+            options["filter"] = [row for row in self.conditions if row.field or row.value] or None
         if self.headers is None:
             return options
         names = {name.lower() for name, _ in self.headers}
         gone = [(name, None) for name in stored if name.lower() not in names]
         return {**options, "headers": [*self.headers, *gone]}
+
+    def rows(self) -> list[Typed]:
+        """Return the rows of the filter to show: those that are filled in, and a few empty ones."""
+        filled = [row for row in self.conditions or () if row.field or row.value]
+        return filled + [Typed("", "=", "")] * (EMPTY_ROWS if len(filled) < MAX_CONDITIONS else 0)
 
     def header_rows(self) -> list[tuple[str, str]]:
         """Return a name and a value for each row of headers: those of the form, and empty ones."""
@@ -116,6 +127,7 @@ def of_webhook(webhook: Webhook) -> WebhookForm:
         webhook.events,
         options=options,
         headers=tuple((webhook.headers or {}).items()),
+        conditions=[Typed(row["field"], row["op"], conditions.value_text(row)) for row in webhook.filter or ()],
         version=versions.of_settings(webhook),
     )
 
@@ -131,6 +143,7 @@ def read(fields: Fields, project_id: str | None) -> WebhookForm:
         secret=_text(fields, "secret"),
         options=_options(fields),
         headers=_headers(fields) if "header_name" in fields else None,
+        conditions=_conditions(fields) if "filter" in fields else None,
         version=_text(fields, "version"),
     )
 
@@ -150,6 +163,11 @@ def _options(fields: Fields) -> dict[str, str]:
     if ready := _text(fields, "ready_template"):
         options["template"] = ready
     return options
+
+
+def _conditions(fields: Fields) -> list[Typed]:
+    columns = [fields.getall(f"filter_{name}", ()) for name in Typed._fields]
+    return [Typed(*(str(value).strip() for value in row)) for row in zip_longest(*columns, fillvalue="")]
 
 
 def _text(fields: Fields, name: str) -> str:

@@ -55,7 +55,7 @@ _TITLES = {
 
 
 _MANY = frozenset(
-    {"id", "events", "header_name", "header_value"}
+    {"id", "events", "header_name", "header_value", "filter_field", "filter_op", "filter_value"}
 )  # fields that a form has once for each thing that is chosen
 
 

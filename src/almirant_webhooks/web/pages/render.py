@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from ...rules import conditions
 from . import formatting
 from .assets import asset
 
@@ -40,6 +41,7 @@ def environment() -> Environment:
     templates.filters |= {
         "ago": formatting.ago,
         "bytes": lambda text: len(text.encode()),
+        "conditions": lambda filter_: [conditions.words(condition) for condition in filter_],
         "curl": formatting.curl,
         "day_and_time": formatting.day_and_time,
         "host": formatting.host,

@@ -10,6 +10,7 @@ from ... import clock
 from ...actions import webhooks as actions
 from ...model import NotFound, Outdated, Refused, Webhook
 from ...rules import presets, versions
+from ...rules.conditions import OPERATORS
 from ..context import context, principal, scope
 from . import form_fields
 from .form_fields import WebhookForm
@@ -102,6 +103,7 @@ def _show(request: web.Request, form: WebhookForm, webhook: Webhook | None, outd
         families=families,
         ready_templates=presets.TITLES,
         per_webhook=context(request).settings.delivery.concurrency_per_webhook,
+        operators=OPERATORS,
         others=form_fields.others(form.events, families),
     )
 

@@ -13,7 +13,25 @@
     }
     for (const box of root.querySelectorAll("[data-covers]:checked")) cover(box);
     for (const radio of root.querySelectorAll("[data-opens]")) open(radio);
+    for (const button of root.querySelectorAll("[data-add-row], [data-remove-row]")) button.hidden = false;
     count(root.querySelector("[data-select]"));
+  };
+
+  // A filter's rows: another one is a copy of the last, emptied; the last that is left is emptied, not removed.
+  const changeRows = (button) => {
+    const within = button.closest("fieldset").querySelector("[data-rows]");
+    const rows = [...within.querySelectorAll("[data-row]")];
+    const row = button.closest("[data-row]") || rows.at(-1).cloneNode(true);
+    if (button.matches("[data-remove-row]") && rows.length > 1) row.remove();
+    else {
+      for (const input of row.querySelectorAll("input")) input.value = "";
+      row.querySelector("select").selectedIndex = 0;
+      within.append(row);
+    }
+    within.querySelectorAll("[data-row]").forEach((one, at) => {
+      for (const field of one.querySelectorAll("[aria-label]")) field.setAttribute("aria-label", field.getAttribute("aria-label").replace(/\d+$/, at + 1));
+    });
+    within.querySelector("[data-row]:last-child input").focus();
   };
 
   // A whole family takes its single types in: they are shown as chosen and cannot be changed beside it.
@@ -101,6 +119,11 @@
     button.classList.add("is-done");
     say("Copied.");
     setTimeout(() => button.classList.remove("is-done"), 1500);
+  });
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-add-row], [data-remove-row]");
+    if (button) changeRows(button);
   });
 
   document.addEventListener("change", (event) => {

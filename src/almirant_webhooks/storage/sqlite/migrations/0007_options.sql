@@ -53,3 +53,35 @@ ALTER TABLE database_meta ADD COLUMN pruned_before TEXT NOT NULL DEFAULT '';
 ALTER TABLE events ADD COLUMN erased_at TEXT;
 ALTER TABLE deliveries ADD COLUMN erased INTEGER NOT NULL DEFAULT 0 CONSTRAINT "erased is 0 or 1" CHECK (erased IN (0, 1));
 ALTER TABLE database_meta ADD COLUMN erased_at TEXT;   -- since when pages that were erased may be in the WAL
+-- A filter: which of its events a webhook gets, beyond their type. JSON, a list of conditions that must all hold.
+ALTER TABLE webhooks ADD COLUMN filter TEXT
+    CONSTRAINT "filter is a JSON array" CHECK (json_type(filter) = 'array');
+
+-- Events that a webhook subscribes to and did not get, each with the first condition that did not hold, in words.
+CREATE TABLE filtered_out (
+    event_seq INTEGER NOT NULL REFERENCES events (seq),
+    webhook_id TEXT NOT NULL REFERENCES webhooks (id),
+    condition TEXT NOT NULL,
+    PRIMARY KEY (event_seq, webhook_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX filtered_out_of_a_webhook ON filtered_out (webhook_id);
+
+DROP VIEW event_outcomes;
+CREATE VIEW event_outcomes AS
+SELECT e.id AS event_id, e.project_id, e.event_type, e.created_at, w.id AS webhook_id, w.url, d.id AS delivery_id,
+       CASE WHEN d.state = 'pending' AND d.generation < w.generation THEN 'cancelled'
+            WHEN d.state = 'pending' AND w.enabled = 0 THEN 'held'
+            WHEN d.id IS NOT NULL THEN d.state
+            WHEN f.condition IS NOT NULL THEN 'filtered out'
+            WHEN e.test = 1 THEN 'a test of another webhook'
+            WHEN w.created_at > e.created_at THEN 'webhook created later'
+            ELSE 'not subscribed to this type' END AS outcome,
+       e.unmatched, CASE WHEN d.id IS NULL THEN f.condition END AS condition
+FROM events e
+JOIN webhooks w ON w.project_id = e.project_id AND w.deleted_at IS NULL
+LEFT JOIN deliveries d ON d.event_seq = e.seq AND d.webhook_id = w.id
+LEFT JOIN filtered_out f ON f.event_seq = e.seq AND f.webhook_id = w.id
+UNION ALL
+SELECT e.id, e.project_id, e.event_type, e.created_at, NULL, NULL, NULL, 'unmatched', e.unmatched, NULL
+FROM events e
+WHERE NOT EXISTS (SELECT 1 FROM webhooks w WHERE w.project_id = e.project_id AND w.deleted_at IS NULL);

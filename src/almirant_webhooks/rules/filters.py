@@ -1,0 +1,174 @@
+"""Filters: which of its events a webhook gets, beyond their type. A filter is a list of conditions that must all hold."""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from ..model import Condition, Filter, Refused
+from . import conditions, paths
+from .comparing import decimal_of, is_equal
+from .paths import Number, Value
+
+MAX_CONDITIONS = 20
+MAX_BYTES = 16 * 1024  # of a filter's JSON
+MAX_WORDS = 200  # characters of a condition that are kept with an event
+UNREADABLE = "its filter cannot be read: set it anew"
+_HOLD_WHERE_MISSING = ("!=", "not in", "not exists")
+
+
+def check(value: object) -> Filter | None:
+    """Return a filter as it is stored, from conditions as people or programs write them, or raise `Refused`.
+
+    Of no conditions there is no filter: every event fulfils them.
+    """
+    if not isinstance(value, list | tuple):
+        raise Refused('filter must be a list of conditions, each {"field", "op", "value"}.', "filter")
+    if not value:
+        return None
+    if len(value) > MAX_CONDITIONS:
+        raise Refused(f"A filter has at most {MAX_CONDITIONS} conditions.", "filter")
+    checked = [conditions.check(condition, number) for number, condition in enumerate(value, 1)]
+    if len(text_of(checked).encode()) > MAX_BYTES:
+        raise Refused(f"A filter has at most {MAX_BYTES // 1024} KiB as JSON.", "filter")
+    return checked
+
+
+def text_of(value: Filter) -> str:
+    """Return the JSON by which a filter is stored."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def of_text(text: str) -> Filter:
+    """Return a stored filter."""
+    value: Filter = json.loads(text)
+    return value
+
+
+def words(value: Filter) -> str:
+    """Return a filter in words, its conditions as people write them by command."""
+    return "; ".join(map(conditions.words, value))
+
+
+class _Test(NamedTuple):
+    path: paths.Path
+    holds: Callable[[Value], bool]
+    words: str
+
+
+class Compiled:
+    """A filter, ready to be asked about any number of bodies; a question takes time linear in its conditions."""
+
+    def __init__(self, tests: Sequence[_Test]) -> None:
+        self._tests = tests
+
+    def unmet(self, root: Value) -> str | None:
+        """Return in words the first condition that does not hold for a body, None where the webhook gets the event."""
+        for path, holds, condition_words in self._tests:
+            if not holds(paths.look_up(root, path)):
+                return condition_words
+        return None
+
+
+@lru_cache(maxsize=1024)
+def compiled(text: str) -> Compiled:
+    """Return a stored filter. One that cannot be read lets nothing through, and says so: it was not written here."""
+    try:
+        values = [condition.get("value") for condition in paths.read(text)]
+        return Compiled(list(map(_test, of_text(text), values)))
+    except (ValueError, TypeError, KeyError, AttributeError, Refused):
+        return Compiled([_Test((), lambda _: False, UNREADABLE)])
+
+
+def _test(condition: Condition, value: Value) -> _Test:
+    """Return the test of a condition; `value` is its value as `paths.read` has it."""
+    text = conditions.words(condition)
+    if len(text) > MAX_WORDS:
+        text = f"{text[:MAX_WORDS]}…"
+    op = condition["op"]
+    holds = _OPERATORS[op](value)
+    return _Test(
+        paths.parse(condition["field"], "filter"), _where_missing(holds, missing=op in _HOLD_WHERE_MISSING), text
+    )
+
+
+Holds = Callable[[Value], bool]
+
+
+def _where_missing(holds: Holds, *, missing: bool) -> Holds:
+    return lambda value: missing if value is paths.MISSING else holds(value)
+
+
+def _equal(wanted: Value) -> Holds:
+    if type(wanted) is Number:
+        return _ordered(operator.eq)(wanted)
+    return lambda value: is_equal(value, wanted)
+
+
+def _among(wanted: Sequence[Value]) -> Holds:
+    plain = {_key(item) for item in wanted if not isinstance(item, list | dict)}
+    nested = [item for item in wanted if isinstance(item, list | dict)]
+
+    def is_among(value: Value) -> bool:
+        if isinstance(value, list | dict):
+            return any(is_equal(value, item) for item in nested)
+        return _key(value) in plain
+
+    return is_among
+
+
+def _key(value: Value) -> tuple[type, Value]:
+    """Return what is equal for equal values that are neither arrays nor objects."""
+    kind = type(value)
+    return kind, decimal_of(value) if kind is Number else value
+
+
+def _contains(wanted: Value) -> Holds:
+    def contains(value: Value) -> bool:
+        if type(value) is list:
+            return any(is_equal(item, wanted) for item in value)
+        return type(value) is str and type(wanted) is str and wanted in value
+
+    return contains
+
+
+def _ordered(compare: Callable[[Value, Value], bool]) -> Callable[[Value], Holds]:
+    def order(wanted: Value) -> Holds:
+        if type(wanted) is Number:
+            number = decimal_of(wanted)
+            return lambda value: type(value) is Number and compare(decimal_of(value), number)
+        return lambda value: type(value) is str and compare(value, wanted)
+
+    return order
+
+
+def _text(compare: Callable[[str, str], bool]) -> Callable[[str], Holds]:
+    return lambda wanted: lambda value: type(value) is str and compare(value, wanted)
+
+
+def _not(test: Callable[[Value], Holds]) -> Callable[[Value], Holds]:
+    def opposite(wanted: Value) -> Holds:
+        holds = test(wanted)
+        return lambda value: not holds(value)
+
+    return opposite
+
+
+_OPERATORS: Mapping[str, Callable[[Value], Holds]] = {
+    "=": _equal,
+    "!=": _not(_equal),
+    "in": _among,
+    "not in": _not(_among),
+    "contains": _contains,
+    "starts with": _text(str.startswith),
+    "ends with": _text(str.endswith),
+    ">": _ordered(operator.gt),
+    ">=": _ordered(operator.ge),
+    "<": _ordered(operator.lt),
+    "<=": _ordered(operator.le),
+    "exists": lambda _: lambda value: True,
+    "not exists": lambda _: lambda value: False,
+}
