@@ -385,6 +385,8 @@ APART = {
     "replays.count": "read on a connection that never writes",
     "resends.count": "read on a connection that never writes",
     "summaries.projects_of": "read on a connection that never writes",
+    "previews.newest": "read on a connection that never writes",
+    "previews.event": "read on a connection that never writes",
     "held.count": "read on a connection that never writes",
     "health.own_webhooks": "read on a connection that never writes",
     "outbox.open_outbox": "opens a file",

@@ -19,6 +19,7 @@ from .options import as_json, config
 from .output import print_fields, print_json, print_table, safe, say
 from .run_action import CommandDatabase, caller, run_action
 from .waiting import wait_for_attempt
+from .webhook_preview import preview
 
 
 @click.group()
@@ -27,6 +28,7 @@ def webhook() -> None:
 
 
 webhook.add_command(replays.replay)
+webhook.add_command(preview)
 
 
 @webhook.command()

@@ -45,7 +45,7 @@ def _options(command: Callable[..., Any], *, update: bool) -> Callable[..., Any]
     decorated = click.option(
         "--template",
         metavar="NAME|@FILE|TEXT",
-        callback=lambda ctx, param, value: _read_template(value),
+        callback=template_text,
         is_eager=True,  # before the user changes to the database's owner, who may not read the file
         help=f"What is sent in place of an event's own body: {', '.join(presets.NAMES)}, or a JSON text with placeholders "
         "such as {{ data.workItem.title }}.",
@@ -79,7 +79,7 @@ def _options(command: Callable[..., Any], *, update: bool) -> Callable[..., Any]
     )(decorated)
 
 
-def _read_template(value: str | None) -> str | None:
+def template_text(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     """Return a template's text, that of a file for `@FILE`."""
     if value is None or not value.startswith("@"):
         return value

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..rules.replays import ReplayCount
     from ..storage.records import AuditEntry, Resend
     from ..web.api import answers
-    from .types import CreatedWebhook, Deliveries, EnabledWebhook, Entries, Events, Resent, Webhook
+    from .types import CreatedWebhook, Deliveries, EnabledWebhook, Entries, Events, Previewed, Resent, Webhook
 
 __all__ = ["ApiError", "Client"]
 
@@ -102,6 +102,21 @@ class Client:
         """Change what is given; an option that is None is taken away."""
         body = {**given(url=url, events=events, secret=secret, description=description), **options}
         return self._call("PATCH", f"/webhooks/{quote(webhook_id, safe='')}", body)
+
+    def preview_webhook(
+        self,
+        webhook_id: str | None = None,
+        *,
+        project_id: str | None = None,
+        events: Sequence[str] | None = None,
+        **options: Unpack[Previewed],
+    ) -> answers.Preview:
+        """Return what a webhook would get of the newest events of its project, by options that are not saved yet."""
+        return self._call(
+            "POST",
+            "/webhooks/preview",
+            {**given(webhook_id=webhook_id, project_id=project_id, events=events), **options},
+        )
 
     def delete_webhook(self, webhook_id: str) -> None:
         """Delete a webhook with its delivery history, for good."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from ..model import Options
+from ..model import Filter, Options
 
 
 class Webhook(Options):
@@ -32,6 +32,13 @@ class EnabledWebhook(Webhook):
     """A webhook that was enabled, and how many deliveries were held until then."""
 
     held: int
+
+
+class Previewed(TypedDict, total=False):
+    """Options to try in place of those that a webhook has."""
+
+    filter: Filter | None
+    template: str | None
 
 
 class Events(TypedDict, total=False):

@@ -16,7 +16,7 @@ _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/?#@\[\]\\]+))(?::([0-9]{1,5}
 _PORTS = {"https": 443, "http": 80}
 _LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 # The links of our own pages: values of others stand in them with their quotes escaped.
-_LINK = re.compile(r'(?<=\s)(href|action|src)="(?=/(?!/))')
+_LINK = re.compile(r'(?<=\s)(href|action|formaction|src)="(?=/(?!/))')
 
 
 class Host(NamedTuple):

@@ -22,6 +22,7 @@ from .actions import (
 )
 from .delivery import DeliveryStore, OutboxStore
 from .errors import Busy, Damaged, Denied, Full, Lost, StorageError, TriggerFails, is_beyond_repair
+from .previews import Previews, TakenEvent, TakenEvents
 from .reading import (
     EVERY_ROW,
     EVERY_WEBHOOK,
@@ -121,6 +122,7 @@ __all__ = [
     "OutboxRow",
     "OutboxStore",
     "Place",
+    "Previews",
     "ProducerTokens",
     "Projects",
     "PruningStore",
@@ -141,6 +143,8 @@ __all__ = [
     "StorageError",
     "StorageService",
     "Summaries",
+    "TakenEvent",
+    "TakenEvents",
     "TokenReads",
     "TriggerFails",
     "Walk",

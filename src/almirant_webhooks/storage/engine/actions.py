@@ -16,6 +16,7 @@ from ...model import NewWebhook, Options, Secrets, StartedRotation, Webhook
 from ...rules.replays import ReplayCount, ReplaySelection
 from ...rules.selection import Selection
 from ..records import Resend
+from .previews import Previews
 from .sessions import Session
 from .upkeep import PruningStore, Walk
 
@@ -279,6 +280,7 @@ class ActionStore(Protocol):
     events: EventInserts
     erasing: Erasing
     erasing_outbox: ErasingOutbox
+    previews: Previews
     pruning: PruningStore
 
     def transaction(self, session: Session, wait: float) -> AbstractContextManager[object]:

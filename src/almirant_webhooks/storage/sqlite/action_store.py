@@ -15,6 +15,7 @@ from . import (
     held,
     later_deliveries,
     outbox,
+    previews,
     producers,
     replays,
     resends,
@@ -41,6 +42,7 @@ class SqliteActionStore:
     events: engine.EventInserts = outbox
     erasing: engine.Erasing = erasing
     erasing_outbox: engine.ErasingOutbox = erasing_outbox
+    previews: engine.Previews = previews
     pruning: engine.PruningStore = SqlitePruningStore()
 
     def transaction(self, conn: sqlite3.Connection, wait: float) -> AbstractContextManager[object]:

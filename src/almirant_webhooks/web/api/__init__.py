@@ -10,10 +10,17 @@ from aiohttp import hdrs, web
 from ..address import base
 from ..guard import Handler, allow
 from ..values import check_names
-from . import deliveries, erasing, events, openapi, replays, webhooks
+from . import deliveries, erasing, events, openapi, previews, replays, webhooks
 from .routes import Route
 
-ROUTES: tuple[Route, ...] = (*webhooks.ROUTES, *replays.ROUTES, *deliveries.ROUTES, *events.ROUTES, *erasing.ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *webhooks.ROUTES,
+    *previews.ROUTES,
+    *replays.ROUTES,
+    *deliveries.ROUTES,
+    *events.ROUTES,
+    *erasing.ROUTES,
+)
 
 
 def _checked(route: Route) -> Handler:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict
 
+from ...actions import previews
 from ...model import Rotation
 from ...rules.principals import Role
 from ...storage import records
+
+Preview = previews.Preview
 
 
 class Delivery(records.DeliveryFields):

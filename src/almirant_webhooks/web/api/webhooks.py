@@ -15,26 +15,16 @@ from ... import clock
 from ...actions import reach, webhook_secrets
 from ...actions import webhooks as actions
 from ...model import OPTIONS, StartedRotation, Webhook
-from ...rules import paths, presets, versions
-from ...rules.conditions import OPERATORS
-from ...rules.filters import MAX_CONDITIONS
+from ...rules import presets, versions
 from ...rules.headers import MAX_HEADERS, MAX_VALUE
 from ...rules.webhook_options import MAX_CONCURRENCY
 from ..context import context, principal, scope
 from . import answers, parsing
+from .filter_field import Filter, filter_of
 from .parsing import Body
 from .routes import Route
 
 _CONCURRENCY = {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_CONCURRENCY}
-_FILTER = {
-    "type": ["array", "null"],
-    "maxItems": MAX_CONDITIONS,
-    "items": {
-        "type": "object",
-        "properties": {"field": {"type": "string"}, "op": {"enum": list(OPERATORS)}, "value": {}},
-        "required": ["field", "op"],
-    },
-}
 _HEADERS = {
     "type": ["object", "null"],
     "additionalProperties": {"type": ["string", "null"], "maxLength": MAX_VALUE},
@@ -54,14 +44,17 @@ def _written(template: object) -> object:
     return json.dumps(template, ensure_ascii=False) if isinstance(template, dict) else template
 
 
+Template = Annotated[str | None, BeforeValidator(_written), WithJsonSchema(_TEMPLATE)]
+
+
 class Told(Body):
     """The options that a webhook can be told; null is a webhook that was not told, or is not any more."""
 
-    filter: Annotated[list[Any] | None, WithJsonSchema(_FILTER)] = None
+    filter: Filter = None
     concurrency: Annotated[int | None, WithJsonSchema(_CONCURRENCY)] = None
     headers: Annotated[dict[str, Any] | None, WithJsonSchema(_HEADERS)] = None
     rate_limit: str | None = None
-    template: Annotated[str | None, BeforeValidator(_written), WithJsonSchema(_TEMPLATE)] = None
+    template: Template = None
 
     def options(self) -> dict[str, object]:
         """Return those that the body has."""
@@ -110,10 +103,10 @@ class Rotate(Body):
 
 
 async def _told(request: web.Request, fields: Told) -> dict[str, object]:
-    """Return the options that the body has; numbers of a filter in their author's spelling."""
+    """Return the options that the body has."""
     options = fields.options()
     if fields.filter is not None:
-        options["filter"] = paths.read(parsing.as_written((await request.read()).decode(), "filter"))
+        options["filter"] = await filter_of(request, fields.filter)
     return options
 
 

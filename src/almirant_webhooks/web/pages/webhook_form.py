@@ -7,6 +7,7 @@ from functools import partial
 from aiohttp import web
 
 from ... import clock
+from ...actions import previews
 from ...actions import webhooks as actions
 from ...model import NotFound, Outdated, Refused, Webhook
 from ...rules import presets, versions
@@ -53,6 +54,39 @@ async def create(request: web.Request) -> web.Response:
 
 
 @people
+async def preview_new(request: web.Request) -> web.Response:
+    """Show the form as it was sent, and what such a webhook would get."""
+    return await _preview(request, None)
+
+
+@people
+async def preview(request: web.Request) -> web.Response:
+    """Show the settings as they were sent, and what the webhook would get by them."""
+    return await _preview(request, await webhook_of(request))
+
+
+async def _preview(request: web.Request, webhook: Webhook | None) -> web.Response:
+    ctx, caller = context(request), principal(request)
+    form = form_fields.read(await read_form(request), webhook.project_id if webhook else caller.project_id)
+    result, problem = None, ""
+    try:
+        result = await previews.preview(
+            ctx,
+            caller,
+            settings=ctx.settings,
+            webhook_id=webhook.id if webhook else None,
+            project_id=None if webhook else form.project_id or None,
+            events=form.events,
+            options=form.told(),
+        )
+    except NotFound:
+        raise
+    except Refused as refused:
+        problem = refused.message
+    return _show(request, form, webhook, preview=result, problem=problem)
+
+
+@people
 async def edit(request: web.Request) -> web.Response:
     """Show a webhook's settings."""
     webhook = await webhook_of(request)
@@ -90,16 +124,25 @@ async def save(request: web.Request) -> web.Response:
     raise redirect(f"/webhooks/{webhook.id}", done="saved")
 
 
-def _show(request: web.Request, form: WebhookForm, webhook: Webhook | None, outdated: str = "") -> web.Response:
+def _show(
+    request: web.Request,
+    form: WebhookForm,
+    webhook: Webhook | None,
+    outdated: str = "",
+    preview: previews.Preview | None = None,
+    problem: str = "",
+) -> web.Response:
     families = form_fields.families(catalogue(request, form.project_id))
     return show(
         request,
         "webhook_form.html",
-        status=412 if outdated else 422 if form.errors else 200,
+        status=412 if outdated else 422 if form.errors or problem else 200,
         section="/webhooks",
         form=form,
         webhook=webhook,
         outdated=outdated,
+        preview=preview,
+        problem=problem,
         families=families,
         ready_templates=presets.TITLES,
         per_webhook=context(request).settings.delivery.concurrency_per_webhook,
@@ -114,6 +157,8 @@ def add(app: web.Application) -> None:
         [
             web.get("/webhooks/new", new),
             web.post("/webhooks", create),
+            web.post("/webhooks/preview", preview_new),
+            web.post("/webhooks/{id:wh_[^/]+}/preview", preview),
             web.get("/webhooks/{id:wh_[^/]+}/edit", edit),
             web.post("/webhooks/{id:wh_[^/]+}/edit", save),
         ]

@@ -121,9 +121,34 @@
     setTimeout(() => button.classList.remove("is-done"), 1500);
   });
 
+  // What the settings that are typed would send, once a moment has passed without a key; an older answer is dropped.
+  let typing = null;
+  let asked = null;
+  const preview = async (form) => {
+    const region = form.querySelector("[data-preview]");
+    asked?.abort();
+    asked = new AbortController();
+    try {
+      const body = new URLSearchParams(new FormData(form));
+      const answer = await fetch(region.querySelector("[formaction]").formAction, { method: "POST", body, signal: asked.signal });
+      const made = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-preview]");
+      if (made) region.replaceChildren(...made.childNodes);
+    } catch { /* the next key asks again */ }
+  };
+
+  document.addEventListener("input", (event) => {
+    const form = event.target.closest("form");
+    if (!form?.querySelector("[data-preview]")) return;
+    clearTimeout(typing);
+    typing = setTimeout(preview, 400, form);
+  });
+
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-add-row], [data-remove-row]");
-    if (button) changeRows(button);
+    if (button) {
+      changeRows(button);
+      button.form.dispatchEvent(new Event("input", { bubbles: true }));
+    }
   });
 
   document.addEventListener("change", (event) => {

@@ -1,0 +1,29 @@
+"""The field `filter` of a body: its type, its schema, and its value with numbers in their author's spelling."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from aiohttp import web
+from pydantic import WithJsonSchema
+
+from ...rules import paths
+from ...rules.conditions import OPERATORS
+from ...rules.filters import MAX_CONDITIONS
+from . import parsing
+
+_FILTER = {
+    "type": ["array", "null"],
+    "maxItems": MAX_CONDITIONS,
+    "items": {
+        "type": "object",
+        "properties": {"field": {"type": "string"}, "op": {"enum": list(OPERATORS)}, "value": {}},
+        "required": ["field", "op"],
+    },
+}
+Filter = Annotated[list[Any] | None, WithJsonSchema(_FILTER)]
+
+
+async def filter_of(request: web.Request, value: object) -> object:
+    """Return a body's filter with numbers in their author's spelling."""
+    return value and paths.read(parsing.as_written((await request.read()).decode(), "filter"))
