@@ -19,6 +19,7 @@ from . import (
     latency,
     lists,
     live,
+    options,
     pages,
     release,
     throughput,
@@ -42,6 +43,7 @@ PARTS: dict[str, Part] = {
     "growth": growth.figures,
     "cost": cost.figures,
     "exchange": exchange.figures,
+    "options": options.figures,
     "pages": pages.figures,
     "lists": lists.figures,
     "upkeep": upkeep.figures,
@@ -55,25 +57,25 @@ def main() -> None:
     if sys.argv[1:2] == ["release"]:
         release.make(sys.argv[2:])
         return
-    options = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m tests.bench",
         description="Measure, and print a table.",
         epilog="`release COMMIT FOLDER` makes a checkout of another release for --beside.",
     )
-    options.add_argument("parts", nargs="+", metavar="FIGURE", help=f"all, or {', '.join(PARTS)}")
-    options.add_argument("--quick", action="store_true", help="see that it works, not how fast")
-    options.add_argument("--rows", type=int, default=10_000_000, help="attempts in the log of history [%(default)s]")
-    options.add_argument(
+    parser.add_argument("parts", nargs="+", metavar="FIGURE", help=f"all, or {', '.join(PARTS)}")
+    parser.add_argument("--quick", action="store_true", help="see that it works, not how fast")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="attempts in the log of history [%(default)s]")
+    parser.add_argument(
         "--beside",
         type=Path,
         metavar="FOLDER",
         help=f"a checkout with a .venv, measured by turns with this one: {', '.join(BY_TURNS)}",
     )
-    given = options.parse_args()
+    given = parser.parse_args()
     if unknown := set(given.parts) - {*PARTS, "all"}:
-        options.error(f"no figure is named {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+        parser.error(f"no figure is named {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     if given.beside and (alone := set(given.parts) - {*BY_TURNS, "all"}):
-        options.error(f"{', '.join(sorted(alone))} cannot be measured by turns: leave --beside out for it")
+        parser.error(f"{', '.join(sorted(alone))} cannot be measured by turns: leave --beside out for it")
     with release.opened(given.beside) as beside:
         sizes = Sizes(given.quick, given.rows, beside)
         chosen = PARTS if "all" in given.parts else given.parts

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from almirant_webhooks import clock, verify
+from almirant_webhooks.model import Options
 from almirant_webhooks.storage.sqlite import log, webhooks
 from almirant_webhooks.storage.sqlite.connection import open_database, transaction
 from almirant_webhooks.storage.sqlite.migrate import migrate
@@ -57,6 +58,14 @@ class Bench:
             f"egress.allow_localhost = true\n{own_outbox}{self.options}\n"
         )
         return config
+
+    def tell(self, webhook_ids: list[str], options: Options) -> None:
+        """Give webhooks options, which other releases may not have."""
+        conn = open_database(self.database)
+        with transaction(conn):
+            for webhook_id in webhook_ids:
+                webhooks.update(conn, webhook_id, options=options, now=clock.now())
+        conn.close()
 
     @in_its_release
     def add_webhooks(self, url: str, count: int, *, projects: int | None = None, project: str = "proj") -> list[str]:
