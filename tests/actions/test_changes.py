@@ -21,6 +21,7 @@ from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.sqlite import audit
 from almirant_webhooks.storage.sqlite import webhooks as storage
 
+from ..conftest import Receiver
 from ..support.service import SECRET, Service
 from ..web.test_refusals import Doors
 
@@ -287,6 +288,28 @@ async def test_a_webhook_made_by_command_api_or_page_is_the_same_one(doors: Door
     assert 'name="concurrency" value="3"' in (await doors.pages.get(f"/webhooks/{rows[0].id}/edit", "proj_new"))
     for row in rows:
         assert run_action(webhook_secrets.reveal(CommandDatabase(doors.service.settings()), caller(), row.id, now=clock.now())).current == SECRET  # fmt: skip
+
+
+async def test_what_waits_for_a_rate_limit_is_shown_by_command_and_page(doors: Doors, receiver: Receiver) -> None:
+    """By the webhook, in the lists and in the numbers of the service; a webhook with places left says nothing of it."""
+    webhook_id = doors.service.webhook(receiver.url, rate_limit="1/h").id
+    doors.service.webhook(receiver.url, rate_limit="100/h")
+    doors.service.insert(*({"n": number} for number in range(3)))
+    await doors.service.until(lambda: len(receiver.requests) == 4)
+    await doors.service.until(lambda: len(doors.service.log(webhook_id=webhook_id, state="succeeded")) == 1)
+
+    async def command(*words: str) -> str:
+        return str(await asyncio.to_thread(doors.shell.ours, *words))
+
+    assert "rate_limited" in await command("webhook", "show", webhook_id)
+    assert json.loads(await command("webhook", "show", webhook_id, "--json"))["rate_limited"] == 2
+    assert (await command("webhook", "list")).count("rate-limited, 2 wait") == 1
+    listed = json.loads(await command("webhook", "list", "--json"))
+    assert {row["id"]: row["rate_limited"] for row in listed}[webhook_id] == 2
+    assert sum(row["rate_limited"] for row in listed) == 2
+    assert json.loads(await command("stats", "--json"))["deliveries"]["rate_limited"] == 2
+    assert "1/h; rate-limited, 2 wait" in await doors.pages.get(f"/webhooks/{webhook_id}")
+    assert (await doors.pages.get("/webhooks")).count("rate-limited, ") == 1
 
 
 def test_an_action_reaches_no_further_than_who_acts(service: Service) -> None:

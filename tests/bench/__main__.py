@@ -17,6 +17,7 @@ from . import (
     idle,
     isolation,
     latency,
+    limited,
     lists,
     live,
     options,
@@ -48,6 +49,7 @@ PARTS: dict[str, Part] = {
     "lists": lists.figures,
     "upkeep": upkeep.figures,
     "waiting": waiting.figures,
+    "limited": limited.figures,
 }
 BY_TURNS = ("throughput", "tls", "fan-out", "live", "latency", "call", "isolation", "hostile", "growth", "cost")
 

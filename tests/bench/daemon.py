@@ -88,6 +88,15 @@ class Bench:
         conn.close()
         return made
 
+    def limit(self, rate_limit: str, project: str | None = None) -> None:
+        """Give the webhooks of a project, or all, a rate limit."""
+        conn = open_database(self.database)
+        with transaction(conn):
+            conn.execute(
+                "UPDATE webhooks SET rate_limit = ?1 WHERE project_id = ?2 OR ?2 IS NULL", (rate_limit, project)
+            )
+        conn.close()
+
     def insert(self, count: int, *, projects: int, project: str = "proj") -> None:
         """Insert events of 1 KB, in turn over the projects, as a producer does."""
         conn = sqlite3.connect(self.outbox, timeout=30)

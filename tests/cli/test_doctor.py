@@ -46,7 +46,7 @@ async def test_a_healthy_service_is_told_so_and_counted(service: Service, receiv
     numbers = json.loads(there.ours("stats", "--json"))
     assert numbers["last_hour"]["succeeded"] == 1
     assert numbers["daemon"]["running"] is True
-    assert numbers["deliveries"] == {"due": 0, "scheduled": 0, "held": 0, "oldest_due_seconds": 0.0}
+    assert numbers["deliveries"] == {"due": 0, "scheduled": 0, "held": 0, "oldest_due_seconds": 0.0, "rate_limited": 0}
     assert len(there.ours("stats").splitlines()) < 24
 
 

@@ -15,6 +15,7 @@ from almirant_webhooks.delivery import attempts as attempts_module
 from almirant_webhooks.delivery.attempts import Attempts
 from almirant_webhooks.delivery.outbox_reader import OutboxReader
 from almirant_webhooks.delivery.queues import Queue, ReadyWebhooks
+from almirant_webhooks.delivery.rate_limits import RateLimits
 from almirant_webhooks.delivery.result_queue import ResultQueue
 from almirant_webhooks.delivery.scheduler import Scheduler
 from almirant_webhooks.model import Claim, Outcome, Result
@@ -22,6 +23,7 @@ from almirant_webhooks.sending import sender as sender_module
 from almirant_webhooks.sending.sender import Prepared, Sender
 from almirant_webhooks.storage.engine import FanOut, ReadPlan
 from almirant_webhooks.storage.sqlite import batch, marking, results, unread
+from almirant_webhooks.storage.sqlite.allowance import Allowance
 from almirant_webhooks.storage.sqlite.worker import Worker
 
 # A wake-up is lost
@@ -193,6 +195,34 @@ def loses_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
             hand_over(self, result, held_ms)
 
     monkeypatch.setattr(ResultQueue, "hand_over", lose)
+
+
+# More begins than a webhook takes
+
+
+def fills_no_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the log has of attempts that began counts in no rate limit."""
+    fill = Scheduler.fill_span
+    monkeypatch.setattr(Scheduler, "fill_span", lambda self, webhook, rate, starts: fill(self, webhook, rate, ()))
+
+
+def counts_no_attempt_that_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scheduler, "count", lambda self, begun, at: None)
+
+
+def keeps_a_webhook_without_a_place_in_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RateLimits, "wait", lambda self, webhook: None)
+
+
+def believes_the_concurrency_that_it_has_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number that was taken away bounds nothing in the transaction that reads so."""
+    read = Allowance.read
+
+    def read_what_is_there(self: Allowance, webhook: str, concurrency: int | None, rate_limit: str | None) -> None:
+        self._concurrency = {}
+        read(self, webhook, concurrency, rate_limit)
+
+    monkeypatch.setattr(Allowance, "read", read_what_is_there)
 
 
 # An outcome is recorded for another attempt

@@ -13,13 +13,17 @@ from .. import test_daemon
 from ..conftest import Receiver
 from ..delivery import (
     test_commits,
+    test_limited,
     test_loop,
     test_outbox_reader,
+    test_rate_limits,
     test_scheduler,
     test_slots,
     test_wake_ups,
 )
 from ..storage import test_semantics, test_unread
+from ..storage.conformance import test_delivery
+from ..storage.conformance.engines import ENGINES
 from ..support.service import Service
 from ..support.steps import Steps
 from . import loop_bugs
@@ -224,6 +228,38 @@ async def test_a_slot_that_a_fault_of_ours_keeps(
 async def test_a_slot_that_an_answer_keeps(seed: None, service: Service, receiver: Receiver) -> None:
     with pytest.raises(TimeoutError):
         await test_daemon.test_one_slot_is_enough_for_all(service, receiver)
+
+
+# More begins than a webhook takes
+
+
+@pytest.mark.usefixtures("impatient")
+@seeded(loop_bugs.fills_no_span)
+async def test_a_restart_that_forgets_what_began(seed: None, service: Service, receiver: Receiver) -> None:
+    with pytest.raises((AssertionError, TimeoutError)):
+        await test_limited.test_what_began_before_a_restart_counts(service, receiver)
+
+
+@seeded(loop_bugs.counts_no_attempt_that_begins)
+async def test_an_attempt_that_counts_in_no_limit(seed: None, service: Service, receiver: Receiver) -> None:
+    with pytest.raises((AssertionError, TimeoutError)):
+        await test_limited.test_a_burst_goes_up_to_the_limit_and_the_rest_waits(service, receiver)
+
+
+@seeded(loop_bugs.keeps_a_webhook_without_a_place_in_line)
+def test_a_webhook_that_is_never_told_of_its_next_place(seed: None) -> None:
+    with pytest.raises(AssertionError):
+        test_rate_limits.test_a_webhook_without_a_place_waits_for_one_and_wakes_nobody(test_rate_limits.proven())
+
+
+@seeded(loop_bugs.believes_the_concurrency_that_it_has_heard_of)
+def test_a_number_at_once_that_holds_after_it_was_taken_away(seed: None, tmp_path: Path) -> None:
+    engine = ENGINES["SQLite, one file"](tmp_path)
+    try:
+        with pytest.raises(AssertionError):
+            test_delivery.test_a_webhook_that_had_a_number_of_requests_at_once_gets_the_setting_s_again(engine)
+    finally:
+        engine.close()
 
 
 # An outcome is recorded for another attempt

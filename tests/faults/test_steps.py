@@ -52,10 +52,12 @@ from almirant_webhooks.storage.sqlite import (
     waits,
     webhooks,
 )
+from almirant_webhooks.storage.sqlite.allowance import Allowance
 from almirant_webhooks.storage.sqlite.connection import open_database, transaction
 from almirant_webhooks.storage.sqlite.migrate import migrate
 
 from ..support.steps import SCHEDULE, START
+from .limits import LIMITS, Limits
 
 TRIES = len(SCHEDULE.waits)
 KEPT = timedelta(days=3650)
@@ -96,6 +98,7 @@ class Machine(RuleBasedStateMachine):
         self.replays: dict[str, tuple[str, set[str]]] = {}  # replay under way → its webhook, and the events of its time
         # Of each webhook its counted failures since the last success or enabling: begin, and whether a delivery was given up.
         self.failures: dict[str, list[tuple[str, bool]]] = {}
+        self.limits = Limits()
         self.open()
 
     def open(self) -> None:
@@ -153,6 +156,7 @@ class Machine(RuleBasedStateMachine):
                 now=self.now,
             )
         self.webhooks[made.id] = True
+        self.limits.limits[made.id] = None
 
     @precondition(lambda self: self.webhooks)
     @rule(data=st.data(), discard=st.booleans())
@@ -169,6 +173,19 @@ class Machine(RuleBasedStateMachine):
                 webhooks.enable(self.conn, webhook, discard_held=discard, now=self.now)
             else:
                 webhooks.disable(self.conn, webhook, self.now)
+
+    @precondition(lambda self: self.webhooks)
+    @rule(data=st.data(), limit=st.sampled_from(LIMITS))
+    def set_rate_limit(self, data: st.DataObject, limit: str | None) -> None:
+        webhook = data.draw(st.sampled_from(sorted(self.webhooks)))
+        with transaction(self.conn):
+            webhooks.update(self.conn, webhook, options={"rate_limit": limit}, now=self.now)
+        self.limits.limits[webhook] = limit
+
+    @rule()
+    def read_limits(self) -> None:
+        """The daemon hears of a change; a batch may come before that."""
+        self.limits.read(self.conn, self.now)
 
     @precondition(lambda self: len(self.webhooks) > 2)
     @rule(data=st.data())
@@ -248,7 +265,14 @@ class Machine(RuleBasedStateMachine):
     def fan_out(self, begin: bool) -> None:
         """New deliveries wait, or begin with their insertion."""
         with transaction(self.conn):
-            self.done = fanout.fan_out(self.conn, self.read, SCHEDULE.waits[0], self.now, lambda webhook: begin)
+            self.done = fanout.fan_out(
+                self.conn,
+                self.read,
+                SCHEDULE.waits[0],
+                self.now,
+                lambda webhook: begin,
+                allowance=self.limits.allowance(),
+            )
         self.send(self.done.claims)
         for answer in self.done.marks:
             event = str(answer.row.event_id)
@@ -285,12 +309,13 @@ class Machine(RuleBasedStateMachine):
             assert one.delivery_id not in {other.delivery_id for other in self.in_flight}, "claimed twice at a time"
             scheduled = one.trigger is Trigger.SCHEDULED
             assert not scheduled or one.delivery_id not in self.discarded, "claimed though it was discarded"
+        self.limits.send(claims)
         self.in_flight += claims
         self.requests += [(one.delivery_id, one.number, one.body) for one in claims]
 
     def take(self, wanted: dict[str, int]) -> list[Claim]:
         with transaction(self.conn):
-            return claiming.claim(self.conn, wanted, self.now)
+            return claiming.claim(self.conn, wanted, self.now, allowance=self.limits.allowance())
 
     @precondition(lambda self: self.in_flight)
     @rule(outcome=st.sampled_from(Outcome), free=st.booleans())
@@ -379,11 +404,13 @@ class Machine(RuleBasedStateMachine):
         self.conn.close()
         self.outbox.close()
         self.in_flight, self.unrecorded = [], []
+        self.limits.forget()
         self.open()
         self.now -= back
         with transaction(self.conn):
             results.interrupt_open(self.conn, SCHEDULE, self.now)
             self.mind_the_clock()
+        self.read_limits()
 
     def mind_the_clock(self) -> None:
         waits.shorten(self.conn, SCHEDULE.waits, self.now)
@@ -391,6 +418,7 @@ class Machine(RuleBasedStateMachine):
     @rule(wait=st.sampled_from([timedelta(seconds=1), *SCHEDULE.waits, timedelta(days=8)]))
     def go_on(self, wait: timedelta) -> None:
         self.now += wait
+        self.limits.moment += wait.total_seconds()
 
     @rule(back=st.sampled_from([timedelta(minutes=1), timedelta(hours=1)]))
     def set_clock_back(self, back: timedelta) -> None:
@@ -573,6 +601,23 @@ class ForgottenAtACrash(Machine):
         self.crash(timedelta(0))
 
 
+class ForgetsItsSpans(Machine):
+    """Seeded: after a crash nothing counts as begun."""
+
+    def read_limits(self) -> None:
+        self.limits.read(self.conn, self.now + timedelta(days=1))
+
+
+class HearsOfALimitLate(Machine):
+    """Seeded: a transaction goes by the limit of which the scheduler has heard."""
+
+    def take(self, wanted: dict[str, int]) -> list[Claim]:
+        self.limits.rates.advance(self.limits.moment)
+        allowance = Allowance(places=lambda webhook, limit: self.limits.rates.places(webhook))
+        with transaction(self.conn):
+            return claiming.claim(self.conn, wanted, self.now, allowance=allowance)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "seeded",
@@ -586,6 +631,8 @@ class ForgottenAtACrash(Machine):
         ForgetsTheStep,
         FailsInSpiteOfASuccess,
         GoesOnAfterEnabling,
+        ForgetsItsSpans,
+        HearsOfALimitLate,
     ],
     ids=lambda it: it.__name__,
 )

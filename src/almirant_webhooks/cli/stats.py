@@ -11,6 +11,7 @@ import click
 from .. import clock
 from ..model import Misconfigured
 from ..settings.schema import Settings
+from ..storage.engine import EVERY_ROW
 from .database import READS, is_daemon_there, reading, reading_outbox, sizes
 from .options import as_json, config
 from .output import print_json, safe, say
@@ -24,7 +25,10 @@ def read(settings: Settings) -> dict[str, Any]:
     with reading(settings) as conn:
         numbers_by_group: dict[str, Any] = {
             "daemon": {"running": is_daemon_there(settings), "version": VERSION},
-            "deliveries": READS.stats.pending(conn, now),
+            "deliveries": {
+                **READS.stats.pending(conn, now),
+                "rate_limited": sum(READS.rates.waiting(conn, None, now, EVERY_ROW).values()),
+            },
             "webhooks": READS.stats.webhooks(conn),
             "last_hour": READS.stats.hours(conn, now - timedelta(hours=1)),
             "last_day": READS.stats.hours(conn, now - timedelta(days=1)),

@@ -13,6 +13,7 @@ from ..actions import webhook_secrets
 from ..actions import webhooks as actions
 from ..model import Refused, Webhook
 from ..settings.schema import Settings
+from ..storage.engine import EVERY_ROW
 from . import replays, webhook_options
 from .database import READS, reading
 from .options import as_json, config
@@ -85,7 +86,9 @@ def create(
         )
 
 
-def _on(row: Webhook, *, failing: bool) -> str:
+def _on(row: Webhook, *, failing: bool, waiting: int) -> str:
+    if waiting:
+        return f"rate-limited, {waiting} wait"
     return "failing" if failing else "on" if row.enabled else "off"
 
 
@@ -98,12 +101,13 @@ def list_(settings: Settings, project: str | None, as_json: bool) -> None:
     with reading(settings) as conn:
         listed = READS.webhooks.find(conn, project_id=project)
         failing = READS.health.failing(conn)
+        waiting = READS.rates.waiting(conn, [row.id for row in listed], clock.now(), EVERY_ROW)
     if as_json:
-        print_json([{**asdict(row), "failing_since": failing.get(row.id)} for row in listed])
+        of = [{"failing_since": failing.get(row.id), "rate_limited": waiting.get(row.id, 0)} for row in listed]
+        print_json([{**asdict(row), **more} for row, more in zip(listed, of, strict=True)])
         return
-    rows = [
-        {**asdict(row), "events": ", ".join(row.events), "on": _on(row, failing=row.id in failing)} for row in listed
-    ]
+    states = {row.id: _on(row, failing=row.id in failing, waiting=waiting.get(row.id, 0)) for row in listed}
+    rows = [{**asdict(row), "events": ", ".join(row.events), "on": states[row.id]} for row in listed]
     columns = {"id": "ID", "project_id": "PROJECT", "on": "ON", "url": "URL", "events": "EVENTS"}
     print_table(columns, rows)
     for row in listed:
@@ -129,6 +133,7 @@ def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) 
         (counts,) = READS.webhooks.health(conn, webhook_id)
         fields = {**asdict(row), **{name: value for name, value in counts.items() if name != "webhook_id"}}
         fields["enabled"] = row.enabled
+        fields["rate_limited"] = READS.rates.waiting(conn, [webhook_id], now, EVERY_ROW).get(webhook_id, 0)
         fields |= READS.secrets.state(conn, webhook_id, now) or {}
     if with_secret:
         secrets = run_action(webhook_secrets.reveal(CommandDatabase(settings), caller(), webhook_id, now=now))

@@ -27,6 +27,10 @@ class DueTimes(Generic[Time]):
             self._heap = [(at, webhook) for webhook, at in self._at.items()]
             heapify(self._heap)
 
+    def __contains__(self, webhook: str) -> bool:
+        """Return whether a webhook has a time."""
+        return webhook in self._at
+
     def drop(self, webhook: str) -> None:
         """Forget a webhook's time, if it has one."""
         self._at.pop(webhook, None)

@@ -150,6 +150,10 @@ class RateLimits:
         if span is not None:
             self._waiting.put(webhook, span.next_place())
 
+    def is_waiting(self, webhook: str) -> bool:
+        """Return whether a webhook waits for its next place."""
+        return webhook in self._waiting
+
     def stop_waiting(self, webhook: str) -> None:
         """Let a webhook wait no longer."""
         self._waiting.drop(webhook)

@@ -73,6 +73,8 @@ class Scheduler:
         for webhook in webhooks:
             previous = self.due.get(webhook)
             if previous is not None:
+                if due.get(webhook) == previous and self.rates.is_waiting(webhook):
+                    continue  # all are read again and again, and thousands may wait
                 self._dequeue(webhook)
                 self.rates.stop_waiting(webhook)
             if webhook in due:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -37,6 +37,32 @@ def test_what_is_read_is_of_one_state_until_it_is_ended(engine: Engine) -> None:
     reading.end(session)
     assert len(reading.webhooks.find(session, project_id=None)) == 3
     reading.end(session)
+
+
+def test_what_waits_for_a_rate_limit_is_counted(engine: Engine) -> None:
+    """What is due and what is to be resent, of an enabled webhook without a place; a limit for the count is kept."""
+    webhook = engine.webhook(options={"rate_limit": "2/m"})
+    engine.webhook(url="https://example.com/other")
+    for _ in range(4):
+        engine.insert()
+    engine.take()
+    read, second = engine.reading.rates, timedelta(seconds=1)
+
+    def waiting(ids: list[str] | None, most: int = 1000, now: datetime = START) -> dict[str, int]:
+        return read.waiting(engine.session, ids, now, most)
+
+    assert waiting([webhook.id]) == {}, "places are left"
+    claims = engine.batch(starts={webhook.id: 2}, places=lambda webhook, limit: 2).begun
+    engine.record(claims, Outcome.SUCCESS)
+    assert waiting([webhook.id]) == waiting(None) == {webhook.id: 2}
+    assert waiting([]) == {}
+    engine.resend(claims[0].delivery_id)
+    engine.test(webhook)
+    assert waiting(None) == {webhook.id: 3}, "a test waits for nothing"
+    assert waiting(None, most=1) == {webhook.id: 1}
+    assert waiting(None, now=START + 62 * second) == {}
+    engine.disable(webhook)
+    assert waiting(None) == {}
 
 
 def test_pages_of_deliveries_follow_each_other(engine: Engine) -> None:

@@ -34,6 +34,7 @@ from .sessions import Session
 MOST_COUNTED = 10_000  # deliveries that a count of the log comes to
 EVERY_WEBHOOK = 1_000_000  # where an event is wanted with what became of it at all of them
 MOST_REJECTED = 10_000  # rejected rows that a page of one project looks at
+MOST_WAITING = 1000  # deliveries that wait for one webhook's rate limit, as a page counts them
 EVERY_ROW = 2**31 - 1  # where rejected rows are looked for however many there are
 
 
@@ -111,6 +112,16 @@ class Summaries(Protocol):
 
     def names(self, session: Session, ids: Sequence[str], /) -> dict[str, str]:
         """Return the description of each webhook that is there, which may be empty."""
+
+
+class RateReads(Protocol):
+    """What waits for the rate limits of webhooks."""
+
+    def waiting(self, session: Session, ids: Sequence[str] | None, now: datetime, most: int, /) -> dict[str, int]:
+        """Return how many deliveries wait for the limit of each of these webhooks, or of all; `most` at most of each.
+
+        Webhooks with a place left, and those for which nothing waits, are left out.
+        """
 
 
 class SecretChanges(Protocol):
@@ -236,6 +247,7 @@ class ReadingStore(Protocol):
     log: Log
     webhooks: WebhookReads
     summaries: Summaries
+    rates: RateReads
     secrets: SecretChanges
     tokens: TokenReads
     audit: AuditReads

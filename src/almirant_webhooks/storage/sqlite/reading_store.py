@@ -18,6 +18,7 @@ from . import (
     retention,
     rotation,
     search,
+    starts,
     stats,
     summaries,
     webhooks,
@@ -31,6 +32,7 @@ class SqliteReadingStore:
     log: engine.Log = log
     webhooks: engine.WebhookReads = webhooks
     summaries: engine.Summaries = summaries
+    rates: engine.RateReads = starts
     secrets: engine.SecretChanges = rotation
     tokens: engine.TokenReads = producers
     audit: engine.AuditReads = audit

@@ -14,6 +14,7 @@ from ...model import Refused, Secrets
 from ...rules import presets
 from ...rules.event_types import catalogue_of, patterns_for
 from ...rules.values import whole
+from ...storage.engine import MOST_WAITING
 from ..context import context, principal, scope
 from . import plots
 from .page import people, show, webhook_of
@@ -44,6 +45,8 @@ async def list_(request: web.Request) -> web.Response:
         at = whole(request.query.get("page", ""), "page", 1, MOST_PAGES)
     since, offset = now - timedelta(hours=23), (at - 1) * PAGE
     rows, more = await ctx.read(ctx.reading.summaries.page, project, since, limit=PAGE, offset=offset)
+    ids = [row["webhook"].id for row in rows if row["webhook"].rate_limit is not None]
+    waiting = await ctx.read(ctx.reading.rates.waiting, ids, now, MOST_WAITING) if ids else {}
     operator = principal(request).project_id is None
     return show(
         request,
@@ -51,7 +54,15 @@ async def list_(request: web.Request) -> web.Response:
         section="/webhooks",
         project=project if operator else None,
         projects=await ctx.read(ctx.reading.summaries.projects, 500) if operator else [],
-        webhooks=[{**row, "plot": plots.attempts(plots.hours(row["hours"], now, 24))} for row in rows],
+        webhooks=[
+            {
+                **row,
+                "plot": plots.attempts(plots.hours(row["hours"], now, 24)),
+                "rate_limited": waiting.get(row["webhook"].id, 0),
+            }
+            for row in rows
+        ],
+        most_waiting=MOST_WAITING,
         next_page=at + 1 if more else None,
     )
 
@@ -92,6 +103,7 @@ async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, 
     span = request.query.get("span", "24h")
     count = _SPANS.get(span, 24)
     summary = await ctx.read(ctx.reading.summaries.webhook, webhook_id, now - timedelta(hours=count - 1), now)
+    waiting = await ctx.read(ctx.reading.rates.waiting, [webhook_id], now, MOST_WAITING)
     hours = plots.hours(summary["hours"], now, count)
     types = catalogue(request, summary["webhook"].project_id)
     subscribed = [event_type for event_type in types if set(patterns_for(event_type)) & set(summary["webhook"].events)]
@@ -108,6 +120,8 @@ async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, 
         catalogue=types,
         sample=(subscribed or types)[0],
         per_webhook=ctx.settings.delivery.concurrency_per_webhook,
+        rate_limited=waiting.get(webhook_id, 0),
+        most_waiting=MOST_WAITING,
         **summary,
     )
 
