@@ -148,6 +148,28 @@ async def test_in_an_applications_file_rows_alone_are_overwritten(tmp_path: Path
 
 
 @pytest.mark.long
+async def test_an_applications_trigger_that_keeps_its_rows_is_named_once_the_rest_is_done(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    """The database has nothing of it any more; the row is the application's to let go."""
+    service = Service(tmp_path / "log.db", tmp_path / "app.db")
+    service.make_application("wal")
+    await service.start()
+    service.webhook(receiver.url)
+    (event,) = await delivered(service, receiver)
+    await service.until(lambda: service.ask("SELECT fanned_out_at FROM outbox")[0])
+    with closing(service.producer()) as application, application:
+        application.execute(
+            "CREATE TRIGGER keeps BEFORE UPDATE OF payload ON outbox BEGIN SELECT raise(ABORT, 'it is kept'); END"
+        )
+    said = await run(shell(service, tmp_path / "shell"), "event", "erase", event, "--yes", code=1)
+    assert "(keeps) fails: it is kept" in said
+    assert service.read(log.event, event)["erased_at"]
+    await service.until(lambda: not set(files_with(tmp_path, NEEDLE.encode())) & {"log.db", "log.db-wal"})
+    await service.close()
+
+
+@pytest.mark.long
 async def test_what_waits_is_cancelled_and_a_reader_holds_the_end_up(tmp_path: Path, receiver: Receiver) -> None:
     """The command says so, goes on, and ends when the reader does."""
     service = Service(tmp_path / "log.db")
