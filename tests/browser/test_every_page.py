@@ -56,7 +56,9 @@ async def _look_into_states(browser: Browser, there: Scene, axe: str) -> list[st
         await page.get_by_label("Token").fill(Keys(there.service.settings()).token)
         await page.get_by_role("button", name="Sign in").click()
         await expect(page.get_by_role("heading", name="Webhooks")).to_be_visible()
-        for path in ("/webhooks", "/deliveries", "/events", "/rejected", "/audit", "/resends", "/resends/new"):
+        replay = f"/webhooks/{there.webhook}/replay"
+        lists = ("/webhooks", "/deliveries", "/events", "/rejected", "/audit", "/resends", "/resends/new")
+        for path in (*lists, replay, f"{replay}?since=24h"):
             await page.goto(there.address + path)
             wrong += await _check(page, axe, f"the operator's {path}")
         await page.goto(there.link())

@@ -10,9 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
+from almirant_webhooks import clock
+from almirant_webhooks.rules.replays import ReplaySelection
+from almirant_webhooks.storage.sqlite import replays
 
 from ..support.service import Service
 from .process import COMMAND, DaemonProcess, ProducerProcess, RememberingReceiver, say_figures, whole
@@ -39,8 +44,8 @@ async def remembering() -> AsyncIterator[RememberingReceiver]:
 async def test_a_daemon_killed_over_and_over_loses_nothing(tmp_path: Path, remembering: RememberingReceiver) -> None:
     """Producers are killed too. FAULTS_KILLS sets how often the daemon is (50), FAULTS_SEED repeats a run's moments.
 
-    Every acknowledged event arrives at every webhook; what arrives twice has the same bytes and is explained by an
-    attempt that is shown as interrupted; the first request comes within 2 s of a restart, however much has gathered;
+    Every acknowledged event arrives at every webhook, and by a replay at one that is created half-way; what arrives twice
+    has the same bytes and is explained by an attempt that is shown as interrupted; the first request comes within 2 s of a restart, however much has gathered;
     nothing is stuck; both files are whole.
     """
     restarts, computed, imports = await kill_over_and_over(tmp_path, remembering, KILLS)
@@ -84,6 +89,8 @@ async def kill_over_and_over(
             computed.append(cpu)
             await asyncio.sleep(dice.uniform(0.0, 2.0))
             daemon.kill()
+            if number == kills // 2:
+                _replay_to_a_late_webhook(service, remembering)
             in_flight.append(remembering.in_flight)
             if dice.random() < 0.3:
                 producer = dice.choice(producers)
@@ -119,6 +126,14 @@ async def kill_over_and_over(
         of_it_computing_s=[round(statistics.median(computed), 2), round(max(computed), 2)],
     )
     return restarts, computed, imports
+
+
+def _replay_to_a_late_webhook(service: Service, receiver: RememberingReceiver) -> None:
+    """Create a webhook that lacks what was taken so far, and begin to send it that."""
+    webhook, now = service.webhook(f"{receiver.url}/0/late", project="proj_0"), clock.now()
+    selection = ReplaySelection(webhook.id, now - timedelta(days=1))
+    counted = service.read(replays.count, selection, now=now, kept=timedelta(days=30))
+    service.write(replays.start, selection, counted, actor="operator", now=now)
 
 
 def _import() -> tuple[float, float]:
@@ -160,7 +175,10 @@ def _unfinished(service: Service) -> int:
         "SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL AND rejected_reason IS NULL"
     ).fetchone()[0]
     conn.close()
-    query = "SELECT count(*) FROM deliveries WHERE state = 'pending' OR in_flight = 1"
+    query = (
+        "SELECT (SELECT count(*) FROM deliveries WHERE state = 'pending' OR in_flight = 1) + "
+        "(SELECT count(*) FROM resends WHERE finished_at IS NULL)"
+    )
     return int(unread) + int(service.read(lambda conn: conn.execute(query).fetchone()[0]))
 
 
@@ -197,5 +215,6 @@ def _check_arrivals(service: Service, receiver: RememberingReceiver, events: dic
         duplicates += len(arrivals) - 1
     for event, project in events.items():
         expected = {f"/{project.removeprefix('proj_')}/{number}" for number in range(WEBHOOKS)}
+        expected |= {"/0/late"} if project == "proj_0" else set()
         assert reached.get(event) == expected, f"{event} was lost"
     return duplicates, sum(interrupted for _, interrupted in counts.values())

@@ -1,4 +1,4 @@
-"""Resending many deliveries at once, as `delivery resend` and `delivery resends` do."""
+"""Resending many deliveries at once, as `delivery resend` and `delivery resends` do; replays are shown and cancelled here too."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from .run_action import CommandDatabase, caller, run_action
 _COLUMNS = {
     "created_at": "DATE",
     "id": "ID",
+    "kind": "KIND",
     "state": "STATE",
     "matched": "MATCHED",
     "requested": "REQUESTED",
