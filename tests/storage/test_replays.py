@@ -359,6 +359,38 @@ def test_each_step_uses_the_template_of_its_moment(steps: Steps, monkeypatch: py
     assert [claim.body for claim in claims] == [b'{"text": "first"}'] * 2 + [b'{"text": "second"}'] * 2
 
 
+def test_each_step_uses_the_filter_of_its_moment_and_a_single_event_passes_it(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a wrong filter held back is sent by one that was mended, and its count is that of the filter."""
+    wrong, right = ([{"field": "data.n", "op": op, "value": 2}] for op in (">", "<="))
+    webhook = steps.webhook(options={"filter": wrong})
+    for number in range(1, 7):
+        steps.event(START, payload=json.dumps({"n": number}))
+    assert len(sent(steps, webhook)) == 4
+    assert count(steps, selected(webhook)) == 0
+    with transaction(steps.conn):
+        webhooks.update(steps.conn, webhook.id, options={"filter": right}, now=NOW)
+    assert count(steps, selected(webhook)) == 2
+    (first,) = steps.conn.execute("SELECT id FROM events ORDER BY seq LIMIT 1").fetchone()
+    (event,) = log.event(steps.conn, first)["outcomes"]
+    assert event["outcome"] == "filtered out"
+    replay = begin(steps, selected(webhook))
+    with transaction(steps.conn):
+        webhooks.update(
+            steps.conn, webhook.id, options={"filter": [{"field": "data.n", "op": "=", "value": 2}]}, now=NOW
+        )
+    assert len(all_sent(steps, webhook)) == 1
+    assert progress(steps, replay) == ["finished", 2, 1, 0, 1]
+    with transaction(steps.conn):
+        later_deliveries.send_to(steps.conn, "p", first, webhook.id, NOW, actor="somebody")
+    assert sent(steps, webhook) == [first]
+    monkeypatch.setattr(replays, "READ", 1)
+    late = steps.webhook(now=NOW, options={"filter": right})
+    with pytest.raises(Refused, match="More than 1 events would have to be read"):
+        count(steps, selected(late))
+
+
 def test_an_event_that_a_template_cannot_be_made_of_has_failed(steps: Steps) -> None:
     """Without an attempt, as at a fan-out; the others are sent."""
     webhook = steps.webhook(now=NOW, options={"template": json.dumps({"text": "{{ data.text }}" * 20})})

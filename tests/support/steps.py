@@ -50,8 +50,8 @@ class Steps:
         with transaction(self.conn):
             return webhooks.create(self.conn, **values)
 
-    def event(self, now: datetime = START, kind: str = "lead.created") -> FanOut:
-        outbox.insert(self.outbox, project_id="p", event_type=kind, payload="{}", event_id=None)
+    def event(self, now: datetime = START, kind: str = "lead.created", payload: str = "{}") -> FanOut:
+        outbox.insert(self.outbox, project_id="p", event_type=kind, payload=payload, event_id=None)
         rows = unread.read_unread(self.outbox, ReadPlan(100))
         with transaction(self.conn):
             done = fanout.fan_out(self.conn, rows, SCHEDULE.waits[0], now)

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from ... import clock
 from ...model import NotFound, Refused
-from ...rules import erasing
+from ...rules import erasing, paths
+from ...rules.filters import compiled
 from . import audit
 from .fanout import delivery_ids
 from .health import report_failed
@@ -66,26 +67,31 @@ def make(
 ) -> Made:
     """Make the delivery of each event for a webhook, in this order; none of them may have one.
 
-    Each begins at once, with its whole schedule; the first attempt of a replay's, which has a `resend_id`, gives way to what
-    is due. A template is rendered, as at a fan-out: after a megabyte of bodies the other events are left to the next call.
+    Each begins at once, with its whole schedule. A replay's, which has a `resend_id`, are made of events alone that the
+    webhook's filter lets through, and their first attempts give way to what is due. A template is rendered, as at a fan-out:
+    after a megabyte of bodies the other events are left to the next call.
     """
-    (template,) = conn.execute("SELECT template FROM webhooks WHERE id = ?", (webhook_id,)).fetchone()
-    ids, bodies, size, now_text = delivery_ids(now), Bodies(), 0, clock.text(now)
+    template, filter_text = conn.execute("SELECT template, filter FROM webhooks WHERE id = ?", (webhook_id,)).fetchone()
+    filter_ = compiled(filter_text) if filter_text is not None and resend_id is not None else None
+    ids, bodies, size, looked_at, now_text = delivery_ids(now), Bodies(), 0, 0, clock.text(now)
     made: list[tuple[object, ...]] = []
     for seq in seqs:
         if size >= MAX_BYTES:
             break
+        looked_at += 1
         delivery_id, rendered = next(ids), False
-        if template is not None:
+        if template is not None or filter_ is not None:
             (body,) = conn.execute("SELECT body FROM events WHERE seq = ?", (seq,)).fetchone()
-            rendered = bodies.render(delivery_id, template, body) is not body
             size += len(body)
+            if filter_ is not None and filter_.unmet(paths.read(body)) is not None:
+                continue
+            rendered = template is not None and bodies.render(delivery_id, template, body) is not body
         made.append((delivery_id, seq, webhook_id, now_text, resend_id, rendered))
     conn.executemany(_INSERT, made)
     bodies.write(conn)
     if bodies.failed:
         report_failed(conn, bodies.failed, now)
-    return Made([str(row[0]) for row in made], len(made))
+    return Made([str(row[0]) for row in made], looked_at)
 
 
 def send_to(
