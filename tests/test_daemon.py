@@ -406,8 +406,8 @@ async def test_an_older_restored_database_is_refused_and_adopting_brings_back_wh
     service.insert({"n": 2})
     await service.until(lambda: len(service.log(state="succeeded")) == 2)
     await service.stop()
-    for path in service.database.parent.glob(service.database.name + "*"):
-        path.unlink()
+    for path in (service.database, *service.database.parent.glob(service.database.name + "-*")):
+        path.unlink(missing_ok=True)
     backup.rename(service.database)
     with pytest.raises(Misconfigured, match="restored from a backup"):
         await service.start()

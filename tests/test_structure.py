@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }  # fmt: skip
 # Of a room that does more than another needs, the modules that it may use all the same.
 ONLY = {
-    ("storage", "ops"): {"files"},
+    ("storage", "ops"): {"files", "sealing"},
     ("sending", "ops"): {"threads"},
     ("delivery", "ops"): {"metrics"},
     ("delivery", "storage"): {"engine"},
@@ -52,7 +52,7 @@ ONLY = {
     ("upkeep", "storage"): {"engine"},
     ("upkeep", "ops"): {"heartbeat", "metrics"},
     ("actions", "storage"): {"engine", "records"},
-    ("actions", "ops"): {"keys"},
+    ("actions", "ops"): {"keys", "sealing"},
     ("web", "ops"): {"keys", "metrics", "threads"},
     ("web", "storage"): {"engine", "records"},
 }

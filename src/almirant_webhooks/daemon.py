@@ -12,7 +12,7 @@ from .delivery.health import Health
 from .delivery.loop import STEP, DeliveryLoop
 from .delivery.outbox_reader import OutboxReader
 from .delivery.scheduler import Scheduler
-from .ops import keys, limits, systemd
+from .ops import keys, limits, sealing, systemd
 from .ops.guard import Guard
 from .ops.heartbeat import Heartbeat
 from .ops.keys import Keys
@@ -53,7 +53,9 @@ class Daemon:
         self._listens_on: frozenset[tuple[str, int]] = frozenset()
         self._closing = contextlib.AsyncExitStack()
         paths = settings.database.path, settings.outbox.path
-        self.storage: StorageService = SqliteService(*paths, self.metrics.transaction, self._closing)
+        self.storage: StorageService = SqliteService(
+            *paths, self.metrics.transaction, self._closing, sealing.of(settings)
+        )
         self._ended = asyncio.Event()
         self._tasks = Tasks(self._ended.set)
         self._threads = Threads("look up")

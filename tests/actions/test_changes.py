@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -18,8 +19,9 @@ from almirant_webhooks.model import MASK, NotFound, Refused
 from almirant_webhooks.ops.keys import Keys
 from almirant_webhooks.rules.principals import Principal, Role
 from almirant_webhooks.rules.selection import Selection
-from almirant_webhooks.storage.sqlite import audit
+from almirant_webhooks.storage.sqlite import audit, sealed
 from almirant_webhooks.storage.sqlite import webhooks as storage
+from almirant_webhooks.storage.sqlite.connection import seals_of
 
 from ..conftest import Receiver
 from ..support.service import SECRET, Service
@@ -191,6 +193,12 @@ async def by_page(doors: Doors, webhook_id: str, change: Any) -> None:
     assert status in (200, 303), text
 
 
+def opened_headers(conn: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return each webhook's headers with their values."""
+    rows = conn.execute("SELECT id, headers FROM webhooks WHERE url > ''").fetchall()
+    return [(row, str(sealed.open_headers(seals_of(conn), row, column))) for row, column in rows]
+
+
 def entries(service: Service, webhook_id: str) -> list[tuple[str, ...]]:
     """What the trail has of a webhook, oldest first, without who and when."""
     rows = service.read(audit.entries, webhook_id=webhook_id, limit=1000)
@@ -219,7 +227,7 @@ async def test_a_change_by_command_api_or_page_is_the_same_one(doors: Doors) -> 
             )
             for row in shown
         }
-        stored = service.read(lambda conn: conn.execute("SELECT id, headers FROM webhooks WHERE url > ''").fetchall())
+        stored = service.read(opened_headers)
         assert (
             len(told) == len({headers for row, headers in stored if row in ids}) == (0 if "delete" in change[0] else 1)
         )

@@ -155,7 +155,9 @@ def test_every_file_name_is_taken_as_it_stands(tmp_path: Path, name: str) -> Non
     shell.config.write_text(f"[database]\npath = {path}\n")
     shell.ours("migrate")
     assert (tmp_path / name).is_file()
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([name, f"{name}.keys", "config.toml"])
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(
+        [name, f"{name}.keys", f"{name}.seal", "config.toml"]
+    )
 
 
 def test_wrong_usage_is_exit_2(shell: Shell) -> None:

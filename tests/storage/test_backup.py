@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from almirant_webhooks.model import Refused
+from almirant_webhooks.ops.sealing import beside
 from almirant_webhooks.storage.sqlite import backup
 from almirant_webhooks.storage.sqlite.connection import open_reader
 
@@ -46,6 +47,7 @@ async def test_a_copy_of_a_busy_database_is_one_moment_and_serves(
 
     restored = Service(tmp_path / "restored.db")
     shutil.copy(tmp_path / "copy.db", restored.database)
+    shutil.copy(beside(service.database).path, beside(restored.database).path)
     await restored.start()
     try:
         conn = restored.producer()

@@ -45,6 +45,7 @@ from almirant_webhooks.storage.sqlite import (
     results,
     retention,
     rotation,
+    sealed,
     starts,
     stats,
     unread,
@@ -53,6 +54,7 @@ from almirant_webhooks.storage.sqlite import (
 )
 from almirant_webhooks.storage.sqlite.action_store import SqliteActionStore
 from almirant_webhooks.storage.sqlite.allowance import Allowance
+from almirant_webhooks.storage.sqlite.connection import seals_of
 
 from ..support import large
 from ..support.large import BUSY, NOW, OFF, RUNNING, TAIL
@@ -218,6 +220,10 @@ KINDS: dict[str, Kind] = {
     ),
     "rotation.reveal": Kind(lambda conn: rotation.reveal(conn, BUSY, actor="operator", now=NOW)),
     "rotation.settle": Kind(lambda conn: rotation.settle(conn, NOW, LIMIT)),
+    "sealed.check": Kind(sealed.check),
+    "sealed.is_key_new": Kind(sealed.is_key_new),
+    "sealed.reseal": Kind(lambda conn: sealed.reseal(conn, "", LIMIT), before=lambda conn: seals_of(conn).add_key()),
+    "sealed.finish": Kind(sealed.finish),
     "health.note_health_changes": Kind(lambda conn: health.note_health_changes(conn, NOW)),
     "health.has_failed_to_tell": Kind(lambda conn: health.has_failed_to_tell(conn, NOW)),
     "health.tell_failed": Kind(lambda conn: health.tell_failed(conn, NOW)),

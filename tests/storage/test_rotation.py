@@ -14,7 +14,7 @@ import svix
 from almirant_webhooks import verify
 from almirant_webhooks.model import Claim, Outcome, Refused, Secrets
 from almirant_webhooks.rules import signing
-from almirant_webhooks.storage.sqlite import claiming, rotation, webhooks
+from almirant_webhooks.storage.sqlite import claiming, rotation, sealed, webhooks
 from almirant_webhooks.storage.sqlite.connection import open_database, transaction
 
 from ..support.service import SECRET
@@ -116,8 +116,14 @@ def test_a_restart_or_a_missed_step_changes_nothing(steps: Steps, settle: bool) 
         claim = sent(steps, webhook.id, at)
         assert claim.secret == NEW
         assert len(dict(claim.headers)["webhook-signature"].split()) == (2 if at < START + 2 * DAY else 1)
-    row = steps.conn.execute("SELECT secret, next_secret, switch_at FROM webhooks").fetchone()
-    assert tuple(row) == ((NEW, None, None) if settle else (SECRET, NEW, "2026-11-24T09:00:00.000Z"))
+    secret, next_secret, switch_at = steps.conn.execute(
+        "SELECT secret, next_secret, switch_at FROM webhooks"
+    ).fetchone()
+    opened = (
+        sealed.open_or_none(steps.conn, webhook.id, "secret", secret),
+        sealed.open_or_none(steps.conn, webhook.id, "next_secret", next_secret),
+    )
+    assert (*opened, switch_at) == ((NEW, None, None) if settle else (SECRET, NEW, "2026-11-24T09:00:00.000Z"))
 
 
 def test_a_rotation_is_taken_back_before_its_switch_and_not_after_it(steps: Steps) -> None:
@@ -173,6 +179,7 @@ def test_after_a_deletion_nothing_of_a_secret_is_left_in_the_webhook_s_row(steps
         webhooks.delete(steps.conn, webhook.id, START)
     row = steps.conn.execute("SELECT * FROM webhooks").fetchone()
     assert not {SECRET, NEW} & set(row)
+    assert (row["secret"], row["next_secret"]) == ("", None)
     with pytest.raises(sqlite3.IntegrityError, match="keeps no next secret"), transaction(steps.conn):
         steps.conn.execute("UPDATE webhooks SET next_secret = 'x', switch_at = 'x'")
 

@@ -14,7 +14,7 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.storage.sqlite import migrate as migrations
-from almirant_webhooks.storage.sqlite import outbox, resend_steps, resends
+from almirant_webhooks.storage.sqlite import outbox, resend_steps, resends, sealed
 from almirant_webhooks.storage.sqlite.connection import SCHEMA_VERSION, open_database
 from almirant_webhooks.storage.sqlite.migrate import migrate
 
@@ -84,6 +84,12 @@ def test_an_upgrade_keeps_every_row(version: int, tmp_path: Path) -> None:
         assert delivery["manual"] == (row["trigger"] == "manual")
         assert json.loads(delivery["sent"]) == [row["url"], row["request_headers"]]
     assert bool(in_flight) is (version >= 6)
+    conn = open_database(path)
+    for row in after["webhooks"]:  # sealed since schema 7
+        assert not row["secret"] or row["secret"].startswith("sealed:")
+        for field in ("secret", "next_secret"):
+            row[field] = sealed.open_or_none(conn, row["id"], field, row[field])
+    conn.close()
     before["outbox_meta"][0]["schema_version"] = outbox.SCHEMA_VERSION  # the outbox's own number
     for table, rows in before.items():
         assert [{name: row[name] for name in old} for old, row in zip(rows, after[table], strict=True)] == rows, table

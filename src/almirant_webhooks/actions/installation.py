@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ..ops import keys
+from ..ops import keys, sealing
 from ..settings.schema import Settings
 from ..storage.engine import Installation
 
@@ -14,7 +14,7 @@ def migrate(tables: Installation, settings: Settings) -> list[str]:
 
     Raises `Misconfigured` for files of others, and for what rights or disks do not allow.
     """
-    lines = tables.migrate(settings.database.path, settings.outbox.path)
+    lines = tables.migrate(settings.database.path, settings.outbox.path, sealing.of(settings))
     if keys.ensure(settings.database.path):
         lines.append(f"{keys.path_of(settings.database.path)}: the operator's token made")
     return lines

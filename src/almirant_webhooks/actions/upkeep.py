@@ -65,7 +65,7 @@ class Pruning:
 
 
 async def note_backup(database: Database, principal: Principal, *, now: datetime, size: int) -> None:
-    """Write down that there is a copy with every secret in it, of `size` bytes."""
+    """Write down that there is a copy of everything, of `size` bytes."""
     await database.write(
         database.store.audit.note,
         "backup.created",

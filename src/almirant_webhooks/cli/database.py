@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..ops import sealing
 from ..settings.schema import Settings
 from ..storage.engine import ActionStore, Installation, ReadingStore, Session
 from ..storage.sqlite import erasing, idle, lock, migrate, stats
@@ -28,7 +29,7 @@ def writing(settings: Settings) -> Iterator[Session]:
     """Open the database and begin a transaction, which is committed when the block ends."""
     path = settings.database.path
     check_rights(path, os.R_OK | os.W_OK, "written")
-    with session(open_database(path)) as conn, transaction(conn):
+    with session(open_database(path, sealing.of(settings))) as conn, transaction(conn):
         yield conn
 
 
@@ -38,10 +39,10 @@ def reading(settings: Settings) -> Iterator[Session]:
     path = settings.database.path
     check_rights(path, os.R_OK, "read")
     if idle.needed(path):
-        with engine_errors(), idle.reading(path) as conn:
+        with engine_errors(), idle.reading(path, sealing.of(settings)) as conn:
             yield conn
     else:
-        with session(open_reader(path)) as conn:
+        with session(open_reader(path, sealing.of(settings))) as conn:
             begin_reading(conn)
             yield conn
 

@@ -29,6 +29,7 @@ from .findings import ok as _ok
 from .options import as_json, config
 from .output import print_json, print_table
 from .proxy_check import check_proxy
+from .sealing_checks import check_secrets
 
 LONG_WAL = 256 * 1024 * 1024
 LITTLE_ROOM = 1024 * 1024 * 1024
@@ -51,7 +52,19 @@ _FIXED = {(3, 44): 6, (3, 50): 7}
 def doctor(settings: Settings, as_json: bool, deep: bool) -> None:
     """Look at everything that can be wrong, and say what to do; exit 1 if something is."""
     findings = [Finding("configuration", "ok", "It loads.")]
-    checks = (_files, _sqlite, check_daemon, check_limits, _locks, _integrity, _disk, _work, check_proxy, _receivers)
+    checks = (
+        _files,
+        _sqlite,
+        check_daemon,
+        check_limits,
+        check_secrets,
+        _locks,
+        _integrity,
+        _disk,
+        _work,
+        check_proxy,
+        _receivers,
+    )
     for check in checks:
         try:
             findings += check(settings)

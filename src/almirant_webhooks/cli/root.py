@@ -23,6 +23,7 @@ COMMANDS = {
     "delivery": ("delivery:delivery", "Read the delivery log and resend."),
     "audit": ("audit:audit", "List who changed, revealed or resent what."),
     "token": ("access:token", "Print or change the operator's token; make tokens for producers."),
+    "secrets": ("sealing:sealed_secrets", "Change the key of what is sealed in the database."),
     "portal-link": ("access:portal_link", "Make a link that opens the pages of one project."),
     "listen": ("receiver:listen", "Run a local receiver that verifies and prints what arrives."),
     "sign": ("receiver:sign", "Print the signature of a body."),

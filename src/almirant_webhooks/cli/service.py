@@ -12,6 +12,7 @@ import click
 from .. import clock
 from ..actions import installation, upkeep
 from ..model import Misconfigured, Refused, WrongUsage
+from ..ops import sealing
 from ..settings import loading as configuration
 from ..settings.schema import Settings
 from ..storage.engine import StorageError
@@ -24,17 +25,20 @@ from .output import print_json, print_table, say
 from .run_action import CommandDatabase, caller, run_action
 from .selecting import Time
 
+MIGRATE_WITHIN = 3600  # seconds that systemd gives to a start that upgrades a large database
+
 
 @click.command()
 @click.option("--migrate", "with_migrate", is_flag=True, help="First make or upgrade the tables, as `migrate` does.")
 @config
 def serve(settings: Settings, with_migrate: bool) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
-    from ..ops import logs
+    from ..ops import logs, systemd
     from ..process import run
 
     logs.in_background()
     if with_migrate:
+        systemd.notify(f"EXTEND_TIMEOUT_USEC={MIGRATE_WITHIN}000000")
         for line in installation.migrate(TABLES, settings):
             say(line)
     run(settings)
@@ -139,12 +143,15 @@ def backup(settings: Settings, file: Path, as_json: bool) -> None:
         print_json({"file": str(target), "bytes": size})
     else:
         say(f"{target}: {size} bytes, checked and on the disk.")
+    seals = sealing.of(settings)
+    if seals.path.exists():
+        say(f"The key of its secrets is not in it, and belongs to it: keep {seals.path} too, in another place.")
     if settings.outbox.path is not None:
         say(f"The outbox is a file of its own and not in it: {settings.outbox.path}.")
 
 
 def _note(settings: Settings, size: int) -> None:
-    """Write down that there is a copy with every secret in it, if this user may write."""
+    """Write down that there is a copy of everything, if this user may write."""
     try:
         run_action(upkeep.note_backup(CommandDatabase(settings), caller(), now=clock.now(), size=size))
     except (Refused, Misconfigured, StorageError) as error:

@@ -19,6 +19,7 @@ from .database import READS, reading
 from .options import as_json, config
 from .output import print_fields, print_json, print_table, safe, say
 from .run_action import CommandDatabase, caller, run_action
+from .sealing_checks import why_not_opened
 from .waiting import wait_for_attempt
 from .webhook_preview import preview
 
@@ -117,12 +118,7 @@ def list_(settings: Settings, project: str | None, as_json: bool) -> None:
 
 @webhook.command()
 @click.argument("webhook_id")
-@click.option(
-    "--secret",
-    "with_secret",
-    is_flag=True,
-    help="Show the secret and the values of headers too; who looked is written down.",
-)
+@click.option("--secret", "with_secret", is_flag=True, help="Show what is secret too; who looked is written down.")
 @as_json
 @config
 def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) -> None:
@@ -135,6 +131,7 @@ def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) 
         fields["enabled"] = row.enabled
         fields["rate_limited"] = READS.rates.waiting(conn, [webhook_id], now, EVERY_ROW).get(webhook_id, 0)
         fields |= READS.secrets.state(conn, webhook_id, now) or {}
+        problem = None if row.enabled else why_not_opened(conn, webhook_id)
     if with_secret:
         secrets = run_action(webhook_secrets.reveal(CommandDatabase(settings), caller(), webhook_id, now=now))
         fields["headers"] = dict(secrets.headers) or None
@@ -145,6 +142,8 @@ def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) 
     else:
         fields |= webhook_options.in_words(fields)
         print_fields({**fields, "events": ", ".join(row.events), "enabled": "yes" if row.enabled else "no"})
+    if problem is not None:
+        say(f"note: {problem}")
 
 
 @webhook.command()

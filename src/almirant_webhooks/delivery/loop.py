@@ -261,7 +261,7 @@ class DeliveryLoop:
         self._due.reload_if_changed(changes.revision, clock.now())
         self._metrics.dropped.inc(changes.dropped)
         self._metrics.in_flight.set(self.scheduler.in_flight.total())
-        report(batch.work.results, self._metrics, gone=changes.gone)
+        report(batch.work.results, self._metrics, changes.gone, changes.unopenable)
 
     def _check_for_commits(self, conn: Session) -> None:
         before, self._version = self._version, self._store.changes(conn)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import structlog
 
@@ -15,8 +16,18 @@ from ..rules.signing import host
 log = structlog.get_logger("almirant_webhooks")
 
 
-def report(results: Iterable[Result], metrics: Metrics, gone: Sequence[str] = ()) -> None:
-    """Count and log results; successes are logged at `debug` only. `gone` are deliveries whose event was deleted by hand."""
+def report(
+    results: Iterable[Result],
+    metrics: Metrics,
+    gone: Sequence[str] = (),
+    unopenable: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Count and log results; successes are logged at `debug` only.
+
+    `gone` are deliveries whose event was deleted by hand, and `unopenable` webhooks that were disabled, each with the reason.
+    """
+    for webhook, why in unopenable.items():
+        log.error("webhook disabled", webhook_id=webhook, why=why)
     for delivery in gone:
         log.warning("delivery cancelled: its event is gone from the database", delivery_id=delivery)
     for outcome, count in Counter(result.outcome.value for result in results).items():

@@ -160,6 +160,9 @@ def _from_credentials() -> _Given:
         path = Path(folder or "") / f"{section}.{name}"
         if path.is_file():
             source = f"credential {section}.{name}"
+            if (section, name) == ("secrets", "key_file"):  # it is the key file itself, which is read where it is
+                yield section, name, str(path), source
+                continue
             try:
                 text = path.read_text(encoding=_TEXT).strip()
             except OSError as error:

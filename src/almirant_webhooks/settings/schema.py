@@ -215,6 +215,13 @@ class Admin(_Section):
     hosts: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_list)] = ()
 
 
+class Secrets(_Section):
+    """How what is secret is kept in the database."""
+
+    key_file: Annotated[str, BeforeValidator(lambda value: value if value == "" else _path(value))] = ""
+    seal: bool = True
+
+
 class Retention(_Section):
     """How long rows are kept."""
 
@@ -254,6 +261,7 @@ class Settings(BaseSettings):
     egress: Egress = Egress()
     events: Events = Events()
     admin: Admin = Admin()
+    secrets: Secrets = Secrets()
     retention: Retention = Retention()
     limits: Limits = Limits()
     log: Log = Log()

@@ -1,7 +1,4 @@
-"""What storage tells of deliveries, attempts, events, resends and webhooks, in the columns of the log's views.
-
-They are dictionaries, as rows are, so that command, API and pages show them as they come.
-"""
+"""What storage tells of deliveries, attempts, events, resends and webhooks: dictionaries, as rows of the log's views are."""
 
 from __future__ import annotations
 
@@ -284,6 +281,7 @@ AUDITED_ACTIONS = (
     "portal_link.created",
     "event.erased",
     "backup.created",
+    "key.rotated",
 )
 
 

@@ -46,6 +46,7 @@ from .reading import (
     TokenReads,
     WebhookReads,
 )
+from .sealing import SealedReads, SealedValues
 from .service import StorageService
 from .sessions import Session, Worker
 from .upkeep import (
@@ -74,6 +75,7 @@ from .values import (
     OutboxRow,
     Place,
     ReadPlan,
+    Resealed,
     Start,
     Work,
     WrittenBatch,
@@ -134,12 +136,15 @@ __all__ = [
     "ReadingStore",
     "RejectedRows",
     "Replays",
+    "Resealed",
     "ResendPlace",
     "ResendReads",
     "ResendStep",
     "ResendingStore",
     "Resends",
     "RetentionReads",
+    "SealedReads",
+    "SealedValues",
     "SecretChanges",
     "Session",
     "Start",

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ...model import NewWebhook, Options, Secrets, StartedRotation, Webhook
+from ...ops.sealing import Seals
 from ...rules.replays import ReplayCount, ReplaySelection
 from ...rules.selection import Selection
 from ..records import Resend
 from .previews import Previews
+from .sealing import SealedValues
 from .sessions import Session
 from .upkeep import PruningStore, Walk
 
@@ -257,8 +259,8 @@ class EventInserts(Protocol):
 class Installation(Protocol):
     """The tables, at the paths that the settings have. No session is open then."""
 
-    def migrate(self, database_path: Path, outbox_path: Path | None, /) -> list[str]:
-        """Make or upgrade them; return what was done, a sentence each."""
+    def migrate(self, database_path: Path, outbox_path: Path | None, seals: Seals, /) -> list[str]:
+        """Make or upgrade them, and seal what is secret; return what was done, a sentence each."""
 
     def adopt_outbox(self, database_path: Path, outbox_path: Path | None, since: datetime | None, /) -> int:
         """Take the outbox over from another database; return how many taken rows are looked at again."""
@@ -270,6 +272,7 @@ class ActionStore(Protocol):
     webhooks: Webhooks
     held: HeldDeliveries
     secrets: WebhookSecrets
+    sealed: SealedValues
     deliveries: Deliveries
     resends: Resends
     replays: Replays

@@ -29,6 +29,7 @@ from ..records import (
     WebhookOverview,
     WebhookSummary,
 )
+from .sealing import SealedReads
 from .sessions import Session
 
 MOST_COUNTED = 10_000  # deliveries that a count of the log comes to
@@ -249,6 +250,7 @@ class ReadingStore(Protocol):
     summaries: Summaries
     rates: RateReads
     secrets: SecretChanges
+    sealed: SealedReads
     tokens: TokenReads
     audit: AuditReads
     resends: ResendReads

@@ -89,6 +89,7 @@ class FanOut:
     filtered_out: int = 0
     types: list[str] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
+    unopenable: dict[str, str] = field(default_factory=dict)  # webhooks whose secrets cannot be opened, and why
     seconds: float = 0.0
     refused: set[int] = field(default_factory=set)  # rows that an application's trigger keeps from being marked
     refusal: TriggerFails | None = None
@@ -131,7 +132,8 @@ class WrittenBatch(NamedTuple):
     """What a transaction came to, and how the webhooks stand after it of which it may have changed what is due.
 
     `dropped` results were of attempts that are no longer in flight; `gone` are deliveries that ended as their events are gone
-    from the database; `revision` is the number of changes to webhooks.
+    from the database; `revision` is the number of changes to webhooks; `unopenable` has the webhooks that were disabled, as
+    their secrets cannot be opened, and why.
     """
 
     dropped: int
@@ -141,6 +143,18 @@ class WrittenBatch(NamedTuple):
     touched: set[str]
     due: dict[str, Due]
     revision: int
+    unopenable: Mapping[str, str] = MappingProxyType({})
+
+
+class Resealed(NamedTuple):
+    """What a step has sealed anew: how many webhooks it has looked at, the last one's id or None at the end, and problems.
+
+    `problems` has the webhooks of which something cannot be opened, and why.
+    """
+
+    looked_at: int
+    reached: str | None
+    problems: Mapping[str, str]
 
 
 class LastEnd(NamedTuple):

@@ -20,6 +20,7 @@ from . import (
     replays,
     resends,
     rotation,
+    sealed,
     summaries,
     webhooks,
 )
@@ -32,6 +33,7 @@ class SqliteActionStore:
     webhooks: engine.Webhooks = webhooks
     held: engine.HeldDeliveries = held
     secrets: engine.WebhookSecrets = rotation
+    sealed: engine.SealedValues = sealed
     deliveries: engine.Deliveries = deliveries
     resends: engine.Resends = resends
     replays: engine.Replays = replays

@@ -7,6 +7,7 @@ import time
 from datetime import datetime
 
 from ... import clock
+from ...model import SERVICE
 from ...rules.retry import Schedule
 from ..engine import Work, WrittenBatch
 from .allowance import Allowance
@@ -18,6 +19,7 @@ from .health import report_failed
 from .marking import mark
 from .results import record
 from .unread import read_unread
+from .webhooks import disable
 
 
 def write(conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetime) -> WrittenBatch:
@@ -30,8 +32,9 @@ def write(conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetim
     dropped = record(conn, work.results, schedule, touched) if work.results else 0
     more: set[str] = set()
     gone: list[str] = []
+    unopenable: dict[str, str] = {}
     allowance = Allowance.of(work)
-    begun = claim(conn, work.starts, now, more, gone, allowance) if work.starts else []
+    begun = claim(conn, work.starts, now, more, gone, allowance, unopenable) if work.starts else []
     served = work.starts.keys() - more
     rows = read_unread(conn, work.to_read) if work.to_read is not None else work.rows
     fanned_out = None
@@ -56,6 +59,9 @@ def write(conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetim
         fanned_out.seconds = time.monotonic() - begin
         begun += fanned_out.claims
         touched |= fanned_out.due
+        unopenable |= fanned_out.unopenable
+    for webhook, reason in unopenable.items():
+        disable(conn, webhook, now, actor=SERVICE, detail=reason)
     if not (work.results or begun or gone or fanned_out):
         prove_writable(conn)
-    return WrittenBatch(dropped, begun, gone, fanned_out, touched, *first_due_and_revision(conn, touched))
+    return WrittenBatch(dropped, begun, gone, fanned_out, touched, *first_due_and_revision(conn, touched), unopenable)

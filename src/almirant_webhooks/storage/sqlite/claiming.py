@@ -10,11 +10,13 @@ from typing import Any
 
 from ... import clock
 from ...model import Claim, Trigger
+from ...ops.sealing import Seals, Unopenable
 from ...rules.signing import request_headers, secrets_at
 from . import rendering
 from .allowance import Allowance
 from .bulk import read_rows, write_rows
-from .webhook_headers import headers_of
+from .connection import seals_of
+from .sealed import NEXT_SECRET, SECRET, open_headers
 
 # A condition on a delivery that waits in a resend of many: a replay has made it, and this is its first attempt. All others
 # that wait there were attempted, or have ended.
@@ -86,13 +88,15 @@ def claim(
     more: set[str] | None = None,
     gone: list[str] | None = None,
     allowance: Allowance | None = None,
+    unopenable: dict[str, str] | None = None,
 ) -> list[Claim]:
     """Claim due deliveries, at most the wanted number for each webhook, and note in each that its attempt is in flight.
 
     The claims are in the order of the webhooks; those with more due are added to `more`. Enabled, URL, secret and headers
-    are read in this transaction. Resends and tests come first, scheduled attempts next, bulk resends and replays
-    last. A delivery whose event was deleted by hand is cancelled, with that reason, and added to `gone`. One without a body has it made, or has failed
-    again. A webhook with options of its own gets no more than the `allowance` leaves.
+    are read in this transaction. Resends and tests come first, scheduled attempts next, bulk resends and replays last. A
+    delivery whose event was deleted by hand is cancelled, with that reason, and added to `gone`. One without a body has it
+    made, or has failed again. A webhook with options of its own gets no more than the `allowance` leaves. Of one whose secrets
+    cannot be opened nothing is claimed; it is added to `unopenable` with the reason.
     """
     now_text = clock.text(now)
     due = read_rows(conn, _DUE, json.dumps(list(starts)), now_text, max(starts.values(), default=0) + 1)
@@ -115,8 +119,8 @@ def claim(
         return []
     fields = {row: rest for row, *rest in read_rows(conn, _FIELDS, json.dumps(list(chosen)))}
     _render(conn, chosen, fields)
-    claims = [_claim(fields[row], trigger, now, allowance) for row, trigger in chosen.items() if row in fields]
-    if len(claims) < len(chosen):
+    claims = _claims(seals_of(conn), chosen, fields, now, allowance, {} if unopenable is None else unopenable)
+    if len(fields) < len(chosen):
         without = json.dumps([row for row in chosen if row not in fields])
         ended = [str(item[0]) for item in conn.execute(_END_WITHOUT_EVENT, (without,)).fetchall()]
         if gone is not None:
@@ -140,6 +144,46 @@ def _render(conn: sqlite3.Connection, chosen: dict[int, Trigger], fields: dict[i
             del fields[row], chosen[row]
 
 
+def _claims(
+    seals: Seals,
+    chosen: Mapping[int, Trigger],
+    fields: Mapping[int, list[Any]],
+    now: datetime,
+    allowance: Allowance,
+    unopenable: dict[str, str],
+) -> list[Claim]:
+    """Return the claims of those chosen, and add webhooks whose secrets cannot be opened to `unopenable`."""
+    claims = []
+    for row, trigger in chosen.items():
+        if row in fields:
+            try:
+                claims.append(_claim(seals, fields[row], trigger, now, allowance))
+            except Unopenable as error:
+                unopenable[fields[row][0]] = str(error)
+    return claims
+
+
+def open_keys(seals: Seals, webhook_id: str, keys: Sequence[Any]) -> list[Any]:
+    """Return a webhook's URL, secret, next secret, switch and headers opened; raises `NoKey` or `Unopenable`."""
+    url, secret, next_secret, switch_at, headers = keys
+    if next_secret is not None:
+        next_secret = seals.open(next_secret, webhook_id, NEXT_SECRET)
+    secret = seals.open(secret, webhook_id, SECRET)
+    return [url, secret, next_secret, switch_at, open_headers(seals, webhook_id, headers)]
+
+
+def open_all(seals: Seals, keys_of: dict[str, Sequence[Any]]) -> dict[str, str]:
+    """Open the keys of webhooks; drop those that cannot be opened, and return why."""
+    unopenable = {}
+    for webhook, keys in list(keys_of.items()):
+        try:
+            keys_of[webhook] = open_keys(seals, webhook, keys)
+        except Unopenable as error:
+            unopenable[webhook] = str(error)
+            del keys_of[webhook]
+    return unopenable
+
+
 def claim_of(
     webhook_id: str,
     delivery_id: str,
@@ -154,7 +198,7 @@ def claim_of(
     test: bool = False,
     limited: bool = False,
 ) -> Claim:
-    """Return a claim with its signed headers; `keys` are the webhook's URL, secret, next secret, switch and headers.
+    """Return a claim with its signed headers; `keys` are those of `open_keys`.
 
     `limited` says that the webhook has a rate limit, in which all but tests count.
     """
@@ -174,12 +218,13 @@ def claim_of(
     )
     return Claim(
         delivery_id, webhook_id, event_id, event_type, url, current, body, number, trigger, test, now, headers,
-        headers_of(webhook_headers), limited and not test,
+        webhook_headers, limited and not test,
     )  # fmt: skip
 
 
-def _claim(row: list[Any], trigger: Trigger, now: datetime, allowance: Allowance) -> Claim:
+def _claim(seals: Seals, row: list[Any], trigger: Trigger, now: datetime, allowance: Allowance) -> Claim:
     webhook_id, delivery_id, event_id, event_type, text, begun, test, *keys = row
+    keys = open_keys(seals, webhook_id, keys)
     limited = allowance.has_rate_limit(webhook_id)
     return claim_of(
         webhook_id, delivery_id, event_id, event_type, text.encode(), begun + 1, trigger, keys, now, test=bool(test), limited=limited

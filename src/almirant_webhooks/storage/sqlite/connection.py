@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...model import Misconfigured
-from ...ops import files
+from ...ops import files, sealing
+from ...ops.sealing import Seals
 from . import sharing, text
 from .errors import is_busy, user_error
 
@@ -21,6 +22,18 @@ WAIT = 5.0
 WAL_MOST = 64 * 1024 * 1024  # bytes of a WAL file that are kept after a checkpoint
 
 T = TypeVar("T")
+
+
+class Connection(sqlite3.Connection):
+    """A connection that knows the keys of what is sealed in its file."""
+
+    seals: Seals
+
+
+def seals_of(conn: sqlite3.Connection) -> Seals:
+    """Return what seals and opens the secrets in a connection's file."""
+    assert isinstance(conn, Connection)
+    return conn.seals
 
 
 def retry_while_busy(call: Callable[[], T], wait: float = WAIT) -> T:
@@ -81,10 +94,12 @@ def _begin(conn: sqlite3.Connection) -> None:
     conn.executescript("BEGIN IMMEDIATE")
 
 
-def connect(path: Path, *, read_only: bool = False, immutable: bool = False) -> sqlite3.Connection:
+def connect(
+    path: Path, seals: Seals | None = None, *, read_only: bool = False, immutable: bool = False
+) -> sqlite3.Connection:
     """Open an SQLite file without creating it; special characters in its name have no meaning.
 
-    `immutable` is for `idle` alone: SQLite then ignores locks and the WAL.
+    What is sealed in it is opened with the keys of `seals`, or with those of the key file beside it. `immutable` is for `idle` alone: SQLite then ignores locks and the WAL.
     """
     if path.is_dir():
         raise Misconfigured(f"{path} is a directory; name a file in it.")
@@ -95,8 +110,15 @@ def connect(path: Path, *, read_only: bool = False, immutable: bool = False) -> 
     uri = path.absolute().as_uri() + ("?mode=ro" if read_only else "?mode=rw") + ("&immutable=1" if immutable else "")
     try:
         conn = sqlite3.connect(
-            uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=512
+            uri,
+            uri=True,
+            timeout=0,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=512,
+            factory=Connection,
         )
+        conn.seals = seals or sealing.beside(path)
     except sqlite3.Error as error:
         raise user_error(error, path) from None
     try:
@@ -169,20 +191,20 @@ def check_is_ours(conn: sqlite3.Connection, path: Path) -> None:
         raise Misconfigured(f"{path} has an older schema ({version}). Run `almirant-webhooks migrate`.")
 
 
-def open_database(path: Path) -> sqlite3.Connection:
+def open_database(path: Path, seals: Seals | None = None) -> sqlite3.Connection:
     """Open the daemon's database for writing; raises `Misconfigured` if it is missing, not ours or of another version."""
-    return _open(path, read_only=False)
+    return _open(path, seals, read_only=False)
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
+def open_reader(path: Path, seals: Seals | None = None) -> sqlite3.Connection:
     """Open the daemon's database for reading; raises as `open_database` does."""
-    return _open(path, read_only=True)
+    return _open(path, seals, read_only=True)
 
 
-def _open(path: Path, *, read_only: bool) -> sqlite3.Connection:
+def _open(path: Path, seals: Seals | None, *, read_only: bool) -> sqlite3.Connection:
     if not is_there(path):
         raise Misconfigured(f"There is no database at {path}. Make one with `almirant-webhooks migrate`.")
-    conn = connect(path, read_only=read_only)
+    conn = connect(path, seals, read_only=read_only)
     with closed_on_error(conn, path):
         check_is_ours(conn, path)
         if not read_only:

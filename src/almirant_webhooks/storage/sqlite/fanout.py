@@ -16,7 +16,8 @@ from ..engine import MAX_DELIVERIES, FanOut, Mark, OutboxRow
 from . import erasing, filtering
 from .allowance import Allowance
 from .bulk import read_rows, write_rows
-from .claiming import claim_of
+from .claiming import claim_of, open_all
+from .connection import seals_of
 from .duplicates import take_again
 from .event import Event, event_of
 from .filtering import Verdict, sift
@@ -62,7 +63,7 @@ def fan_out(
     """
     result = FanOut(_next_batch(conn) if numbered else 0)
     read = [(row, event_of(row)) for row in rows]
-    seq, known_events, webhooks = _look_up(conn, [event for _, event in read if isinstance(event, Event)])
+    seq, known_events, webhooks, result.unopenable = _look_up(conn, [event for _, event in read])
     webhooks.tell(result)
     take = _within(take, webhooks, allowance)
     now_text, due_at = clock.text(now), clock.text(now + first_wait)
@@ -170,14 +171,20 @@ def _within(take: Callable[[str], bool], webhooks: Webhooks, allowance: Allowanc
 
 
 def _look_up(
-    conn: sqlite3.Connection, events: Sequence[Event]
-) -> tuple[int, dict[tuple[str, str], Sequence[Any]], Webhooks]:
-    """Return the last event's number; type, time, body and erasure of the events that exist already; and the matching webhooks."""
+    conn: sqlite3.Connection, read: Sequence[Event | str]
+) -> tuple[int, dict[tuple[str, str], Sequence[Any]], Webhooks, dict[str, str]]:
+    """Return the last event's number; type, time, body and erasure of the events that are there; and the webhooks.
+
+    `read` may have words in place of events that are none. The webhooks' keys are opened. Of those that cannot
+    be opened the reasons are returned, and they have no keys.
+    """
+    events = [event for event in read if isinstance(event, Event)]
     kinds = {(event.project_id, event.event_type) for event in events}
     keys = json.dumps([(event.project_id, event.id) for event in events])
     seq, subscribed, rows = conn.execute(_LOOK_UP, (patterns_of(kinds), keys)).fetchone()
     known = {(project, event): rest for project, event, *rest in json.loads(rows)}
-    return seq, known, match(kinds, json.loads(subscribed))
+    webhooks = match(kinds, json.loads(subscribed))
+    return seq, known, webhooks, open_all(seals_of(conn), webhooks.keys)
 
 
 def delivery_ids(now: datetime) -> Iterator[str]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...model import Refused
+from ...ops.sealing import Seals
 from . import lock
 from .connection import check_is_ours, connect
 from .errors import user_error
@@ -30,7 +31,7 @@ def needed(path: Path) -> bool:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
+def reading(path: Path, seals: Seals | None = None) -> Iterator[sqlite3.Connection]:
     """Open the database as immutable; raises `Refused` if it has changed, or is not complete without its -wal."""
     before = _state(path)
     if before[-1]:
@@ -39,7 +40,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             "Start the daemon (it goes on where it was), or run the command as root."
         )
     try:
-        conn = connect(path, read_only=True, immutable=True)
+        conn = connect(path, seals, read_only=True, immutable=True)
         try:
             check_is_ours(conn, path)
             yield conn

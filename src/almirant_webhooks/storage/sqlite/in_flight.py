@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 from ... import clock
 from ...model import Trigger
+from ...ops.sealing import NoKey, Seals, Unopenable
 from ...rules.signing import pack_headers, request_headers, secrets_at
+from .connection import seals_of
 from .rendering import BODY
-from .webhook_headers import headers_of
+from .sealed import NEXT_SECRET, SECRET, stored_headers
 
 _OPEN = f"""
 SELECT d.id, d.webhook_id, d.begun, d.manual, coalesce(d.started_at, d.created_at),
@@ -42,19 +44,19 @@ class Open(NamedTuple):
 
 def all_open(conn: sqlite3.Connection) -> list[Open]:
     """Return every attempt in flight; `delivery.concurrency` of them at most."""
-    return [_open(row) for row in conn.execute(_OPEN)]
+    return [_open(conn, row) for row in conn.execute(_OPEN)]
 
 
 def open_of(conn: sqlite3.Connection, delivery_id: str) -> Open | None:
     """Return a delivery's attempt in flight, or None."""
     row = conn.execute(f"{_OPEN} AND d.id = ?", (delivery_id,)).fetchone()
-    return _open(row) if row else None
+    return _open(conn, row) if row else None
 
 
 def keep_sent(conn: sqlite3.Connection, webhook_id: str) -> None:
     """Store the requests of a webhook's attempts in flight. Call it before the URL, the secret or the headers change."""
     for row in conn.execute(f"{_OPEN} AND d.webhook_id = ? AND d.sent IS NULL", (webhook_id,)).fetchall():
-        attempt = _open(row)
+        attempt = _open(conn, row)
         sent = json.dumps([attempt.url, attempt.headers])
         conn.execute("UPDATE deliveries SET sent = ? WHERE id = ?", (sent, attempt.delivery_id))
 
@@ -67,14 +69,19 @@ def keep_sent_of(conn: sqlite3.Connection, delivery_id: str) -> None:
         conn.execute("UPDATE deliveries SET sent = ? WHERE id = ?", (sent, delivery_id))
 
 
-def _open(row: Sequence[Any]) -> Open:
+def _open(conn: sqlite3.Connection, row: Sequence[Any]) -> Open:
     delivery_id, webhook_id, number, manual, started_at, limited, sent, *rest = row
-    url, headers = json.loads(sent) if sent is not None else _sent(delivery_id, number, started_at, *rest)
+    if sent is not None:
+        url, headers = json.loads(sent)
+    else:
+        url, headers = _sent(seals_of(conn), webhook_id, delivery_id, number, started_at, *rest)
     trigger = Trigger.MANUAL if manual else Trigger.SCHEDULED
     return Open(delivery_id, webhook_id, number, trigger, started_at, url, headers, bool(limited))
 
 
 def _sent(
+    seals: Seals,
+    webhook_id: str,
     delivery_id: str,
     number: int,
     started_at: str,
@@ -91,6 +98,11 @@ def _sent(
         not secret or url is None or body is None or event_type is None
     ):  # its webhook is deleted, or a row was removed by hand
         return url or "", UNKNOWN
+    try:
+        secret = seals.open(secret, webhook_id, SECRET)
+        next_secret = next_secret and seals.open(next_secret, webhook_id, NEXT_SECRET)
+    except (NoKey, Unopenable):  # who looks has no key, or the row was changed by hand
+        return url, UNKNOWN
     at = clock.parse(started_at)
     secrets = secrets_at(secret, next_secret, switch_at, now=at)
     headers = request_headers(
@@ -105,4 +117,4 @@ def _sent(
         started_at=at,
         test=bool(test),
     )
-    return url, pack_headers(headers, headers_of(webhook_headers))
+    return url, pack_headers(headers, stored_headers(webhook_headers))

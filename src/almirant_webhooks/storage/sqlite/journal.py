@@ -6,7 +6,8 @@ import sqlite3
 from pathlib import Path
 
 from ...model import Misconfigured, Refused
-from . import outbox
+from ...ops.sealing import Seals
+from . import outbox, sealed
 from .connection import (
     WAIT,
     become_checkpointer,
@@ -45,10 +46,14 @@ def bring_to_wal(conn: sqlite3.Connection, path: Path, wait: float = WAIT) -> No
         )
 
 
-def open_for_service(path: Path) -> sqlite3.Connection:
-    """Open the daemon's database as its only checkpointer. It also raises if nothing can be written at the moment."""
-    conn = open_database(path)
+def open_for_service(path: Path, seals: Seals | None = None) -> sqlite3.Connection:
+    """Open the daemon's database as its only checkpointer.
+
+    It also raises if nothing can be written at the moment, and `Misconfigured` without the key of what is sealed in it.
+    """
+    conn = open_database(path, seals)
     with closed_on_error(conn, path):
+        sealed.check(conn)
         bring_to_wal(conn, path)
         become_checkpointer(conn)
         with transaction(conn):  # in a read-only file an empty transaction succeeds

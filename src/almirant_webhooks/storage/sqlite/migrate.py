@@ -12,27 +12,32 @@ from pathlib import Path
 from ... import clock
 from ...model import Misconfigured
 from ...ops import files
+from ...ops.sealing import Seals
 from ...rules.event_types import NOTICE_PREFIX
-from . import journal, outbox, reserved_types
-from .connection import APPLICATION_ID, SCHEMA_VERSION, connect, is_there, transaction
+from . import free_space, journal, outbox, reserved_types, sealed
+from .connection import APPLICATION_ID, SCHEMA_VERSION, connect, is_there, seals_of, transaction
 from .errors import engine_errors, user_error
 from .tables import schema_version
 
 
-def migrate(database_path: Path, outbox_path: Path | None) -> list[str]:
+def migrate(database_path: Path, outbox_path: Path | None, seals: Seals | None = None) -> list[str]:
     """Upgrade the database and its outbox to this release's version; return a sentence for each change.
+
+    What is secret in the database is sealed with the keys of `seals`, or of the file beside the database, which is made.
+    The first time leaves nothing of it in the file's free space.
 
     A new file gets 0640 (a database) or 0660 (an outbox). In a file with tables of others only `outbox`
     and `outbox_meta` are created.
     """
     try:
         new = _make_file(database_path, 0o640)
-        with closing(connect(database_path)) as conn:
+        with closing(connect(database_path, seals)) as conn:
             _prepare(conn, database_path, new=new)
             with transaction(conn):
                 lines = _migrate_database(conn, database_path)
                 if outbox_path is None:
                     lines += _migrate_outbox(conn, database_path)
+            lines += free_space.overwrite(conn, database_path)
     except sqlite3.Error as error:
         raise user_error(error, database_path) from None
     if outbox_path is not None:
@@ -91,6 +96,8 @@ def _migrate_database(conn: sqlite3.Connection, path: Path) -> list[str]:
         numbers = f"PRAGMA user_version={number};\nPRAGMA application_id={APPLICATION_ID};\n"
         _run(conn, _script("migrations", number) + numbers)
         lines.append(f"{path}: database brought to schema {number}")
+    if (count := sealed.seal_all(conn)) is not None:
+        lines.append(f"{path}: what is secret of {count} webhooks sealed with the key in {seals_of(conn).path}")
     return lines
 
 

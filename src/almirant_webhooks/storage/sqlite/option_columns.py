@@ -6,10 +6,11 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from ...model import OPTIONS, Options
+from ...model import MASK, OPTIONS, Headers, Options
 from ...rules import filters
 from ...rules.headers import merge
-from .webhook_headers import column_of, headers_of
+from .connection import seals_of
+from .sealed import open_or_none, seal_headers, stored_headers
 
 
 def changed_options(conn: sqlite3.Connection, webhook_id: str, options: Options) -> dict[str, object]:
@@ -21,8 +22,30 @@ def changed_options(conn: sqlite3.Connection, webhook_id: str, options: Options)
     if columns.get("filter"):
         columns["filter"] = filters.text_of(columns["filter"])
     if "headers" in columns:
-        columns["headers"] = column_of(merge(headers_of(stored["headers"]), columns["headers"]))
+        columns["headers"] = _changed_headers(conn, webhook_id, stored["headers"], columns["headers"])
     return {name: value for name, value in columns.items() if value != stored[name]}
+
+
+def _changed_headers(
+    conn: sqlite3.Connection, webhook_id: str, column: str | None, change: Mapping[str, str | None] | None
+) -> str | None:
+    """Return the column of headers after a change. A value that stays the same stays sealed as it is."""
+    stored = stored_headers(column)
+    merged = merge(stored, _without_equals(conn, webhook_id, stored, change))
+    return column if merged == stored else seal_headers(seals_of(conn), webhook_id, merged, stored)
+
+
+def _without_equals(
+    conn: sqlite3.Connection, webhook_id: str, stored: Headers, change: Mapping[str, str | None] | None
+) -> Mapping[str, str | None] | None:
+    """Return a change in which the mask stands for each value that is stored already."""
+    if change is None:
+        return None
+    known = {name.lower(): open_or_none(conn, webhook_id, f"headers:{name.lower()}", value) for name, value in stored}
+    return {
+        name: MASK if value is not None and known.get(name.lower()) == value else value
+        for name, value in change.items()
+    }
 
 
 def set_options(conn: sqlite3.Connection, webhook_id: str, columns: Mapping[str, object]) -> None:

@@ -17,6 +17,7 @@ from . import (
     resends,
     retention,
     rotation,
+    sealed,
     search,
     starts,
     stats,
@@ -34,6 +35,7 @@ class SqliteReadingStore:
     summaries: engine.Summaries = summaries
     rates: engine.RateReads = starts
     secrets: engine.SecretChanges = rotation
+    sealed: engine.SealedReads = sealed
     tokens: engine.TokenReads = producers
     audit: engine.AuditReads = audit
     resends: engine.ResendReads = resends

@@ -9,8 +9,9 @@ from ... import clock
 from ...model import Refused, Rotation, Secrets, StartedRotation
 from ...rules.signing import OVERLAP, secrets_at
 from . import audit
+from .connection import seals_of
 from .in_flight import keep_sent
-from .webhook_headers import headers_of
+from .sealed import NEXT_SECRET, SECRET, open_headers, open_or_none
 from .webhooks import bump_revision, get
 
 
@@ -23,23 +24,23 @@ def start(
     """
     project_id = get(conn, webhook_id).project_id
     keep_sent(conn, webhook_id)
-    _, waiting, waits_for = _columns(conn, webhook_id)
+    _, waiting, waits_for = columns = _columns(conn, webhook_id)
     if waiting is not None and waits_for is not None and now < clock.parse(waits_for):
         if switch_at > now:
             raise Refused(
                 f"Webhook {webhook_id} has a new secret already, which signs from {waits_for} on. Take it back "
                 f"(`almirant-webhooks webhook rotate-secret {webhook_id} --cancel`), or switch to it with --now."
             )
-        secret, action = waiting, "secret.switched"
+        secret, action = seals_of(conn).open(waiting, webhook_id, NEXT_SECRET), "secret.switched"
     else:
         # A switch that is over is settled here, so that the secret before it is not in the way.
-        current = secrets_at(*_columns(conn, webhook_id), now=now).current
-        conn.execute("UPDATE webhooks SET secret = ? WHERE id = ?", (current, webhook_id))
+        if secrets_at(*columns, now=now).current == waiting:
+            _settle(conn, webhook_id, str(waiting))
         action = "secret.rotated"
     switch_text = clock.text(switch_at)
     conn.execute(
         "UPDATE webhooks SET next_secret = ?, switch_at = ?, updated_at = ? WHERE id = ?",
-        (secret, switch_text, clock.text(now), webhook_id),
+        (seals_of(conn).seal(secret, webhook_id, NEXT_SECRET), switch_text, clock.text(now), webhook_id),
     )
     audit.note(
         conn,
@@ -94,23 +95,33 @@ def reveal(conn: sqlite3.Connection, webhook_id: str, *, actor: str, now: dateti
     """Return the secrets that sign now and the headers with their values; write an audit entry on who read them."""
     project_id = get(conn, webhook_id).project_id
     audit.note(conn, "secret.revealed", actor=actor, now=now, project_id=project_id, webhook_id=webhook_id)
+    secret, following, switch_at = _columns(conn, webhook_id)
+    seals = seals_of(conn)
+    secret = seals.open(secret, webhook_id, SECRET)
+    following = following and seals.open(following, webhook_id, NEXT_SECRET)
     (headers,) = conn.execute("SELECT headers FROM webhooks WHERE id = ?", (webhook_id,)).fetchone()
-    return secrets_at(*_columns(conn, webhook_id), now=now)._replace(headers=headers_of(headers))
+    return secrets_at(secret, following, switch_at, now=now)._replace(headers=open_headers(seals, webhook_id, headers))
 
 
 def settle(conn: sqlite3.Connection, now: datetime, limit: int = 100) -> int:
     """Delete the old secrets of switches that are a day old, at most `limit`; return their number."""
     over = conn.execute(
-        "SELECT id FROM webhooks INDEXED BY webhooks_switching "
+        "SELECT id, next_secret FROM webhooks INDEXED BY webhooks_switching "
         "WHERE switch_at IS NOT NULL AND switch_at <= ? AND deleted_at IS NULL LIMIT ?",
         (clock.text(now - OVERLAP), limit),
     ).fetchall()
-    for (webhook_id,) in over:
+    for webhook_id, following in over:
         keep_sent(conn, webhook_id)
-        conn.execute(
-            "UPDATE webhooks SET secret = next_secret, next_secret = NULL, switch_at = NULL WHERE id = ?", (webhook_id,)
-        )
+        _settle(conn, webhook_id, following)
+        conn.execute("UPDATE webhooks SET next_secret = NULL, switch_at = NULL WHERE id = ?", (webhook_id,))
     return len(over)
+
+
+def _settle(conn: sqlite3.Connection, webhook_id: str, following: str) -> None:
+    """Make the next secret the current one. One that cannot be opened is kept as it is, and goes on not to be opened."""
+    opened = open_or_none(conn, webhook_id, NEXT_SECRET, following)
+    secret = following if opened is None else seals_of(conn).seal(opened, webhook_id, SECRET)
+    conn.execute("UPDATE webhooks SET secret = ? WHERE id = ?", (secret, webhook_id))
 
 
 def _columns(conn: sqlite3.Connection, webhook_id: str) -> tuple[str, str | None, str | None]:

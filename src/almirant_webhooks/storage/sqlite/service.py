@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from ...ops.sealing import Seals
 from ..engine import CleaningStore
 from . import erasing, lock, outbox
 from .action_store import SqliteActionStore
@@ -43,6 +44,7 @@ class SqliteService:
         outbox_path: Path | None,
         observe: Callable[[float, float], None],
         closing: AsyncExitStack,
+        seals: Seals | None = None,
     ) -> None:
         self.paths = (database_path, outbox_path or database_path)
         self.workers: list[Worker] = []
@@ -50,6 +52,7 @@ class SqliteService:
         self._open_outbox = functools.partial(open_outbox_for_service, database_path, outbox_path)
         self._open_outbox_reader = functools.partial(outbox.open_outbox, database_path, outbox_path, read_only=True)
         self._observe = observe
+        self._seals = seals
         self._closing = closing
         self._lock = FairLock()  # of writers on the database's file
         self.deliveries = SqliteDeliveryStore(database_path, self._lock, observe)
@@ -67,10 +70,10 @@ class SqliteService:
     async def open(self) -> None:
         """Open the files; raises `Misconfigured` or `Refused`, when another daemon has them too."""
         path = self.paths[0]
-        for line in migrate(path, None) if not self._has_other_file else ():
+        for line in migrate(path, None, self._seals) if not self._has_other_file else ():
             log.info("migrated", what=line)
         self._closing.enter_context(lock.hold(path))
-        self.database = await self._open(Worker(lambda: open_for_service(path), self._observe, self._lock))
+        self.database = await self._open(Worker(lambda: open_for_service(path, self._seals), self._observe, self._lock))
         outbox_lock = None if self._has_other_file else self._lock
         self.outbox = await self._open(Worker(self._open_outbox, self._observe, outbox_lock))
         await self.outbox.run(outbox.bind, *await self.database.run(outbox.identity))
@@ -81,7 +84,7 @@ class SqliteService:
 
     async def open_reader(self) -> Worker:
         """Open another worker that reads the database alone."""
-        return await self._open(Worker(lambda: open_reader(self.paths[0])))
+        return await self._open(Worker(lambda: open_reader(self.paths[0], self._seals)))
 
     def watch(self, looks: Sequence[Callable[[], Awaitable[None]]], every: float) -> Coroutine[Any, Any, None]:
         """Return what calls `looks` whenever somebody may have committed, and once `every` seconds, until it is cancelled."""

@@ -14,11 +14,12 @@ from ...model import OPERATOR, OPTIONS, NewWebhook, NotFound, Options, Refused, 
 from ...rules import filters
 from ...rules.headers import masked
 from . import audit, held
+from .connection import seals_of
 from .fanout import delivery_ids, insert_test_event
 from .in_flight import keep_sent
 from .option_columns import changed_options, set_options
 from .rendering import Bodies
-from .webhook_headers import headers_of
+from .sealed import SECRET, replace_secret, stored_headers
 
 _OPTIONS = ", ".join(f"w.{name}" for name in OPTIONS)
 _SELECT = f"""
@@ -39,7 +40,7 @@ def _webhook(row: sqlite3.Row) -> Webhook:
         events=tuple((row["patterns"] or "").split()),
         filter=None if row["filter"] is None else filters.of_text(row["filter"]),
         concurrency=row["concurrency"],
-        headers=masked(headers_of(row["headers"])),
+        headers=masked(stored_headers(row["headers"])),
         rate_limit=row["rate_limit"],
         template=row["template"],
         enabled=bool(row["enabled"]),
@@ -87,7 +88,7 @@ def create(
     now_text = clock.text(now)
     conn.execute(
         "INSERT INTO webhooks (id, project_id, url, description, secret, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (webhook_id, project_id, url, description, secret, now_text, now_text),
+        (webhook_id, project_id, url, description, seals_of(conn).seal(secret, webhook_id, SECRET), now_text, now_text),
     )
     _subscribe(conn, webhook_id, events)
     set_options(conn, webhook_id, changed_options(conn, webhook_id, options or {}))
@@ -147,12 +148,7 @@ def update(
         _subscribe(conn, webhook_id, events)
         changed.append("events")
     if secret is not None:
-        changed_rows = conn.execute(
-            "UPDATE webhooks SET secret = ?1, next_secret = NULL, switch_at = NULL "
-            "WHERE id = ?2 AND (secret != ?1 OR next_secret IS NOT NULL)",
-            (secret, webhook_id),
-        )
-        changed += ["secret"] * changed_rows.rowcount
+        changed += ["secret"] if replace_secret(conn, webhook_id, secret) else []
     if description is not None and description != current.description:
         conn.execute("UPDATE webhooks SET description = ? WHERE id = ?", (description, webhook_id))
         changed.append("description")
@@ -216,8 +212,13 @@ def enable(
     bump_revision(conn)
 
 
-def disable(conn: sqlite3.Connection, webhook_id: str, now: datetime, *, actor: str = OPERATOR) -> None:
-    """Disable a webhook: from the commit on nothing is claimed for it; its pending deliveries are held."""
+def disable(
+    conn: sqlite3.Connection, webhook_id: str, now: datetime, *, actor: str = OPERATOR, detail: str = ""
+) -> None:
+    """Disable a webhook: from the commit on nothing is claimed for it; its pending deliveries are held.
+
+    `detail` says why in the audit trail.
+    """
     get(conn, webhook_id)
     now_text = clock.text(now)
     changed_rows = conn.execute(
@@ -225,7 +226,15 @@ def disable(conn: sqlite3.Connection, webhook_id: str, now: datetime, *, actor: 
         (now_text, now_text, webhook_id),
     ).fetchone()
     if changed_rows:
-        audit.note(conn, "webhook.disabled", actor=actor, now=now, project_id=changed_rows[0], webhook_id=webhook_id)
+        audit.note(
+            conn,
+            "webhook.disabled",
+            actor=actor,
+            now=now,
+            project_id=changed_rows[0],
+            webhook_id=webhook_id,
+            detail=detail,
+        )
     bump_revision(conn)
 
 

@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from ... import clock
 from ...actions import webhook_secrets
-from ...model import Refused, Secrets
+from ...model import Refused, Secrets, Webhook
 from ...rules import presets
 from ...rules.event_types import catalogue_of, patterns_for
 from ...rules.values import whole
@@ -122,8 +122,15 @@ async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, 
         per_webhook=ctx.settings.delivery.concurrency_per_webhook,
         rate_limited=waiting.get(webhook_id, 0),
         most_waiting=MOST_WAITING,
+        why_not_opened=await _why_not_opened(request, summary["webhook"]),
         **summary,
     )
+
+
+async def _why_not_opened(request: web.Request, webhook: Webhook) -> str | None:
+    """Say why a webhook was disabled whose secrets cannot be opened, None for any other."""
+    ctx = context(request)
+    return None if webhook.enabled else await ctx.read(ctx.reading.sealed.why_not_opened, webhook.id)
 
 
 def catalogue(request: web.Request, project_id: str = "") -> tuple[str, ...]:

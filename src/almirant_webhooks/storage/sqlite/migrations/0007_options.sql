@@ -85,3 +85,5 @@ UNION ALL
 SELECT e.id, e.project_id, e.event_type, e.created_at, NULL, NULL, NULL, 'unmatched', e.unmatched, NULL
 FROM events e
 WHERE NOT EXISTS (SELECT 1 FROM webhooks w WHERE w.project_id = e.project_id AND w.deleted_at IS NULL);
+ALTER TABLE database_meta ADD COLUMN seal_check TEXT;   -- a sealed text that proves the key; NULL: nothing is sealed
+ALTER TABLE database_meta ADD COLUMN plain_left INTEGER NOT NULL DEFAULT 0;   -- 1: free space may have secrets of before
