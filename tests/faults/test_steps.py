@@ -33,6 +33,7 @@ from hypothesis.stateful import (
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger
+from almirant_webhooks.rules import filters
 from almirant_webhooks.rules.replays import ReplaySelection
 from almirant_webhooks.storage.engine import FanOut, Mark, OutboxRow, ReadPlan
 from almirant_webhooks.storage.sqlite import (
@@ -40,6 +41,7 @@ from almirant_webhooks.storage.sqlite import (
     deliveries,
     disabling,
     fanout,
+    filtering,
     held,
     later_deliveries,
     outbox,
@@ -99,6 +101,9 @@ class Machine(RuleBasedStateMachine):
         # Of each webhook its counted failures since the last success or enabling: begin, and whether a delivery was given up.
         self.failures: dict[str, list[tuple[str, bool]]] = {}
         self.limits = Limits()
+        self.filters: dict[str, int | None] = {}  # webhook → it gets what has a number above that
+        self.filtered_out: set[tuple[str, str]] = set()  # event and webhook, as the filter was at the fan-out
+        self.filters_since: dict[str, list[int | None]] = {}  # replay → the filters that its webhook has had since
         self.open()
 
     def open(self) -> None:
@@ -182,6 +187,22 @@ class Machine(RuleBasedStateMachine):
             webhooks.update(self.conn, webhook, options={"rate_limit": limit}, now=self.now)
         self.limits.limits[webhook] = limit
 
+    @precondition(lambda self: self.webhooks)
+    @rule(data=st.data(), above=st.sampled_from([None, 5, 5000]))
+    def set_filter(self, data: st.DataObject, above: int | None) -> None:
+        """It counts from the next fan-out on, and rewrites no verdict."""
+        webhook = data.draw(st.sampled_from(sorted(self.webhooks)))
+        filter_ = None if above is None else filters.check([f"data.n > {above}"])
+        with transaction(self.conn):
+            webhooks.update(self.conn, webhook, options={"filter": filter_}, now=self.now)
+        self.filters[webhook] = above
+        for replay, (replayed, _) in self.replays.items():
+            if replayed == webhook:
+                self.filters_since[replay].append(above)
+
+    def lets_through(self, above: int | None, event: str) -> bool:
+        return above is None or int(event.removeprefix("e")) > above
+
     @rule()
     def read_limits(self) -> None:
         """The daemon hears of a change; a batch may come before that."""
@@ -196,6 +217,7 @@ class Machine(RuleBasedStateMachine):
         del self.webhooks[webhook]
         for wanted in self.acknowledged.values():
             wanted.discard(webhook)
+        self.filtered_out = {(event, other) for event, other in self.filtered_out if other != webhook}
         self.replays = {replay: there for replay, there in self.replays.items() if there[0] != webhook}
 
     @rule(data=st.data())
@@ -216,6 +238,7 @@ class Machine(RuleBasedStateMachine):
             counted = replays.count(self.conn, selection, now=self.now, kept=KEPT)
             replay = replays.start(self.conn, selection, counted, actor="operator", now=self.now)
             self.replays[replay] = (webhook, {row[0] for row in events})
+            self.filters_since[replay] = [self.filters.get(webhook)]
 
     @precondition(lambda self: self.replays)
     @rule(data=st.data())
@@ -247,7 +270,12 @@ class Machine(RuleBasedStateMachine):
                 self.acknowledged[event].add(webhook)
         for replay in finished:
             webhook, events = self.replays.pop(replay, ("", set()))
-            assert all(webhook in self.acknowledged[event] for event in events), "a replay has left an event out"
+            wanted = {
+                event
+                for event in events
+                if all(self.lets_through(above, event) for above in self.filters_since.get(replay, ()))
+            }
+            assert all(webhook in self.acknowledged[event] for event in wanted), "a replay has left an event out"
 
     def take_step(self) -> list[str]:
         return resend_steps.step(self.conn, self.now, kept=KEPT).finished
@@ -278,7 +306,9 @@ class Machine(RuleBasedStateMachine):
             event = str(answer.row.event_id)
             if event in self.waiting:
                 self.waiting.discard(event)
-                self.acknowledged[event] = set(self.webhooks)
+                through = {one for one in self.webhooks if self.lets_through(self.filters.get(one), event)}
+                self.acknowledged[event] = through
+                self.filtered_out |= {(event, one) for one in self.webhooks if one not in through}
 
     @precondition(lambda self: self.done is not None)
     @rule()
@@ -441,6 +471,11 @@ class Machine(RuleBasedStateMachine):
         assert len(rows) == len(set(map(tuple, rows))), "two deliveries of one event to one webhook"
         expected = {(event, webhook) for event, wanted in self.acknowledged.items() for webhook in wanted}
         assert set(map(tuple, rows)) == expected
+        verdicts = self.conn.execute(
+            "SELECT e.id, f.webhook_id FROM filtered_out f JOIN events e ON e.seq = f.event_seq "
+            "JOIN webhooks w ON w.id = f.webhook_id WHERE w.deleted_at IS NULL"
+        )
+        assert set(map(tuple, verdicts)) == self.filtered_out, "a verdict is lost, or was rewritten"
 
     @invariant()
     def every_request_is_shown_with_the_same_bytes(self) -> None:
@@ -545,6 +580,35 @@ class BelievesTheClock(Machine):
         pass
 
 
+class RewritesVerdicts(Machine):
+    """Seeded: a filter that is changed judges anew what was filtered out before."""
+
+    def set_filter(self, data: st.DataObject, above: int | None) -> None:
+        super().set_filter(data, above)
+        self.conn.execute("DELETE FROM filtered_out WHERE webhook_id IN (SELECT id FROM webhooks WHERE filter IS NULL)")
+
+    @rule(data=st.data())
+    def change(self, data: st.DataObject) -> None:
+        if self.webhooks:
+            self.set_filter(data, 5)
+            self.take_all()
+            self.set_filter(data, None)
+
+
+class FiltersLate(Machine):
+    """Seeded: fan-out goes by the filters that it has read before."""
+
+    def fan_out(self, begin: bool) -> None:
+        known: dict[str, filters.Compiled] = {}
+        with patch.object(fanout, "sift", lambda _, webhooks, *rest: filtering.sift(known, webhooks, *rest)):
+            super().fan_out(begin)
+
+    @rule(data=st.data())
+    def change(self, data: st.DataObject) -> None:
+        if self.webhooks:
+            self.set_filter(data, 5000)
+
+
 class ForgetsTheStep(Machine):
     """Seeded: a step of a replay is not remembered, and nobody looks whether an event has its delivery."""
 
@@ -622,6 +686,8 @@ class HearsOfALimitLate(Machine):
 @pytest.mark.parametrize(
     "seeded",
     [
+        RewritesVerdicts,
+        FiltersLate,
         ByWatermark,
         ClaimedTooLate,
         RecordedTwice,
