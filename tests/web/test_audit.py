@@ -41,7 +41,9 @@ def test_every_action_that_is_written_has_its_word_in_the_list() -> None:
         word
         for path in SOURCE.rglob("*.py")
         if path.name != "audit.py" and "audit" in path.read_text()
-        for word in re.findall(r'(?:note[(,]\s*(?:conn,\s*)?|action = |, action = \w+, )"(\w+\.\w+)"', path.read_text())
+        for word in re.findall(
+            r'(?:note[(,]\s*(?:conn,\s*)?|action = |, action = \w+, | is None else )"(\w+\.\w+)"', path.read_text()
+        )
     }
     assert written | {"secret.switched"} == set(AUDITED_ACTIONS)
 

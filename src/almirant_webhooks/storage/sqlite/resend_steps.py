@@ -134,7 +134,8 @@ def take_back(conn: sqlite3.Connection, part: sqlite3.Row) -> int:
     if count:
         statement = "UPDATE resend_webhooks SET requested = requested - ? WHERE resend_id = ? AND webhook_id = ?"
         conn.execute(statement, (count, *key))
-    _note(conn, "cancelled", part["project_id"], key[0], part["cancelled_by"], part["cancelled_at"], part["replay_of"])
+    action = "resend.cancelled" if part["replay_of"] is None else "replay.cancelled"
+    _note(conn, action, part["project_id"], key[0], part["cancelled_by"], part["cancelled_at"], part["replay_of"])
     _end_unless_waiting(conn, key)
     return max(1, count)
 
@@ -167,8 +168,9 @@ def make_parts(conn: sqlite3.Connection, resend_id: str) -> None:
         (len(chosen), parts < len(counts), resend_id),
     )
     ids = json.dumps([webhook for webhook, _ in chosen])
+    action = "resend.started" if row["replay_of"] is None else "replay.started"
     for project in conn.execute(_PROJECTS, (ids,)).fetchall():
-        _note(conn, "started", project[0], resend_id, row["actor"], row["created_at"], row["replay_of"])
+        _note(conn, action, project[0], resend_id, row["actor"], row["created_at"], row["replay_of"])
 
 
 def _make_more_parts(conn: sqlite3.Connection) -> None:
@@ -179,7 +181,7 @@ def _make_more_parts(conn: sqlite3.Connection) -> None:
 
 def _note(
     conn: sqlite3.Connection,
-    what: str,
+    action: str,
     project_id: str,
     resend_id: str,
     actor: str,
@@ -187,7 +189,6 @@ def _note(
     replay_of: str | None,
 ) -> None:
     """Note once in the trail of a project that a resend, or the replay of a webhook, was started or cancelled."""
-    action = f"resend.{what}" if replay_of is None else f"replay.{what}"
     if not conn.execute(_NOTED, (at, project_id, action, resend_id)).fetchone()[0]:
         moment = clock.parse(at)
         audit.note(conn, action, actor=actor, now=moment, project_id=project_id, webhook_id=replay_of, detail=resend_id)
