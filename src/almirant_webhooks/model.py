@@ -105,6 +105,7 @@ class Options(TypedDict, total=False):
     headers: Mapping[str, str | None] | None  # further ones by name; None for one takes it away, the mask keeps it
     rate_limit: str | None  # attempts that may begin within a second, minute or hour: `10/s`
     template: str | None  # what is sent in place of an event's own body (`rules/templates.py`)
+    ordered: bool | None  # one delivery after the other; False is the same as None
 
 
 OPTIONS = tuple(Options.__annotations__)
@@ -124,6 +125,7 @@ class Webhook:
     headers: dict[str, str] | None  # by name, each value masked
     rate_limit: str | None
     template: str | None
+    ordered: bool
     enabled: bool
     disabled_at: str | None
     disabled_reason: str | None  # of the service; None where somebody disabled it
@@ -194,6 +196,21 @@ class Due(NamedTuple):
     concurrency: int | None = None
     rate_limit: str | None = None
     test: bool = False
+
+
+class Ahead(TypedDict):
+    """The delivery that others wait for by their order; `attempt` is its next one on the schedule, or the one `in_flight`."""
+
+    delivery_id: str
+    attempt: int
+    in_flight: bool
+    next_attempt_at: str | None
+
+
+class InOrder(TypedDict):
+    """What has to wait by the order of a webhook, and for what."""
+
+    waits_for: Ahead | None
 
 
 class Claim(NamedTuple):

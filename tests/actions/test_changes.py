@@ -147,6 +147,24 @@ CHANGES: tuple[tuple[tuple[str, ...], tuple[str, str, object], tuple[str, dict[s
         ("/{id}/edit", {**_SAME, "filter": "rows", "filter_field": "", "filter_op": "=", "filter_value": ""}),
     ),
     (
+        ("webhook", "update", "{id}", "--ordered", "--concurrency", "1", "--url", URL, "--event", "*"),
+        ("PATCH", "/{id}", {"ordered": True, "concurrency": 1, "url": URL, "events": ["*"]}),
+        (
+            "/{id}/edit",
+            {"url": URL, "events": "*", "description": "b", "concurrency": "1", "ordered": "true", "ordered_box": "1"},
+        ),
+    ),
+    (
+        ("webhook", "update", "{id}", "--no-ordered", "--no-concurrency", "--url", URL, "--event", "*"),
+        ("PATCH", "/{id}", {"ordered": False, "concurrency": None, "url": URL, "events": ["*"]}),
+        ("/{id}/edit", {"url": URL, "events": "*", "description": "b", "concurrency": "", "ordered_box": "1"}),
+    ),
+    (
+        ("webhook", "update", "{id}", "--no-ordered", "--url", URL, "--event", "*"),
+        ("PATCH", "/{id}", {"ordered": None, "url": URL, "events": ["*"]}),
+        ("/{id}/edit", {"url": URL, "events": "*", "description": "b", "ordered_box": "1"}),
+    ),
+    (
         ("webhook", "test", "{id}", "--event", "lead.created"),
         ("POST", "/{id}/test", {"event_type": "lead.created"}),
         ("/{id}/test", {"event_type": "lead.created"}),
@@ -223,6 +241,7 @@ async def test_a_change_by_command_api_or_page_is_the_same_one(doors: Doors) -> 
                 row.concurrency,
                 str(row.headers),
                 row.rate_limit,
+                row.ordered,
                 row.enabled,
             )
             for row in shown
@@ -233,7 +252,7 @@ async def test_a_change_by_command_api_or_page_is_the_same_one(doors: Doors) -> 
         )
     of_command, *others = [entries(service, webhook_id) for webhook_id in ids]
     assert [action for action, *_ in of_command] == [
-        "webhook.created", *["webhook.updated"] * 11, "webhook.tested", "secret.rotated", "secret.rotation_cancelled",
+        "webhook.created", *["webhook.updated"] * 13, "webhook.tested", "secret.rotated", "secret.rotation_cancelled",
         "webhook.disabled", "webhook.enabled", "secret.revealed", "webhook.deleted",
     ]  # fmt: skip
     assert others == [of_command, of_command]
@@ -246,6 +265,7 @@ async def test_a_change_by_command_api_or_page_is_the_same_one(doors: Doors) -> 
         *["headers"] * 3,
         *["rate_limit"] * 2,
         *["filter"] * 2,
+        *["concurrency, ordered"] * 2,
     ]
     actors = {row["actor"] for row in service.read(audit.entries, webhook_id=ids[0], action="webhook.deleted")}
     assert all(actor.startswith("user ") for actor in actors)

@@ -94,6 +94,8 @@ async def faces(service: Service) -> AsyncIterator[Faces]:
             doors,
             {
                 "webhook": doors.webhook,
+                "several": service.webhook(URL, project="proj_off", concurrency=8).id,
+                "in_order": service.webhook(URL, project="proj_off", ordered=True).id,
                 "rotating": rotating,
                 "switch_at": started["switch_at"],
                 "off": off,
@@ -205,6 +207,10 @@ NO_REPLAY = "No kept event of that time matches and is without a delivery for th
 UNDER_WAY = (
     "The replay {replay} of this webhook is under way already; wait for its end, or cancel it "
     "(`almirant-webhooks delivery resends {replay} --cancel`)."
+)
+TOGETHER = (
+    "An ordered webhook sends one delivery after the other, and concurrency asks for 8 at once. Take concurrency away, or "
+    "set it to 1."
 )
 NO_TYPE = "'led.created' is not an event type. Did you mean 'lead.created'?"
 NO_PATTERN = "'led.*' fits no event type. Did you mean 'lead.*'?"
@@ -430,6 +436,40 @@ REFUSALS: dict[str, Refusal] = {
         ("webhook", "update", "{webhook}", "--where", "data.x = 1", "--no-where"),
         code=2,
     ),
+    "an order that is neither true nor false": Refusal(
+        "ordered must be true or false.",
+        None,  # the command has two options for it
+        ("POST", "/webhooks", {**NEW, "ordered": "yes"}),
+        ("/webhooks", {**FORM, "ordered": "yes"}),
+        field="ordered",
+    ),
+    "a new webhook that is ordered with several at once": Refusal(
+        TOGETHER,
+        ("webhook", "create", "--project", "proj_1", "--url", URL, "--event", "*", "--ordered", "--concurrency", "8"),
+        ("POST", "/webhooks", {**NEW, "ordered": True, "concurrency": 8}),
+        ("/webhooks", {**FORM, "ordered": "true", "concurrency": "8"}),
+        field="ordered",
+    ),
+    "a change to an order with several at once": Refusal(
+        TOGETHER,
+        ("webhook", "update", "{webhook}", "--concurrency", "8", "--ordered"),
+        ("PATCH", "/webhooks/{webhook}", {"concurrency": 8, "ordered": True}),
+        ("/webhooks/{webhook}/edit", {"url": URL, "events": "*", "concurrency": "8", "ordered": "true"}),
+        field="ordered",
+    ),
+    "an order for a webhook that has several at once": replace(
+        changed(TOGETHER, "--ordered", "", {"ordered": True}, {"ordered": "true"}),
+        command=("webhook", "update", "{several}", "--ordered"),
+        call=("PATCH", "/webhooks/{several}", {"ordered": True}),
+        page=("/webhooks/{several}/edit", {"url": URL, "events": "*", "ordered": "true"}),
+    ),
+    "several at once for a webhook that is ordered": Refusal(
+        TOGETHER,
+        ("webhook", "update", "{in_order}", "--concurrency", "8"),
+        ("PATCH", "/webhooks/{in_order}", {"concurrency": 8}),
+        ("/webhooks/{in_order}/edit", {"url": URL, "events": "*", "concurrency": "8"}),
+        field="ordered",
+    ),
     "a webhook without events": Refusal(
         "A webhook subscribes to one event type at least.",
         None,  # the command asks for the option
@@ -444,7 +484,8 @@ REFUSALS: dict[str, Refusal] = {
         field="project_id",
     ),
     "a change of nothing": Refusal(
-        "Nothing to change: give url, events, secret, description, filter, concurrency, headers, rate_limit or template.",
+        "Nothing to change: give url, events, secret, description, filter, concurrency, headers, rate_limit, template or "
+        "ordered.",
         ("webhook", "update", "{webhook}"),
         ("PATCH", "/webhooks/{webhook}", {}),
         code=2,

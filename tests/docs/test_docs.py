@@ -63,7 +63,7 @@ def test_every_command_that_is_named_exists(words: list[str]) -> None:
         found = command.get_command(context, name)
         assert found is not None, f"there is no command {name}"
         command = found
-    options = {option for parameter in command.params for option in parameter.opts}
+    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if word.startswith("--")} <= options
 
 

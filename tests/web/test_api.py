@@ -87,6 +87,7 @@ async def test_a_webhook_lives_from_creation_to_deletion(api: Api, receiver: Rec
             *("id", "project_id", "url", "description", "events", "enabled", "created_at", "updated_at"),
             *("filter", "concurrency", "headers", "rate_limit", "template"),
             *("disabled_at", "disabled_reason"),
+            "ordered",
         },
     )
     status, changed = await api.call("PATCH", path, body={"events": ["lead.created"]})

@@ -90,6 +90,7 @@ async def create(
     checked_options = checks.options(options)
     catalogue = catalogue_of(project, settings.events.extra_types)
     checks.samples(checked_options.get("template"), checked_events, catalogue)
+    checks.apply(lambda: webhook_options.check_together(checked_options))
     checks.end()
     return await database.write(
         database.store.webhooks.create,
@@ -159,6 +160,9 @@ async def update(
 
     def change(conn: Session) -> Webhook:
         _look(database, conn, webhook_id, check)
+        if new_options:
+            current = database.store.webhooks.get(conn, webhook_id)
+            webhook_options.check_together({name: getattr(current, name) for name in OPTIONS} | new_options)
         return database.store.webhooks.update(
             conn,
             webhook_id,

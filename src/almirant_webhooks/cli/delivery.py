@@ -15,7 +15,7 @@ from .options import as_json, config
 from .output import print_fields, print_json, print_table, safe, safe_lines, say
 from .run_action import CommandDatabase, caller, run_action
 from .selecting import limit, selected, selected_with_text
-from .waiting import wait_for_attempt
+from .waiting import wait_for_attempt, words_of
 
 _COLUMNS = {
     "date": "DATE",
@@ -66,8 +66,11 @@ def show(settings: Settings, delivery_id: str, as_json: bool) -> None:
     if as_json:
         print_json(shown)
         return
-    apart = ("attempt_list", "body")
-    print_fields({name: value for name, value in shown.items() if value is not None and name not in apart})
+    apart = ("attempt_list", "body", "waits_for")
+    fields = {name: value for name, value in shown.items() if value is not None and name not in apart}
+    if shown["waits_for"] is not None:
+        fields["waits_for"] = words_of(shown["waits_for"], settings)
+    print_fields(fields)
     if shown["body"] is not None:
         click.echo(f"\nBody\n{safe(shown['body'])}")
     for attempt in shown["attempt_list"]:

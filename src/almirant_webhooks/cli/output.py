@@ -51,10 +51,11 @@ def _fit(text: str, width: int) -> str:
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:
-    """Print names and values, a line each."""
+    """Print names and values, a line each; a truth as yes or no."""
     width = max(len(name) for name in fields)
     for name, value in fields.items():
-        click.echo(f"{name.ljust(width)}  {safe(value)}")
+        text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else safe(value)
+        click.echo(f"{name.ljust(width)}  {text}")
 
 
 def say(sentence: str) -> None:

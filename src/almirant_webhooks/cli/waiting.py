@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ..model import Outcome, Refused
+from ..model import Ahead, Outcome, Refused
 from ..settings.schema import Settings
 from ..storage.records import LastAttempt
 from .database import READS, reading
@@ -31,3 +31,9 @@ def wait_for_attempt(settings: Settings, delivery_id: str, *, as_json: bool) -> 
         print_fields(attempt)
     if attempt["outcome"] != Outcome.SUCCESS:
         raise Refused(f"The attempt failed: {attempt['cause'] or attempt['status_code'] or attempt['outcome']}.")
+
+
+def words_of(ahead: Ahead, settings: Settings) -> str:
+    """Return in words what a delivery waits for by the order of its webhook."""
+    when = "under way" if ahead["in_flight"] else f"at {ahead['next_attempt_at']}"
+    return f"{ahead['delivery_id']} (attempt {ahead['attempt']} of {len(settings.delivery.retry_schedule)} {when})"

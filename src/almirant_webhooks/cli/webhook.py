@@ -20,7 +20,7 @@ from .options import as_json, config
 from .output import print_fields, print_json, print_table, safe, say
 from .run_action import CommandDatabase, caller, run_action
 from .sealing_checks import why_not_opened
-from .waiting import wait_for_attempt
+from .waiting import wait_for_attempt, words_of
 from .webhook_preview import preview
 
 
@@ -127,11 +127,11 @@ def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) 
     with reading(settings) as conn:
         row = READS.webhooks.get(conn, webhook_id)
         (counts,) = READS.webhooks.health(conn, webhook_id)
-        fields = {**asdict(row), **{name: value for name, value in counts.items() if name != "webhook_id"}}
-        fields["enabled"] = row.enabled
+        fields = {k: v for k, v in {**asdict(row), **counts, "enabled": row.enabled}.items() if k != "webhook_id"}
         fields["rate_limited"] = READS.rates.waiting(conn, [webhook_id], now, EVERY_ROW).get(webhook_id, 0)
         fields |= READS.secrets.state(conn, webhook_id, now) or {}
         problem = None if row.enabled else why_not_opened(conn, webhook_id)
+        fields["waits_for"] = ahead = READS.deliveries.held_up_by(conn, webhook_id)
     if with_secret:
         secrets = run_action(webhook_secrets.reveal(CommandDatabase(settings), caller(), webhook_id, now=now))
         fields["headers"] = dict(secrets.headers) or None
@@ -140,7 +140,7 @@ def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) 
     if as_json:
         print_json(fields)
     else:
-        fields |= webhook_options.in_words(fields)
+        fields |= {**webhook_options.in_words(fields), "waits_for": ahead and words_of(ahead, settings)}
         print_fields({**fields, "events": ", ".join(row.events), "enabled": "yes" if row.enabled else "no"})
     if problem is not None:
         say(f"note: {problem}")

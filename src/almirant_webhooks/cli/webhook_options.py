@@ -31,6 +31,8 @@ def _options(command: Callable[..., Any], *, update: bool) -> Callable[..., Any]
         return command(*args, options=options, **values)
 
     decorated: Callable[..., Any] = with_options
+    in_order = "One delivery after the other, in the order of their events."
+    decorated = click.option("--ordered/--no-ordered", default=None, help=in_order)(decorated)
     if update:
         decorated = click.option("--no-rate-limit", is_flag=True, help="As many as come again.")(decorated)
         decorated = click.option("--no-where", "no_filter", is_flag=True, help="Take the filter away.")(decorated)

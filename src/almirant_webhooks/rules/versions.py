@@ -36,6 +36,7 @@ def check_settings(seen: str, webhook: Webhook) -> None:
         "filter": filters.words(webhook.filter or []),
     }
     parts = zip(now, seen.split("-"), of_settings(webhook).split("-"), strict=False)
+    now["ordered"] = "on" if now["ordered"] else "off"
     changes = [f"{name} is now {now[name] or 'empty'}" for name, before, after in parts if before != after]
     if changes:
         raise Outdated(

@@ -31,15 +31,34 @@ def rate_limit(value: str) -> str:
     return value
 
 
+def ordered(value: str | bool) -> bool | None:
+    """Return True for deliveries one after the other, and None for any order, or raise `Refused`."""
+    if str(value).lower() not in ("true", "false"):
+        raise Refused("ordered must be true or false.", "ordered")
+    return str(value).lower() == "true" or None
+
+
 _RULES: Mapping[str, Callable[[Any], object]] = {
     "filter": filters.check,
     "concurrency": concurrency,
     "headers": headers.check,
     "rate_limit": rate_limit,
     "template": templates.check,
+    "ordered": ordered,
 }
 
 
 def check(name: str, value: object) -> object:
     """Return an option's value as it is stored, or raise `Refused`. None takes an option away, and so is never wrong."""
     return None if value is None else _RULES[name](value)
+
+
+def check_together(options: Mapping[str, object]) -> None:
+    """Raise `Refused` for options that contradict each other; `options` has the values of all that a webhook is told."""
+    at_once = options.get("concurrency")
+    if options.get("ordered") and isinstance(at_once, int) and at_once > 1:
+        raise Refused(
+            f"An ordered webhook sends one delivery after the other, and concurrency asks for {at_once} at once. "
+            "Take concurrency away, or set it to 1.",
+            "ordered",
+        )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, NamedTuple, TypedDict, TypeVar
 
-from ..model import Headers, Outcome, Rotation, State, Trigger, Webhook
+from ..model import Headers, InOrder, Outcome, Rotation, State, Trigger, Webhook
 
 Row = TypeVar("Row")
 
@@ -78,11 +78,11 @@ class LastAttempt(TypedDict):
     duration_ms: int | None
 
 
-class Details(TypedDict):
+class Details(InOrder):
     """What one delivery has beside its row: its body as it is sent and every attempt, oldest first.
 
     Where a template made no body it is None, and `failed_reason` says why. `erased_at` says when body and answers were
-    erased; the body is `{}` then.
+    erased; the body is `{}` then. `waits_for` is what its webhook's order puts before it.
     """
 
     body: str | None
@@ -236,8 +236,8 @@ class ListedWebhook(WebhookSummary):
     webhook: Webhook
 
 
-class WebhookOverview(ListedWebhook):
-    """One webhook, and the change of its secret if there is one."""
+class WebhookOverview(ListedWebhook, InOrder):
+    """One webhook, the change of its secret if there is one, and what all its others wait for in their order."""
 
     rotation: Rotation | None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from almirant_webhooks.model import Claim, Due, Misconfigured, Outcome
+from almirant_webhooks.model import Claim, Due, Misconfigured, Outcome, Result
 from almirant_webhooks.rules.rates import Rate
 from almirant_webhooks.rules.selection import EventSelection
 from almirant_webhooks.storage.engine import BEGIN, Damaged, LastEnd, Moved, ReadPlan, Start, Work, is_beyond_repair
@@ -258,6 +258,28 @@ def test_an_event_that_a_filter_holds_back_has_a_verdict_and_no_delivery(engine:
     assert engine.reading.webhooks.get(engine.session, webhook.id).filter == filter_
     engine.insert(payload='{"n": 5.5}')
     assert engine.take().deliveries == 1
+
+
+def test_an_ordered_webhook_has_one_at_a_time_in_the_order_of_its_events(engine: Engine) -> None:
+    """Of what is due and of what is new; the batch that records an end says that the next one is due."""
+    webhook = engine.webhook(options={"ordered": True})
+    for _ in range(3):
+        engine.insert()
+    work: dict[str, Any] = {"starts": {webhook.id: 10}, "take_slot": lambda webhook, served: True}
+    (first,) = engine.batch(**work, **engine.read(ReadPlan(10))).begun
+    assert engine.due(webhook) is None
+    engine.insert()
+    assert engine.batch(**work, **engine.read(ReadPlan(10)), in_flight={webhook.id: 1}).begun == []
+    failed = engine.record([first], Outcome.HTTP_ERROR)
+    assert failed.due[webhook.id].at == text(START + SCHEDULE.waits[1])
+    assert engine.batch(**work).begun == []
+    (again,) = engine.claim(webhook, START + HOUR)
+    assert again.delivery_id == first.delivery_id
+    ended = engine.record([again], Outcome.SUCCESS)
+    assert ended.due[webhook.id] == Due(text(START), "p", 2)
+    (second,) = engine.claim(webhook, START + HOUR)
+    assert second.delivery_id != first.delivery_id
+    assert engine.batch(results=[Result(second, Outcome.SUCCESS, START, 5)], starts={webhook.id: 10}).begun
 
 
 def test_a_write_without_work_proves_that_it_can_be_written(engine: Engine) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from ...model import Rotation, Standing, Webhook
+from ...model import Ahead, Rotation, Standing, Webhook
 from ...rules.selection import EventSelection, Selection
 from ..records import (
     AuditEntry,
@@ -197,6 +197,9 @@ class DeliveryReads(Protocol):
 
     def resend_done(self, session: Session, delivery_id: str, /) -> LastAttempt | None:
         """Return how a delivery's last attempt ended, None while a resend or a test of it waits or is in flight."""
+
+    def held_up_by(self, session: Session, webhook_id: str, /) -> Ahead | None:
+        """Return the delivery that has failed, and that all others of an ordered webhook wait for, if there is one."""
 
 
 class HealthReads(Protocol):

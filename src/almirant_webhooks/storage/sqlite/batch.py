@@ -64,4 +64,6 @@ def write(conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetim
         disable(conn, webhook, now, actor=SERVICE, detail=reason)
     if not (work.results or begun or gone or fanned_out):
         prove_writable(conn)
-    return WrittenBatch(dropped, begun, gone, fanned_out, touched, *first_due_and_revision(conn, touched), unopenable)
+    ended = {result.claim.webhook_id for result in work.results}
+    due, revision = first_due_and_revision(conn, touched, ended)
+    return WrittenBatch(dropped, begun, gone, fanned_out, touched, due, revision, unopenable)

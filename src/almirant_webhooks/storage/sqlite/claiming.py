@@ -12,7 +12,7 @@ from ... import clock
 from ...model import Claim, Trigger
 from ...ops.sealing import Seals, Unopenable
 from ...rules.signing import request_headers, secrets_at
-from . import rendering
+from . import order, rendering
 from .allowance import Allowance
 from .bulk import read_rows, write_rows
 from .connection import seals_of
@@ -23,38 +23,51 @@ from .sealed import NEXT_SECRET, SECRET, open_headers
 IS_FIRST = "(state = 'pending' AND begun = 0)"
 # What a webhook may begin: tests of one with a rate limit, which they do not wait for; then single resends and tests, then
 # scheduled attempts, then bulk resends, then what replays have made. Discarded deliveries (`held`) and those of a cancelled
-# resend are left out.
+# resend are left out. Of an ordered webhook the next one alone is due, whoever made it; where a bulk resend wants it too, one
+# attempt does for both.
 _DUE = f"""
-WITH asked (webhook, enabled, generation, concurrency, rate_limit) AS MATERIALIZED (
-    SELECT w.id, w.enabled, w.generation, w.concurrency, w.rate_limit FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL)
-SELECT json_group_array(json_array(webhook, turn, at, row, concurrency, rate_limit)) FROM (
-SELECT a.webhook, -1 AS turn, d.resend_requested_at AS at, d.rowid AS row, a.concurrency, a.rate_limit
+WITH asked (webhook, enabled, generation, concurrency, rate_limit, ordered, may_resend) AS MATERIALIZED (
+    SELECT w.id, w.enabled, w.generation, {order.CONCURRENCY}, w.rate_limit, w.ordered,
+        w.ordered IS NULL OR NOT {order.is_resending("w.id")}
+    FROM json_each(?1) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL)
+SELECT json_group_array(json_array(webhook, turn, at, row, concurrency, rate_limit, ordered)) FROM (
+SELECT a.webhook, -1 AS turn, d.resend_requested_at AS at, d.rowid AS row, a.concurrency, a.rate_limit, a.ordered
 FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     SELECT r.rowid FROM deliveries r INDEXED BY deliveries_to_test WHERE r.webhook_id = a.webhook AND r.test = 1
     AND r.resend_requested_at IS NOT NULL AND r.in_flight = 0
     AND (r.state <> 'pending' OR r.generation = a.generation) LIMIT ?3)
-WHERE a.rate_limit IS NOT NULL
+WHERE a.rate_limit IS NOT NULL AND a.may_resend
 UNION ALL
-SELECT a.webhook, 0, d.resend_requested_at, d.rowid, a.concurrency, a.rate_limit
+SELECT a.webhook, 0, d.resend_requested_at, d.rowid, a.concurrency, a.rate_limit, a.ordered
 FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.resend_requested_at IS NOT NULL
     AND r.resend_id IS NULL AND r.in_flight = 0 AND (a.enabled OR r.test = 1)
     AND (r.state <> 'pending' OR r.generation = a.generation) ORDER BY r.resend_requested_at LIMIT ?3)
+WHERE a.may_resend
 UNION ALL
-SELECT a.webhook, 1, d.next_attempt_at, d.rowid, a.concurrency, a.rate_limit
+SELECT a.webhook, 1, d.next_attempt_at, d.rowid, a.concurrency, a.rate_limit, a.ordered
 FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.generation = a.generation
     AND r.state = 'pending' AND r.in_flight = 0
     AND r.next_attempt_at <= ?2 AND (r.resend_requested_at IS NULL OR r.resend_id IS NULL)
     ORDER BY r.next_attempt_at LIMIT ?3)
-WHERE a.enabled
+WHERE a.enabled AND a.ordered IS NULL
 UNION ALL
-SELECT a.webhook, iif({IS_FIRST}, 3, 2), d.resend_requested_at, d.rowid, a.concurrency, a.rate_limit
+SELECT a.webhook,
+    CASE WHEN d.resend_requested_at IS NULL OR d.resend_id IS NULL THEN 1 WHEN {IS_FIRST} THEN 3
+         WHEN a.may_resend AND NOT EXISTS (SELECT 1 FROM resends x WHERE x.id = d.resend_id AND x.cancelled_at IS NOT NULL) THEN 0
+         ELSE 1 END,
+    d.next_attempt_at, d.rowid, a.concurrency, a.rate_limit, a.ordered
+FROM asked a CROSS JOIN deliveries d ON d.rowid = {order.first_waiting("a.webhook", "a.generation")}
+WHERE a.ordered = 1 AND a.enabled AND d.next_attempt_at <= ?2 AND NOT {order.must_wait("a.webhook", "d.rowid")}
+UNION ALL
+SELECT a.webhook, iif({IS_FIRST}, 3, 2), d.resend_requested_at, d.rowid, a.concurrency, a.rate_limit, a.ordered
 FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     SELECT r.rowid FROM deliveries r WHERE r.webhook_id = a.webhook AND r.resend_requested_at IS NOT NULL
     AND r.resend_id > '' AND r.in_flight = 0 AND (r.state <> 'pending' OR r.generation = a.generation)
+    AND (a.ordered IS NULL OR NOT {IS_FIRST})
     AND NOT EXISTS (SELECT 1 FROM resends x WHERE x.id = r.resend_id AND x.cancelled_at IS NOT NULL) LIMIT ?3)
-WHERE a.enabled)
+WHERE a.enabled AND a.may_resend)
 """
 # An event's row number alone does not identify it: after a row was deleted by hand, another may get its number. The same
 # is true of attempts' numbers.
@@ -97,22 +110,28 @@ def claim(
     delivery whose event was deleted by hand is cancelled, with that reason, and added to `gone`. One without a body has it
     made, or has failed again. A webhook with options of its own gets no more than the `allowance` leaves. Of one whose secrets
     cannot be opened nothing is claimed; it is added to `unopenable` with the reason.
+    An ordered webhook gets its next delivery, once nothing is under way that this has to wait for, and beside it one resend
+    or test.
     """
     now_text = clock.text(now)
     due = read_rows(conn, _DUE, json.dumps(list(starts)), now_text, max(starts.values(), default=0) + 1)
     room, allowance = dict(starts), Allowance() if allowance is None else allowance
-    for webhook, *_, concurrency, rate_limit in due:
+    for webhook, _, _, _, concurrency, rate_limit, _ in due:
         allowance.read(webhook, concurrency, rate_limit)
     place = {webhook: number for number, webhook in enumerate(starts)}
     chosen: dict[int, Trigger] = {}
-    for webhook, turn, _, row, *_ in sorted(due, key=lambda item: (place[item[0]], item)):
-        if row in chosen:  # due, and resent too
+    one_of_each: set[tuple[str, Trigger]] = set()  # ordered webhooks whose slot is given away
+    for webhook, turn, _, row, _, _, ordered in sorted(due, key=lambda item: (place[item[0]], item)):
+        trigger = Trigger.SCHEDULED if turn in _SCHEDULED else Trigger.MANUAL
+        if row in chosen or (webhook, trigger) in one_of_each:  # due, and resent too
             continue
         is_test = turn == _TEST
         if room[webhook] > 0 and allowance.is_left(webhook, test=is_test):
             room[webhook] -= 1
             allowance.take(webhook, test=is_test)
-            chosen[row] = Trigger.SCHEDULED if turn in _SCHEDULED else Trigger.MANUAL
+            chosen[row] = trigger
+            if ordered:
+                one_of_each.add((webhook, trigger))
         elif more is not None:
             more.add(webhook)
     if not chosen:

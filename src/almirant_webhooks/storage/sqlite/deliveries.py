@@ -9,31 +9,37 @@ from datetime import datetime
 from typing import Any
 
 from ... import clock
-from ...model import OPERATOR, Due, NotFound, Refused
+from ...model import OPERATOR, Ahead, Due, NotFound, Refused
 from ...rules import erasing
 from ..records import LastAttempt
-from . import audit, held, rendering
+from . import audit, held, order, rendering
 from .bulk import read_rows
+from .claiming import IS_FIRST
 from .filtering import ERASE_OF_A_WEBHOOK
 from .rows import row_as
 from .webhooks import bump_revision
 
-_FIRST_DUE = """
+_FIRST_DUE = f"""
 SELECT json_group_array(json_array(
     w.id,
-    CASE WHEN w.enabled THEN (SELECT min(d.next_attempt_at) FROM deliveries d
+    CASE WHEN w.enabled AND w.ordered THEN {order.NEXT_AT}
+         WHEN w.enabled THEN (SELECT min(d.next_attempt_at) FROM deliveries d
         WHERE d.webhook_id = w.id AND d.generation = w.generation AND d.state = 'pending' AND d.in_flight = 0) END,
-    EXISTS (SELECT 1 FROM deliveries d WHERE d.webhook_id = w.id AND d.resend_requested_at IS NOT NULL
+    (w.ordered IS NULL OR NOT {order.is_resending("w.id")}) AND EXISTS (SELECT 1 FROM deliveries d WHERE d.webhook_id = w.id AND d.resend_requested_at IS NOT NULL
         AND d.in_flight = 0 AND (w.enabled OR d.test = 1) AND (d.state <> 'pending' OR d.generation = w.generation)
+        AND (w.ordered IS NULL OR d.resend_id IS NULL OR NOT {IS_FIRST})
         AND NOT EXISTS (SELECT 1 FROM resends x WHERE x.id = d.resend_id AND x.cancelled_at IS NOT NULL)),
-    w.project_id, w.concurrency, w.rate_limit,
-    w.rate_limit IS NOT NULL AND EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_to_test
+    w.project_id, {order.CONCURRENCY}, w.rate_limit,
+    w.rate_limit IS NOT NULL AND (w.ordered IS NULL OR NOT {order.is_resending("w.id")}) AND EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_to_test
         WHERE d.webhook_id = w.id AND d.test = 1 AND d.resend_requested_at IS NOT NULL AND d.in_flight = 0
         AND (d.state <> 'pending' OR d.generation = w.generation))))
 """
 _FIRST_DUE_OF = f"{_FIRST_DUE} FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.value WHERE w.deleted_at IS NULL"
+# Of webhooks that had a result the ordered ones alone, as its end lets the next one go.
+_FIRST_DUE_OF_BATCH = f"""{_FIRST_DUE} FROM json_each(?) v CROSS JOIN webhooks w ON w.id = v.key
+WHERE w.deleted_at IS NULL AND (v.value = 1 OR w.ordered = 1)"""
 _IDS_AFTER = "SELECT json_group_array(id) FROM (SELECT id FROM webhooks WHERE id > ? ORDER BY id LIMIT ?)"
-_FIRST_DUE_AND_REVISION = f"SELECT ({_FIRST_DUE_OF}), (SELECT revision FROM database_meta)"
+_FIRST_DUE_AND_REVISION = f"SELECT ({_FIRST_DUE_OF_BATCH}), (SELECT revision FROM database_meta)"
 MOST_ATTEMPTS = 10  # attempts erased in one step, per delivery on average; resends make any number of them
 _ERASE_ATTEMPTS = """
 DELETE FROM attempts WHERE rowid IN (
@@ -64,10 +70,18 @@ def first_due_after(conn: sqlite3.Connection, webhook_id: str, limit: int) -> tu
     return webhook_ids, first_due(conn, webhook_ids)
 
 
-def first_due_and_revision(conn: sqlite3.Connection, webhook_ids: Iterable[str]) -> tuple[dict[str, Due], int]:
-    """Return when each webhook has its next attempt, and the number of changes to webhooks, by one statement."""
-    rows, revision = conn.execute(_FIRST_DUE_AND_REVISION, (json.dumps(list(webhook_ids)),)).fetchone()
-    return _due(json.loads(rows)), int(revision)
+def first_due_and_revision(
+    conn: sqlite3.Connection, touched: set[str], ended: Iterable[str] = ()
+) -> tuple[dict[str, Due], int]:
+    """Return when each webhook has its next attempt, and the number of changes to webhooks, by one statement.
+
+    Of the webhooks with attempts that `ended` the ordered ones are added to `touched`.
+    """
+    asked = json.dumps({**dict.fromkeys(ended, 0), **dict.fromkeys(touched, 1)})
+    text, revision = conn.execute(_FIRST_DUE_AND_REVISION, (asked,)).fetchone()
+    rows = json.loads(text)
+    touched.update(row[0] for row in rows)
+    return _due(rows), int(revision)
 
 
 def _due(rows: Iterable[Sequence[Any]]) -> dict[str, Due]:
@@ -124,6 +138,11 @@ def resend_done(conn: sqlite3.Connection, delivery_id: str) -> LastAttempt | Non
     if row is not None and row["failed_reason"] is not None:
         raise Refused(f"No request was made: {row['failed_reason']}.", "template")
     return row_as(LastAttempt, row) if row is not None and row["number"] is not None else None
+
+
+def held_up_by(conn: sqlite3.Connection, webhook_id: str) -> Ahead | None:
+    """Return the delivery that has failed, and that all others of an ordered webhook wait for, if there is one."""
+    return order.held_up_by(conn, webhook_id)
 
 
 def erase(conn: sqlite3.Connection, delivery_ids: Sequence[str]) -> bool:

@@ -13,7 +13,7 @@ from ... import clock
 from ...model import Trigger
 from ...rules.erasing import ERASED_PAYLOAD
 from ..engine import MAX_DELIVERIES, FanOut, Mark, OutboxRow
-from . import erasing, filtering
+from . import erasing, filtering, order
 from .allowance import Allowance
 from .bulk import read_rows, write_rows
 from .claiming import claim_of, open_all
@@ -65,7 +65,7 @@ def fan_out(
     read = [(row, event_of(row)) for row in rows]
     seq, known_events, webhooks, result.unopenable = _look_up(conn, [event for _, event in read])
     webhooks.tell(result)
-    take = _within(take, webhooks, allowance)
+    take = order.in_turn(_within(take, webhooks, allowance), webhooks.free)
     now_text, due_at = clock.text(now), clock.text(now + first_wait)
     new: list[tuple[object, ...]] = []
     deliveries = _NewDeliveries(result, webhooks, take, due_at, now)

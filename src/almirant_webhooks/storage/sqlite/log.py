@@ -14,7 +14,7 @@ from ...rules.selection import EventSelection
 from ...rules.signing import unpack_headers
 from ..engine import EVERY_WEBHOOK
 from ..records import Attempt, DeliveryDetails, Event, EventDetails, Page
-from . import held, verdicts
+from . import held, order, verdicts
 from .in_flight import UNKNOWN, open_of
 from .rendering import BODY, FAILED_REASON
 from .rows import row_as
@@ -52,7 +52,7 @@ def delivery(conn: sqlite3.Connection, delivery_id: str) -> DeliveryDetails:
         "test": bool(more["test"]),
     }
     attempt_list = [_attempt(attempt, headers, sent) for attempt, headers in zip(attempts, packed_headers, strict=True)]
-    content = {**dict(more), "body": _shown(more)}
+    content = {**dict(more), "body": _shown(more), "waits_for": order.ahead_of(conn, delivery_id)}
     return row_as(DeliveryDetails, row, **content, attempt_list=attempt_list)
 
 

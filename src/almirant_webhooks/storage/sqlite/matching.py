@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 from ...rules.event_types import patterns_for
 from ...rules.filters import Compiled, compiled
 from ..engine import FanOut
+from . import order
 
-SUBSCRIBED = """
-SELECT json_group_array(json_array(w.project_id, s.pattern, w.id, w.generation, w.filter, w.concurrency, w.rate_limit, w.template,
+SUBSCRIBED = f"""
+SELECT json_group_array(json_array(w.project_id, s.pattern, w.id, w.generation, w.filter, {order.CONCURRENCY}, w.rate_limit,
+                                   w.template, CASE WHEN w.ordered THEN {order.IS_FREE} END,
                                    w.enabled, w.url, w.secret, w.next_secret, w.switch_at, w.headers))
 FROM json_each(?1) v CROSS JOIN webhooks w ON w.project_id = json_extract(v.value, '$[0]') AND w.deleted_at IS NULL
 CROSS JOIN subscriptions s ON s.webhook_id = w.id AND s.pattern = json_extract(v.value, '$[1]')
@@ -28,6 +30,7 @@ class Webhooks(NamedTuple):
     rate_limits: dict[str, str]  # of those that have one
     templates: dict[str, str]  # of those that have one
     filters: dict[str, Compiled]  # of those that have one
+    free: dict[str, bool]  # of the ordered ones: whether nothing is ahead of a new delivery
 
     def tell(self, result: FanOut) -> None:
         """Tell the scheduler, with the batch, which of each pair are enabled, and how much each takes, if it says so."""
@@ -49,7 +52,20 @@ def match(kinds: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> We
     rate_limits: dict[str, str] = {}
     templates: dict[str, str] = {}
     filters: dict[str, Compiled] = {}
-    for project, pattern, webhook, generation, filter_text, most, rate_limit, template, is_enabled, *keys in rows:
+    free: dict[str, bool] = {}
+    for (
+        project,
+        pattern,
+        webhook,
+        generation,
+        filter_text,
+        most,
+        rate_limit,
+        template,
+        is_free,
+        is_enabled,
+        *keys,
+    ) in rows:
         generations[webhook] = generation
         subscribed.setdefault((project, pattern), []).append(webhook)
         if filter_text is not None:
@@ -60,6 +76,8 @@ def match(kinds: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> We
             rate_limits[webhook] = rate_limit
         if template is not None:
             templates[webhook] = template
+        if is_free is not None:
+            free[webhook] = bool(is_free)
         if is_enabled:
             keys_of[webhook] = keys
     matching = {
@@ -70,4 +88,4 @@ def match(kinds: Iterable[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> We
         )
         for project, kind in kinds
     }
-    return Webhooks(matching, keys_of, generations, concurrency, rate_limits, templates, filters)
+    return Webhooks(matching, keys_of, generations, concurrency, rate_limits, templates, filters, free)

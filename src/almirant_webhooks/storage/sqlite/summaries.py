@@ -9,7 +9,7 @@ from datetime import datetime
 
 from ... import clock
 from ..records import Hour, ListedWebhook, WebhookOverview, WebhookSummary
-from . import rotation, webhooks
+from . import order, rotation, webhooks
 from .rows import row_as
 
 COUNTED = 10_000  # held deliveries of one webhook; beyond it a page says "10,000+"
@@ -54,11 +54,12 @@ def of_webhooks(conn: sqlite3.Connection, ids: Iterable[str], since: datetime) -
 
 
 def webhook(conn: sqlite3.Connection, webhook_id: str, since: datetime, now: datetime) -> WebhookOverview:
-    """Return one webhook with its standing, and the change of its secret if there is one."""
+    """Return one webhook with its standing, the change of its secret if there is one, and what holds its others up."""
     return {
         "webhook": webhooks.get(conn, webhook_id),
         **of_webhooks(conn, [webhook_id], since)[webhook_id],
         "rotation": rotation.state(conn, webhook_id, now),
+        "waits_for": order.held_up_by(conn, webhook_id),
     }
 
 

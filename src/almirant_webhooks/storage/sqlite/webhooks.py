@@ -43,6 +43,7 @@ def _webhook(row: sqlite3.Row) -> Webhook:
         headers=masked(stored_headers(row["headers"])),
         rate_limit=row["rate_limit"],
         template=row["template"],
+        ordered=bool(row["ordered"]),
         enabled=bool(row["enabled"]),
         disabled_at=row["disabled_at"],
         disabled_reason=row["disabled_reason"],

@@ -165,6 +165,7 @@ def delivery_details(row: records.DeliveryDetails) -> DeliveryDetails:
         "body": row["body"],
         "failed_reason": row["failed_reason"],
         "erased_at": row["erased_at"],
+        "waits_for": row["waits_for"],
         "cancelled_reason": row["cancelled_reason"],
         "resend_requested_at": row["resend_requested_at"],
         "attempt_list": row["attempt_list"],

@@ -55,6 +55,7 @@ class Told(Body):
     headers: Annotated[dict[str, Any] | None, WithJsonSchema(_HEADERS)] = None
     rate_limit: str | None = None
     template: Template = None
+    ordered: bool | None = None
 
     def options(self) -> dict[str, object]:
         """Return those that the body has."""

@@ -119,7 +119,7 @@ def _wider(pattern: str) -> set[str]:
 def of_webhook(webhook: Webhook) -> WebhookForm:
     """Fill the form from a webhook; its secret stays where it is."""
     values = {name: getattr(webhook, name) for name in _TEXTS}
-    options = {name: "" if value is None else str(value) for name, value in values.items()}
+    options = {name: "true" if value is True else str(value or "") for name, value in values.items()}
     return WebhookForm(
         webhook.project_id,
         webhook.url,
@@ -158,8 +158,9 @@ def _headers(fields: Fields) -> tuple[tuple[str, str], ...]:
 
 def _options(fields: Fields) -> dict[str, str]:
     """Return the options that are texts; a ready template that is chosen goes before a text, which the form then hides."""
-    # A form's lines end in CR and LF.
-    options = {name: _text(fields, name).replace("\r\n", "\n").strip() for name in _TEXTS if name in fields}
+    # A form has nothing for a box that is not ticked, but a field that says it has the box. Its lines end in CR and LF.
+    sent = [name for name in _TEXTS if name in fields or f"{name}_box" in fields]
+    options = {name: _text(fields, name).replace("\r\n", "\n").strip() for name in sent}
     if ready := _text(fields, "ready_template"):
         options["template"] = ready
     return options

@@ -123,6 +123,7 @@ async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, 
         rate_limited=waiting.get(webhook_id, 0),
         most_waiting=MOST_WAITING,
         why_not_opened=await _why_not_opened(request, summary["webhook"]),
+        attempts_in_all=len(ctx.settings.delivery.retry_schedule),
         **summary,
     )
 

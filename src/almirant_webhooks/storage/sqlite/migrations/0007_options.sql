@@ -87,3 +87,9 @@ FROM events e
 WHERE NOT EXISTS (SELECT 1 FROM webhooks w WHERE w.project_id = e.project_id AND w.deleted_at IS NULL);
 ALTER TABLE database_meta ADD COLUMN seal_check TEXT;   -- a sealed text that proves the key; NULL: nothing is sealed
 ALTER TABLE database_meta ADD COLUMN plain_left INTEGER NOT NULL DEFAULT 0;   -- 1: free space may have secrets of before
+ALTER TABLE webhooks ADD COLUMN ordered INTEGER CONSTRAINT "ordered is 1 or nothing" CHECK (ordered = 1);   -- one after the other
+
+-- The oldest one that waits of a webhook: an index ends with the row, which is its place in the order. What begins with its
+-- insertion and succeeds is never in it.
+CREATE INDEX deliveries_in_order ON deliveries (webhook_id, generation)
+    WHERE state = 'pending' AND in_flight = 0 AND next_attempt_at IS NOT NULL;
