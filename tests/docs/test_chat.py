@@ -16,7 +16,9 @@ from ..support.chats import CHECKS
 from ..support.service import Service
 
 PAGE = (Path(__file__).parents[2] / "docs" / "chat.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^almirant-webhooks (webhook create .*--template ([a-z-]+) .*--url )(\S+)$", PAGE, re.MULTILINE)
+COMMANDS = re.findall(
+    r"^almirant-webhooks (webhook create .*'work_item\.\*' --template ([a-z-]+) .*--url )(\S+)$", PAGE, re.MULTILINE
+)
 
 COMMAND = Path(sys.executable).with_name("almirant-webhooks")
 

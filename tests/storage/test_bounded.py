@@ -98,6 +98,16 @@ def _began_within_the_hour(conn: sqlite3.Connection) -> None:
     conn.execute("UPDATE webhooks SET updated_at = ? WHERE id = ?", (clock.text(NOW), BUSY))
 
 
+def _unmake(conn: sqlite3.Connection) -> None:
+    """Let templates have made no body of all that somebody in a hurry resends."""
+    hurried = "FROM deliveries WHERE webhook_id = 'wh_hurried'"
+    conn.execute("UPDATE webhooks SET template = '\"{{ type }}\"' WHERE id = 'wh_hurried'")
+    conn.execute(f"INSERT INTO rendered_bodies SELECT id, NULL, 'too large' {hurried}")
+    conn.execute(
+        f"UPDATE deliveries SET rendered = 1, state = 'failed', next_attempt_at = NULL WHERE id IN (SELECT id {hurried})"
+    )
+
+
 def _rows(conn: sqlite3.Connection, count: int = 20) -> list[OutboxRow]:
     return unread.read_unread(conn, ReadPlan(count))
 
@@ -201,10 +211,18 @@ KINDS: dict[str, Kind] = {
         lambda conn: starts.recent_starts(conn, {BUSY: Rate(100, 3600)}, NOW, newest=500), before=_began_within_the_hour
     ),
     "fanout.fan_out": Kind(lambda conn: fanout.fan_out(conn, _rows(conn), timedelta(0), NOW)),
+    "fanout.fan_out, by templates": Kind(
+        lambda conn: fanout.fan_out(conn, _rows(conn), timedelta(0), NOW),
+        before=lambda conn: conn.execute("UPDATE webhooks SET template = '{{ type }}' WHERE project_id = 'p'"),
+    ),
+    "batch.write, of a claim of what has no body": Kind(_claim, before=_unmake),
     "results.interrupt_open": Kind(lambda conn: results.interrupt_open(conn, SCHEDULE, NOW), before=_claim),
     "webhooks.create": Kind(_created),
     "webhooks.get": Kind(lambda conn: webhooks.get(conn, BUSY)),
     "webhooks.update": Kind(lambda conn: webhooks.update(conn, BUSY, events=["lead.*"], secret="t" * 20, now=NOW)),
+    "webhooks.update, of its template": Kind(
+        lambda conn: webhooks.update(conn, BUSY, options={"template": '"{{ type }}"'}, now=NOW)
+    ),
     "webhooks.enable": Kind(lambda conn: webhooks.enable(conn, OFF, discard_held=False, now=NOW)),
     "webhooks.enable, discarding": Kind(lambda conn: webhooks.enable(conn, OFF, discard_held=True, now=NOW)),
     "webhooks.disable": Kind(lambda conn: webhooks.disable(conn, BUSY, NOW)),

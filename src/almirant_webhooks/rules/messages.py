@@ -47,11 +47,12 @@ def _cut(text: str, length: int) -> str:
 def _shown(value: Value) -> str:
     """Return a value as one line: of an object its name, of an array its items, of a time day and minute."""
     if type(value) is str:
-        line = _UNSEEN.sub(" ", value[: 4 * MAX_VALUE]).strip()
+        begin = value[: 2 * MAX_VALUE]
+        line = " ".join((begin if begin.isprintable() else _UNSEEN.sub(" ", begin)).split())
         time = _TIME.fullmatch(line)
         return f"{time[1]} {time[2]} UTC" if time else line
     if type(value) is Number:
-        return str(value)[: 4 * MAX_VALUE]
+        return str(value)[: 2 * MAX_VALUE]
     if value is MISSING or value is None:
         return ""
     if type(value) is list:
