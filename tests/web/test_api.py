@@ -58,9 +58,8 @@ class Api:
         self, method: str, path: str, who: dict[str, str] | None = None, body: object = None, **headers: str
     ) -> tuple[int, Any]:
         raw = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-        async with self.client.request(
-            method, path, data=raw, headers={**(self.operator() if who is None else who), **headers}
-        ) as answer:
+        sent = {"Content-Type": "application/json", **(self.operator() if who is None else who), **headers}
+        async with self.client.request(method, path, data=raw, headers=sent) as answer:
             text = await answer.text()
             return answer.status, json.loads(text) if text else None
 

@@ -44,7 +44,7 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         if error.status < 400:
             raise
         answer = await _answer(request, error.status, error.text or HTTPStatus(error.status).phrase)
-        for name in ("Allow", "Retry-After", "WWW-Authenticate"):
+        for name in ("Accept-Encoding", "Allow", "Retry-After", "WWW-Authenticate"):
             if name in error.headers:
                 answer.headers[name] = error.headers[name]
         return answer

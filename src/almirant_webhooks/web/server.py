@@ -29,7 +29,10 @@ class Server:
     def __init__(self, app: web.Application, max_connections: int) -> None:
         # What aiohttp would say of requests that it cannot parse has their bytes in it, tokens and links too.
         silent = logging.Logger("aiohttp.server", logging.CRITICAL)
-        self._runner = web.AppRunner(app, access_log=None, logger=silent, shutdown_timeout=LAST_ANSWERS)
+        # A compression that aiohttp does not know would end the connection with a text of its own; `bodies` reads them.
+        self._runner = web.AppRunner(
+            app, access_log=None, logger=silent, shutdown_timeout=LAST_ANSWERS, auto_decompress=False
+        )
         self._most = max_connections
         self._listeners: list[asyncio.Server] = []
         self.addresses: list[tuple[str, int]] = []

@@ -13,6 +13,7 @@ from ...rules import event_schemas
 from ...rules.event_types import catalogue_of, sample_payload
 from ...rules.principals import Role
 from ...rules.replays import kept_until
+from ..bodies import read_json
 from ..context import context, principal, scope
 from . import answers, parsing
 from .parsing import EVENT_SELECTION, Body
@@ -46,7 +47,7 @@ async def send(request: web.Request) -> web.Response:
         settings=ctx.settings,
         project_id=fields.project_id,
         event_type=fields.event_type,
-        payload=parsing.as_written((await request.read()).decode(), "payload"),
+        payload=parsing.as_written((await read_json(request)).decode(), "payload"),
         event_id=fields.event_id,
         occurred_at=fields.occurred_at,
     )

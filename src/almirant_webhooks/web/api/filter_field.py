@@ -10,6 +10,7 @@ from pydantic import WithJsonSchema
 from ...rules import paths
 from ...rules.conditions import OPERATORS
 from ...rules.filters import MAX_CONDITIONS
+from ..bodies import read_json
 from . import parsing
 
 _FILTER = {
@@ -26,4 +27,4 @@ Filter = Annotated[list[Any] | None, WithJsonSchema(_FILTER)]
 
 async def filter_of(request: web.Request, value: object) -> object:
     """Return a body's filter with numbers in their author's spelling."""
-    return value and paths.read(parsing.as_written((await request.read()).decode(), "filter"))
+    return value and paths.read(parsing.as_written((await read_json(request)).decode(), "filter"))

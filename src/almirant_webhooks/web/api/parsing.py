@@ -17,8 +17,8 @@ from ... import clock
 from ...model import Refused
 from ...rules import values
 from ...rules.selection import EventSelection, Selection
+from ..bodies import read_json
 from ..context import context, scope
-from ..limits import in_time
 from ..values import check_names, check_text
 
 MAX_LIMIT = 200
@@ -39,7 +39,7 @@ async def body(request: web.Request, model: type[M], as_spelled: str = "") -> M:
     What is in the field `as_spelled` is passed on in its author's spelling, and looked at there.
     """
     await context(request).end_reading()
-    raw = await in_time(request.read())
+    raw = await read_json(request)
     try:
         params = json.loads(raw.decode("utf-8")) if raw.strip() else {}
     except (ValueError, RecursionError):

@@ -15,6 +15,7 @@ from ...model import Webhook
 from ...rules.principals import Role
 from ...rules.values import cursor, is_text, row_cursor
 from ..address import base, prefix_links
+from ..bodies import check_not_compressed
 from ..context import PRINCIPAL, context, principal
 from ..guard import allow
 from ..limits import in_time
@@ -62,6 +63,7 @@ _MANY = frozenset(
 async def read_form(request: web.Request) -> MultiDictProxy[str | bytes | bytearray | web.FileField]:
     """Return the fields of a form; 400 for what no browser sends."""
     await context(request).end_reading()
+    check_not_compressed(request)
     try:
         form = await in_time(request.post())
     except (ValueError, LookupError):
