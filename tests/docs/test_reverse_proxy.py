@@ -178,7 +178,15 @@ async def test_the_pages_work_below_a_path(service: Service, tmp_path: Path) -> 
             assert 'action="/sign-in"' in await answer.text()
 
 
-_FORMS = ("/sign-out", "/test", "/secret", "/disable", "/resend", "/cancel")  # where nothing is but a form's answer
+_FORMS = (
+    "/sign-out",
+    "/test",
+    "/preview",
+    "/secret",
+    "/disable",
+    "/resend",
+    "/cancel",
+)  # where nothing is but a form's answer
 
 
 def _places(text: str) -> set[str]:

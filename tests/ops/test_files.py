@@ -38,6 +38,7 @@ async def test_every_file_has_the_rights_that_were_meant_whatever_the_umask(
     del modes["config.toml"]
     assert modes == {
         "hooks.db": 0o640, "hooks.db-wal": 0o640, "hooks.db-shm": 0o640, "hooks.db.lock": 0o640, "hooks.db.keys": 0o600,
+        "hooks.db.seal": 0o600,
         "outbox.db": 0o660, "outbox.db-wal": 0o660, "outbox.db-shm": 0o660, "copy.db": 0o600,
     }  # fmt: skip
 

@@ -15,6 +15,8 @@ from almirant_webhooks.ops import keys
 from almirant_webhooks.rules import principals
 from almirant_webhooks.rules.principals import Principal, Role
 from almirant_webhooks.storage.sqlite import audit
+from almirant_webhooks.storage.sqlite.connection import seals_of
+from almirant_webhooks.storage.sqlite.sealed import NEXT_SECRET, SECRET
 from almirant_webhooks.web import context as web_context
 from almirant_webhooks.web import limits as web_limits
 from almirant_webhooks.web.address import host_is_ours
@@ -303,6 +305,11 @@ def test_a_host_is_ours_by_admin_listen_admin_public_url_or_admin_hosts(
     assert host_is_ours(host, Here()) is ours  # type: ignore[arg-type]
 
 
+def _newest_secret(conn: sqlite3.Connection, webhook_id: str) -> str:
+    secret, following = conn.execute("SELECT secret, next_secret FROM webhooks").fetchone()
+    return seals_of(conn).open(following or secret, webhook_id, NEXT_SECRET if following else SECRET)
+
+
 async def test_a_new_secret_is_shown_once_to_the_session_that_made_it(service: Service) -> None:
     """Not to another admin who looks first; who has seen it is in the audit trail."""
     service.options["admin"] = {"listen": "127.0.0.1:0", "token": "t" * 40}
@@ -336,8 +343,7 @@ async def test_a_new_secret_is_shown_once_to_the_session_that_made_it(service: S
             async with client.head(page, headers=creator) as answer:
                 assert answer.status == 200
             assert len(service.read(audit.entries, action="secret.revealed")) == before
-            secret = service.read(lambda conn: conn.execute("SELECT coalesce(next_secret, secret) FROM webhooks").fetchone()[0])  # fmt: skip
-            assert secret in await see(page, creator)
+            assert service.read(_newest_secret, webhook) in await see(page, creator)
             assert "whsec_" not in await see(page, creator)
             entries = service.read(audit.entries, action="secret.revealed")
             assert (len(entries), entries[0]["webhook_id"], entries[0]["actor"]) == (before + 1, webhook, "operator")

@@ -16,6 +16,7 @@ import pytest
 
 from almirant_webhooks import clock, daemon
 from almirant_webhooks.cli import database
+from almirant_webhooks.ops.sealing import Seals
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.sqlite import outbox, rejected_rows, resends, rotation
 from almirant_webhooks.storage.sqlite import service as storage_service
@@ -70,8 +71,8 @@ async def things(
     """A daemon with one of everything, whose readers tell of their statements."""
     pruner = Pruner(service.database)
 
-    def traced(path: Path) -> sqlite3.Connection:
-        conn = open_reader(path)
+    def traced(path: Path, seals: Seals | None = None) -> sqlite3.Connection:
+        conn = open_reader(path, seals)
         conn.set_trace_callback(pruner.look)
         return conn
 
