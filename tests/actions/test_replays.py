@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.storage.sqlite import audit
+from almirant_webhooks.storage.sqlite import audit, resends
 
 from ..conftest import Receiver
 from ..support.service import Service
@@ -55,6 +55,7 @@ async def test_each_face_counts_begins_and_shows_the_same_replay(doors: Doors, r
     assert status == 303
     ids = [begun["resend_id"], shown["id"], location.split("/")[2].partition("?")[0]]
     await service.until(lambda: len(service.log(state="succeeded", limit=100)) == 18)
+    await service.until(lambda: all(service.read(resends.get, each)["state"] == "finished" for each in ids))
     for webhook, replay in zip((by_command, by_api, by_page), ids, strict=True):
         rows = service.log(webhook_id=webhook)
         assert len({row["event_id"] for row in rows}) == 6

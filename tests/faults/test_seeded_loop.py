@@ -240,6 +240,7 @@ async def test_a_restart_that_forgets_what_began(seed: None, service: Service, r
         await test_limited.test_what_began_before_a_restart_counts(service, receiver)
 
 
+@pytest.mark.slow  # it waits in vain
 @seeded(loop_bugs.counts_no_attempt_that_begins)
 async def test_an_attempt_that_counts_in_no_limit(seed: None, service: Service, receiver: Receiver) -> None:
     with pytest.raises((AssertionError, TimeoutError)):
