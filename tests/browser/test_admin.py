@@ -145,3 +145,17 @@ async def test_what_is_selected_is_resent_and_the_text_of_a_request_is_copied(
     again = receiver.requests[before]
     originals = [one for one in receiver.requests[:before] if one.body == again.body]
     assert again.headers["X-Almirant-Signature"] == originals[0].headers["X-Almirant-Signature"]
+
+
+async def test_the_current_tab_can_be_told_in_high_contrast(browser: Browser, portal: Scene) -> None:
+    """Forced colours take every other colour away, and would give all tabs the same line."""
+    webhook = portal.service.webhook("https://example.com/in")
+    async with visit(browser, forced_colors="active") as context:
+        page = await context.new_page()
+        await page.goto(portal.link("proj_1"))
+        await page.goto(f"{portal.address}/webhooks/{webhook.id}")
+        for place in (".main-nav", ".tabs", ".segments"):
+            style = "one => { const s = getComputedStyle(one); return [s.borderBottomColor, s.backgroundColor].join() }"
+            current = await page.locator(f"{place} a[aria-current]").evaluate(style)
+            other = await page.locator(f"{place} a:not([aria-current])").first.evaluate(style)
+            assert current != other, place

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..conftest import Receiver
 from .test_pages import Pages, pages
 
 __all__ = ["pages"]
@@ -34,3 +35,54 @@ async def test_who_replaces_a_secret_reads_which_one_signs_and_when(pages: Pages
 async def test_a_secret_that_signs_at_once_goes_into_the_receiver_now(pages: Pages) -> None:
     """There is nothing to wait for."""
     assert "Put this secret into your receiver now" in await _rotated(pages, "0s")
+
+
+async def test_pages_use_the_words_of_people_who_do_not_run_the_service(pages: Pages, receiver: Receiver) -> None:
+    """No outbox, no path and no schedule of ours: a project's admin knows none of them."""
+    service = pages.service
+    webhook = service.webhook(receiver.url)
+    assert "An event tells of something that happened" in await pages.get("/events")
+    assert "An event that cannot be sent" in await pages.get("/rejected")
+    (event,) = service.insert()
+    await service.until(lambda: service.log(state="succeeded"))
+    delivery = service.log()[0]["delivery_id"]
+    paths = (
+        "/webhooks",
+        f"/webhooks/{webhook.id}",
+        "/events",
+        f"/events/{event}",
+        f"/deliveries/{delivery}",
+        "/rejected",
+    )
+    for path in paths:
+        text = await pages.get(path)
+        for word in ("outbox", "true path", "on schedule", "Taken"):
+            assert word not in text, (path, word)
+    shown = await pages.get(f"/deliveries/{delivery}")
+    assert "1 of 5 planned ones" in shown
+    assert "none planned" in shown
+
+
+async def test_a_page_behind_the_end_of_the_list_says_so_and_leads_back(pages: Pages) -> None:
+    """It does not say that there is none."""
+    pages.service.webhook("https://example.com/in")
+    text = await pages.get("/webhooks?page=9")
+    assert "No webhooks yet" not in text
+    assert "No webhooks on this page" in text
+    assert 'href="/webhooks">To the first page' in text
+    assert "No webhooks yet" in await pages.get("/webhooks", "proj_empty")
+
+
+async def test_what_a_delivery_says_of_itself_is_live_with_its_attempts(pages: Pages, receiver: Receiver) -> None:
+    """Else its head would say that it failed, or that a resend waits, above an attempt that went well."""
+    service = pages.service
+    service.webhook(receiver.url)
+    service.insert()
+    await service.until(lambda: service.log(state="succeeded"))
+    text = await pages.get(f"/deliveries/{service.log()[0]['delivery_id']}")
+    live = re.findall(r'<(\w+)[^>]* data-live="(\w+)"[^>]*>(.*?)</\1>', text, re.DOTALL)
+    parts = {name: inner for _, name, inner in live}
+    assert "succeeded" in parts["state"]
+    assert "Resend" in parts["resend"]
+    assert "Next attempt" in parts["facts"]
+    assert "attempts" in parts

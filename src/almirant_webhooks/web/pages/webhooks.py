@@ -63,6 +63,7 @@ async def list_(request: web.Request) -> web.Response:
             for row in rows
         ],
         most_waiting=MOST_WAITING,
+        page=at,
         next_page=at + 1 if more else None,
     )
 
