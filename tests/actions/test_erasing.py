@@ -244,7 +244,7 @@ async def test_the_pages_show_that_and_when_the_content_was_erased(service: Serv
         assert (status, "the body is gone" in refused["detail"]) == (409, True)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 async def test_bodies_go_after_their_time_and_the_log_stays(tmp_path: Path, receiver: Receiver) -> None:
     """`retention.bodies`: by itself, from the files too."""
     service = Service(tmp_path / "log.db")

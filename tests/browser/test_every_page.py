@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from playwright.async_api import Browser, Page, expect
 
 from almirant_webhooks.ops.keys import Keys
@@ -75,6 +76,7 @@ async def _look_into_states(browser: Browser, there: Scene, axe: str) -> list[st
     return wrong
 
 
+@pytest.mark.slow
 async def test_axe_finds_no_violation_and_nothing_is_wider_than_a_phone(
     browser: Browser, axe: str, tmp_path: Path
 ) -> None:

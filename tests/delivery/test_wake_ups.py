@@ -157,6 +157,19 @@ def _run_with(code: CodeType, place: int, meanwhile: Callable[[], object], call:
     return places > place
 
 
+async def test_what_was_read_before_the_last_batch_takes_no_due_time_away(service: Service, receiver: Receiver) -> None:
+    """A step of upkeep reads while an attempt is in flight, and tells of it once that has ended and the next one is due."""
+    receiver.status = 500
+    daemon = await service.start()
+    webhook = service.webhook(receiver.url)
+    service.insert()
+    await service.until(lambda: service.log(status="500"))
+    dispatcher = daemon.dispatcher
+    await dispatcher.worker.run(lambda _: None)
+    dispatcher.update_due({webhook.id}, {})
+    assert await dispatcher.worker.run(lambda _: webhook.id in dispatcher.scheduler.due)
+
+
 @pytest.mark.parametrize("interrupted", ["going to rest", "handing over"])
 def test_a_result_is_seen_by_the_thread_or_wakes_it_whenever_it_comes(interrupted: str) -> None:
     """One thread looks how many there are while another hands one over: at each line of either the other may come."""

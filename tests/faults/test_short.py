@@ -89,6 +89,7 @@ async def test_a_low_limit_of_open_files_makes_no_delivery_fail(
     assert {(row["attempts"], row["tries"]) for row in service.log(limit=2000)} == {(1, 1)}
 
 
+@pytest.mark.slow
 async def test_files_that_run_out_later_cost_no_delivery_a_try(
     service: Service, receiver: Receiver, daemon: DaemonProcess, free_port: int
 ) -> None:

@@ -260,6 +260,23 @@ def test_old_bodies_are_erased_and_what_waits_is_spared(steps: Steps) -> None:
     assert deliveries.first_due(steps.conn, [webhook.id])
 
 
+def test_an_old_body_that_is_asked_for_meanwhile_is_spared(steps: Steps) -> None:
+    """Between the step that chose it and the one that would erase it."""
+    webhook = steps.webhook()
+    event = event_of(steps)
+    steps.attempt(webhook, START, Outcome.SUCCESS, status_code=200)
+    walk = erasing.OldBodies(clock.now() + timedelta(days=1), START)
+    with transaction(steps.conn):
+        assert walk.step(steps.conn, 10)
+    with transaction(steps.conn):
+        deliveries.request_resend(steps.conn, steps.only()["delivery_id"], START, actor="operator")
+    while True:
+        with transaction(steps.conn):
+            if not walk.step(steps.conn, 10):
+                break
+    assert log.event(steps.conn, event)["erased_at"] is None
+
+
 def test_rejected_rows_are_found_by_their_text(steps: Steps) -> None:
     """They are in no event: by case and spelling as events are, of a project or all, since a time or ever."""
     for payload in (json.dumps({"who": NEEDLE}), '{"who": "somebody"}'):

@@ -149,10 +149,30 @@ def test_events_of_operators_go_through_filters_too(steps: Steps) -> None:
     assert deliveries.first_due(steps.conn, [wanting.id]).keys() == {wanting.id}
 
 
-def test_a_stored_filter_that_nobody_can_read_stops_no_event_of_others(steps: Steps) -> None:
+def test_verdicts_whose_event_was_deleted_by_hand_keep_no_later_event_out(steps: Steps) -> None:
+    """Its place is given to no other event."""
+    webhook = filtering_webhook(steps, "data.n = 1")
+    insert(steps, "e")
+    take(steps)
+    steps.conn.execute("DELETE FROM events")
+    insert(steps, "f")
+    take(steps)
+    assert outcomes(steps, "f")[webhook.id][0] == "filtered out"
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "[7]",
+        '[{"field": "data.n", "op": ">", "value": null}]',
+        '[{"field": "data.n", "op": ">", "value": true}]',
+        '[{"field": "type", "op": "starts with", "value": ["lead"]}]',
+    ],
+)
+def test_a_stored_filter_that_nobody_can_read_stops_no_event_of_others(steps: Steps, stored: str) -> None:
     """Somebody has written into the table by hand; the verdict says what to do."""
     webhook, other = steps.webhook(), steps.webhook(url="https://example.com/other")
-    steps.conn.execute("UPDATE webhooks SET filter = '[7]' WHERE id = ?", (webhook.id,))
+    steps.conn.execute("UPDATE webhooks SET filter = ? WHERE id = ?", (stored, webhook.id))
     insert(steps, "e")
     assert take(steps).due == {other.id}
     assert outcomes(steps, "e")[webhook.id] == ("filtered out", "its filter cannot be read: set it anew")

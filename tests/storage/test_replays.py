@@ -281,6 +281,15 @@ def test_cancelled_deliveries_are_sent_again_only_when_that_is_asked_for(steps: 
     assert (steps.only()["state"], count(steps, asked)) == ("succeeded", 0)
 
 
+def test_cancelled_deliveries_of_an_ordered_webhook_are_not_replayed(steps: Steps) -> None:
+    """As resends they would leave outside of the order."""
+    asked = selected(steps.webhook(options={"ordered": True}), include_cancelled=True)
+    with pytest.raises(Refused, match="outside of their order"):
+        count(steps, asked)
+    with pytest.raises(Refused, match="outside of their order"):
+        begin(steps, asked)
+
+
 def test_a_cancel_ends_what_waits_and_leaves_what_has_begun(steps: Steps) -> None:
     """What waited is cancelled, with that reason; what was not reached can be replayed again, what was cancelled if asked."""
     webhook = steps.webhook(now=NOW)
@@ -345,7 +354,7 @@ def test_it_is_told_apart_and_written_down(steps: Steps) -> None:
 
 def test_each_step_uses_the_template_of_its_moment(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that it makes is what is sent; large ones are made a few in a step, and none twice."""
-    monkeypatch.setattr(later_deliveries, "MAX_BYTES", 3)
+    monkeypatch.setattr(later_deliveries, "MAX_BYTES", 30)
     webhook = steps.webhook(now=NOW, options={"template": '{"text": "first"}'})
     events(steps, 4)
     begin(steps, selected(webhook))

@@ -20,7 +20,7 @@ from almirant_webhooks.cli.run_action import CommandDatabase, caller, run_action
 from almirant_webhooks.model import Misconfigured
 from almirant_webhooks.ops.sealing import beside
 from almirant_webhooks.settings import loading
-from almirant_webhooks.storage.sqlite import audit, free_space, rotation, sealed, webhooks
+from almirant_webhooks.storage.sqlite import audit, free_space, log, rotation, sealed, webhooks
 from almirant_webhooks.storage.sqlite.connection import open_database, transaction
 from almirant_webhooks.storage.sqlite.migrate import migrate
 
@@ -178,8 +178,11 @@ async def test_a_row_that_was_tampered_with_stops_its_own_webhook_alone(
     service.insert()
     await service.until(lambda: not service.read(webhooks.get, other.id).enabled)
     receiver.answer = None
+    tested = service.write(webhooks.request_test, other.id, "lead.created", "{}", clock.now())
+    await service.until(lambda: service.read(log.delivery, tested)["state"] == "cancelled")
+    assert "cannot be opened" in (service.read(log.delivery, tested)["cancelled_reason"] or "")
     await service.until(lambda: service.log(webhook_id=well.id, state="succeeded"))
-    (row,) = service.log(webhook_id=other.id)
+    (row,) = service.log(webhook_id=other.id, state="pending")
     assert (row["state"], row["held"]) == ("pending", 1)
     (entry,) = service.read(audit.entries, webhook_id=other.id, action="webhook.disabled")
     why = f"The secret of {other.id} cannot be opened: the key"

@@ -124,7 +124,7 @@ async def test_the_daemon_goes_on_from_an_earlier_schema(version: int, tmp_path:
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "version", [0, *(pytest.param(each, marks=pytest.mark.slow) for each in VERSIONS[:-1]), VERSIONS[-1]]
+    "version", [*(pytest.param(each, marks=pytest.mark.slow) for each in (0, *VERSIONS[:-1])), VERSIONS[-1]]
 )
 def test_a_migration_that_is_killed_has_changed_nothing(version: int, tmp_path: Path) -> None:
     """Before whichever statement; the next one brings it all the way."""

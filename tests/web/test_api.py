@@ -380,3 +380,11 @@ async def test_a_link_is_for_the_project_that_it_names(api: Api) -> None:
     who = principals.read(api.key(), principals.LINK, made["url"].rpartition("/")[2], clock.now().timestamp())
     assert who is not None
     assert (who.role, who.project_id) == (Role.PROJECT_ADMIN, "proj_1")
+
+
+async def test_a_template_that_is_nested_as_deep_as_json_goes_is_answered(api: Api) -> None:
+    """Whatever the depth: never with a 500."""
+    for depth in (*range(900, 1000, 3), 5000):
+        body = b'{"template": ' + b'{"a": ' * depth + b"1" + b"}" * depth + b"}"
+        status, _ = await api.call("POST", "/api/v1/webhooks/preview", None, body)
+        assert status < 500, depth

@@ -110,8 +110,12 @@ class DeliveryLoop:
         await self.worker.run(self._check_for_commits)
 
     def update_due(self, webhooks: set[str], due: dict[str, Due]) -> None:
-        """Set when each of these webhooks has its next attempt; one that is missing in `due` has none."""
-        self.worker.call(lambda _: self.scheduler.update_due(webhooks, due))
+        """Set when each of these webhooks has its next attempt.
+
+        What was read may be older than the last batch, so a webhook that is missing in `due` keeps its time: a claim that
+        finds nothing takes it away.
+        """
+        self.worker.call(lambda _: self.scheduler.update_due(webhooks & due.keys(), due))
 
     def store_bodies(self, keep: bool) -> None:
         """Store the bodies of answers, or drop them while the disk is nearly full."""

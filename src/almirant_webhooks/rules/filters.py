@@ -77,8 +77,9 @@ class Compiled:
 def compiled(text: str) -> Compiled:
     """Return a stored filter. One that cannot be read lets nothing through, and says so: it was not written here."""
     try:
-        values = [condition.get("value") for condition in paths.read(text)]
-        return Compiled(list(map(_test, of_text(text), values)))
+        written = paths.read(text)
+        values = [condition.get("value") for condition in written]
+        return Compiled(list(map(_test, check(written) or (), values)))
     except (ValueError, TypeError, KeyError, AttributeError, Refused):
         return Compiled([_Test((), lambda _: False, UNREADABLE)])
 

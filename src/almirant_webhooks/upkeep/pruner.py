@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from .. import clock
+from ..model import Misconfigured
 from ..settings.schema import Retention
 from ..storage.engine import PruningStore, Session, StorageError, Walk, Worker
 
@@ -50,7 +51,7 @@ class Pruner:
         while True:
             try:
                 busy = not self._failing() and await self.step(clock.now())
-            except StorageError as error:
+            except (StorageError, Misconfigured) as error:  # a key file that cannot be used at the moment, say
                 log.warning("pruning failed", error=str(error))
                 busy = False
             self.is_resting = not busy

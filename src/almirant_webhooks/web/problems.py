@@ -8,7 +8,7 @@ from http import HTTPStatus
 import structlog
 from aiohttp import web
 
-from ..model import Conflict, NotFound, Outdated, Refused
+from ..model import Conflict, Misconfigured, NotFound, Outdated, Refused
 from ..storage.engine import Busy, StorageError
 from .context import context
 from .guard import Handler
@@ -58,6 +58,9 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         log.warning("request failed", path=_route(request), error=str(error))
         words = "is locked by another program" if isinstance(error, Busy) else "cannot be used"
         return await _answer(request, 503, f"The database {words} at the moment; nothing was changed. Try again.")
+    except Misconfigured as error:
+        log.warning("request failed", path=_route(request), error=str(error))
+        return await _answer(request, 503, "The service's key cannot be used at the moment; nothing was changed.")
     except Exception:
         log.exception("request failed", path=_route(request))
         return await _answer(request, 500, "Something went wrong here; it is in the service's log.")

@@ -21,6 +21,14 @@ from .results import record
 from .unread import read_unread
 from .webhooks import disable
 
+# Tests are claimed while their webhook is disabled: those of one whose secret cannot be opened would be claimed for ever.
+_END_TESTS = """
+UPDATE deliveries SET state = iif(state = 'pending', 'cancelled', state),
+    cancelled_reason = iif(state = 'pending', ?2, cancelled_reason), resend_requested_at = NULL
+WHERE rowid IN (SELECT rowid FROM deliveries INDEXED BY deliveries_to_test
+    WHERE webhook_id = ?1 AND test = 1 AND resend_requested_at IS NOT NULL AND in_flight = 0 LIMIT 100)
+"""
+
 
 def write(conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetime) -> WrittenBatch:
     """Record, claim and fan out, inside a transaction; rows of an outbox in the same file are marked too, except slow ones.
@@ -62,6 +70,8 @@ def write(conn: sqlite3.Connection, work: Work, schedule: Schedule, now: datetim
         unopenable |= fanned_out.unopenable
     for webhook, reason in unopenable.items():
         disable(conn, webhook, now, actor=SERVICE, detail=reason)
+        conn.execute(_END_TESTS, (webhook, reason))
+        touched.add(webhook)
     if not (work.results or begun or gone or fanned_out):
         prove_writable(conn)
     ended = {result.claim.webhook_id for result in work.results}

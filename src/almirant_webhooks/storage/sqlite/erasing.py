@@ -53,20 +53,27 @@ _ERASE_EVENT = f"""
 UPDATE events SET body = printf('%-*s', length(CAST(body AS BLOB)) - {TIME_BYTES}, '{ERASED_BODY}'), erased_at = ?
 WHERE seq = ? AND erased_at IS NULL
 """
-_OLD = """
-SELECT e.created_at, e.seq, e.erased_at IS NULL AND NOT EXISTS (
-    SELECT 1 FROM deliveries d WHERE d.event_seq = e.seq
-    AND (d.state = 'pending' OR d.in_flight = 1 OR d.resend_requested_at IS NOT NULL)) AS is_ripe
+_WAITING = """
+SELECT 1 FROM deliveries d WHERE d.event_seq = {event}
+AND (d.state = 'pending' OR d.in_flight = 1 OR d.resend_requested_at IS NOT NULL)
+"""
+_WAITS = f"SELECT EXISTS ({_WAITING.format(event='?')})"
+_OLD = f"""
+SELECT e.created_at, e.seq, e.erased_at IS NULL AND NOT EXISTS ({_WAITING.format(event="e.seq")}) AS is_ripe
 FROM events e INDEXED BY events_by_time WHERE (e.created_at, e.seq) > (?, ?) AND e.created_at < ?
 ORDER BY e.created_at, e.seq LIMIT ?
 """
 
 
 class Erasure:
-    """A walk that erases the content of some events, named by their `seq`; `removed` counts events and deliveries."""
+    """A walk that erases the content of some events, named by their `seq`; `removed` counts events and deliveries.
 
-    def __init__(self, events: Iterable[int], now: datetime) -> None:
+    With `spares` an event is left as it is while a delivery of it waits or is in flight.
+    """
+
+    def __init__(self, events: Iterable[int], now: datetime, *, spares: bool = False) -> None:
         self.removed: Counter[str] = Counter({"events": 0, "deliveries": 0})
+        self._spares = spares
         self._events = list(events)
         self._now = clock.text(now)
         self._webhook, self._number = (
@@ -83,6 +90,9 @@ class Erasure:
 
     def _go_on(self, conn: sqlite3.Connection, event: int, limit: int) -> int:
         """Erase the next delivery of an event, or the event's own row; return how many rows that took."""
+        if self._spares and not self._webhook and not self._number and conn.execute(_WAITS, (event,)).fetchone()[0]:
+            del self._events[0]  # somebody has asked for it since it was chosen
+            return 1
         delivery = conn.execute(_NEXT_DELIVERY, (event, self._webhook)).fetchone()
         if delivery is None:
             self._webhook, self._number = "", 0
@@ -120,7 +130,7 @@ class OldBodies:
             return True
         self.removed["bodies"] += self._erasure.removed["events"]
         rows = conn.execute(_OLD, (*self._reached, self._before, limit)).fetchall()
-        self._erasure = Erasure([row["seq"] for row in rows if row["is_ripe"]], self._now)
+        self._erasure = Erasure([row["seq"] for row in rows if row["is_ripe"]], self._now, spares=True)
         if rows:
             self._reached = (rows[-1]["created_at"], rows[-1]["seq"])
         return bool(rows)

@@ -24,9 +24,10 @@ from .filtering import Verdict, sift
 from .matching import SUBSCRIBED, Webhooks, match, patterns_of
 from .rendering import MAX_BYTES, Bodies
 
-# Of deliveries too: if an event's row was deleted by hand, its deliveries must not get another event.
+# Of deliveries and verdicts too: if an event's row was deleted by hand, they must not get another event.
 _LAST_SEQ = """
-SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(event_seq) FROM deliveries), 0))
+SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(event_seq) FROM deliveries), 0),
+           coalesce((SELECT max(event_seq) FROM filtered_out), 0))
 """
 _LOOK_UP = f"""
 SELECT ({_LAST_SEQ}), ({SUBSCRIBED}), (

@@ -76,7 +76,7 @@ def make(
     ids, bodies, size, looked_at, now_text = delivery_ids(now), Bodies(), 0, 0, clock.text(now)
     made: list[tuple[object, ...]] = []
     for seq in seqs:
-        if size >= MAX_BYTES:
+        if size + bodies.size >= MAX_BYTES:
             break
         looked_at += 1
         delivery_id, rendered = next(ids), False

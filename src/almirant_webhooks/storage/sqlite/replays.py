@@ -7,7 +7,7 @@ import sqlite3
 from datetime import datetime, timedelta
 
 from ... import clock
-from ...model import Refused
+from ...model import Refused, Webhook
 from ...rules import paths
 from ...rules.filters import compiled, text_of
 from ...rules.replays import NOTHING, ReplayCount, ReplaySelection
@@ -51,6 +51,7 @@ def count(conn: sqlite3.Connection, selection: ReplaySelection, *, now: datetime
     """
     webhook = get(conn, selection.webhook_id)
     check_enabled(webhook.id, enabled=webhook.enabled)
+    _check_order(webhook, selection)
     reaches = replay_steps.reach_of(conn, webhook.created_at, now, kept)
     end = replay_steps.LATEST if selection.until is None else clock.text(selection.until)
     span = (max(clock.text(selection.since), reaches), end)
@@ -81,6 +82,15 @@ def count(conn: sqlite3.Connection, selection: ReplaySelection, *, now: datetime
     }
 
 
+def _check_order(webhook: Webhook, selection: ReplaySelection) -> None:
+    """Raise `Refused` for what would break an order: a cancelled delivery is sent again as a resend, outside of it."""
+    if webhook.ordered and selection.include_cancelled:
+        raise Refused(
+            "An ordered webhook would get its cancelled deliveries outside of their order; send them again one by one.",
+            "include_cancelled",
+        )
+
+
 def start(
     conn: sqlite3.Connection, selection: ReplaySelection, count: ReplayCount, *, actor: str, now: datetime
 ) -> str:
@@ -90,6 +100,7 @@ def start(
     """
     webhook = get(conn, selection.webhook_id)
     check_enabled(webhook.id, enabled=webhook.enabled)
+    _check_order(webhook, selection)
     other = conn.execute("SELECT id FROM resends WHERE replay_of = ? AND finished_at IS NULL", (webhook.id,)).fetchone()
     if other is not None:
         raise Refused(

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, FailFast, Field, WithJsonSchema
 from ... import clock
 from ...actions import reach, webhook_secrets
 from ...actions import webhooks as actions
-from ...model import OPTIONS, StartedRotation, Webhook
+from ...model import OPTIONS, Refused, StartedRotation, Webhook
 from ...rules import presets, versions
 from ...rules.headers import MAX_HEADERS, MAX_VALUE
 from ...rules.webhook_options import MAX_CONCURRENCY
@@ -40,8 +40,11 @@ Patterns = Annotated[list[str], FailFast()]  # the first wrong one is named: a s
 
 
 def _written(template: object) -> object:
-    """Return a template that was given as an object as its text."""
-    return json.dumps(template, ensure_ascii=False) if isinstance(template, dict) else template
+    """Return a template that was given as an object as its text; raises `Refused` for one that is nested too deeply."""
+    try:
+        return json.dumps(template, ensure_ascii=False) if isinstance(template, dict) else template
+    except RecursionError:
+        raise Refused("This template is nested too deeply.", "template") from None
 
 
 Template = Annotated[str | None, BeforeValidator(_written), WithJsonSchema(_TEMPLATE)]
