@@ -31,6 +31,7 @@ from almirant_webhooks.storage.sqlite import (
     resends,
     search,
     unread,
+    webhooks,
 )
 from almirant_webhooks.storage.sqlite.connection import transaction
 
@@ -146,6 +147,20 @@ def test_the_record_stays_and_what_waits_is_cancelled(steps: Steps) -> None:
     assert (kept["status_code"], kept["response_body"], sent["response_body"]) == (200, "", "ok")
     assert log.event(steps.conn, event)["erased_at"] == clock.text(START)
     assert deliveries.first_due(steps.conn, [good.id, waiting.id]) == {}
+
+
+def test_erasing_what_waits_lets_the_loop_look_again(steps: Steps) -> None:
+    """What waited behind it at an ordered webhook is due; where nothing waits nothing is read anew."""
+    webhook = steps.webhook(options={"ordered": True})
+    first = event_of(steps)
+    before = webhooks.revision(steps.conn)
+    erase(steps, first)
+    assert webhooks.revision(steps.conn) > before
+    done = event_of(steps)
+    steps.attempt(webhook, START, Outcome.SUCCESS, status_code=200)
+    before = webhooks.revision(steps.conn)
+    erase(steps, done)
+    assert webhooks.revision(steps.conn) == before
 
 
 def test_an_answer_that_comes_late_is_dropped(steps: Steps) -> None:

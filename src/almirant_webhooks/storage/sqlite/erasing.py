@@ -15,11 +15,12 @@ from datetime import datetime
 from typing import Any
 
 from ... import clock
-from ...model import Refused
+from ...model import Refused, State
 from ...rules.erasing import ERASED_BODY, REASON, TIME_BYTES
 from ...rules.selection import EventSelection
 from ..engine import FoundEvent
 from . import in_flight, log, outbox
+from .webhooks import bump_revision
 
 FOUND_AT_ONCE = 100
 _FIND = """
@@ -27,7 +28,7 @@ SELECT e.seq, e.project_id, e.id AS event_id, (SELECT count(*) FROM deliveries d
 FROM events e WHERE e.id = ?1 AND (?2 IS NULL OR e.project_id = ?2) LIMIT 2
 """
 _NEXT_DELIVERY = """
-SELECT id, webhook_id FROM deliveries INDEXED BY deliveries_of_an_event
+SELECT id, webhook_id, state FROM deliveries INDEXED BY deliveries_of_an_event
 WHERE event_seq = ? AND webhook_id > ? ORDER BY webhook_id LIMIT 1
 """
 _NEXT_ATTEMPTS = """
@@ -110,6 +111,8 @@ class Erasure:
         in_flight.keep_sent_of(conn, delivery["id"])
         conn.execute(_ERASE_RENDERED, (delivery["id"],))
         self.removed["deliveries"] += conn.execute(_ERASE_DELIVERY, (delivery["id"],)).rowcount
+        if delivery["state"] == State.PENDING:  # the next one of an ordered webhook may be due now
+            bump_revision(conn)
         self._webhook, self._number = delivery["webhook_id"], 0
         return int(seen) + 1
 
