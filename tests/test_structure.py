@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }  # fmt: skip
 # Of a room that does more than another needs, the modules that it may use all the same.
 ONLY = {
-    ("storage", "ops"): {"files", "sealing"},
+    ("storage", "ops"): {"files", "sealed_texts", "sealing"},
     ("sending", "ops"): {"threads"},
     ("delivery", "ops"): {"metrics"},
     ("delivery", "storage"): {"engine"},

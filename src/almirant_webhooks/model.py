@@ -234,6 +234,10 @@ class Claim(NamedTuple):
     webhook_headers: Headers = ()  # those that the webhook was told to send too; an attempt's record has their names
     limited: bool = False
 
+    def __repr__(self) -> str:
+        """Name it without what is secret: an event loop writes its callbacks' arguments into the log."""
+        return f"Claim({self.delivery_id}, {self.number})"
+
 
 class Result(NamedTuple):
     """What became of one attempt. `duration_ms` runs to the end of the answer's head; `retry_after` is in seconds.

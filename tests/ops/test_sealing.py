@@ -104,6 +104,25 @@ def test_the_last_key_seals_and_the_others_open(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["alone", "key"]
 
 
+def test_the_keys_that_were_read_are_used_while_the_file_cannot_be(tmp_path: Path) -> None:
+    """An editor has written it so that others can read it, or it is away for a moment: a running daemon goes on."""
+    seals = written(tmp_path / "key", LINE)
+    sealed = seals.seal("text", "wh_1", "secret")
+    seals.path.chmod(0o644)
+    assert seals.open(sealed, "wh_1", "secret") == "text"
+    seals.path.unlink()
+    assert seals.open(seals.seal("more", "wh_1", "secret"), "wh_1", "secret") == "more"
+
+
+def test_of_two_that_add_a_key_neither_takes_the_other_s_away(tmp_path: Path) -> None:
+    """Each reads the file anew once it has the lock."""
+    first = written(tmp_path / "key", LINE)
+    second = Seals(first.path)
+    assert first.newest() == second.newest() == "k1"
+    added = [first.add_key(), second.add_key()]
+    assert [line.split()[0] for line in first.path.read_text().splitlines()] == ["k1", *added]
+
+
 def test_without_sealing_texts_are_stored_as_they_are(tmp_path: Path) -> None:
     """No key is needed; a text that would look sealed is refused."""
     seals = Seals(tmp_path / "key", is_on=False)

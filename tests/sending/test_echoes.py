@@ -53,6 +53,35 @@ def test_what_is_repeated_is_masked_however_it_is_written(echo: str) -> None:
     assert masked.body.endswith(b"> 7"), "a text of one character is no secret"
 
 
+@pytest.mark.parametrize(
+    ("value", "echo"),
+    [
+        ("a+b=c&d<e>", "a\\u002Bb=c\\u0026d\\u003Ce\\u003E"),
+        ("whsec_abcdef==", "whsec_abcdef\\u003d\\u003d"),
+        ("a<b>&c+d=e", "a\\u003cb\\u003e\\u0026c+d=e"),
+        ("contraseña larga", "contrase\\u00f1a larga"),
+    ],
+    ids=[".NET", "Gson", "Go", "ASCII alone"],
+)
+def test_what_other_json_encoders_escape_is_masked(value: str, echo: str) -> None:
+    masked = without_echoes(answer(f'{{"echo": "{echo}"}}'.encode()), claim()._replace(secret=value), 1000)
+    assert masked.body.decode() == f'{{"echo": "{MASK}"}}'
+
+
+def test_an_answer_in_utf_16_that_repeats_a_secret_is_masked() -> None:
+    """The pages would read it as text."""
+    fields = [(b"Content-Type", b"text/plain; charset=utf-16")]
+    masked = without_echoes(answer(f"you sent {SECRET}".encode("utf-16"), fields), claim(), 1000)
+    assert SECRET.encode("utf-16-le") not in masked.body
+
+
+def test_a_claim_that_is_written_into_a_log_has_nothing_secret() -> None:
+    """An event loop writes the arguments of a callback that has failed."""
+    text = repr(claim(("Authorization", TOKEN)))
+    assert SECRET not in text
+    assert "ken" not in text
+
+
 @pytest.mark.parametrize("size", [4, 9, 31])
 def test_the_beginning_of_a_value_where_the_body_was_cut_is_masked(size: int) -> None:
     """Of an answer that is whole it is no part of the value."""

@@ -292,6 +292,18 @@ def test_an_old_body_that_is_asked_for_meanwhile_is_spared(steps: Steps) -> None
     assert log.event(steps.conn, event)["erased_at"] is None
 
 
+def test_what_was_erased_after_the_wal_was_emptied_is_not_counted_as_clean(steps: Steps) -> None:
+    """Though it is noted at the same time of a long erasing."""
+    with transaction(steps.conn):
+        erasing.note(steps.conn, "now")
+    since = erasing.unclean_since(steps.conn)
+    assert since is not None
+    with transaction(steps.conn):
+        erasing.note(steps.conn, "now")
+        erasing.note_clean(steps.conn, since)
+    assert erasing.unclean_since(steps.conn) is not None
+
+
 def test_rejected_rows_are_found_by_their_text(steps: Steps) -> None:
     """They are in no event: by case and spelling as events are, of a project or all, since a time or ever."""
     for payload in (json.dumps({"who": NEEDLE}), '{"who": "somebody"}'):

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
+from .. import clock
 from ..model import NotFound, Refused
 from ..rules.principals import Principal
 from ..storage.engine import FoundEvent, Session, TriggerFails
@@ -120,6 +121,7 @@ class Erasing:
             self._erase_what_may_be,
             self._erase_events,
             self._erase_rows,  # once more: a row may have been read and not marked yet
+            self._note,
         ]
 
     @property
@@ -152,6 +154,10 @@ class Erasing:
                 )
 
         await self._database.write(note)
+        return False
+
+    async def _note(self) -> bool:
+        await self._database.write(self._database.store.erasing.note, clock.text(self._now))
         return False
 
     async def _erase_events(self) -> bool:

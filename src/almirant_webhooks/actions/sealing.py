@@ -40,7 +40,8 @@ async def rotate_key(
         if not seals.is_own:
             raise Refused(
                 f"The last key in {seals.path} is the one that seals already. Add a line with a new one below it, an id and "
-                '32 bytes in base64, as this prints: echo "k$(date +%s) $(openssl rand -base64 32)". Then run this again.'
+                '32 bytes in base64, as this prints: echo "k$(date +%s) $(openssl rand -base64 32)". Restart the service, '
+                "which may have a copy of the file from its start. Then run this again."
             )
         seals.add_key()
     key_id = seals.newest() if seals.is_on else None

@@ -78,6 +78,11 @@ def is_daemon_there(settings: Settings) -> bool:
     return lock.is_held(settings.database.path)
 
 
+def daemon_since(settings: Settings) -> float | None:
+    """Tell since when a daemon has the database, None where none has it."""
+    return lock.held_since(settings.database.path)
+
+
 def sizes(settings: Settings) -> dict[str, int]:
     """Return the bytes of the database's files, and those free on their disk."""
     return stats.sizes(settings.database.path)

@@ -6,9 +6,10 @@ import click
 
 from .. import clock
 from ..actions import sealing as actions
+from ..model import Refused
 from ..ops import sealing
 from ..settings.schema import Settings
-from .database import READS, reading
+from .database import READS, daemon_since, reading
 from .options import as_json, config
 from .output import print_json, say
 from .run_action import CommandDatabase, caller, run_action
@@ -29,6 +30,12 @@ def rotate_key(settings: Settings, lost: bool, as_json: bool) -> None:
     With `secrets.seal = false` it stores everything plain.
     """
     seals = sealing.of(settings)
+    since = daemon_since(settings)
+    if not seals.is_own and since is not None and seals.path.exists() and since < seals.path.stat().st_mtime:
+        raise Refused(
+            f"The daemon has begun before {seals.path} was changed, and may have a copy of a credential from then: with another "
+            "key it would disable every webhook. Restart it, then run this again."
+        )
     database, now = CommandDatabase(settings), clock.now()
     done = run_action(actions.rotate_key(database, caller(), now=now, seals=seals, is_lost=lost))
     with reading(settings) as conn:

@@ -144,7 +144,11 @@ def backup(settings: Settings, file: Path, as_json: bool) -> None:
     else:
         say(f"{target}: {size} bytes, checked and on the disk.")
     seals = sealing.of(settings)
-    if seals.path.exists():
+    if not seals.path.exists():
+        say(
+            "The key of its secrets is not in it, and belongs to it: keep that too, in another place (see docs/key.md)."
+        )
+    else:
         say(f"The key of its secrets is not in it, and belongs to it: keep {seals.path} too, in another place.")
     if settings.outbox.path is not None:
         say(f"The outbox is a file of its own and not in it: {settings.outbox.path}.")

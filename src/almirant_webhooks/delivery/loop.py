@@ -110,11 +110,7 @@ class DeliveryLoop:
         await self.worker.run(self._check_for_commits)
 
     def update_due(self, webhooks: set[str], due: dict[str, Due]) -> None:
-        """Set when each of these webhooks has its next attempt.
-
-        What was read may be older than the last batch, so a webhook that is missing in `due` keeps its time: a claim that
-        finds nothing takes it away.
-        """
+        """Set when webhooks have their next attempt. One that is missing in `due`, which may be old, keeps its time."""
         self.worker.call(lambda _: self.scheduler.update_due(webhooks & due.keys(), due))
 
     def store_bodies(self, keep: bool) -> None:

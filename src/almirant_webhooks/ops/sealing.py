@@ -6,6 +6,7 @@ that the operator gives by `secrets.key_file`, which as a systemd credential is 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import secrets
@@ -88,7 +89,15 @@ class Seals:
             ) from None
 
     def _read(self) -> dict[str, bytes]:
-        """Return the keys, read again if the file has changed."""
+        """Return the keys, read again if the file has changed; those of before while it cannot be used."""
+        try:
+            return self._read_file()
+        except NoKey:
+            if not self._keys:
+                raise
+            return self._keys
+
+    def _read_file(self) -> dict[str, bytes]:
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -150,9 +159,14 @@ class Seals:
 
     def add_key(self) -> str:
         """Add a key to the service's own file, which seals from then on; return its id. Raises `NoKey`."""
-        self._read()
         line = sealed_texts.new_line()
-        self._write(self.path.read_text(encoding="ascii").rstrip("\n") + "\n" + line, anew=True)
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)  # of two at once neither takes the other's line away
+            self._read_file()
+            self._write(self.path.read_text(encoding="ascii").rstrip("\n") + "\n" + line, anew=True)
+        finally:
+            os.close(folder)
         return line.split()[0]
 
     def _write(self, content: str, *, anew: bool) -> bool:

@@ -18,6 +18,7 @@ from .answers import Answer, Fields, keep_headers
 LEAST = 4  # characters of a value that is masked
 LEAST_WORD = 8  # characters of a word of a value that is masked by itself
 _MASK = MASK.encode()
+_ESCAPED = (("<>&", "\\u%04x"), ("<>&='", "\\u%04x"), ("<>&+'\"`", "\\u%04X"))  # Go and Rails; Gson; .NET
 
 
 def without_echoes(answer: Answer, claim: Claim, most: int) -> Answer:
@@ -27,9 +28,10 @@ def without_echoes(answer: Answer, claim: Claim, most: int) -> Answer:
     values = b"\n".join([value for _, value in fields])
     if any(form in values for form in forms):
         fields = [(name, _masked(value, forms)) for name, value in fields]
-    if b"encoding" in b"\n".join([name for name, _ in fields]).lower() and _is_in_compressed(
-        fields, body, forms, whole
-    ):
+    in_other_bytes = (
+        b"encoding" in b"\n".join([name for name, _ in fields]).lower() or b"\0" in body[:64]
+    )  # UTF-16, UTF-32
+    if in_other_bytes and _is_in_compressed(fields, body, forms, whole):
         fields = [(name, value) for name, value in fields if name.lower() != b"content-encoding"]
         return answer._replace(fields=fields, body=_MASK[:most], whole=False)
     masked = hide(body, claim, cut=not whole)
@@ -66,6 +68,10 @@ def _is_in_compressed(fields: Fields, body: bytes, forms: tuple[bytes, ...], who
     return any(form in shown for form in forms)
 
 
+def _escaped(text: str, chars: str, form: str) -> str:
+    return "".join(form % ord(char) if char in chars else json.dumps(char)[1:-1] for char in text)
+
+
 @lru_cache(maxsize=16_384)
 def _forms(secret: str, headers: Headers) -> tuple[bytes, ...]:
     """Return the bytes to look for, the longest first."""
@@ -76,6 +82,7 @@ def _forms(secret: str, headers: Headers) -> tuple[bytes, ...]:
     forms: set[bytes] = set()
     for text in texts:
         as_json = json.dumps(text, ensure_ascii=False)[1:-1]
-        ways = (text, as_json, as_json.replace("/", "\\/"), html.escape(text), quote(text, safe=""), quote_plus(text))
+        ways = {text, as_json, as_json.replace("/", "\\/"), html.escape(text), quote(text, safe=""), quote_plus(text)}
+        ways |= {json.dumps(text)[1:-1], *(_escaped(text, chars, form) for chars, form in _ESCAPED)}
         forms.update(way.encode() for way in ways if len(text) >= LEAST)
     return tuple(sorted(forms, key=lambda form: (-len(form), form)))

@@ -210,6 +210,9 @@ class Erasing(Protocol):
     def erasure(self, events: Iterable[int], now: datetime, /) -> Walk:
         """Return a walk that erases the content of events of the log, named by `seq`, and cancels what waits of them."""
 
+    def note(self, session: Session, now: str, /) -> None:
+        """Note that something was erased, which may have left something in the engine's log of changes."""
+
     def unclean_since(self, session: Session, /) -> str | None:
         """Return the time of the last erasing that may have left something in the engine's log of changes, or None."""
 

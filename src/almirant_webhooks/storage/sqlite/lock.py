@@ -33,7 +33,13 @@ def hold(database_path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise Refused(f"Another daemon runs on {database_path}; one database has one daemon.") from None
+        os.utime(path)  # when the daemon has begun
         yield
+
+
+def held_since(database_path: Path) -> float | None:
+    """Return since when (Unix seconds) a daemon has a database, or None."""
+    return file_of(database_path).stat().st_mtime if is_held(database_path) else None
 
 
 def _open(path: Path) -> int:

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterable
 
 from ...model import Headers, Misconfigured
+from ...ops.sealed_texts import is_sealed
 from ...ops.sealing import Seals, Unopenable
 from ..engine import Resealed
 from .connection import seals_of
@@ -120,14 +121,33 @@ def seal_all(conn: sqlite3.Connection) -> int | None:
     """
     (proof,) = conn.execute("SELECT seal_check FROM database_meta").fetchone()
     seals = seals_of(conn)
-    if proof is not None or not seals.is_on:
+    if not seals.is_on or (proof is not None and not plain(conn)):
         return None
-    seals.ensure()
+    if proof is None:
+        seals.ensure()
+    else:  # some were made while sealing was off
+        check(conn)
     step = reseal(conn, "", -1)
-    if step.problems:
+    if step.problems and proof is None:
         raise Misconfigured(" ".join(step.problems.values()))
-    finish(conn)
+    if proof is None:
+        finish(conn)
+    else:
+        conn.execute("UPDATE database_meta SET plain_left = 1")
     return step.looked_at
+
+
+def plain(conn: sqlite3.Connection) -> list[str]:
+    """Return the webhooks of which something is not sealed."""
+    return [
+        row["id"]
+        for row in conn.execute(_COLUMNS)
+        if not all(
+            map(
+                is_sealed, filter(None, (row[SECRET], row[NEXT_SECRET], *dict(stored_headers(row["headers"])).values()))
+            )
+        )
+    ]
 
 
 def reseal(conn: sqlite3.Connection, after: str, limit: int) -> Resealed:
