@@ -302,6 +302,7 @@ KINDS: dict[str, Kind] = {
     "erasing.Erasure": Kind(lambda conn: erasing.erasure([_seq(conn)], NOW).step(conn, LIMIT)),
     "erasing.OldBodies": Kind(lambda conn: _steps_of(erasing.OldBodies(NOW + DAY, NOW), conn)),
     "erasing.unclean_since": Kind(erasing.unclean_since),
+    "erasing.note": Kind(lambda conn: erasing.note(conn, clock.text(NOW))),
     "erasing.note_clean": Kind(lambda conn: erasing.note_clean(conn, clock.text(NOW))),
     "erasing_outbox.OldPayloads": Kind(
         lambda conn: _steps_of(erasing_outbox.OldPayloads(NOW + DAY), conn), on_outbox=True
