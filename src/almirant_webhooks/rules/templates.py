@@ -25,6 +25,8 @@ from .values import storable
 MAX_BYTES = 16 * 1024
 MAX_RENDERED = 256 * 1024  # bytes of a body
 TOO_LONG = f"A template has at most {MAX_BYTES // 1024} KiB."
+MAX_DEPTH = 200  # levels of arrays and objects: how many a parser reads depends on the Python
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _FIELD = "template"
 _TOO_LARGE = f"larger than {MAX_RENDERED // 1024} KiB"
 _UNREADABLE = "the event's own body cannot be read"
@@ -213,10 +215,10 @@ def _check_no_key(template: str, end: int, at: int) -> None:
 
 
 def _check_json(skeleton: str, template: str) -> None:
+    if _depth(skeleton) > MAX_DEPTH:
+        raise Refused(f"The template is nested too deeply: {MAX_DEPTH} levels at most.", _FIELD)
     try:
         _DECODER.decode(skeleton)
-    except RecursionError:
-        raise Refused("The template is nested too deeply.", _FIELD) from None
     except json.JSONDecodeError as error:
         words = error.msg[:1].lower() + error.msg[1:]
         raise Refused(f"The template is not JSON at {_where(template, error.pos)}: {words}.", _FIELD) from None
@@ -234,3 +236,12 @@ _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_no_c
 def _where(template: str, at: int) -> str:
     line = template.count("\n", 0, at) + 1
     return f"line {line}, column {at - template.rfind(chr(10), 0, at)}"
+
+
+def _depth(text: str) -> int:
+    """Return how many arrays and objects of a JSON text are open at once at most."""
+    depth = most = 0
+    for bracket in re.findall(r"[\[\]{}]", _STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        most = max(most, depth)
+    return most
