@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from almirant_webhooks.model import Options
+
 from .daemon import check_rows, cpu_seconds, scratch
 from .nginx import Nginx, nginx
 from .release import Release
@@ -35,10 +37,12 @@ def _spent(server: Nginx, events: int) -> dict[str, float]:
     return {name: nanoseconds / 1000 / events for name, nanoseconds in parts.items()}
 
 
-def _whole(server: Nginx, events: int, release: Release | None) -> float:
+def whole(url: str, events: int, release: Release | None = None, options: Options | None = None) -> float:
     """Return the microseconds of a delivery that the process has used since it was ready, its parts not counted."""
     with scratch(release=release) as bench:
-        bench.add_webhooks(server.http, WEBHOOKS)
+        ids = bench.add_webhooks(url, WEBHOOKS)
+        if options:
+            bench.tell(ids, options)
         with bench.running() as process:
             before = cpu_seconds(process.pid)
             bench.insert(events, projects=WEBHOOKS)
@@ -58,7 +62,7 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
             floors.append(bare(server, tls=False, count=events).cpu)
             runs.append(_spent(server, events))
             if sizes.beside is not None:
-                turns.take(lambda release: _whole(server, events, release))
+                turns.take(lambda release: whole(server.http, events, release))
     whole = median(sum(run.values()) for run in runs)
     yield Figure("cost of a delivery", f"{whole:.0f} µs of CPU", f"a bare loop {median(floors):.0f} µs")
     yield from turns.compared("cost of a delivery, its parts not counted", lambda used: used, "{:.0f} µs", most=0.55)

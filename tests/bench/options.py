@@ -10,10 +10,10 @@ from pathlib import Path
 from almirant_webhooks.model import Options
 from almirant_webhooks.rules import filters, paths, templates
 
-from .daemon import PAYLOAD, check_rows, cpu_seconds, scratch
+from . import cost
+from .daemon import PAYLOAD
 from .nginx import nginx
 from .table import Figure, Sizes, median
-from .throughput import WEBHOOKS
 
 MOST = 0.15  # of a delivery's processor time, filter and template together
 # They hold for every event here, so that as many deliveries are made.
@@ -45,8 +45,8 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
             judged = _microseconds(lambda: compiled.unmet(root), calls)
             rendered = _microseconds(lambda: templates.render_value(TEMPLATE, root), calls)
             own.append((read, judged, rendered))
-            plain.append(_whole(server.http, events, {}))
-            with_both.append(_whole(server.http, events, options))
+            plain.append(cost.whole(server.http, events))
+            with_both.append(cost.whole(server.http, events, options=options))
     read, judged, rendered = (median(part) for part in zip(*own, strict=True))
     whole = median(plain)
     share = (read + judged + rendered) / whole
@@ -77,18 +77,3 @@ def _microseconds(call: Callable[[], object], calls: int) -> float:
     for _ in range(calls):
         call()
     return (time.process_time() - begin) / calls * 1e6
-
-
-def _whole(url: str, events: int, options: Options) -> float:
-    """Return the microseconds of a delivery that the process has used since it was ready."""
-    with scratch() as bench:
-        ids = bench.add_webhooks(url, WEBHOOKS)
-        if options:
-            bench.tell(ids, options)
-        with bench.running() as process:
-            before = cpu_seconds(process.pid)
-            bench.insert(events, projects=WEBHOOKS)
-            bench.wait_for(events)
-            used = cpu_seconds(process.pid) - before
-        check_rows(bench, events)
-    return used / events * 1e6

@@ -18,7 +18,7 @@ from almirant_webhooks.delivery.scheduler import Scheduler
 from almirant_webhooks.model import Claim, Outcome, Result, Webhook
 from almirant_webhooks.ops.metrics import Metrics
 from almirant_webhooks.storage.engine import LastEnd
-from almirant_webhooks.storage.sqlite import results, webhooks
+from almirant_webhooks.storage.sqlite import results, revisions, webhooks
 from almirant_webhooks.storage.sqlite.connection import open_database, transaction
 from almirant_webhooks.storage.sqlite.delivery_store import SqliteDeliveryStore
 from almirant_webhooks.storage.sqlite.outbox_stores import OutboxInDatabase
@@ -117,7 +117,7 @@ async def test_webhooks_are_read_in_parts_of_bounded_size(steps: Steps, worker: 
             first = min(made, key=lambda webhook: webhook.id)
             with transaction(steps.conn):
                 webhooks.disable(steps.conn, first.id, now)
-            await worker.run(lambda conn: loaded.reload_if_changed(webhooks.revision(conn), now))
+            await worker.run(lambda conn: loaded.reload_if_changed(revisions.revision(conn), now))
         await worker.run(loaded.step, now)
         rounds += 1
     assert rounds == 6
@@ -135,6 +135,6 @@ async def test_webhooks_that_are_deleted_while_others_are_read_are_forgotten(ste
     assert scheduler.due.keys() == {kept.id, deleted.id}
     with transaction(steps.conn):
         webhooks.delete(steps.conn, deleted.id, START)
-    await worker.run(lambda conn: loaded.reload_if_changed(webhooks.revision(conn), clock.now()))
+    await worker.run(lambda conn: loaded.reload_if_changed(revisions.revision(conn), clock.now()))
     await worker.run(loaded.step, clock.now())
     assert scheduler.due.keys() == {kept.id}

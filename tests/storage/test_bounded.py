@@ -44,6 +44,7 @@ from almirant_webhooks.storage.sqlite import (
     resends,
     results,
     retention,
+    revisions,
     rotation,
     sealed,
     starts,
@@ -229,7 +230,7 @@ KINDS: dict[str, Kind] = {
     "webhooks.disable": Kind(lambda conn: webhooks.disable(conn, BUSY, NOW)),
     "webhooks.delete": Kind(lambda conn: webhooks.delete(conn, BUSY, NOW)),
     "webhooks.request_test": Kind(lambda conn: webhooks.request_test(conn, BUSY, "lead.created", "{}", NOW)),
-    "webhooks.revision": Kind(webhooks.revision),
+    "revisions.revision": Kind(revisions.revision),
     "rotation.start": Kind(
         lambda conn: rotation.start(conn, BUSY, secret="t" * 20, switch_at=NOW + DAY, actor="operator", now=NOW)
     ),

@@ -29,9 +29,9 @@ from almirant_webhooks.storage.sqlite import (
     replays,
     resend_steps,
     resends,
+    revisions,
     search,
     unread,
-    webhooks,
 )
 from almirant_webhooks.storage.sqlite.connection import transaction
 
@@ -153,14 +153,14 @@ def test_erasing_what_waits_lets_the_loop_look_again(steps: Steps) -> None:
     """What waited behind it at an ordered webhook is due; where nothing waits nothing is read anew."""
     webhook = steps.webhook(options={"ordered": True})
     first = event_of(steps)
-    before = webhooks.revision(steps.conn)
+    before = revisions.revision(steps.conn)
     erase(steps, first)
-    assert webhooks.revision(steps.conn) > before
+    assert revisions.revision(steps.conn) > before
     done = event_of(steps)
     steps.attempt(webhook, START, Outcome.SUCCESS, status_code=200)
-    before = webhooks.revision(steps.conn)
+    before = revisions.revision(steps.conn)
     erase(steps, done)
-    assert webhooks.revision(steps.conn) == before
+    assert revisions.revision(steps.conn) == before
 
 
 def test_an_answer_that_comes_late_is_dropped(steps: Steps) -> None:

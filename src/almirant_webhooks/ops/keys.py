@@ -35,25 +35,10 @@ def rotate(database_path: Path) -> None:
 def _write(path: Path, *, anew: bool) -> bool:
     """Write a new file and move it into place atomically; without `anew` an existing file stays."""
     content = json.dumps({"token": f"awt_{secrets.token_urlsafe(32)}", "signing_key": secrets.token_hex(32)}) + "\n"
-    new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
-        descriptor = files.create(new, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        if anew:
-            new.replace(path)
-        else:
-            os.link(new, path)
-            new.unlink()
-    except FileExistsError:
-        new.unlink(missing_ok=True)
-        return False
+        return files.put_private(path, content, anew=anew)
     except OSError as error:
-        new.unlink(missing_ok=True)
         raise Misconfigured(f"{path} cannot be written: {error.strerror}.") from None
-    return True
 
 
 class Keys:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import pwd
-import secrets
 import stat
 from contextlib import suppress
 from functools import lru_cache
@@ -171,29 +170,10 @@ class Seals:
 
     def _write(self, content: str, *, anew: bool) -> bool:
         """Write the file and move it into place, on the disk before this returns; without `anew` an existing one stays."""
-        new = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
         try:
-            with os.fdopen(files.create(new, 0o600), "w", encoding="ascii") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            if anew:
-                new.replace(self.path)
-            else:
-                os.link(new, self.path)
-                new.unlink()
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except FileExistsError:  # another process was first
-            new.unlink(missing_ok=True)
-            return False
+            return files.put_private(self.path, content, anew=anew)
         except OSError as error:
-            new.unlink(missing_ok=True)
             raise NoKey(f"The key file {self.path} cannot be written: {error.strerror}.") from None
-        return True
 
 
 _WORDS = {

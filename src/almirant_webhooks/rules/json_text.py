@@ -11,11 +11,6 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half of a pair: it is no UTF-8, and only an escape can hold it
 
 
-def quoted(text: str) -> str:
-    """Return a text as a JSON string, in which UTF-8 can hold every character."""
-    return written(text)
-
-
 def written(value: object) -> str:
     """Return a value of Python as JSON, in which UTF-8 can hold every character."""
     string = _encode(value)
@@ -26,7 +21,7 @@ def as_json(value: Value) -> str:
     """Return a value as compact JSON, its numbers as they were spelled; `null` for what is not there."""
     kind = type(value)
     if kind is str:
-        return quoted(value)
+        return written(value)
     if kind is Number:
         return str(value)
     if kind is dict or kind is list:
@@ -38,11 +33,11 @@ def as_text(value: Value) -> str:
     """Return a value's text as it stands inside a JSON string: of an object or array its compact JSON, nothing for what is not there."""
     kind = type(value)
     if kind is str:
-        return quoted(value)[1:-1]
+        return written(value)[1:-1]
     if value is MISSING:
         return ""
     if kind is dict or kind is list:
-        return quoted(_compact(value))[1:-1]
+        return written(_compact(value))[1:-1]
     return as_json(value)
 
 
@@ -55,7 +50,7 @@ def _compact(value: Value) -> str:
             begin = Number("{")
             inner: list[Value] = []
             for key, member in item.items():
-                inner += (Number(f"{begin}{quoted(key)}:"), member)
+                inner += (Number(f"{begin}{written(key)}:"), member)
                 begin = Number(",")
             to_write.append(Number("}" if inner else "{}"))
             to_write += reversed(inner)

@@ -16,8 +16,8 @@ from . import audit, held, order, rendering
 from .bulk import read_rows
 from .claiming import IS_FIRST
 from .filtering import ERASE_OF_A_WEBHOOK
+from .revisions import bump_revision
 from .rows import row_as
-from .webhooks import bump_revision
 
 _FIRST_DUE = f"""
 SELECT json_group_array(json_array(

@@ -12,7 +12,7 @@ from ...model import Due
 from ...rules.rates import Rate
 from ...rules.retry import Schedule
 from ..engine import BEGIN, LastEnd, Moved, Place, Start, Work, WrittenBatch
-from . import batch, connection, deliveries, results, room, starts, waits, webhooks
+from . import batch, connection, deliveries, results, revisions, room, starts, waits
 from .errors import engine_errors
 
 
@@ -61,7 +61,7 @@ class SqliteDeliveryStore:
     @engine_errors()
     def revision(self, conn: sqlite3.Connection) -> int:
         """Return the number of changes to webhooks."""
-        return webhooks.revision(conn)
+        return revisions.revision(conn)
 
     @engine_errors()
     def changes(self, conn: sqlite3.Connection) -> int:

@@ -15,7 +15,7 @@ from ...rules.signing import host
 from ..engine import DISABLED_AT_ONCE, Disabled, HealthChange
 from . import audit
 from .health import tell, webhook_named
-from .webhooks import bump_revision
+from .revisions import bump_revision
 
 # Milliseconds from the first failure to the newest one; the expression and the conditions are those of the index.
 _DOWN = f"""

@@ -20,6 +20,7 @@ from ...rules.erasing import ERASED_BODY, REASON, TIME_BYTES
 from ...rules.selection import EventSelection
 from ..engine import FoundEvent
 from . import in_flight, log, outbox
+from .revisions import bump_revision
 
 FOUND_AT_ONCE = 100
 _FIND = """
@@ -111,7 +112,7 @@ class Erasure:
         conn.execute(_ERASE_RENDERED, (delivery["id"],))
         self.removed["deliveries"] += conn.execute(_ERASE_DELIVERY, (delivery["id"],)).rowcount
         if delivery["state"] == State.PENDING:  # the next one of an ordered webhook may be due now
-            conn.execute("UPDATE database_meta SET revision = revision + 1")
+            bump_revision(conn)
         self._webhook, self._number = delivery["webhook_id"], 0
         return int(seen) + 1
 

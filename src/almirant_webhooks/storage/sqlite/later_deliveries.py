@@ -20,7 +20,7 @@ from . import audit
 from .fanout import delivery_ids
 from .health import report_failed
 from .rendering import MAX_BYTES, Bodies
-from .webhooks import bump_revision
+from .revisions import bump_revision
 
 _KNOWN = """
 SELECT v.value, d.id, d.state, d.test, d.erased, d.resend_requested_at

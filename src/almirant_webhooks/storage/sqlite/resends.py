@@ -17,8 +17,8 @@ from ...rules.selection import Selection
 from ..records import Progress, Resend
 from . import selecting
 from .resend_steps import STEP_LOOKS, make_parts, parts_of, take_back
+from .revisions import bump_revision
 from .rows import row_as
-from .webhooks import bump_revision
 
 COUNTED = 1_000_000  # deliveries that a count looks at
 

@@ -11,8 +11,9 @@ from ...rules.signing import OVERLAP, secrets_at
 from . import audit
 from .connection import seals_of
 from .in_flight import keep_sent
+from .revisions import bump_revision
 from .sealed import NEXT_SECRET, SECRET, open_headers, open_or_none
-from .webhooks import bump_revision, get
+from .webhooks import get
 
 
 def start(

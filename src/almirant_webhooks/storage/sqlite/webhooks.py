@@ -19,6 +19,7 @@ from .fanout import delivery_ids, insert_test_event
 from .in_flight import keep_sent
 from .option_columns import changed_options, set_options
 from .rendering import Bodies
+from .revisions import bump_revision
 from .sealed import SECRET, replace_secret, stored_headers
 
 _OPTIONS = ", ".join(f"w.{name}" for name in OPTIONS)
@@ -50,16 +51,6 @@ def _webhook(row: sqlite3.Row) -> Webhook:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
-
-
-def bump_revision(conn: sqlite3.Connection) -> None:
-    """Count a change to webhooks, which the daemon then reads at once."""
-    conn.execute("UPDATE database_meta SET revision = revision + 1")
-
-
-def revision(conn: sqlite3.Connection) -> int:
-    """Return the number of changes that `bump_revision` has counted."""
-    return int(conn.execute("SELECT revision FROM database_meta").fetchone()[0])
 
 
 def create(
