@@ -20,7 +20,7 @@ EVENTS = 12
 
 
 class Watching:
-    """A receiver that notes what it is sent by path, in order, and how many requests it has at once; some it refuses."""
+    """A receiver that notes what it is sent by path, in order, and how many requests it has at once; some it refuses once."""
 
     def __init__(self, receiver: Receiver, *, fails_every: int = 0) -> None:
         self.numbers: defaultdict[str, list[int]] = defaultdict(list)
@@ -34,10 +34,13 @@ class Watching:
         path = request.path
         self._here[path] += 1
         self.most[path] = max(self.most[path], self._here[path])
-        self.numbers[path].append(json.loads(await request.read())["data"]["n"])
+        number = json.loads(await request.read())["data"]["n"]
+        is_first = number not in self.numbers[path]
+        self.numbers[path].append(number)
         await asyncio.sleep(0)
         self._here[path] -= 1
-        fails = self._fails_every and len(self.numbers[path]) % self._fails_every == 0
+        # By the number: of every third request the same few would be refused again and again, until they have failed.
+        fails = self._fails_every and number % self._fails_every == 0 and is_first
         return web.Response(status=503 if fails else 200)
 
 
