@@ -28,10 +28,9 @@ def without_echoes(answer: Answer, claim: Claim, most: int) -> Answer:
     values = b"\n".join([value for _, value in fields])
     if any(form in values for form in forms):
         fields = [(name, _masked(value, forms)) for name, value in fields]
-    in_other_bytes = (
-        b"encoding" in b"\n".join([name for name, _ in fields]).lower() or b"\0" in body[:64]
-    )  # UTF-16, UTF-32
-    if in_other_bytes and _is_in_compressed(fields, body, forms, whole):
+    names = b"\n".join([name for name, _ in fields]).lower()
+    # Compressed, or in UTF-16 or UTF-32.
+    if (b"encoding" in names or b"\0" in body[:64]) and _is_in_compressed(fields, body, forms, whole):
         fields = [(name, value) for name, value in fields if name.lower() != b"content-encoding"]
         return answer._replace(fields=fields, body=_MASK[:most], whole=False)
     masked = hide(body, claim, cut=not whole)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, KeysView, Mapping
 from types import MappingProxyType
 
 from ..engine import Work
@@ -35,6 +35,11 @@ class Allowance:
     def of(cls, work: Work) -> Allowance:
         """Return that of a batch."""
         return cls(work.in_flight, work.concurrency, work.per_webhook, work.places)
+
+    @property
+    def had_concurrency(self) -> KeysView[str]:
+        """The webhooks that had a `concurrency` when the scheduler last looked."""
+        return self._concurrency.keys()
 
     @property
     def bounds_any(self) -> bool:
