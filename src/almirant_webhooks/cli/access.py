@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import click
 
 from .. import clock
 from ..actions import tokens
-from ..model import Refused
 from ..ops import keys
 from ..settings.schema import Settings
 from .database import READS, reading
 from .options import as_json, check_rights, config
-from .output import print_json, print_table, say
+from .output import confirm, print_json, print_table, say
 from .run_action import CommandDatabase, caller, run_action
 
 
@@ -59,7 +57,8 @@ def token(
         else:
             print_table({"id": "ID", "project_id": "PROJECT", "created_at": "CREATED"}, rows)
     elif revoke is not None:
-        _confirm(f"Remove the producer's token {revoke}?", yes=yes)
+        if not yes:
+            confirm(f"Remove the producer's token {revoke}?")
         run_action(tokens.revoke_producer_token(CommandDatabase(settings), caller(), revoke, now=clock.now()))
         say(f"{revoke} opens nothing any more.")
     else:
@@ -75,18 +74,11 @@ def _keys(settings: Settings) -> keys.Keys:
 
 
 def _rotate(settings: Settings, *, yes: bool) -> None:
-    _confirm("Make a new token? Every session and every link of before is over.", yes=yes)
+    if not yes:
+        confirm("Make a new token? Every session and every link of before is over.")
     run_action(tokens.rotate_operator_token(CommandDatabase(settings), caller(), now=clock.now(), settings=settings))
     if settings.admin.token:
         say("Sessions and links are over; the token is the configured admin.token: change it there, and restart.")
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise Refused(f"{question} Say --yes.")
-    click.confirm(question, abort=True, err=True)
 
 
 def _print_token(fields: dict[str, str | None], *, as_json: bool) -> None:

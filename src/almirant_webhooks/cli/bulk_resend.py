@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from .. import clock
 from ..actions import resends as actions
-from ..model import Refused
 from ..rules.selection import Selection
 from ..settings.schema import Settings
 from .database import READS, reading
-from .output import print_fields, print_json, print_table, say
+from .output import confirm, print_fields, print_json, print_table, say
 from .run_action import CommandDatabase, caller, run_action
 
 _COLUMNS = {
@@ -41,9 +38,7 @@ def resend(settings: Settings, selection: Selection, *, dry_run: bool, yes: bool
             say(f"{words} would be sent again; --yes does it.")
         return
     if counts and not yes:
-        if not sys.stdin.isatty():
-            raise Refused(f"This sends {words} again; say --yes.")
-        click.confirm(f"Send {words} again?", abort=True, err=True)
+        confirm(f"Send {words} again?", f"This sends {words} again; say --yes.")
     begun = run_action(actions.resend_many(database, caller(), selection, now=clock.now(), counts=counts)).id
     if as_json:
         print_json({"resend_id": begun, "deliveries": total, "webhooks": counts})

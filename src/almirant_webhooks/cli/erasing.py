@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,12 +11,11 @@ import click
 
 from .. import clock
 from ..actions import erasing as actions
-from ..model import Refused
 from ..rules.erasing import NOT_OURS
 from ..settings.schema import Settings
 from .database import empty_wals, is_daemon_there
 from .options import as_json, config
-from .output import print_fields, print_json, say
+from .output import confirm, print_fields, print_json, say
 from .run_action import CommandDatabase, caller, run_action
 from .selecting import Time
 
@@ -66,9 +64,7 @@ def erase(
         f"{counts['events']} events with {counts['deliveries']} deliveries and {counts['rejected_rows']} rejected rows"
     )
     if not yes:
-        if not sys.stdin.isatty():
-            raise Refused(f"This erases the content of {words} for good; say --yes.")
-        click.confirm(f"Erase the content of {words} for good?", abort=True, err=True)
+        confirm(f"Erase the content of {words} for good?", f"This erases the content of {words} for good; say --yes.")
     erased = Counter[str]()
     how = "by id" if text is None else "by a search"
     for found in _all(database, event_id, text, project, since):

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from ..model import Refused
+
 
 def safe(value: object) -> str:
     """Write a value with control characters as escapes: a receiver's answer must not reach the terminal as commands."""
@@ -56,6 +58,13 @@ def print_fields(fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
         text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else safe(value)
         click.echo(f"{name.ljust(width)}  {text}")
+
+
+def confirm(question: str, refusal: str = "") -> None:
+    """Ask a person, and end the command on a no; raises `Refused`, with its own words if they are given, where nobody answers."""
+    if not sys.stdin.isatty():
+        raise Refused(refusal or f"{question} Say --yes.")
+    click.confirm(question, abort=True, err=True)
 
 
 def say(sentence: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from .. import clock
@@ -12,7 +10,7 @@ from ..model import Refused, WrongUsage
 from ..rules.replays import ReplayCount, ReplaySelection
 from ..settings.schema import Settings
 from .options import as_json, config
-from .output import print_json, say
+from .output import confirm, print_json, say
 from .run_action import CommandDatabase, caller, run_action
 from .selecting import once
 
@@ -68,9 +66,7 @@ def replay(
             say(f"This would send {words}; --yes does it.")
         return
     if counted["events"] and not yes:
-        if not sys.stdin.isatty():
-            raise Refused(f"This sends {words}; say --yes.")
-        click.confirm(f"Send {words}?", abort=True, err=True)
+        confirm(f"Send {words}?", f"This sends {words}; say --yes.")
     begun = run_action(
         actions.start(database, caller(), selection, now=clock.now(), settings=settings, counted=counted)
     ).id

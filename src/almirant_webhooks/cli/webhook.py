@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 
@@ -11,13 +10,13 @@ import click
 from .. import clock
 from ..actions import webhook_secrets
 from ..actions import webhooks as actions
-from ..model import Refused, Webhook
+from ..model import Webhook
 from ..settings.schema import Settings
 from ..storage.engine import EVERY_ROW
 from . import replays, webhook_options
 from .database import READS, reading
 from .options import as_json, config
-from .output import print_fields, print_json, print_table, safe, say
+from .output import confirm, print_fields, print_json, print_table, safe, say
 from .run_action import CommandDatabase, caller, run_action
 from .sealing_checks import why_not_opened
 from .waiting import wait_for_attempt, words_of
@@ -225,9 +224,8 @@ def delete(settings: Settings, webhook_id: str, yes: bool) -> None:
     with reading(settings) as conn:
         count = READS.webhooks.delivery_count(conn, webhook_id)
     if not yes:
-        if not sys.stdin.isatty():
-            raise Refused(f"This deletes {webhook_id} and its {count} deliveries for good; say --yes.")
-        click.confirm(f"Delete {webhook_id} and its {count} deliveries for good?", abort=True, err=True)
+        what = f"{webhook_id} and its {count} deliveries for good"
+        confirm(f"Delete {what}?", f"This deletes {what}; say --yes.")
     run_action(actions.delete(CommandDatabase(settings), caller(), webhook_id, now=clock.now()))
     say(f"{webhook_id} deleted.")
 

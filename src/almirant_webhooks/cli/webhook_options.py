@@ -85,17 +85,21 @@ def template_text(_: click.Context, __: click.Parameter, value: str | None) -> s
     """Return a template's text, that of a file for `@FILE`."""
     if value is None or not value.startswith("@"):
         return value
-    place = value[1:]
+    return _text_of("--template", "template", value[1:], templates.MAX_BYTES, f"is too long. {templates.TOO_LONG}")
+
+
+def _text_of(word: str, field: str, place: str, most: int, too_long: str) -> str:
+    """Return the text of a file of `most` bytes; raises `Refused`, which names the option and the file."""
     try:
         with Path(place).open("rb") as file:
-            content = file.read(templates.MAX_BYTES + 1)
-        if len(content) > templates.MAX_BYTES:
-            raise Refused(f"--template: {place} is too long. {templates.TOO_LONG}", "template")
+            content = file.read(most + 1)
+        if len(content) > most:
+            raise Refused(f"{word}: {place} {too_long}", field)
         return content.decode()
     except OSError as error:
-        raise Refused(f"--template: {place} cannot be read: {error.strerror}.", "template") from None
+        raise Refused(f"{word}: {place} cannot be read: {error.strerror}.", field) from None
     except ValueError:  # a NUL in the name is one too
-        raise Refused(f"--template: {place} is not text in UTF-8.", "template") from None
+        raise Refused(f"{word}: {place} is not text in UTF-8.", field) from None
 
 
 def _take_away(options: dict[str, Any], names: Iterable[str]) -> None:
@@ -136,14 +140,5 @@ def _headers(lines: list[str], taken_away: tuple[str, ...]) -> list[tuple[str, s
 
 def _lines(place: str) -> Iterator[str]:
     """Yield the lines of a file that has headers; empty ones are left out."""
-    try:
-        with Path(place).open("rb") as file:
-            content = file.read(_MOST_OF_A_FILE + 1)
-        text = content.decode()
-    except OSError as error:
-        raise Refused(f"--header: {place} cannot be read: {error.strerror}.", "headers") from None
-    except UnicodeDecodeError:
-        raise Refused(f"--header: {place} is not text in UTF-8.", "headers") from None
-    if len(content) > _MOST_OF_A_FILE:
-        raise Refused(f"--header: {place} has more than {_MOST_OF_A_FILE:,} bytes.", "headers")
+    text = _text_of("--header", "headers", place, _MOST_OF_A_FILE, f"has more than {_MOST_OF_A_FILE:,} bytes.")
     yield from filter(None, text.replace("\r\n", "\n").split("\n"))

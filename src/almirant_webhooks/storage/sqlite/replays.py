@@ -49,9 +49,7 @@ def count(conn: sqlite3.Connection, selection: ReplaySelection, *, now: datetime
 
     Raises `NotFound`, and `Refused` for a disabled webhook and where more would have to be looked at than people wait for.
     """
-    webhook = get(conn, selection.webhook_id)
-    check_enabled(webhook.id, enabled=webhook.enabled)
-    _check_order(webhook, selection)
+    webhook = _webhook_of(conn, selection)
     reaches = replay_steps.reach_of(conn, webhook.created_at, now, kept)
     end = replay_steps.LATEST if selection.until is None else clock.text(selection.until)
     span = (max(clock.text(selection.since), reaches), end)
@@ -82,13 +80,19 @@ def count(conn: sqlite3.Connection, selection: ReplaySelection, *, now: datetime
     }
 
 
-def _check_order(webhook: Webhook, selection: ReplaySelection) -> None:
-    """Raise `Refused` for what would break an order: a cancelled delivery is sent again as a resend, outside of it."""
+def _webhook_of(conn: sqlite3.Connection, selection: ReplaySelection) -> Webhook:
+    """Return the webhook of a replay; raises `NotFound`, and `Refused` for one that is disabled.
+
+    So it does for what would break an order: a cancelled delivery is sent again as a resend, outside of it.
+    """
+    webhook = get(conn, selection.webhook_id)
+    check_enabled(webhook.id, enabled=webhook.enabled)
     if webhook.ordered and selection.include_cancelled:
         raise Refused(
             "An ordered webhook would get its cancelled deliveries outside of their order; send them again one by one.",
             "include_cancelled",
         )
+    return webhook
 
 
 def start(
@@ -98,9 +102,7 @@ def start(
 
     Refused for a disabled webhook, for no events, and while another replay of this webhook is under way.
     """
-    webhook = get(conn, selection.webhook_id)
-    check_enabled(webhook.id, enabled=webhook.enabled)
-    _check_order(webhook, selection)
+    webhook = _webhook_of(conn, selection)
     other = conn.execute("SELECT id FROM resends WHERE replay_of = ? AND finished_at IS NULL", (webhook.id,)).fetchone()
     if other is not None:
         raise Refused(
