@@ -40,14 +40,20 @@ def fast(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All tests but the slow ones: 3 min; what the machine lacks is skipped."""
+    """All tests but the slow ones: 4 min; what the machine lacks is skipped."""
     session.run("pytest", "-q", *session.posargs)
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Kills, power losses, a booted Debian, as root: 5 min."""
-    session.run("pytest", "-q", "-m", "slow", "-n", "0", *session.posargs)
+    """Power losses, browsers, other languages, as root: 10 min."""
+    session.run("pytest", "-q", "-m", "slow and not alone", "-n", "2", *session.posargs)
+
+
+@nox.session
+def alone(session: nox.Session) -> None:
+    """Kills, a booted Debian, as root, on a machine that does nothing else: 8 min."""
+    session.run("pytest", "-q", "-m", "alone", "-n", "0", *session.posargs)
 
 
 @nox.session

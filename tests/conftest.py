@@ -15,13 +15,16 @@ from hypothesis import settings
 
 from almirant_webhooks.settings.loading import PREFIX
 
-from .support.fresh import make_database
+from .support.engines import service_on, steps_on
 from .support.service import Service
 from .support.shell import Shell
 from .support.steps import Steps
 
 _HERE = Path(__file__).parent
-_LONG = {"faults", "browser", "system"}
+_EACH_ENGINE = {"actions", "cli", "delivery", "faults", "storage", "upkeep", "web", "test_daemon.py"}
+_LONG = {"faults"}
+_SLOW = {"browser", "system"}
+_ALONE = {"system"}
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("untimed", deadline=None)
@@ -39,11 +42,33 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are processors, as tests wait for others a third of their time; four at most."""
+    return min(4, len(os.sched_getaffinity(0)) + 1)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have a test of these folders that has a `service` or a `shell` run over each engine, unless it is SQLite's."""
+    definition = metafunc.definition
+    folders = set(definition.path.relative_to(_HERE).parts)
+    if (
+        "engine_name" in metafunc.fixturenames
+        and folders & _EACH_ENGINE
+        and not definition.get_closest_marker("sqlite")
+    ):
+        tier = pytest.mark.long if definition.get_closest_marker("each_engine") else pytest.mark.slow
+        postgres = pytest.param("postgres", marks=[tier, pytest.mark.postgres_engine])
+        metafunc.parametrize("engine_name", ["sqlite", postgres], indirect=True, scope="session")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what the fast tier has."""
+    """Mark each test with the tier of its folder, or as fast."""
     for item in items:
-        folders = item.path.relative_to(_HERE).parts
-        if not {"slow", "long"} & {mark.name for mark in item.iter_markers()} and not _LONG & set(folders):
+        folders = set(item.path.relative_to(_HERE).parts)
+        for name, members in (("slow", _SLOW), ("alone", _ALONE), ("long", _LONG)):
+            if members & folders:
+                item.add_marker(name)
+        if not {"slow", "long"} & {mark.name for mark in item.iter_markers()}:
             item.add_marker("fast")
 
 
@@ -105,12 +130,18 @@ def outbox_place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, P
     return place, None if place == "in the database" else tmp_path / "out box #1?%.db"
 
 
+@pytest.fixture(scope="session")
+def engine_name(request: pytest.FixtureRequest) -> str:
+    """The engine that keeps the data of `service` and `shell`: `sqlite`, or `postgres`."""
+    return getattr(request, "param", "sqlite")
+
+
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
+async def service(tmp_path: Path, engine_name: str) -> AsyncIterator[Service]:
     """A daemon on a fresh database, not started yet."""
-    there = Service(tmp_path / "hooks.db")
-    yield there
-    await there.close()
+    with service_on(engine_name, tmp_path) as there:
+        yield there
+        await there.close()
 
 
 @pytest.fixture
@@ -125,16 +156,16 @@ async def service_anywhere(tmp_path: Path, outbox_place: tuple[str, Path | None]
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
+def shell(tmp_path: Path, engine_name: str) -> Iterator[Shell]:
     """A directory with a configuration and a database, where commands are run."""
-    made = Shell(tmp_path)
-    make_database(tmp_path / "log.db")
-    return made
+    with service_on(engine_name, tmp_path, "log.db") as there:
+        there.migrate()
+        yield there.shell()
 
 
 @pytest.fixture
-def steps(tmp_path: Path) -> Iterator[Steps]:
+def steps(tmp_path: Path, engine_name: str) -> Iterator[Steps]:
     """A database on which the steps of an event's way are called one by one."""
-    made = Steps(tmp_path / "steps.db")
+    made = steps_on(engine_name, tmp_path)
     yield made
     made.close()

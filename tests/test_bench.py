@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def test_a_release_makes_and_fills_its_tables_itself(release: Release, tmp_path:
     bench.insert(4, projects=2, project="shop")
     assert bench.read("SELECT count(*), count(DISTINCT project_id) FROM webhooks") == (3, 2)
     assert bench.read("SELECT count(*), count(DISTINCT webhook_id) FROM deliveries WHERE state = 'pending'") == (5, 3)
-    with sqlite3.connect(bench.outbox) as conn:
+    with closing(sqlite3.connect(bench.outbox)) as conn, conn:
         assert conn.execute("SELECT count(*) FROM outbox").fetchone() == (4,)
     conn.close()
 
@@ -97,7 +98,7 @@ def test_every_insert_of_a_flood_is_counted(tmp_path: Path) -> None:
     """Of all producers, in order of what they took; the projects take turns."""
     bench = Bench(tmp_path, own_outbox=True)
     produced = flood(bench.outbox, 3, 0.2, projects=4)
-    with sqlite3.connect(bench.outbox) as conn:
+    with closing(sqlite3.connect(bench.outbox)) as conn, conn:
         rows, projects = conn.execute("SELECT count(*), count(DISTINCT project_id) FROM outbox").fetchone()
     conn.close()
     assert rows == len(produced.inserts) > 0
@@ -135,9 +136,10 @@ def test_an_environment_of_another_checkout_is_not_measured(checkout: Path) -> N
 @pytest.mark.slow
 def test_a_tree_is_measured_by_turns_with_another(checkout: Path) -> None:
     """The same benchmark drives both daemons, and prints this, that and their ratio."""
-    done = _run("call", "--quick", "--beside", checkout)
+    done = _run("call", "cost", "--quick", "--beside", checkout)
     assert (done.returncode, done.stderr) == (0, "")
-    lines = [line for line in done.stdout.splitlines() if ", by turns with " in line]
+    *lines, cost = [line for line in done.stdout.splitlines() if ", by turns with " in line]
+    assert " µs: " in cost
     assert len(lines) == 4
     assert all(" ms: " in line and " times |" in line for line in lines)
 

@@ -66,7 +66,7 @@ def test_every_check_of_ci_is_a_session_in_the_same_words() -> None:
     sessions = of_nox()
     assert sessions.pop("docs") == [("pytest", "-q", "tests/docs")]
     assert sorted(command for commands in sessions.values() for command in commands) == sorted(of_ci())
-    assert sessions.keys() == {"lint", "types", "fast", "tests", "slow", "bench-quick"}
+    assert sessions.keys() == {"lint", "types", "fast", "tests", "slow", "alone", "bench-quick"}
 
 
 def test_the_hooks_are_what_ci_runs_before_the_tests() -> None:
@@ -85,7 +85,7 @@ def test_a_hook_fetches_nothing() -> None:
 def test_contributing_has_a_line_for_each_session_with_its_command() -> None:
     """And names no session that is not there."""
     rows = dict(re.findall(r"^\| `nox -s ([\w-]+)` \| `(.+?)` \|", CONTRIBUTING, re.MULTILINE))
-    assert rows == {name: " && ".join(map(" ".join, commands)) for name, commands in of_nox().items()}
+    assert rows == {name: " && ".join(map(shlex.join, commands)) for name, commands in of_nox().items()}
 
 
 def test_the_constraints_are_names_and_versions_alone() -> None:

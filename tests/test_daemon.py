@@ -13,7 +13,7 @@ from aiohttp import ClientSession, web
 from almirant_webhooks import clock, verify
 from almirant_webhooks.daemon import Daemon
 from almirant_webhooks.model import Misconfigured, Refused
-from almirant_webhooks.storage.sqlite import webhooks
+from almirant_webhooks.storage.sql import webhooks
 from almirant_webhooks.storage.sqlite.migrate import adopt_outbox
 
 from .conftest import Receiver
@@ -137,6 +137,7 @@ async def test_a_broken_row_is_rejected_with_a_reason_and_the_others_flow(
     conn.close()
 
 
+@pytest.mark.sqlite
 async def test_an_event_id_is_remembered(service: Service, receiver: Receiver) -> None:
     """INSERT OR REPLACE over a taken row: the same content is a duplicate, other content is rejected."""
     await service.start()
@@ -153,6 +154,7 @@ async def test_an_event_id_is_remembered(service: Service, receiver: Receiver) -
     conn.close()
 
 
+@pytest.mark.sqlite
 async def test_a_rejected_row_is_tried_again_when_its_reason_is_cleared(service: Service, receiver: Receiver) -> None:
     """Mended and set back to NULL, the row flows like any other."""
     await service.start()
@@ -171,6 +173,7 @@ async def test_a_rejected_row_is_tried_again_when_its_reason_is_cleared(service:
     conn.close()
 
 
+@pytest.mark.sqlite
 async def test_a_second_daemon_on_the_same_database_exits(service: Service, tmp_path: object) -> None:
     """Also when it is named by a symlink."""
     await service.start()
@@ -387,6 +390,7 @@ async def test_a_new_database_beside_a_used_outbox_is_refused(service_anywhere: 
     assert len(receiver.requests) == 1
 
 
+@pytest.mark.sqlite
 async def test_an_older_restored_database_is_refused_and_adopting_brings_back_what_it_missed(
     service: Service, receiver: Receiver, tmp_path: object
 ) -> None:
@@ -420,6 +424,7 @@ async def test_an_older_restored_database_is_refused_and_adopting_brings_back_wh
 
 
 @pytest.mark.long
+@pytest.mark.sqlite
 async def test_a_file_deleted_under_the_daemon_stops_it(service: Service) -> None:
     """SQLite would go on writing into a file that nobody can open."""
     daemon = await service.start()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ast
+import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 from types import ModuleType
 from typing import get_type_hints
 
+import aiohttp
+import aiosqlite
 import pytest
+from aiohttp import web
 
 from almirant_webhooks.storage.sqlite.reading_store import SqliteReadingStore
 
+from .house import SOURCE, arrows, imported, nodes, room_of, rooms
 from .support import writers
-
-SOURCE = Path(__file__).parents[1] / "src" / "almirant_webhooks"
 
 # A room is a folder, or a module at the root. What each may import, from the ground up: a room stands below all that
 # import it, so that no two rooms need each other. Whoever adds an arrow says why in the commit.
@@ -32,7 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "web": {"model", "clock", "rules", "settings", "ops", "storage", "actions"},
     "client": {"model", "rules", "storage", "web"},  # their types alone
     "receiver": {"model", "verify"},
-    "daemon": {"clock", "rules", "settings", "ops", "sending", "storage", "delivery", "upkeep", "web"},
+    "engines": {"settings", "ops", "storage"},
+    "daemon": {"model", "clock", "rules", "settings", "ops", "sending", "delivery", "upkeep", "web", "engines"},
     "process": {"model", "settings", "ops", "storage", "daemon"},
     "demo": {"model", "clock", "rules", "settings", "ops", "storage", "receiver", "daemon"},
     "cli": {
@@ -42,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }  # fmt: skip
 # Of a room that does more than another needs, the modules that it may use all the same.
 ONLY = {
-    ("storage", "ops"): {"files", "sealed_texts", "sealing"},
+    ("storage", "ops"): {"files", "keys", "sealed_texts", "sealing"},
     ("sending", "ops"): {"threads"},
     ("delivery", "ops"): {"metrics"},
     ("delivery", "storage"): {"engine"},
@@ -57,33 +62,24 @@ ONLY = {
     ("web", "storage"): {"engine", "records"},
 }
 # Modules of the commands that may name an engine: the one that opens it for all others, and SQLite's own administration.
-NAMES_AN_ENGINE = {"database", "doctor", "daemon_checks", "root", "service"}
+NAMES_AN_ENGINE = {
+    "database",
+    "doctor",
+    "daemon_checks",
+    "moving",
+    "postgres_checks",
+    "postgres_database",
+    "root",
+    "service",
+}
+# Words that the contract does not use for anything of ours (section 1).
+NOT_USED = {"hook", "endpoint", "message", "job", "target", "callback", "notification", "manager", "helper", "util"}
+# What begins with an underscore and is documented: of named tuples, and of Python; and one attribute of a class of ours.
+OF_NAMED_TUPLES = {"_replace", "_asdict", "_fields", "_make"}
+OURS = {("os", "_exit"), ("own", "_snapshot")}
+OF_AIOHTTP = {" import web", " import hdrs, web", ".typedefs import Middleware"}
 PURE = {"model", "clock", "verify", "rules"}
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path.relative_to(SOURCE) != Path("__init__.py"))
-
-
-def room_of(path: Path) -> str:
-    """The module at the root, or the folder that a file is in."""
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
-
-
-def imported(path: Path) -> set[tuple[str, ...]]:
-    """What a file imports of the project, wherever in it: the words of each name, from the package's root."""
-    inside = path.relative_to(SOURCE).parts[:-1]
-    names: set[tuple[str, ...]] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {tuple(alias.name.split(".")[1:]) for alias in node.names if alias.name.startswith(SOURCE.name)}
-        elif isinstance(node, ast.ImportFrom):
-            module = (node.module or "").split(".") if node.module else []
-            if node.level:
-                base = [*inside[: len(inside) - node.level + 1], *module]
-            elif module[:1] == [SOURCE.name]:
-                base = module[1:]
-            else:
-                continue
-            names |= {(*base, alias.name) for alias in node.names}
-    return names
 
 
 def is_of_an_engine(name: tuple[str, ...]) -> bool:
@@ -93,7 +89,7 @@ def is_of_an_engine(name: tuple[str, ...]) -> bool:
 
 def names(path: Path) -> set[str]:
     """Every name and attribute that a file mentions."""
-    tree = ast.walk(ast.parse(path.read_text()))
+    tree = nodes(path)
     return {
         node.id if isinstance(node, ast.Name) else node.attr
         for node in tree
@@ -111,6 +107,24 @@ def test_a_room_stands_on_rooms_of_earlier_lines() -> None:
     lines = list(MAY_IMPORT)
     for at, (room, others) in enumerate(MAY_IMPORT.items()):
         assert others <= set(lines[:at]), room
+
+
+def test_the_architecture_page_counts_rooms_and_arrows() -> None:
+    """As `python -m tests.house` does."""
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text()
+    assert f"{len(MAY_IMPORT)} rooms and {sum(map(len, MAY_IMPORT.values()))} arrows" in page
+    assert (len(rooms()), len(arrows())) == (len(MAY_IMPORT), sum(map(len, MAY_IMPORT.values())))
+
+
+def test_no_module_comes_back_to_itself_by_its_imports() -> None:
+    """Within a room too: whoever follows an event through the code goes down the house, and never up again."""
+    modules = {path.relative_to(SOURCE).with_suffix("").parts: path for path in SOURCE.rglob("*.py")}
+    modules = {name[:-1] if name[-1] == "__init__" else name: path for name, path in modules.items()}
+    graph = {}
+    for module, path in modules.items():
+        names = {name[:size] for name in imported(path) for size in range(1, len(name) + 1)}
+        graph[module] = {name for name in names & modules.keys() if name != module[: len(name)]}
+    TopologicalSorter(graph).prepare()  # raises for a circle
 
 
 def test_every_arrow_of_the_table_is_used() -> None:
@@ -136,7 +150,7 @@ def test_a_module_imports_from_the_rooms_below_it_alone(path: Path) -> None:
         if (allowed := ONLY.get((room, name[0]))) is not None:
             assert name[1] in allowed, name
     if room in PURE:
-        tree = ast.walk(ast.parse(path.read_text()))
+        tree = nodes(path)
         modules = {alias.name.split(".")[0] for node in tree if isinstance(node, ast.Import) for alias in node.names}
         assert modules.isdisjoint({"os", "socket", "sqlite3", "asyncio", "aiohttp", "subprocess"})
 
@@ -164,12 +178,63 @@ def test_an_engine_s_library_has_one_place(path: Path) -> None:
     """
     if path.is_relative_to(SOURCE / "storage" / "sqlite"):
         return
-    assert room_of(path) != "storage" or not any(name[:2] == ("storage", "sqlite") for name in imported(path))
-    tree = list(ast.walk(ast.parse(path.read_text())))
+    puts_together = path.is_relative_to(SOURCE / "storage" / "mixed")
+    assert (
+        puts_together
+        or room_of(path) != "storage"
+        or not any(name[:2] == ("storage", "sqlite") for name in imported(path))
+    )
+    tree = nodes(path)
     modules = {alias.name for node in tree if isinstance(node, ast.Import) for alias in node.names}
     modules |= {node.module or "" for node in tree if isinstance(node, ast.ImportFrom)}
     assert "sqlite3" not in modules
     assert not any(name == "sqlite3" or name.startswith("SQLITE_") for name in names(path))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_postgresql_s_driver_has_one_place(path: Path) -> None:
+    """It is not installed everywhere: one module imports it, and says how to install it."""
+    tree = nodes(path)
+    modules = {alias.name for node in tree if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module or "" for node in tree if isinstance(node, ast.ImportFrom)}
+    assert path == SOURCE / "storage" / "postgres" / "driver.py" or "psycopg" not in {
+        name.partition(".")[0] for name in modules
+    }
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_of_a_library_only_what_it_documents_is_used(path: Path) -> None:
+    """What begins with an underscore may change with any release, and so may what aiohttp and aiosqlite do not offer."""
+    for node in nodes(path):
+        if isinstance(node, ast.Attribute):
+            of = ast.unparse(node.value)
+            is_ours = of in ("self", "cls") or node.attr in OF_NAMED_TUPLES or (of, node.attr) in OURS
+            assert is_ours or not re.match("_[a-z]", node.attr), f"{of}.{node.attr}"
+            if (library := {"web": web, "aiohttp": aiohttp, "aiosqlite": aiosqlite}.get(of)) is not None:
+                assert node.attr in library.__all__, f"{of}.{node.attr}"
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module != "__future__":
+            assert not re.search(r"(^|[.])_", ".".join([node.module or "", *(alias.name for alias in node.names)]))
+            if (node.module or "").partition(".")[0] in ("aiohttp", "aiosqlite"):
+                assert ast.unparse(node).removeprefix("from aiohttp") in OF_AIOHTTP
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_the_code_s_own_names_are_the_contract_s(path: Path) -> None:
+    """The contract has words that it does not use, and for each thing another one. Other services' are theirs, and so are a chat's messages."""
+    if path.is_relative_to(SOURCE / "rules" / "imports") or path.stem in ("messages", "presets"):
+        return
+    names = {path.stem}
+    for node in nodes(path):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.id if isinstance(node, ast.Name) else node.attr)
+    used = {
+        name for name in names if NOT_USED & {part.lower().rstrip("s") for part in re.findall("[A-Z]?[a-z]+", name)}
+    }
+    assert used <= {"message", "on_message_begin", "on_message_complete"}  # an exception's text; what httptools calls
 
 
 @pytest.mark.parametrize("path", sorted((SOURCE / "sending").glob("*.py")), ids=lambda path: path.name)
@@ -179,14 +244,25 @@ def test_what_sends_knows_nothing_of_the_web_server(path: Path) -> None:
 
 
 FACES = [path for path in FILES if room_of(path) in ("web", "cli")]
-WRITERS = writers.writers(SOURCE / "storage" / "sqlite")
-# `doctor` tries an INSERT and rolls it back, one counts what would be removed, and one prints SQL. The store of actions is
-# handed to them, and asked for nothing.
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "storage" / "sql").glob("*.py")), ids=lambda path: path.stem)
+def test_statements_that_every_engine_runs_know_none(path: Path) -> None:
+    """`storage/sql` is given a session; files, connections, locks and the outbox are each engine's own."""
+    known = {name[1] for name in imported(path) if name[0] == "storage"}
+    assert known <= {"sql", "engine", "records", "outbox_rows", "turns"}
+    assert "sqlite3" not in names(path)
+
+
+WRITERS = writers.writers(SOURCE / "storage")
+# `doctor` tries an INSERT and rolls it back, one counts what would be removed, one prints SQL, and one writes a copy alone. The
+# store of actions is handed to them, and asked for nothing.
 HARMLESS = {
     ("trial", "insert"),
     ("trial", "mark"),
     ("retention", "count"),
     ("migrate", "outbox_sql"),
+    ("backup", "copy"),
     ("action_store", "SqliteActionStore"),
 }
 
@@ -209,7 +285,7 @@ def test_of_the_faces_only_what_administers_sqlite_knows_an_engine() -> None:
 def test_a_face_changes_nothing_but_by_an_action(path: Path) -> None:
     """Command, API and pages parse, call and show: they mention no function of the storage that writes, and no SQL."""
     tree = ast.parse(path.read_text())
-    assert set(writers.used(tree, writers.imported(tree, "storage.sqlite"))) & WRITERS <= HARMLESS
+    assert set(writers.used(tree, writers.imported(tree))) & WRITERS <= HARMLESS
 
 
 def test_what_faces_read_by_writes_nothing() -> None:
@@ -228,7 +304,7 @@ def test_what_faces_read_by_writes_nothing() -> None:
 @pytest.mark.parametrize("path", FACES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_a_face_hands_the_actions_their_store_and_asks_nothing_of_it(path: Path) -> None:
     """Its functions write without a check, and without an entry of who did it."""
-    uses = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]
+    uses = [node for node in nodes(path) if isinstance(node, ast.Attribute)]
     assert not [node for node in uses if node.attr == "store" and isinstance(node.ctx, ast.Load)]
 
 
@@ -246,14 +322,14 @@ def test_a_face_holds_no_rule(path: Path) -> None:
 def test_queries_take_their_time_from_their_caller() -> None:
     """No module of `storage` reads the clock."""
     for path in (SOURCE / "storage").rglob("*.py"):
-        calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+        calls = {ast.unparse(node.func) for node in nodes(path) if isinstance(node, ast.Call)}
         assert calls.isdisjoint({"clock.now", "datetime.now", "time.time"}), path
 
 
 def test_the_rules_take_their_time_from_their_caller() -> None:
     """A rule is the same at any time: `now` is a parameter."""
     for path in (SOURCE / "rules").rglob("*.py"):
-        calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+        calls = {ast.unparse(node.func) for node in nodes(path) if isinstance(node, ast.Call)}
         assert calls.isdisjoint({"clock.now", "datetime.now", "time.time"}), path
 
 

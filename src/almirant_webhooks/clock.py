@@ -28,6 +28,9 @@ def from_unix(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+EARLIEST = "0001-01-01T00:00:00.000Z"  # before every time that is written
+
+
 @lru_cache(maxsize=1024)  # all that one transaction writes has the same few times
 def text(moment: datetime) -> str:
     """Write a time as `YYYY-MM-DDTHH:MM:SS.mmmZ`; texts of two times sort as the times do."""

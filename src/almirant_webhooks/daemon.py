@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 
 import structlog
 
-from . import clock
+from . import clock, engines
 from .delivery.health import Health
 from .delivery.loop import STEP, DeliveryLoop
 from .delivery.outbox_reader import OutboxReader
 from .delivery.scheduler import Scheduler
-from .ops import keys, limits, sealing, systemd
+from .model import Due
+from .ops import keys, limits, systemd
 from .ops.guard import Guard
 from .ops.heartbeat import Heartbeat
 from .ops.keys import Keys
@@ -22,11 +24,8 @@ from .ops.threads import Threads
 from .rules.event_types import CATALOGUE
 from .rules.proxies import parse_proxy
 from .rules.retry import Schedule
-from .rules.urls import Policy
 from .sending.sender import Sender
 from .settings.schema import Settings
-from .storage.engine import StorageService
-from .storage.sqlite.service import SqliteService
 from .upkeep.cleaner import Cleaner
 from .upkeep.observer import Observer
 from .upkeep.pruner import Pruner
@@ -52,10 +51,7 @@ class Daemon:
         self.address: tuple[str, int] | None = None
         self._listens_on: frozenset[tuple[str, int]] = frozenset()
         self._closing = contextlib.AsyncExitStack()
-        paths = settings.database.path, settings.outbox.path
-        self.storage: StorageService = SqliteService(
-            *paths, self.metrics.transaction, self._closing, sealing.of(settings)
-        )
+        self.storage = engines.service_of(settings, self._closing, self.metrics.transaction)
         self._ended = asyncio.Event()
         self._tasks = Tasks(self._ended.set)
         self._threads = Threads("look up")
@@ -76,6 +72,7 @@ class Daemon:
     async def _start(self) -> None:
         fit = self._fit()
         storage = self.storage
+        self._tasks.run("heartbeat", self._heartbeat.run())
         await storage.open()
         database = storage.database
         await self._serve_web(fit.web)
@@ -87,12 +84,11 @@ class Daemon:
         self._closing.push_async_callback(database.end_steps)
         interrupted = await dispatcher.recover(clock.now())
         guard = Guard(storage.files, storage.workers)
-        self._tasks.run("heartbeat", self._heartbeat.run())
         dispatcher.begin(lambda error: self._tasks.died(STEP, error))
         every = self.settings.outbox.poll_interval.total_seconds()
         self._tasks.run("watch", storage.watch((dispatcher.check_for_commits,), every))
         self._tasks.run("guard", guard.run())
-        self._tasks.run("status", systemd.tell_status(self.not_ready))
+        self._tasks.run("status", systemd.tell_status(self.not_ready, storage.share))
         await self._start_upkeep()
         self._not_ready = None
         database_path, outbox_path = map(str, storage.paths)
@@ -103,11 +99,7 @@ class Daemon:
         """Open the sender, which dials none of the addresses that the pages listen on."""
         settings = self.settings
         sender = Sender(
-            Policy(
-                allow_localhost=settings.egress.allow_localhost,
-                allowed_networks=settings.egress.allowed_networks,
-                closed=self._listens_on,
-            ),
+            dataclasses.replace(settings.policy(), closed=self._listens_on),
             timeout=settings.delivery.timeout.total_seconds(),
             max_response_body=settings.delivery.max_response_body,
             ca_file=settings.egress.ca_file,
@@ -115,6 +107,7 @@ class Daemon:
             threads=self._threads,
             most_idle=most_idle,
             proxy=parse_proxy(settings.egress.proxy),
+            may_send=self.storage.may_send,
         )
         await sender.start()
         self._closing.push_async_callback(sender.close)
@@ -149,7 +142,15 @@ class Daemon:
     async def _start_upkeep(self) -> None:
         """Begin what goes on beside the delivering: pruning, looking at how it stands, and resends of many."""
         storage, dispatcher = self.storage, self.dispatcher
-        database, reader = storage.database, await storage.open_reader()
+        database, reader = storage.upkeep, await storage.open_reader()
+
+        def rests() -> str | None:
+            return dispatcher.failing() or storage.rests()
+
+        def due(webhooks: set[str], times: dict[str, Due]) -> None:
+            dispatcher.update_due(webhooks, times)
+            storage.tell_owners(times)
+
         observer = Observer(
             database,
             reader,
@@ -158,20 +159,18 @@ class Daemon:
             self.metrics,
             self._heartbeat,
             due=dispatcher.update_due,
+            tell_owners=storage.tell_owners,
             failing=dispatcher.failing,
+            rests=rests,
             store_bodies=dispatcher.store_bodies,
             disable_after=self.settings.delivery.disable_after,
         )
-        self.pruner = Pruner(
-            database, storage.outbox, storage.pruning, self.settings.retention, failing=dispatcher.failing
-        )
+        self.pruner = Pruner(database, storage.outbox_upkeep, storage.pruning, self.settings.retention, rests=rests)
         self._tasks.run("prune", self.pruner.run())
-        self._tasks.run("clean", Cleaner(database, storage.outbox, storage.cleaning).run())
+        self._tasks.run("clean", Cleaner(database, storage.outbox_upkeep, storage.cleaning, rests=rests).run())
         self._tasks.run("observe", observer.run())
         kept = self.settings.retention.shortest
-        resender = Resender(
-            database, storage.resending, kept=kept, due=dispatcher.update_due, failing=dispatcher.failing
-        )
+        resender = Resender(database, storage.resending, kept=kept, due=due, rests=rests)
         self._tasks.run("resend", resender.run())
 
     async def _serve_web(self, max_connections: int) -> None:
@@ -180,18 +179,19 @@ class Daemon:
             return
         host, port = listen
         storage = self.storage
-        keys.ensure(self.settings.database.path)
         readers = [await storage.open_reader() for _ in range(READERS)]
         ctx = Context(
             settings=self.settings,
-            keys=Keys(self.settings),
+            keys=storage.operator_keys or self._own_keys(),
             metrics=self.metrics,
             not_ready=self.not_ready,
+            share=storage.share,
             reading=storage.reading,
             store=storage.actions,
             database=storage.database,
             outbox=storage.outbox,
             readers=readers,
+            slow_reader=await storage.open_reader(),
             outbox_reader=storage.outbox_reader,
             wake=self._wake_dispatcher,
             address=lambda: self.address,
@@ -202,6 +202,10 @@ class Daemon:
         self.address = server.addresses[0]
         # `localhost` is two addresses, and with port 0 each has a port of its own.
         self._listens_on = frozenset(server.addresses)
+
+    def _own_keys(self) -> Keys:
+        keys.ensure(self.settings.database.path)
+        return Keys(self.settings)
 
     async def _wake_dispatcher(self) -> None:
         if self._not_ready is None:

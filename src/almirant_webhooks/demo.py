@@ -1,4 +1,4 @@
-"""`almirant-webhooks demo`: the whole job on one machine, with real parts and no configuration."""
+"""`almirant-webhooks demo`: the whole service on one machine, with real parts and no configuration."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ from .model import Refused
 from .ops import logs
 from .ops.keys import Keys
 from .receiver import Receiver
-from .rules import principals
+from .rules import links
 from .rules.event_types import CATALOGUE, sample_payload
-from .rules.principals import Principal, Role
 from .rules.signing import generate_secret
 from .settings.schema import Settings
-from .storage.sqlite import search, webhooks
+from .storage.sql import search, webhooks
 from .storage.sqlite.connection import open_database, open_reader, transaction
 from .storage.sqlite.errors import session
 from .storage.sqlite.migrate import migrate
@@ -158,8 +157,8 @@ class _Demo:
 
     def _portal_link(self, address: str) -> str:
         """Return the link by which the project's admin sees all this in a browser while the daemon runs."""
-        who = Principal(Role.PROJECT_ADMIN, PROJECT, int(clock.now().timestamp()) + LINK_LIVES)
-        return principals.link(Keys(self.settings).signing_key, who, address)
+        link = links.PortalLink(PROJECT, int(clock.now().timestamp()) + LINK_LIVES, next="/deliveries")
+        return links.url(Keys(self.settings).signing_key, link, address)
 
     async def _insert(self) -> None:
         """Insert one event of each type, as any producer in asyncio does: plain SQL on a connection of its own."""
@@ -226,8 +225,8 @@ class _Demo:
         print(f"  sqlite3 {shlex.quote(str(self.database))} 'SELECT * FROM attempt_log'")
 
     async def _serve_until_stopped(self) -> None:
-        print("\nThe daemon goes on; insert more, or end it with Ctrl-C.", flush=True)
         ended = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        print("\nThe daemon goes on; insert more, or end it with Ctrl-C.", flush=True)
         await ended.wait()

@@ -20,8 +20,8 @@ OPERATOR = "operator"
 SERVICE = "the service"
 
 NO_THREAD = (
-    "The daemon could not start its threads ({error}). It has 10: raise the limit of processes and threads "
-    "(`ulimit -u`, TasksMax= in the unit, the container's limit of processes), or end others of this user."
+    "The daemon could not start its threads ({error}). It has 10, and up to 14 with PostgreSQL: raise the limit of processes "
+    "and threads (`ulimit -u`, TasksMax= in the unit, the container's limit of processes), or end others of this user."
 )
 
 Headers = tuple[tuple[str, str], ...]
@@ -37,6 +37,16 @@ class State(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class Health(StrEnum):
+    """How a webhook stands in a word, in the order of trouble."""
+
+    DISABLED = "disabled"  # by the service
+    FAILING = "failing"  # nothing but failures for an hour
+    FAILED = "failed"  # its last attempt
+    OFF = "off"  # somebody disabled it
+    WELL = "well"
 
 
 class Trigger(StrEnum):
@@ -76,6 +86,14 @@ class Refused(Exception):
 
 class WrongUsage(Refused):
     """What was asked contradicts itself, or leaves out what it is about (exit 2)."""
+
+
+class Full(Refused):
+    """A project has as many of something as it may have (exit 1)."""
+
+
+class Waiting(Refused):
+    """What was asked has to wait for something that was asked before, or to take its place (exit 1)."""
 
 
 class NotFound(Refused):
@@ -131,6 +149,17 @@ class Webhook:
     disabled_reason: str | None  # of the service; None where somebody disabled it
     created_at: str
     updated_at: str
+
+
+class WebhookValues(TypedDict):
+    """What a new webhook is made of: checked, and as it is stored."""
+
+    project_id: str
+    url: str
+    events: Sequence[str]
+    secret: str
+    description: str
+    options: Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,26 +286,3 @@ class Result(NamedTuple):
     response_body: bytes = b""
     body_cut: bool = False
     free: bool = False
-
-
-def check_project_id(text: str) -> str:
-    """Return a project id of 1 to 128 printable ASCII characters without spaces, or raise `Refused`."""
-    if not PROJECT_ID_PATTERN.fullmatch(text):
-        raise Refused("A project id is 1 to 128 printable ASCII characters without spaces.", "project_id")
-    return text
-
-
-def check_producers_project(text: str) -> str:
-    """Return the project that a producer's event may belong to, or raise `Refused`."""
-    if check_project_id(text) == RESERVED_PROJECT:
-        raise Refused(
-            f"The project {text} is reserved for events about webhooks themselves, which are made here.", "project_id"
-        )
-    return text
-
-
-def check_event_id(text: str) -> str:
-    """Return an event id of 1 to 128 letters, digits, `_`, `-` or `:`, or raise `Refused`."""
-    if not EVENT_ID_PATTERN.fullmatch(text):
-        raise Refused("An event id is 1 to 128 letters, digits, '_', '-' or ':'.", "event_id")
-    return text

@@ -11,7 +11,7 @@ import structlog
 import uvloop
 
 from .daemon import Daemon, Unclosed
-from .model import Misconfigured, Refused
+from .model import NO_THREAD, Misconfigured, Refused
 from .ops import logs
 from .ops.threads import start_libuv_s
 from .settings.schema import Settings
@@ -51,4 +51,6 @@ def run(settings: Settings) -> None:
         except (Misconfigured, Refused, StorageError):
             raise
         except Exception as error:
+            if isinstance(error, RuntimeError) and "start new thread" in str(error):
+                raise Refused(NO_THREAD.format(error=error)) from None
             raise Refused(f"The daemon ended by a fault of its own ({error}); its log says more.") from None

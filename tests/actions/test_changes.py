@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -16,12 +15,11 @@ from almirant_webhooks import clock
 from almirant_webhooks.actions import resends, tokens, webhook_secrets, webhooks
 from almirant_webhooks.cli.run_action import CommandDatabase, caller, run_action
 from almirant_webhooks.model import MASK, NotFound, Refused
-from almirant_webhooks.ops.keys import Keys
 from almirant_webhooks.rules.principals import Principal, Role
 from almirant_webhooks.rules.selection import Selection
-from almirant_webhooks.storage.sqlite import audit, sealed
-from almirant_webhooks.storage.sqlite import webhooks as storage
-from almirant_webhooks.storage.sqlite.connection import seals_of
+from almirant_webhooks.storage.sql import audit, sealed
+from almirant_webhooks.storage.sql import webhooks as storage
+from almirant_webhooks.storage.sql.session import Session
 
 from ..conftest import Receiver
 from ..support.service import SECRET, Service
@@ -211,10 +209,10 @@ async def by_page(doors: Doors, webhook_id: str, change: Any) -> None:
     assert status in (200, 303), text
 
 
-def opened_headers(conn: sqlite3.Connection) -> list[tuple[str, str]]:
+def opened_headers(conn: Session) -> list[tuple[str, str]]:
     """Return each webhook's headers with their values."""
     rows = conn.execute("SELECT id, headers FROM webhooks WHERE url > ''").fetchall()
-    return [(row, str(sealed.open_headers(seals_of(conn), row, column))) for row, column in rows]
+    return [(row, str(sealed.open_headers(conn.seals, row, column))) for row, column in rows]
 
 
 def entries(service: Service, webhook_id: str) -> list[tuple[str, ...]]:
@@ -223,6 +221,7 @@ def entries(service: Service, webhook_id: str) -> list[tuple[str, ...]]:
     return [(row["action"], row["project_id"], _TIME.sub("then", row["detail"])) for row in rows[::-1]]
 
 
+@pytest.mark.each_engine
 async def test_a_change_by_command_api_or_page_is_the_same_one(doors: Doors) -> None:
     """Step for step the webhook looks alike, and so does its trail; the actor alone tells them apart."""
     faces: list[Callable[[Doors, str, Any], Awaitable[None]]] = [by_command, by_api, by_page]
@@ -375,7 +374,7 @@ def test_a_link_is_refused_where_nothing_serves_the_pages(service: Service) -> N
                 caller(),
                 now=clock.now(),
                 settings=settings,
-                signing_keys=Keys(settings),
+                signing_keys=service.keys(),
                 project_id="proj_1",
                 expires="1h",
             )

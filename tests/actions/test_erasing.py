@@ -14,8 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from almirant_webhooks.ops import keys
-from almirant_webhooks.storage.sqlite import audit, log
+from almirant_webhooks.storage.sql import audit, log
 
 from ..conftest import Receiver
 from ..support.bytes import files_with
@@ -29,7 +28,7 @@ PERSON = {"lead": {"name": NEEDLE, "more": "x" * 2000}}
 def shell(service: Service, folder: Path) -> Shell:
     """Commands on the service's files; the configuration lies apart from what is searched."""
     folder.mkdir(exist_ok=True)
-    there = Shell(folder, database=service.database)
+    there = service.shell(folder)
     if service.outbox is not None:
         there.config.write_text(f'{there.config.read_text()}[outbox]\npath = "{service.outbox}"\n')
     return there
@@ -56,6 +55,16 @@ async def delivered(service: Service, receiver: Receiver, payload: object = PERS
     return events
 
 
+async def delivering(folder: Path, receiver: Receiver, *, apart: bool = False) -> tuple[Service, str]:
+    """Start a daemon on files of a new folder, the outbox in one of its own or not, and have an event of a person delivered."""
+    folder.mkdir()
+    service = Service(folder / "log.db", folder / "outbox.db" if apart else None)
+    await service.start()
+    service.webhook(receiver.url)
+    (event,) = await delivered(service, receiver)
+    return service, event
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("apart", [False, True], ids=["in the database", "in a file of its own"])
 @pytest.mark.parametrize("running", [True, False], ids=["daemon running", "daemon stopped"])
@@ -64,11 +73,7 @@ async def test_nothing_of_an_erased_event_is_left_in_any_file(
 ) -> None:
     """By its id; the command returns once that is so."""
     folder = tmp_path / "data"
-    folder.mkdir()
-    service = Service(folder / "log.db", folder / "outbox.db" if apart else None)
-    await service.start()
-    service.webhook(receiver.url)
-    (event,) = await delivered(service, receiver)
+    service, event = await delivering(folder, receiver, apart=apart)
     (other,) = service.insert({"lead": {"name": "somebody else"}})
     await service.until(lambda: len(service.log(state="succeeded")) == 2)
     if not running:
@@ -196,7 +201,7 @@ async def test_what_waits_is_cancelled_and_a_reader_holds_the_end_up(tmp_path: P
 @asynccontextmanager
 async def api(service: Service) -> AsyncIterator[aiohttp.ClientSession]:
     address = await service.serve()
-    headers = {"Authorization": f"Bearer {keys.Keys(service.settings()).token}"}
+    headers = {"Authorization": f"Bearer {service.keys().token}"}
     async with aiohttp.ClientSession(address, headers=headers) as client:
         yield client
 
@@ -222,6 +227,7 @@ async def test_the_api_erases_by_id_and_by_text(service: Service, receiver: Rece
         assert (await post(client, "/events/erase", {"search": NEEDLE, "cursor": "r0"}))[1]["next_cursor"] is None
         for wrong in ({"search": " "}, {"search": "x", "cursor": "z1"}, {"search": "x", "since": "yesterdayish"}):
             assert (await post(client, "/events/erase", wrong))[0] == 422
+        await service.until(lambda: NEEDLE not in service.dump())
         await service.until(lambda: not files_with(service.database.parent, NEEDLE.encode()))
         async with client.get(f"/api/v1/events/{first}") as answer:
             event = await answer.json()
@@ -240,6 +246,7 @@ async def test_the_pages_show_that_and_when_the_content_was_erased(service: Serv
                 text = await answer.text()
             assert "Its content was erased at" in text
             assert NEEDLE not in text
+            assert "Resend</button>" not in text
         status, refused = await post(client, f"/deliveries/{delivery}/resend", {})
         assert (status, "the body is gone" in refused["detail"]) == (409, True)
 
@@ -257,6 +264,28 @@ async def test_bodies_go_after_their_time_and_the_log_stays(tmp_path: Path, rece
     await service.until(lambda: _swept(daemon) and not files_with(tmp_path, NEEDLE.encode()), within=30)
     assert service.read(log.event, event)["erased_at"]
     assert [row["state"] for row in service.log()] == ["succeeded"]
+    await service.close()
+
+
+@pytest.mark.slow
+async def test_old_payloads_go_from_an_outbox_s_wal_though_no_body_goes(tmp_path: Path, receiver: Receiver) -> None:
+    """The delivery waits for its next attempt, so its body is spared; the producer's row is not needed any more."""
+    service = Service(tmp_path / "log.db", tmp_path / "outbox.db")
+    service.options["retention"] = {"bodies": "1s"}
+    receiver.status = 503
+    await service.start()
+    service.webhook(receiver.url)
+    (event,) = service.insert({"who": NEEDLE})
+    await service.until(lambda: service.log(status="503"))
+    daemon = service.daemon
+    assert daemon is not None
+    needle = NEEDLE.encode()
+    await service.until(
+        lambda: _swept(daemon) and not [path for path in files_with(tmp_path, needle) if "outbox" in str(path)],
+        within=30,
+    )
+    assert files_with(tmp_path, needle)
+    assert not service.read(log.event, event)["erased_at"]
     await service.close()
 
 

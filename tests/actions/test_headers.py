@@ -13,7 +13,7 @@ from aiohttp import web
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import MASK
-from almirant_webhooks.storage.sqlite import audit, webhooks
+from almirant_webhooks.storage.sql import audit, webhooks
 
 from ..conftest import Receiver
 from ..support.service import Service

@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 
 from almirant_webhooks.rules.event_types import NOTICES, sample_payload
-from almirant_webhooks.storage.sqlite import webhooks as storage
+from almirant_webhooks.storage.sql import webhooks as storage
 
 from ..support.service import Service
 from ..web.test_refusals import URL, Doors
-from .test_refusals import FORM, NEW, Faces, Refusal, changed, check, new
+from .conftest import FORM, NEW, Faces, Refusal, changed, check, new
 
 RESERVED = "Event types that begin with almirant. are the service's own: it tells of webhooks by them. Give the event another type."
 NO_NOTICE = "'almirant.webhook.failed' fits no event type. Did you mean 'almirant.webhook.failing'?"

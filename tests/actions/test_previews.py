@@ -17,8 +17,8 @@ from almirant_webhooks.cli.run_action import CommandDatabase, caller, run_action
 from almirant_webhooks.model import NotFound, Refused, Webhook, WrongUsage
 from almirant_webhooks.rules import filters
 from almirant_webhooks.rules.principals import Principal, Role
-from almirant_webhooks.storage.sqlite import audit, webhooks
-from almirant_webhooks.storage.sqlite import previews as storage
+from almirant_webhooks.storage.sql import audit, webhooks
+from almirant_webhooks.storage.sql import previews as storage
 from almirant_webhooks.web.address import prefix_links
 
 from ..support.service import Service
@@ -114,6 +114,8 @@ async def test_a_command_says_it_in_words(doors: Doors) -> None:
     assert "Of the newest 3 events of these types 1 would be sent." in said
     assert "data.n = 1" in said
     assert '"data": {"n": 1}' in said
+    said = await asyncio.to_thread(doors.shell.ours, "webhook", "preview", "--project", "proj_1", "--event", "sprint.*")
+    assert said == "There is no event of these types yet.\n"
     status, answer = await doors.api.call(
         "POST", "/api/v1/webhooks/preview", None, {"project_id": "proj_1", "events": ["lead.*"]}
     )
@@ -195,7 +197,7 @@ async def test_a_page_says_beside_the_preview_what_is_wrong(doors: Doors) -> Non
 
 async def test_a_projects_admin_previews_their_own_project_alone(doors: Doors) -> None:
     """Another's events are not there for them."""
-    admin = Principal(Role.PROJECT_ADMIN, "proj_2", 4_000_000_000)
+    admin = Principal(Role.PROJECT_ADMIN, "proj_2")
     insert(doors.service, 1)
     insert(doors.service, 2, project="proj_2")
     await taken(doors.service, 3)

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.storage.sqlite import audit, resends
+from almirant_webhooks.storage.sql import audit, resends
 
 from ..conftest import Receiver
 from ..support.service import Service
@@ -44,8 +44,8 @@ async def test_each_face_counts_begins_and_shows_the_same_replay(doors: Doors, r
     assert counted["events"] == answer["events"] == 6
     assert (counted["webhook_id"], counted["reaches_back_to"]) == (by_command, None)
     assert "Replay 6 events" in page
-    fixed = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
-    assert fixed.keys() == {"since", "until", "event"}
+    fixed = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.partition("</main>")[0]))
+    assert fixed.keys() == {"since", "until", "event", "once"}
     assert f"/webhooks/{by_page}/replay" in await doors.pages.get(f"/webhooks/{by_page}", None)
 
     begun = json.loads(await asyncio.to_thread(doors.shell.ours, "webhook", "replay", by_command, "--since", "1h", "--yes", "--json"))  # fmt: skip
@@ -95,6 +95,19 @@ async def test_each_face_sends_one_event_and_says_until_when_it_can(doors: Doors
         (entry,) = service.read(audit.entries, webhook_id=webhook, action="event.sent_to")
         assert (entry["detail"], entry["delivery_id"] in [row["delivery_id"] for row in service.log()]) == (event["id"], True)  # fmt: skip
     assert "Send it now" not in await doors.pages.get(f"/events/{event['id']}?project=proj_past", None)
+
+
+@pytest.mark.long
+async def test_of_two_replays_that_are_asked_for_at_the_same_moment_one_begins(
+    doors: Doors, receiver: Receiver
+) -> None:
+    """And each event arrives once."""
+    webhook = doors.service.webhook(receiver.url, project="proj_past").id
+    path = f"/api/v1/webhooks/{webhook}/replay"
+    answers = await asyncio.gather(*(doors.api.call("POST", path, None, {"since": "1h"}) for _ in range(8)))
+    assert sorted(status for status, _ in answers) == [202, *[409] * 7]
+    await doors.service.until(lambda: len(doors.service.log(webhook_id=webhook, state="succeeded")) == 6)
+    assert len({request.headers["X-Almirant-Delivery"] for request in receiver.requests}) == len(receiver.requests) == 6
 
 
 @pytest.mark.long

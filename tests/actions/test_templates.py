@@ -11,8 +11,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from almirant_webhooks.storage.sqlite import audit
-from almirant_webhooks.storage.sqlite import webhooks as storage
+from almirant_webhooks.storage.sql import audit
+from almirant_webhooks.storage.sql import webhooks as storage
 from almirant_webhooks.verify import verify_almirant
 
 from ..conftest import Receiver

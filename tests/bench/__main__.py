@@ -22,6 +22,7 @@ from . import (
     live,
     options,
     pages,
+    postgres,
     release,
     throughput,
     upkeep,
@@ -50,6 +51,7 @@ PARTS: dict[str, Part] = {
     "upkeep": upkeep.figures,
     "waiting": waiting.figures,
     "limited": limited.figures,
+    "postgres": postgres.figures,
 }
 BY_TURNS = ("throughput", "tls", "fan-out", "live", "latency", "call", "isolation", "hostile", "growth", "cost")
 

@@ -22,7 +22,9 @@ from almirant_webhooks import cli
 from almirant_webhooks.delivery import attempts, batch, loop, reports, result_queue
 from almirant_webhooks.rules import signing
 from almirant_webhooks.sending import exchange, sender
-from almirant_webhooks.storage.sqlite import claiming, deliveries, fanout, outbox, results, unread, worker
+from almirant_webhooks.storage import worker
+from almirant_webhooks.storage.sql import claiming, deliveries, fanout, results
+from almirant_webhooks.storage.sqlite import outbox, unread
 
 COMMIT = "SQL: begin, commit and the rest"
 FUNCTIONS: tuple[tuple[Callable[..., Any], str], ...] = (

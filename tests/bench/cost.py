@@ -63,9 +63,9 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
             runs.append(_spent(server, events))
             if sizes.beside is not None:
                 turns.take(lambda release: whole(server.http, events, release))
-    whole = median(sum(run.values()) for run in runs)
-    yield Figure("cost of a delivery", f"{whole:.0f} µs of CPU", f"a bare loop {median(floors):.0f} µs")
+    total = median(sum(run.values()) for run in runs)
+    yield Figure("cost of a delivery", f"{total:.0f} µs of CPU", f"a bare loop {median(floors):.0f} µs")
     yield from turns.compared("cost of a delivery, its parts not counted", lambda used: used, "{:.0f} µs", most=0.55)
     parts = {name: median(run.get(name, 0.0) for run in runs) for name in runs[0]}
     for name, own in sorted(parts.items(), key=lambda one: -one[1]):
-        yield Figure(f"cost: {name}", f"{own:.0f} µs", f"{own / whole * 100:.0f} % of it")
+        yield Figure(f"cost: {name}", f"{own:.0f} µs", f"{own / total * 100:.0f} % of it")

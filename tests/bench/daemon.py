@@ -17,7 +17,7 @@ from typing import Any
 
 from almirant_webhooks import clock, verify
 from almirant_webhooks.model import Options
-from almirant_webhooks.storage.sqlite import log, webhooks
+from almirant_webhooks.storage.sql import log, webhooks
 from almirant_webhooks.storage.sqlite.connection import open_database, transaction
 from almirant_webhooks.storage.sqlite.migrate import migrate
 
@@ -58,6 +58,11 @@ class Bench:
             f"egress.allow_localhost = true\n{own_outbox}{self.options}\n"
         )
         return config
+
+    @property
+    def inserted_into(self) -> str:
+        """Where producers insert: a file, or a URL of PostgreSQL."""
+        return str(self.outbox)
 
     def tell(self, webhook_ids: list[str], options: Options) -> None:
         """Give webhooks options, which other releases may not have."""

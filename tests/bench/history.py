@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from almirant_webhooks import clock
-from almirant_webhooks.storage.sqlite import webhooks
+from almirant_webhooks.storage.sql import webhooks
 from almirant_webhooks.storage.sqlite.connection import open_database, transaction
 
 from .daemon import Bench, check_rows, scratch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +11,9 @@ from typing import Any
 
 from almirant_webhooks import clock
 from almirant_webhooks.rules.selection import EventSelection, Selection
-from almirant_webhooks.storage.sqlite import log, search, webhooks
-from almirant_webhooks.storage.sqlite.connection import open_database, open_reader, transaction
-from almirant_webhooks.storage.sqlite.selecting import id_at
+from almirant_webhooks.storage.sql import log, search, webhooks
+from almirant_webhooks.storage.sql.selecting import id_at
+from almirant_webhooks.storage.sqlite.connection import Connection, open_database, open_reader, transaction
 
 from .daemon import Bench, scratch
 from .table import Figure, Sizes, median
@@ -71,6 +70,10 @@ SELECT delivery_id, 1, 'scheduled', at, 20 + n % 300,
 INSERT INTO webhook_hours
 SELECT webhook_id, substr(at, 1, 13), sum(status GLOB '2*'), sum(status NOT GLOB '2*'), sum(20 + n % 300), 320
 FROM made WHERE status IS NOT NULL GROUP BY 1, 2
+""",
+    """
+INSERT INTO webhook_failures
+SELECT webhook_id, substr(at, 1, 13), status, count(*) FROM made WHERE status NOT GLOB '2*' GROUP BY 1, 2, 3
 """,
     "UPDATE webhooks SET enabled = 0, disabled_at = created_at WHERE id = (SELECT id FROM places WHERE place = 1)",
 )
@@ -155,7 +158,7 @@ def _timed(call: Callable[[], object], runs: int = RUNS) -> float:
     return median(spans)
 
 
-def _queries(conn: sqlite3.Connection, made: list[str], count: int) -> Iterator[tuple[str, float]]:
+def _queries(conn: Connection, made: list[str], count: int) -> Iterator[tuple[str, float]]:
     """Yield each list with its time: the first page, one from the middle of the log, and the count."""
     deep = id_at(clock.now() - timedelta(days=DAYS / 2))
     for name, asked in _asked(made, count).items():

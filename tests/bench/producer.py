@@ -6,10 +6,11 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+
+import psycopg
 
 from .daemon import PAYLOAD
 
@@ -23,25 +24,34 @@ class Produced:
     inserts: list[float] = field(default_factory=list)
 
 
+def _opened(outbox: str) -> Callable[[str], str]:
+    """Open an outbox; return what inserts an event into a project and returns its id."""
+    columns = "INSERT INTO outbox (project_id, event_type, payload) VALUES"
+    if outbox.startswith("postgresql://"):
+        there = psycopg.connect(outbox, autocommit=True)
+        there.execute("SET search_path = almirant_webhooks")
+        query = f"{columns} (%s, 'work_item.created', %s) RETURNING event_id"
+        return lambda project: str((there.execute(query, (project, PAYLOAD)).fetchone() or ("",))[0])
+    conn = sqlite3.connect(outbox, timeout=30, isolation_level=None)
+    query = f"{columns} (?, 'work_item.created', ?) RETURNING event_id"
+    return lambda project: str(conn.execute(query, (project, PAYLOAD)).fetchone()[0])
+
+
 def produce(outbox: str, project: str, count: int, interval: float) -> None:
     """Insert, and print each event's id with the times before and after its commit."""
-    conn = sqlite3.connect(outbox, timeout=30, isolation_level=None)
+    insert = _opened(outbox)
     begin = time.monotonic()
     for number in range(count):
         time.sleep(max(0.0, begin + number * interval - time.monotonic()))
         before = time.monotonic()
-        row = conn.execute(
-            "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'work_item.created', ?) RETURNING event_id",
-            (project, PAYLOAD),
-        ).fetchone()
-        print(row[0], before, time.monotonic(), flush=True)
+        print(insert(project), before, time.monotonic(), flush=True)
 
 
 @contextmanager
-def producing(outbox: Path, project: str, *, count: int, interval: float) -> Iterator[Produced]:
+def producing(outbox: str, project: str, *, count: int, interval: float) -> Iterator[Produced]:
     """Run a producer; when the block ends, wait for it and fill in what it committed and when."""
     produced = Produced()
-    command = [sys.executable, "-m", "tests.bench.producer", str(outbox), project, str(count), str(interval)]
+    command = [sys.executable, "-m", "tests.bench.producer", outbox, project, str(count), str(interval)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield produced

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from subprocess import Popen
 
@@ -30,9 +30,15 @@ FROM attempt_log WHERE project_id <> '{GOOD}'
 """
 _INSIDE = f"SELECT json_group_array(id) FROM events WHERE project_id = '{GOOD}' AND occurred_at BETWEEN ? AND ?"
 
+TRIES = 8
+
 # Makes what is to be beside the good one; what it returns is called once events flow.
 Prepare = Callable[[Bench, str], Callable[[], None] | None]
 Watch = Callable[[Popen[bytes]], None]
+
+
+class NoEvent(SystemExit):
+    """Of the good webhook's events none came in the time that counts."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,24 @@ def measure(
     bench: Bench | None = None,
     release: Release | None = None,
 ) -> Run:
+    """Measure once; again, seven times at most, where the others were done before an event of the good webhook came.
+
+    See `_measure`.
+    """
+    for _ in range(TRIES - 1):
+        with suppress(NoEvent):
+            return _measure(count, interval, prepare, watch, bench, release)
+    return _measure(count, interval, prepare, watch, bench, release)
+
+
+def _measure(
+    count: int,
+    interval: float,
+    prepare: Prepare | None,
+    watch: Watch | None,
+    bench: Bench | None,
+    release: Release | None,
+) -> Run:
     """Give a webhook events at a steady rate, after a first one that opens its connection; on a bench of its own or a given one.
 
     A bench of its own is one of a release, or of this tree.
@@ -69,7 +93,7 @@ def measure(
                     watch(process)
                 bench.insert(1, projects=1, project="good")
                 bench.wait_until(_SUCCEEDED, before + 1)
-                with producing(bench.outbox, GOOD, count=count, interval=interval) as produced:
+                with producing(bench.inserted_into, GOOD, count=count, interval=interval) as produced:
                     if meanwhile is not None:
                         meanwhile()
                 bench.wait_until(_SUCCEEDED, before + count + 1)
@@ -100,7 +124,9 @@ def _aim(bench: Bench, url: str) -> int:
 def _delays(moments: dict[str, float], there: Receiver) -> list[float]:
     """Return the milliseconds from each event's moment to its arrival, in order; one that did not arrive ends the run."""
     missing = moments.keys() - there.arrivals.keys()
-    if missing or not moments:
+    if not moments:
+        raise NoEvent("No event came while requests to the others were under way: this run does not count.")
+    if missing:
         raise SystemExit(f"{len(missing)} of {len(moments)} events did not arrive: this run does not count.")
     return sorted(max(0.0, there.arrivals[event] - moment) * 1000 for event, moment in moments.items())
 

@@ -19,7 +19,7 @@ from typing import Any
 from almirant_webhooks import clock
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.engine import FIRST_RESEND
-from almirant_webhooks.storage.sqlite import resend_steps, resends, retention
+from almirant_webhooks.storage.sql import resend_steps, resends, retention
 from almirant_webhooks.storage.sqlite.connection import (
     become_checkpointer,
     open_database,

@@ -13,8 +13,18 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
 from ..support import needs
+from ..support.service import Service
+from .scene import Scene, started
 
 HERE = Path(__file__).parent
+
+
+@pytest.fixture
+async def portal(service: Service) -> Scene:
+    """A daemon that serves its pages, with nothing in it yet."""
+    service.options["admin"] = {"listen": "127.0.0.1:0"}
+    await service.start()
+    return Scene(service, started(service))
 
 
 @pytest.fixture

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
+from playwright.async_api import Page
 
 from almirant_webhooks import clock
 from almirant_webhooks.ops.keys import Keys
-from almirant_webhooks.rules import principals
+from almirant_webhooks.rules import links
 from almirant_webhooks.rules.event_types import CATALOGUE, sample_payload
-from almirant_webhooks.rules.principals import Principal, Role
+from almirant_webhooks.rules.links import PortalLink
 from almirant_webhooks.rules.selection import Selection
-from almirant_webhooks.storage.sqlite import resends, webhooks
+from almirant_webhooks.storage.sql import resends, webhooks
 
 from ..support.service import SECRET, Service
 
@@ -32,17 +35,24 @@ class Scene:
 
     service: Service
     address: str
+    receiver: str = ""
     webhook: str = ""
     failing: str = ""
     disabled: str = ""
+    new: str = ""
     delivery: str = ""
     event: str = ""
     resend: str = ""
 
     def link(self, project: str = PROJECT, expires_in: int = 3600) -> str:
         """The signed link to a project's pages."""
-        who = Principal(Role.PROJECT_ADMIN, project, int(time.time()) + expires_in)
-        return principals.link(Keys(self.service.settings()).signing_key, who, self.address)
+        link = PortalLink(project, int(time.time()) + expires_in)
+        return links.url(Keys(self.service.settings()).signing_key, link, self.address)
+
+    async def come_in(self, page: Page, project: str = PROJECT) -> None:
+        """Open a link to a project's pages, and use it."""
+        await page.goto(self.link(project))
+        await page.get_by_role("button", name=re.compile("open$", re.IGNORECASE)).click()
 
     @property
     def pages(self) -> dict[str, str]:
@@ -65,6 +75,11 @@ class Scene:
             "events": "/events",
             "event": f"/events/{self.event}",
             "rejected": "/rejected",
+            "event-types": "/event-types",
+            "activity": "/activity?span=7d",
+            "tokens": "/tokens",
+            "first-run": f"/webhooks/{self.new}",
+            "replay": f"/webhooks/{self.new}/replay?since=24h",
             "audit": "/audit",
             "not-found": "/webhooks/wh_none",
         }
@@ -72,6 +87,8 @@ class Scene:
 
 async def _answer(request: web.Request) -> web.Response:
     await request.read()
+    if request.path.startswith("/services/"):
+        return web.Response(text="ok")  # as Slack does
     if request.path == "/ci":
         return web.json_response(
             {"error": "build queue is full", "retryable": True}, status=503, headers={"X-Request-Id": "b7f1c0"}
@@ -81,7 +98,7 @@ async def _answer(request: web.Request) -> web.Response:
 
 @asynccontextmanager
 async def receivers() -> AsyncIterator[str]:
-    """A server that takes everything but what goes to `/ci`."""
+    """A server that takes everything but what goes to `/ci`; below `/services/` it answers as Slack does."""
     app = web.Application()
     app.router.add_post("/{path:.*}", _answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -108,13 +125,14 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
     async with receivers() as receiver:
         try:
             await service.start()
-            there = Scene(service, started(service))
-            _make_webhooks(there, receiver)
+            there = Scene(service, started(service), receiver)
+            _make_webhooks(there)
             for kind in (*CATALOGUE, *CATALOGUE[:4]):
                 there.event = service.insert(sample_payload(kind), project=PROJECT, kind=kind)[0]
             service.insert({"board": {"id": "b_1"}}, project="proj_other", kind="board.shared")
             _reject(service)
             await service.until(lambda: _settled(service))
+            there.new = _create(there, "Archive", "/archive", "work_item.*", days_ago=0)
             there.delivery = service.log(webhook_id=there.failing)[0]["delivery_id"]
             _resend(there)
             await service.until(lambda: service.log(webhook_id=there.failing)[0]["attempts"] == 2)
@@ -126,20 +144,22 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
             await service.close()
 
 
-def _make_webhooks(there: Scene, receiver: str) -> None:
-    def create(name: str, path: str, *events: str, project: str = PROJECT) -> str:
-        made = there.service.write(
-            webhooks.create,
-            project_id=project,
-            url=f"{receiver}{path}",
-            events=events,
-            secret=SECRET,
-            description=name,
-            limit=100,
-            now=clock.now() - timedelta(days=40),
-        )
-        return made.id
+def _create(there: Scene, name: str, path: str, *events: str, project: str = PROJECT, days_ago: int = 40) -> str:
+    made = there.service.write(
+        webhooks.create,
+        project_id=project,
+        url=f"{there.receiver}{path}",
+        events=events,
+        secret=SECRET,
+        description=name,
+        limit=100,
+        now=clock.now() - timedelta(days=days_ago),
+    )
+    return made.id
 
+
+def _make_webhooks(there: Scene) -> None:
+    create = partial(_create, there)
     there.webhook = create("Board mirror", "/boards/mirror", "work_item.*")
     there.failing = create("Build server", "/ci", "work_item.moved", "work_item.updated", "sprint.closed")
     there.disabled = create("CRM import", "/crm/leads", "lead.*", "sprint.created")
@@ -201,6 +221,12 @@ def _give_history(database: Path, there: Scene) -> None:
                             longest,
                         ),
                     )
+                for status, part in (("503", failed - failed // 4), ("timeout", failed // 4)):
+                    if part:
+                        conn.execute(
+                            "INSERT OR REPLACE INTO webhook_failures VALUES (?, ?, ?, ?)",
+                            (webhook, clock.text(hour)[:13], status, part),
+                        )
         conn.execute(
             "UPDATE webhooks SET failing_since = ?, failing_noticed_at = ? WHERE id = ?",
             (clock.text(now - timedelta(hours=3)), clock.text(now - timedelta(hours=2)), there.failing),

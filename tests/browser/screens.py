@@ -1,4 +1,7 @@
-"""`python -m tests.browser.screens`: take the pictures in docs/screens, every page, some in the dark scheme and on a phone too."""
+"""`python -m tests.browser.screens`: take the pictures in docs/screens.
+
+Every page, some in the dark scheme and on a phone too, and what `docs/admins-in-pictures.md` shows of the way through them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from PIL import Image
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page, async_playwright, expect
 
 from .scene import CHROMIUM, Scene, scene
 
@@ -24,6 +27,33 @@ async def _take(page: Page, there: Scene, names: set[str], ending: str, folder: 
         if name in names - {"not-found"}:
             await page.goto(there.address + path)
             _save(await page.screenshot(full_page=True), folder / f"{name}{ending}.png")
+
+
+async def _connect_slack(page: Page, there: Scene, folder: Path) -> None:
+    """Fill the form in for a channel of Slack's, save it, and send a test."""
+    await page.goto(f"{there.address}/webhooks/new")
+    await page.get_by_label("URL").fill(f"{there.receiver}/services/T024BE7LD/B7TS4LXCF/b0ardch4nnel")
+    await page.get_by_role("textbox", name="Description").fill("Slack: #deliveries")
+    await page.get_by_role("checkbox", name="Whole family work_item.*").check()
+    body = page.get_by_label("Body", exact=True)
+    await body.select_option("slack")
+    await expect(page.locator("[data-preview] pre").first).to_contain_text("blocks")
+    await body.evaluate("field => scrollTo(0, field.getBoundingClientRect().top + scrollY - 60)")
+    _save(await page.screenshot(), folder / "slack.png")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.locator("#secret")).to_be_visible()
+    await page.get_by_role("button", name="Send test").click()
+    await expect(page.locator(".outcome-card")).to_contain_text("Delivered", timeout=20_000)
+    await page.locator("#test-title").evaluate("title => scrollTo(0, title.getBoundingClientRect().top + scrollY - 60)")
+    _save(await page.screenshot(), folder / "slack-test.png")
+
+
+async def _replace_secret(page: Page, there: Scene, folder: Path) -> None:
+    """Let a new secret sign from tomorrow on."""
+    await page.goto(f"{there.address}/webhooks/{there.webhook}/rotate-secret")
+    await page.get_by_role("button", name="Switch in 24 hours").click()
+    await expect(page.locator("#secret")).to_be_visible()
+    _save(await page.screenshot(), folder / "secret-replaced.png")
 
 
 def _save(raw: bytes, path: Path) -> None:
@@ -56,8 +86,11 @@ async def take_all(folder: Path) -> None:
                 await page.goto(f"{there.address}/sign-in")
                 if scheme == "light" and width == 1200:
                     _save(await page.screenshot(), folder / "sign-in.png")
-                await page.goto(there.link())
+                await there.come_in(page)
                 await _take(page, there, names, ending, folder)
+                if scheme == "light" and width == 1200:
+                    await _connect_slack(page, there, folder)
+                    await _replace_secret(page, there, folder)
                 await context.close()
             await browser.close()
 

@@ -11,17 +11,8 @@ from playwright.async_api import Browser, Page, expect
 from almirant_webhooks.rules.signing import signature
 
 from ..conftest import Receiver
-from ..support.service import Service
 from .conftest import visit
-from .scene import Scene, started
-
-
-@pytest.fixture
-async def portal(service: Service) -> Scene:
-    """A daemon that serves its pages, with nothing in it yet."""
-    service.options["admin"] = {"listen": "127.0.0.1:0"}
-    await service.start()
-    return Scene(service, started(service))
+from .scene import Scene
 
 
 async def _create(page: Page, url: str) -> str:
@@ -29,14 +20,14 @@ async def _create(page: Page, url: str) -> str:
     await page.get_by_role("link", name="Create webhook").click()
     await page.get_by_label("URL").fill("http://example.com/in")
     await page.get_by_role("checkbox", name="Whole family sprint.*").check()
-    await page.get_by_label("Description").fill("Board <mirror>")
-    await page.get_by_role("button", name="Create webhook").click()
+    await page.get_by_role("textbox", name="Description").fill("Board <mirror>")
+    await page.get_by_role("button", name="Save").click()
     await expect(page.locator("#url-error")).to_contain_text("https")
-    await expect(page.get_by_label("Description")).to_have_value("Board <mirror>")
+    await expect(page.get_by_role("textbox", name="Description")).to_have_value("Board <mirror>")
     await expect(page.get_by_role("checkbox", name="Whole family sprint.*")).to_be_checked()
     await page.get_by_label("URL").fill(url)
     await page.get_by_role("checkbox", name="Whole family work_item.*").check()
-    await page.get_by_role("button", name="Create webhook").click()
+    await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_role("heading", name="Put this secret into your receiver now")).to_be_visible()
     return (await page.locator("#secret").inner_text()).strip()
 
@@ -47,7 +38,7 @@ async def test_a_new_admin_finds_the_way(browser: Browser, portal: Scene, receiv
     service = portal.service
     async with visit(browser, java_script_enabled=script) as context:
         page = await context.new_page()
-        await page.goto(portal.link("proj_1"))
+        await portal.come_in(page, "proj_1")
         await expect(page.get_by_role("heading", name="No webhooks yet")).to_be_visible()
         secret = await _create(page, receiver.url)
         await page.reload()
@@ -62,7 +53,7 @@ async def test_a_new_admin_finds_the_way(browser: Browser, portal: Scene, receiv
         assert sent.headers["X-Almirant-Test"] == "1"
         assert sent.headers["X-Almirant-Signature"] == signature(sent.body, secret)
         await service.until(lambda: service.log(state="succeeded"))
-        await page.get_by_role("link", name="Deliveries", exact=True).click()
+        await page.get_by_label("Main").get_by_role("link", name="Deliveries", exact=True).click()
         await expect(page.get_by_role("row", name="sprint.created").get_by_text("200")).to_be_visible()
 
         receiver.status = 500
@@ -122,15 +113,19 @@ async def test_what_is_selected_is_resent_and_the_text_of_a_request_is_copied(
     async with visit(browser) as context:
         await context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = await context.new_page()
-        await page.goto(portal.link("proj_1"))
+        await portal.come_in(page, "proj_1")
         await page.goto(f"{portal.address}/webhooks/{webhook.id}/deliveries?state=succeeded")
         await page.get_by_role("checkbox", name="Select all on this page").check()
         service.insert({"c": 3})
+        await expect(page.get_by_role("button", name="1 new")).to_be_visible()
+        await expect(page.locator("tbody tr")).to_have_count(2)
+        await page.get_by_role("button", name="1 new").click()
         await expect(page.locator("tbody tr")).to_have_count(3)
         await page.get_by_role("button", name="Resend 2 selected").click()
         await service.until(lambda: len(receiver.requests) == 5)
         assert "state=succeeded" in page.url
         await page.locator("tbody tr").nth(1).get_by_role("link").first.click()
+        await page.get_by_role("link", name="Attempt 1").click()
         await page.locator("summary", has_text="As curl").last.click()
         await page.get_by_role("button", name="Copy attempt 1 as curl").click()
         await expect(page.locator("#said")).to_have_text("Copied.")
@@ -152,9 +147,13 @@ async def test_the_current_tab_can_be_told_in_high_contrast(browser: Browser, po
     webhook = portal.service.webhook("https://example.com/in")
     async with visit(browser, forced_colors="active") as context:
         page = await context.new_page()
-        await page.goto(portal.link("proj_1"))
-        await page.goto(f"{portal.address}/webhooks/{webhook.id}")
-        for place in (".main-nav", ".tabs", ".segments"):
+        await portal.come_in(page, "proj_1")
+        for path, place in (
+            (f"/webhooks/{webhook.id}", ".main-nav"),
+            (f"/webhooks/{webhook.id}", ".tabs"),
+            ("/activity", ".segments"),
+        ):
+            await page.goto(portal.address + path)
             style = "one => { const s = getComputedStyle(one); return [s.borderBottomColor, s.backgroundColor].join() }"
             current = await page.locator(f"{place} a[aria-current]").evaluate(style)
             other = await page.locator(f"{place} a:not([aria-current])").first.evaluate(style)

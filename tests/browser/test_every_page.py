@@ -17,13 +17,21 @@ _COLOURS = "axe.run(document, {resultTypes: ['violations'], runOnly: ['color-con
 
 
 async def _check(page: Page, axe: str, place: str) -> list[str]:
-    """Return what is wrong with a page; in the dark scheme its colours alone can differ."""
+    """Return what is wrong with a page; in the dark scheme and with forced colours its colours alone can differ."""
     wrong: list[str] = []
     await page.evaluate(axe)
-    for scheme, run in (("light", _WHOLE), ("dark", _COLOURS)):
-        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    for scheme, forced, run in (
+        ("light", "none", _WHOLE),
+        ("dark", "none", _COLOURS),
+        ("light", "active", _COLOURS),
+    ):
+        await page.emulate_media(color_scheme=scheme, forced_colors=forced)  # type: ignore[arg-type]
         found = await page.evaluate(run)
-        wrong += [f"{place}, {scheme}: {one['id']}: {one['nodes'][0]['html'][:160]}" for one in found["violations"]]
+        wrong += [
+            f"{place}, {scheme}, forced colours {forced}: {one['id']}: {one['nodes'][0]['html'][:160]}"
+            for one in found["violations"]
+        ]
+    await page.emulate_media(color_scheme="light", forced_colors="none")
     return wrong
 
 
@@ -34,7 +42,7 @@ async def _look(browser: Browser, there: Scene, axe: str) -> list[str]:
         page = await context.new_page()
         await page.goto(f"{there.address}/sign-in")
         wrong += await _check(page, axe, "sign-in")
-        await page.goto(there.link())
+        await there.come_in(page)
         for name, path in there.pages.items():
             answer = await page.goto(there.address + path)
             assert answer is not None
@@ -58,21 +66,43 @@ async def _look_into_states(browser: Browser, there: Scene, axe: str) -> list[st
         await page.get_by_role("button", name="Sign in").click()
         await expect(page.get_by_role("heading", name="Webhooks")).to_be_visible()
         replay = f"/webhooks/{there.webhook}/replay"
-        lists = ("/webhooks", "/deliveries", "/events", "/rejected", "/audit", "/resends", "/resends/new")
+        lists = (
+            "/webhooks",
+            "/deliveries",
+            "/events",
+            "/event-types",
+            "/rejected",
+            "/audit",
+            "/resends",
+            "/resends/new",
+            "/tokens",
+            "/sessions",
+            "/activity",
+        )
         for path in (*lists, replay, f"{replay}?since=24h"):
             await page.goto(there.address + path)
             wrong += await _check(page, axe, f"the operator's {path}")
         await page.goto(there.link())
+        wrong += await _check(page, axe, "the button of a link")
+        await there.come_in(page)
+        await page.goto(f"{there.address}/tokens")
+        await page.get_by_label("Name").fill("deploy")
+        await page.get_by_role("button", name="Make a token").click()
+        await expect(page.locator("#new-token")).to_be_visible()
+        wrong += await _check(page, axe, "a new token")
         await page.goto(f"{there.address}/webhooks/new")
         await page.get_by_label("URL").fill("http://example.com/in")
-        await page.get_by_role("button", name="Create webhook").click()
+        await page.get_by_role("button", name="Save").click()
         await expect(page.locator("[aria-invalid=true]").first).to_be_visible()
         wrong += await _check(page, axe, "a form with errors")
         await page.get_by_label("URL").fill("https://example.com/in")
         await page.get_by_role("checkbox", name="Whole family sprint.*").check()
-        await page.get_by_role("button", name="Create webhook").click()
+        await page.get_by_role("button", name="Save").click()
         await expect(page.locator("#secret")).to_be_visible()
         wrong += await _check(page, axe, "the new secret")
+        await page.get_by_role("button", name="Send test").click()
+        await expect(page.locator(".outcome-card")).to_be_visible()
+        wrong += await _check(page, axe, "a test")
     return wrong
 
 
@@ -80,13 +110,13 @@ async def _look_into_states(browser: Browser, there: Scene, axe: str) -> list[st
 async def test_axe_finds_no_violation_and_nothing_is_wider_than_a_phone(
     browser: Browser, axe: str, tmp_path: Path
 ) -> None:
-    """In both schemes, with everything unfolded; at 320 px no page scrolls sideways."""
+    """In both schemes, with forced colours too, with everything unfolded; at 320 px no page scrolls sideways."""
     async with scene(tmp_path) as there:
         assert await _look(browser, there, axe) == []
         assert await _look_into_states(browser, there, axe) == []
         async with visit(browser, viewport={"width": 320, "height": 640}) as context:
             page = await context.new_page()
-            await page.goto(there.link())
+            await there.come_in(page)
             for name, path in there.pages.items():
                 await page.goto(there.address + path)
                 await page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")

@@ -24,6 +24,7 @@ from ..support.shell import Shell
 COMMAND = str(Path(sys.executable).parent / "almirant-webhooks")
 
 
+@pytest.mark.each_engine
 def test_a_webhook_is_created_listed_changed_and_deleted(shell: Shell) -> None:
     """`webhook create --json` gives the whole webhook; no other command shows its secret."""
     create = ("webhook", "create", "--project", "p", "--url", "https://Example.com", "--event", "work_item.*")
@@ -89,8 +90,7 @@ def test_events_are_sent_from_an_argument_a_file_and_standard_input(shell: Shell
 @pytest.mark.long
 async def test_resend_and_test_wait_for_the_running_daemon(service: Service, receiver: Receiver) -> None:
     """`--wait` prints the attempt; a failure is exit 1."""
-    shell = Shell(service.database.parent)
-    service.database = shell.folder / "log.db"
+    shell = service.shell()
     await service.start()
     webhook = service.webhook(receiver.url)
     service.insert({"a": "\u001b[31mred"})
@@ -208,6 +208,7 @@ def test_every_command_has_help(shell: Shell) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.sqlite
 def test_serve_stops_on_sigterm_and_a_second_daemon_is_exit_1(shell: Shell) -> None:
     """The first goes on; its end is exit 0."""
     words = [COMMAND, "serve", "--config", str(shell.config)]
@@ -254,6 +255,7 @@ def test_a_project_has_at_most_as_many_webhooks_as_its_limit(shell: Shell) -> No
     for _ in range(2):
         shell.ours(*create, "proj_1")
     said = shell.ours(*create, "proj_1", code=1)
-    assert "Project proj_1 has 2 webhooks, and limits.webhooks_per_project allows 2." in said
+    assert "Project proj_1 has 2 webhooks, and a project may have 2." in said
+    assert "The configuration has the number at limits.webhooks_per_project." in said
     shell.ours(*create, "proj_2")
     assert len(json.loads(shell.ours("webhook", "list", "--project", "proj_1", "--json"))) == 2

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.storage.sqlite import webhooks
+from almirant_webhooks.storage.sql import webhooks
 
 from ..conftest import Receiver
 from ..support.service import Service
@@ -32,16 +32,23 @@ def findings(there: Shell, code: int) -> dict[str, tuple[str, str]]:
     return {one["check"]: (one["result"], one["words"]) for one in found}
 
 
-async def test_a_healthy_service_is_told_so_and_counted(service: Service, receiver: Receiver, tmp_path: Path) -> None:
+async def test_a_healthy_service_is_told_so_and_counted(
+    service: Service, receiver: Receiver, tmp_path: Path, engine_name: str
+) -> None:
     """Exit 0, and `stats` on one screen."""
     await service.start()
     service.webhook(receiver.url)
     service.insert()
     await service.until(lambda: service.log(state="succeeded"))
-    there = Shell(tmp_path, database=service.database)
+    there = service.shell(tmp_path)
     found = findings(there, 0)
     assert {result for result, _ in found.values()} <= {"ok", "warning"}
-    assert {"configuration", "database file", "SQLite", "daemon", "database lock", "WAL", "clock", "DNS"} <= set(found)
+    own = (
+        {"database file", "SQLite", "daemon", "database lock", "WAL"}
+        if engine_name == "sqlite"
+        else {"PostgreSQL", "daemons"}
+    )
+    assert {"configuration", "clock", "DNS"} | own <= set(found)
     assert found["clock"][0] == "ok"
     numbers = json.loads(there.ours("stats", "--json"))
     assert numbers["last_hour"]["succeeded"] == 1
@@ -51,6 +58,7 @@ async def test_a_healthy_service_is_told_so_and_counted(service: Service, receiv
 
 
 @pytest.mark.long
+@pytest.mark.sqlite
 def test_what_is_wrong_is_named_with_what_to_do(shell: Shell) -> None:
     """A daemon that does not run, a file that all can read, a writer that does not end and its process."""
     path = shell.folder / "log.db"
@@ -67,17 +75,19 @@ def test_what_is_wrong_is_named_with_what_to_do(shell: Shell) -> None:
     assert "migrate" in findings(shell, 1)["database file"][1]
 
 
-def test_a_backlog_a_failing_webhook_and_a_wrong_clock_are_seen(shell: Shell) -> None:
+def test_a_backlog_a_failing_webhook_and_a_wrong_clock_are_seen(service: Service) -> None:
     """From the rows alone, with the daemon stopped."""
+    service.migrate()
+    shell = service.shell()
     made = json.loads(
         shell.ours("webhook", "create", "--project", "p", "--url", "https://a.invalid", "--event", "*", "--json")
     )
-    conn = sqlite3.connect(shell.folder / "log.db")
+    conn = service.producer()
     conn.execute(
         "UPDATE webhooks SET failing_since = '2026-01-01T00:00:00.000Z', failing_noticed_at = '2026-01-01T01:00:00.000Z'"
     )
     conn.execute(
-        "INSERT INTO events (seq, id, project_id, event_type, occurred_at, created_at, body) VALUES (1, 'e', 'p', 'lead.created', '', '2026-01-01T00:00:00.000Z', '{}')"
+        "INSERT INTO events (seq, id, project_id, event_type, occurred_at, created_at, body) VALUES (1, 'e', 'p', 'lead.created', '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z', '{}')"
     )
     conn.execute(
         "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, next_attempt_at, created_at, last_number, attempts, last_status) VALUES ('dlv_1', 1, 'e', ?, '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z', 1, 1, '500')",
@@ -103,6 +113,7 @@ def test_a_backlog_a_failing_webhook_and_a_wrong_clock_are_seen(shell: Shell) ->
     assert json.loads(shell.ours("stats", "--json"))["webhooks"] == {"enabled": 1, "disabled": 0, "failing": 1}
 
 
+@pytest.mark.sqlite
 def test_damage_and_the_age_of_copies_are_seen(shell: Shell) -> None:
     """A copy by the command is written down; a large database is looked through when asked to."""
     found = findings(shell, 1)
@@ -126,6 +137,7 @@ def test_damage_and_the_age_of_copies_are_seen(shell: Shell) -> None:
     assert "restore a backup" in found["integrity"][1]
 
 
+@pytest.mark.sqlite
 def test_a_large_database_is_looked_through_when_asked_to(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would take minutes each time."""
     monkeypatch.setattr(doctor, "CHECKED", 0)
@@ -135,6 +147,7 @@ def test_a_large_database_is_looked_through_when_asked_to(shell: Shell, monkeypa
 
 
 @pytest.mark.long
+@pytest.mark.sqlite
 def test_little_room_and_a_long_wal_are_seen_with_the_reader_that_keeps_it(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +163,7 @@ def test_little_room_and_a_long_wal_are_seen_with_the_reader_that_keeps_it(
 
 
 @pytest.mark.long
+@pytest.mark.sqlite
 def test_the_process_that_holds_a_transaction_is_named(shell: Shell) -> None:
     """And not others that have the file open as well."""
     with _other(shell, "SELECT 1") as idle, _other(shell, "BEGIN IMMEDIATE") as writer:
@@ -160,6 +174,7 @@ def test_the_process_that_holds_a_transaction_is_named(shell: Shell) -> None:
         assert str(idle) not in found[name][1]
 
 
+@pytest.mark.sqlite
 def test_an_outbox_that_producers_cannot_write_is_seen(shell: Shell) -> None:
     """A file of the group's directory that has lost the group's right."""
     folder = shell.folder / "outbox"
@@ -203,7 +218,7 @@ async def test_an_event_tells_why_nothing_arrived(service: Service, receiver: Re
     await service.until(lambda: service.log(webhook_id=good.id, state="succeeded"))
     service.webhook(receiver.url, project="nobody")
     late = service.webhook(receiver.url)
-    there = Shell(tmp_path, database=service.database)
+    there = service.shell(tmp_path)
     shown = json.loads(there.ours("event", "show", event, "--json"))
     verdicts = {one["webhook_id"]: one["verdict"] for one in shown["outcomes"]}
     assert "It arrived; attempt 1" in verdicts[good.id]

@@ -21,6 +21,8 @@ from almirant_webhooks.storage.sqlite import idle
 from ..support import needs
 from ..support.shell import Shell
 
+pytestmark = pytest.mark.sqlite
+
 OWNER, GROUP, MEMBER = 61_001, 61_002, 61_003
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from ..support.service import Service
 from ..support.shell import Shell
 from .test_cli import COMMAND
 
@@ -56,6 +56,7 @@ def test_with_its_output_closed_every_command_does_its_work(shell: Shell) -> Non
 
 
 @pytest.mark.long
+@pytest.mark.sqlite
 def test_with_standard_error_closed_or_full_the_exit_code_is_the_same(shell: Shell) -> None:
     """What is said beside the output is lost; it is not written among the output, and nothing fails for it."""
     for words, code in ((("check-config",), 0), (("webhook", "show", "wh_none"), 1), (("webhook", "nonsense"), 2)):
@@ -139,10 +140,10 @@ async def test_listen_ends_when_what_it_prints_goes_nowhere() -> None:
     assert await receiver.stderr.read() == b""
 
 
-def test_a_payload_s_byte_order_mark_is_no_part_of_it(shell: Shell) -> None:
+def test_a_payload_s_byte_order_mark_is_no_part_of_it(service: Service) -> None:
     """Some editors write one at the beginning of a file."""
+    service.migrate()
+    shell = service.shell()
     (shell.folder / "payload.json").write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n')
     shell.ours("event", "send", "--project", "p", "--type", "lead.created", "--data", "@payload.json")
-    conn = sqlite3.connect(shell.folder / "log.db")
-    assert conn.execute("SELECT payload FROM outbox").fetchall() == [('{"a": 1}',)]
-    conn.close()
+    assert tuple(service.ask("SELECT payload FROM outbox")) == ('{"a": 1}',)

@@ -19,12 +19,15 @@ from almirant_webhooks.ops.metrics import Metrics
 from almirant_webhooks.rules.retry import Schedule
 from almirant_webhooks.settings.schema import Settings
 from almirant_webhooks.storage.engine import OutboxRow, ReadPlan, Work, WrittenBatch
-from almirant_webhooks.storage.sqlite import batch, results, unread, webhooks
+from almirant_webhooks.storage.sql import batch, results, webhooks
+from almirant_webhooks.storage.sqlite import inside, unread
 from almirant_webhooks.storage.sqlite.connection import transaction
 from almirant_webhooks.storage.sqlite.outbox_stores import OutboxInDatabase
 
 from ..support.steps import SCHEDULE, START, Steps
 from .test_scheduler import offer
+
+pytestmark = pytest.mark.sqlite
 
 ALL = ReadPlan(100)
 
@@ -38,7 +41,7 @@ def _insert(steps: Steps, count: int) -> list[OutboxRow]:
 
 def _write(steps: Steps, work: Work) -> WrittenBatch:
     with transaction(steps.conn):
-        return batch.write(steps.conn, work, SCHEDULE, START)
+        return batch.write(steps.conn, work, SCHEDULE, START, inside)
 
 
 def _always(webhook: str, served: bool) -> bool:
@@ -70,7 +73,7 @@ def test_a_batch_that_fails_leaves_nothing(steps: Steps, one_file: bool) -> None
     work = Work([Result(claim, Outcome.SUCCESS, START, 5, status_code=200)], take_slot=_always)
     work = work._replace(to_read=ALL) if one_file else work._replace(rows=rows)
     with suppress(ZeroDivisionError), transaction(steps.conn):
-        assert batch.write(steps.conn, work, SCHEDULE, START).begun
+        assert batch.write(steps.conn, work, SCHEDULE, START, inside).begun
         raise ZeroDivisionError
     assert unread.read_unread(steps.outbox, ALL) == rows
     assert steps.conn.execute("SELECT count(*) FROM attempts").fetchone()[0] == 0

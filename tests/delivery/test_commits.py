@@ -19,6 +19,8 @@ from almirant_webhooks.storage.engine import FanOut
 from ..conftest import Receiver
 from ..support.service import Service
 
+pytestmark = pytest.mark.sqlite
+
 
 class Commits:
     """Has SQLite refuse COMMITs on the daemon's connection, as a disk may: each, or those of which `is_meant` says so in its thread."""
@@ -67,7 +69,7 @@ async def test_a_batch_whose_commit_fails_sends_nothing_and_loses_nothing(
     assert {row["attempts"] for row in service.log()} == {1}
     unread = "SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"
     await service.until(lambda: service.ask(unread) == (0,))
-    assert not daemon.not_ready()
+    assert not await service.between_batches(daemon.not_ready)
 
 
 async def test_no_request_is_made_while_its_batch_is_committed(service: Service, receiver: Receiver) -> None:
@@ -152,7 +154,7 @@ async def test_trouble_is_not_over_because_a_commit_is_under_way(service: Servic
     assert all(dropwhile(lambda words: words is None, reasons))
     await commits.allow()
     await service.until(lambda: service.log(state="succeeded"))
-    assert not daemon.not_ready()
+    assert not await service.between_batches(daemon.not_ready)
 
 
 @pytest.mark.long

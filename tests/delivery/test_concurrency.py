@@ -12,7 +12,7 @@ from almirant_webhooks import clock
 from almirant_webhooks.delivery.scheduler import Scheduler, Slots
 from almirant_webhooks.model import Due
 from almirant_webhooks.storage.engine import FanOut
-from almirant_webhooks.storage.sqlite import webhooks
+from almirant_webhooks.storage.sql import webhooks
 
 from ..conftest import Receiver
 from ..support.service import Service

@@ -14,19 +14,16 @@ from ..conftest import Receiver
 from ..support.service import Service
 
 COMMAND = str(Path(sys.executable).parent / "almirant-webhooks")
-EVENTS = 400
+EVENTS = 200
 
 
 @pytest.mark.long
-async def test_a_killed_daemon_loses_nothing(service: Service, receiver: Receiver, tmp_path: Path) -> None:
+async def test_a_killed_daemon_loses_nothing(service: Service, receiver: Receiver, engine_name: str) -> None:
     """Killed three times with requests in flight: each event arrives, duplicates are as many as interruptions at most."""
     service.migrate()
     for _ in range(4):
         service.webhook(receiver.url)
-    config = tmp_path / "config.toml"
-    config.write_text(
-        f'[database]\npath = "{service.database}"\n[egress]\nallow_localhost = true\n[admin]\nlisten = ""\n'
-    )
+    config = service.shell().config
     ids = service.insert(*({"n": number} for number in range(EVENTS)))
     for _ in range(3):
         before = len(receiver.requests)
@@ -45,5 +42,6 @@ async def test_a_killed_daemon_loses_nothing(service: Service, receiver: Receive
         outcomes = Counter(attempt["outcome"] for attempt in service.detail(delivery_id)["attempt_list"])
         assert outcomes["success"] == 1
         assert times <= 1 + outcomes["interrupted"]
-    checked = service.read(lambda conn: conn.execute("PRAGMA integrity_check").fetchone()[0])
-    assert checked == "ok"
+    if engine_name == "sqlite":
+        checked = service.read(lambda conn: conn.execute("PRAGMA integrity_check").fetchone()[0])
+        assert checked == "ok"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
 
 import pytest
@@ -18,13 +17,15 @@ from almirant_webhooks.delivery.scheduler import Scheduler
 from almirant_webhooks.model import Claim, Outcome, Result, Webhook
 from almirant_webhooks.ops.metrics import Metrics
 from almirant_webhooks.storage.engine import LastEnd
-from almirant_webhooks.storage.sqlite import results, revisions, webhooks
-from almirant_webhooks.storage.sqlite.connection import open_database, transaction
+from almirant_webhooks.storage.sql import results, revisions, webhooks
+from almirant_webhooks.storage.sqlite.connection import Connection, open_database, transaction
 from almirant_webhooks.storage.sqlite.delivery_store import SqliteDeliveryStore
 from almirant_webhooks.storage.sqlite.outbox_stores import OutboxInDatabase
 from almirant_webhooks.storage.sqlite.worker import Worker
 
 from ..support.steps import SCHEDULE, START, Steps
+
+pytestmark = pytest.mark.sqlite
 
 
 def _end(steps: Steps, webhook: Webhook, outcome: Outcome, duration_ms: int) -> None:
@@ -35,7 +36,7 @@ def _end(steps: Steps, webhook: Webhook, outcome: Outcome, duration_ms: int) -> 
         steps.conn.execute("UPDATE deliveries SET state = 'cancelled', next_attempt_at = NULL")
 
 
-def load_all(conn: sqlite3.Connection, loaded: DueLoader) -> None:
+def load_all(conn: Connection, loaded: DueLoader) -> None:
     loaded.reload(clock.now())
     while loaded.is_busy:
         loaded.step(conn, clock.now())

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from almirant_webhooks import clock
 from almirant_webhooks.rules.selection import Selection
-from almirant_webhooks.storage.sqlite import resends, webhooks
+from almirant_webhooks.storage.sql import resends, webhooks
 
 from ..conftest import Receiver
 from ..support.service import Service

@@ -94,8 +94,9 @@ async def test_a_wait_for_the_file_s_lock_makes_the_next_batches_no_smaller(tmp_
         locked_until = time.monotonic() + 1
         await service.until(lambda: time.monotonic() >= locked_until)
         other.rollback()
-    await service.until(lambda: len(service.log(state="pending", limit=MANY)) == LEAST)
-    before = value(fan_outs) or 0.0
+    await service.until(lambda: service.ask(WAITING)[0] == 0)
+    assert len(service.log(state="pending", limit=MANY)) == LEAST
+    before = await service.between_batches(lambda: value(fan_outs)) or 0.0
     service.insert(*({"n": number} for number in range(MANY)))
     await service.until(lambda: len(service.log(state="pending", limit=2 * MANY)) == MANY + LEAST)
     assert (value(fan_outs) or 0.0) - before < MANY / LEAST / 3
@@ -129,6 +130,7 @@ async def test_each_row_is_read_once(service_anywhere: Service, receiver: Receiv
     assert _counted(daemon) == (3, 0)
 
 
+@pytest.mark.sqlite
 async def test_rows_whose_marks_wait_are_not_read_again(service: Service, receiver: Receiver, tmp_path: Path) -> None:
     """A producer has the outbox locked: what was read of it is delivered, and is not taken for news."""
     service.outbox = tmp_path / "outbox.db"
@@ -143,6 +145,7 @@ async def test_rows_whose_marks_wait_are_not_read_again(service: Service, receiv
     await daemon.dispatcher.worker.run(insert_and_lock)  # in the delivery thread, which reads nothing in between
     await service.until(lambda: len(service.log(state="succeeded")) == 2)
     assert service.ask(WAITING)[0] == 2
+    await service.between_batches(daemon.dispatcher.reader.force_read)  # as after a commit
     await _let_it_step(daemon)
     producer.execute("ROLLBACK")
     producer.close()
@@ -196,6 +199,7 @@ async def test_an_attempt_that_is_lost_while_the_daemon_stops_is_recorded(
     assert service.ask("SELECT in_flight, attempts FROM deliveries") == (0, 1)
 
 
+@pytest.mark.sqlite
 async def test_damage_that_a_stop_meets_leaves_nothing_open(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its sentence is raised once everything is closed."""
     daemon = await service.start()
@@ -212,6 +216,7 @@ async def test_damage_that_a_stop_meets_leaves_nothing_open(service: Service, mo
     assert not any(worker.is_alive for worker in daemon.storage.workers)
 
 
+@pytest.mark.sqlite
 async def test_an_outbox_that_an_application_locks_right_after_the_start_ends_no_daemon(
     service: Service, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -230,6 +235,7 @@ async def test_an_outbox_that_an_application_locks_right_after_the_start_ends_no
     await service.until(lambda: service.log(state="succeeded"))
 
 
+@pytest.mark.sqlite
 def test_an_attempt_of_a_number_that_is_in_the_log_already_stops_no_batch(steps: Steps) -> None:
     """Somebody has edited the log by hand: what is there stays, and the delivery goes on."""
     webhook = steps.webhook()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from almirant_webhooks.delivery.outbox_reader import (
+    FLOW,
     MAX_MARK_WAIT,
     MAX_SKIPPED,
     MIN_ROWS,
@@ -20,6 +21,8 @@ from almirant_webhooks.storage.sqlite.outbox import open_outbox
 from almirant_webhooks.storage.sqlite.outbox_stores import OutboxApart, OutboxInDatabase
 
 from ..support.steps import Steps
+
+pytestmark = pytest.mark.sqlite
 
 MANY = 1000
 
@@ -88,6 +91,35 @@ def test_no_more_rows_are_read_than_there_are_slots_for_their_deliveries() -> No
     assert first is not None
     assert wide is not None
     assert (first.max_rows, wide.max_rows) == (80, MIN_ROWS)
+
+
+def test_rows_flow_while_a_read_takes_several_and_leaves_none() -> None:
+    """A few do not, nor do as many as were asked for: then more are there already."""
+    reader = _reader()
+    assert _asked(reader, 32)
+    reader.confirm_read(_done(*"p" * (FLOW - 1)), 100.0)
+    assert not reader.is_flowing
+    reader.force_read()
+    assert _asked(reader, 32)
+    reader.confirm_read(_done(*"p" * FLOW), 100.0)
+    assert reader.is_flowing
+    reader.force_read()
+    assert _asked(reader, 32)
+    reader.confirm_read(_done(*"p" * 32), 100.0)
+    assert not reader.is_flowing
+    reader.confirm_read(None, 100.0)
+    assert not reader.is_flowing
+
+
+def test_rows_of_a_project_that_has_no_slot_for_more_do_not_flow(steps: Steps) -> None:
+    """More of them may wait, and the next batch is not held back for others; once they are all read, they do."""
+    _insert(steps, *["p"] * (2 * FLOW))
+    reader = _reader_apart(steps)
+    assert len(_read(reader, {"p": FLOW}, 100.0)) == FLOW
+    assert not reader.is_flowing
+    assert len(_read(reader, {"p": 2 * FLOW}, 101.0)) == FLOW
+    assert reader.is_flowing
+    reader.close()
 
 
 def _insert(steps: Steps, *projects: str) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 
 from almirant_webhooks.delivery.pace import (
+    ENOUGH,
+    ENOUGH_WAIT,
+    FLOW_WAIT,
     LEAST,
     LIMIT_ALONE,
     LIMIT_BESIDE_OTHERS,
+    LIMIT_BESIDE_STEADY,
     MAX_GAP,
     MOST,
     OTHERS_LAST,
@@ -42,6 +46,39 @@ def test_batches_are_smaller_while_others_commit() -> None:
     assert pace.limit(101.0) == pytest.approx(LIMIT_BESIDE_OTHERS / QUICK / 2, abs=1)
     assert pace.limit(101.0) < alone
     assert pace.limit(101.0 + OTHERS_LAST) == alone
+
+
+def test_batches_are_larger_while_every_look_finds_a_commit_of_others() -> None:
+    """Producers that commit all the time get the lock less often from small batches; one that commits now and then does not count."""
+    now_and_then, all_the_time = _measured(QUICK), _measured(QUICK)
+    for number in range(100):
+        at = 100.0 + number / 100
+        now_and_then.note_look(at, changed=number % 2 == 0)
+        all_the_time.note_look(at, changed=True)
+    assert now_and_then.limit(101.0) == pytest.approx(LIMIT_BESIDE_OTHERS / QUICK / 2, abs=1)
+    assert all_the_time.limit(101.0) == pytest.approx(LIMIT_BESIDE_STEADY / QUICK / 2, abs=1)
+    for number in range(8):
+        all_the_time.note_look(101.0 + number / 100, changed=False)
+    assert all_the_time.limit(101.1) == pytest.approx(LIMIT_BESIDE_OTHERS / QUICK / 2, abs=1)
+
+
+def test_rows_that_come_one_by_one_are_gathered_for_one_commit() -> None:
+    """For a while after a batch, or until enough attempts have ended; what comes after a rest waits for nothing."""
+    pace = Pace()
+    pace.observe_batch(99.996, 99.998, 100.0, 10)
+    enough, wait = pace.hold(100.001, 0, 5, flows=True, rests=False)
+    assert (enough, round(wait, 6)) == (ENOUGH, round(FLOW_WAIT - 0.001, 6))
+    assert pace.hold(100.0 + 2 * FLOW_WAIT, 0, 0, flows=True, rests=False)[1] < 0.0
+
+
+def test_a_row_that_comes_alone_waits_for_no_others() -> None:
+    """Nor do results while there is something to read; else they wait a little for half of what is under way."""
+    pace = Pace()
+    pace.observe_batch(99.996, 99.998, 100.0, 10)
+    assert pace.hold(100.001, 0, 5, flows=False, rests=False)[1] == 0.0
+    assert pace.hold(100.001, 2, 5, flows=False, rests=False)[1] == 0.0
+    enough, wait = pace.hold(100.001, 2, 5, flows=False, rests=True)
+    assert (enough, round(wait, 6)) == (4, round(ENOUGH_WAIT - 0.001, 6))
 
 
 def test_the_file_s_lock_is_left_between_batches_that_follow_each_other_while_others_commit() -> None:

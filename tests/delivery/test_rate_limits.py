@@ -229,6 +229,23 @@ def test_a_test_goes_though_there_is_no_place(scheduler: Scheduler) -> None:
     assert allocate(scheduler) == {}
 
 
+def test_a_webhook_that_is_held_waits_for_its_time_with_a_limit_or_without(scheduler: Scheduler) -> None:
+    """Then it goes on by itself; the span of a limit is filled from the log anew, as others may have sent meanwhile."""
+    limited(scheduler, "5/m")
+    fill(scheduler)
+    scheduler.remember("free", timed_out=False, duration_ms=5)
+    scheduler.update_due({"free"}, {"free": Due(AT, "p")})
+    scheduler.change_owner({"w": 1010.0, "free": 1020.0})
+    assert allocate(scheduler) == {}
+    assert scheduler.rates.seconds_to_place(1000.0) == 10.0
+    scheduler.advance(1010.0)
+    assert allocate(scheduler) == {}, "its span is not filled"
+    fill(scheduler)
+    assert allocate(scheduler) == {"w": 5}
+    scheduler.advance(1020.0)
+    assert allocate(scheduler)["free"] == 8
+
+
 def test_a_webhook_whose_limit_is_taken_away_goes_on(scheduler: Scheduler) -> None:
     """By what is read with due times, and by what an event tells."""
     limited(scheduler, "1/h")

@@ -75,6 +75,21 @@ def test_a_project_with_many_busy_webhooks_is_one_among_the_others() -> None:
     assert next(iter(scheduler.allocate(AT, Slots(scheduler, 1)))) == "busy1"
 
 
+def test_webhooks_of_projects_that_are_another_daemon_s_get_nothing() -> None:
+    """Those that it gives are forgotten, and what is read or told of them later is left out."""
+    scheduler = Scheduler(256, 8)
+    due = {"w": Due(AT, "mine"), "x": Due(AT, "given"), "y": Due(AT, "theirs")}
+    owned = {"mine", "given"}
+    scheduler.owns = owned.__contains__
+    scheduler.update_due(due, due)
+    assert set(scheduler.allocate(AT, Slots(scheduler, 256))) == {"w", "x"}
+    owned.remove("given")
+    scheduler.change_owner({})
+    scheduler.update_due(due, due)
+    assert set(scheduler.allocate(AT, Slots(scheduler, 256))) == {"w"}
+    assert set(scheduler.due) == {"w"}
+
+
 def test_who_waited_longest_comes_first() -> None:
     """One that had nothing due for a moment keeps its place before those that had their turn since."""
     scheduler = Scheduler(256, 8)

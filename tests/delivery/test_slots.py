@@ -15,7 +15,7 @@ from almirant_webhooks.model import Claim, Outcome, Result
 from almirant_webhooks.sending.answers import Answer
 from almirant_webhooks.sending.exchange import Connection
 from almirant_webhooks.sending.own_faults import INTERNAL
-from almirant_webhooks.sending.pool import Target
+from almirant_webhooks.sending.pool import Destination
 from almirant_webhooks.sending.sender import Prepared, Sender
 
 from ..conftest import Receiver
@@ -51,9 +51,9 @@ class FaultySender(Sender):
         self._pass("at its beginning")
         return super().begin(prepared, ended)
 
-    async def _open_or_fail(self, target: Target, *, once: bool, until: float) -> Connection:
+    async def _open_or_fail(self, destination: Destination, *, once: bool, until: float) -> Connection:
         self._pass("while it connects")
-        return await self._open(target, once=once, until=until)
+        return await self._open(destination, once=once, until=until)
 
     def _answered(self, claim: Claim, begin: float, answer: Answer) -> Result:
         self._pass("while its answer is read")

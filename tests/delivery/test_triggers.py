@@ -17,6 +17,8 @@ from ..conftest import Receiver
 from ..support.service import Service
 from ..support.shell import Shell
 
+pytestmark = pytest.mark.sqlite
+
 UNREAD = "SELECT json_extract(payload, '$.n') FROM outbox WHERE fanned_out_at IS NULL ORDER BY id"
 REFUSES_A_ROW = {
     "raises": "SELECT RAISE(ABORT, 'rows are final')",
@@ -123,7 +125,7 @@ async def test_a_trigger_that_refuses_every_mark_is_told_of(
     words = "a trigger of the application on outbox (keep_history)"
     assert f"cannot fan out: {words}" in (daemon.not_ready() or "")
     await service.until(lambda: arrived(receiver) == [0, 1, 2])
-    shell = Shell(tmp_path, database=service.database)
+    shell = service.shell(tmp_path)
     shell.config.write_text(shell.config.read_text() + f"[outbox]\npath = {json.dumps(str(service.outbox or ''))}\n")
     result, said = findings(shell, 1)["producers"]
     assert (result, f"The daemon cannot mark a row of the outbox: {words}" in said) == ("wrong", True), said

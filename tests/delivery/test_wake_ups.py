@@ -23,7 +23,7 @@ from almirant_webhooks.delivery.network import Outage
 from almirant_webhooks.delivery.result_queue import ResultQueue
 from almirant_webhooks.delivery.scheduler import Scheduler
 from almirant_webhooks.model import Claim, Outcome, Result, Trigger
-from almirant_webhooks.storage.sqlite import webhooks
+from almirant_webhooks.storage.sql import webhooks
 
 from ..conftest import Receiver
 from ..support.service import Service

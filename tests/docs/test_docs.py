@@ -45,7 +45,8 @@ def _blocks(text: str, mark: str) -> list[str]:
 
 def _commands() -> Iterator[list[str]]:
     """Yield the words after `almirant-webhooks` wherever a document gives a command."""
-    lines = [line for found in _BLOCK.finditer(ALL) if found["kind"] == "sh" for line in found["text"].splitlines()]
+    blocks = [found["text"] for found in _BLOCK.finditer(ALL) if found["kind"] == "sh"]
+    lines = [line for text in blocks for line in text.replace("\\\n", " ").splitlines()]
     for line in (*lines, *INLINE):
         for part in re.split(r"&&|\|\||[|;)]|\$\(", line):
             words = shlex.split(part, comments=True) if part.count("'") % 2 == 0 and part.count('"') % 2 == 0 else []
@@ -77,7 +78,7 @@ def test_every_configuration_key_and_variable_that_is_named_exists() -> None:
     keys = {f"{section}.{name}" for section, name in KEYS}
     sections = "|".join(Settings.model_fields)
     named = {text for code in INLINE for text in re.findall(rf"(?<![\w./-])(?:{sections})\.[a-z_]+", code)}
-    assert {name for name in named if not name.endswith((".db", ".md"))} <= keys
+    assert {name for name in named if not name.endswith((".db", ".md", ".py"))} <= keys
     assert {"outbox.path", "egress.allow_localhost", "admin.listen"} <= named
     variables = {loading.variable(section, name) for section, name in KEYS} | {loading.CONFIG_VARIABLE}
     assert set(re.findall(r"ALMIRANT_WEBHOOKS_[A-Z_]+", ALL)) <= variables
@@ -149,6 +150,14 @@ def test_every_link_leads_somewhere(path: Path) -> None:
             target = path.parent / file if file else path
             assert target.is_file(), link
             assert not heading or heading in _headings(target.read_text(encoding="utf-8")), link
+
+
+def test_every_picture_is_shown_and_no_other() -> None:
+    """A page that shows one that is not there fails above; one that no page shows is left over."""
+    shown = set(re.findall(r"\]\((?:docs/)?screens/([\w-]+\.png)\)", ALL))
+    assert {path.name for path in (HERE / "docs" / "screens").iterdir()} == shown
+    words = re.findall(r"!\[([^\]]*)\]\(", ALL)
+    assert all(len(text.split()) > 1 or text[:1].isupper() for text in words), "each says what it shows"
 
 
 @pytest.mark.parametrize("name", TEXTS)

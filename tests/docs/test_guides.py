@@ -172,6 +172,6 @@ async def test_the_guide_s_link_opens_the_pages_of_its_project(service: Service)
     out, _ = await process.communicate()
     assert process.returncode == 0
     path = urlsplit(out.decode().strip()).path
-    async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as browser, browser.get(address + path) as page:
+    async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as browser, browser.post(address + path) as page:
         text = await page.text()
     assert (page.status, "example.com/mine" in text, "example.com/other" in text) == (200, True, False)

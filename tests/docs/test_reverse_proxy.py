@@ -18,8 +18,8 @@ import pytest
 import trustme
 
 from almirant_webhooks.ops.keys import Keys
-from almirant_webhooks.rules import principals
-from almirant_webhooks.rules.principals import Principal, Role
+from almirant_webhooks.rules import links
+from almirant_webhooks.rules.links import PortalLink
 from almirant_webhooks.settings.schema import Settings
 
 from ..support import needs
@@ -102,7 +102,10 @@ class Front:
     async def come_in(self) -> str:
         """Follow a link to a project; return the session."""
         made = await asyncio.to_thread(_link, self.service.settings())
-        async with self.ask("GET", made.removeprefix(f"https://{NAME}:{self.port}")) as answer:
+        path, origin = made.removeprefix(f"https://{NAME}:{self.port}"), f"https://{NAME}:{self.port}"
+        async with self.ask("GET", path) as answer:
+            assert f'action="{path}"' in await answer.text()
+        async with self.ask("POST", path, headers={"Origin": origin}) as answer:
             assert answer.status == 303
             self.cookie = answer.headers["Set-Cookie"]
             self.first = answer.headers["Location"]
@@ -110,8 +113,8 @@ class Front:
 
 
 def _link(settings: Settings) -> str:
-    who = Principal(Role.PROJECT_ADMIN, "proj_1", int(time.time()) + 60)
-    return principals.link(Keys(settings).signing_key, who, settings.pages_address())
+    link = PortalLink("proj_1", int(time.time()) + 60)
+    return links.url(Keys(settings).signing_key, link, settings.pages_address())
 
 
 @asynccontextmanager
@@ -186,6 +189,7 @@ _FORMS = (
     "/disable",
     "/resend",
     "/cancel",
+    "/session/renew",
 )  # where nothing is but a form's answer
 
 

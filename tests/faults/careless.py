@@ -9,7 +9,7 @@ from almirant_webhooks import cli
 from almirant_webhooks.delivery import health
 from almirant_webhooks.ops import guard
 from almirant_webhooks.storage.engine import StorageError
-from almirant_webhooks.storage.sqlite import results
+from almirant_webhooks.storage.sql import results
 
 
 async def look_away(_: guard.Guard) -> None:

@@ -8,7 +8,7 @@ import threading
 import structlog
 
 from almirant_webhooks import cli
-from almirant_webhooks.storage.sqlite import health
+from almirant_webhooks.storage.sql import health
 
 
 def hang(_: sqlite3.Connection) -> set[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from queue import Empty
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,8 +22,10 @@ from almirant_webhooks.model import Claim, Outcome, Result
 from almirant_webhooks.sending import sender as sender_module
 from almirant_webhooks.sending.sender import Prepared, Sender
 from almirant_webhooks.storage.engine import FanOut, ReadPlan
-from almirant_webhooks.storage.sqlite import batch, marking, results, unread
-from almirant_webhooks.storage.sqlite.allowance import Allowance
+from almirant_webhooks.storage.sql import batch, claiming, deliveries, order, results
+from almirant_webhooks.storage.sql.allowance import Allowance
+from almirant_webhooks.storage.sqlite import marking, unread
+from almirant_webhooks.storage.sqlite.connection import Connection
 from almirant_webhooks.storage.sqlite.worker import Worker
 
 # A wake-up is lost
@@ -55,12 +57,12 @@ def wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 def rests_without_another_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was handed over during a step is called, and then the thread rests as that step said."""
 
-    def serve(self: Worker, conn: sqlite3.Connection) -> None:
+    def serve(self: Worker, conn: Connection) -> None:
         while not self._closing:
             rest = self._take_step(conn)
             self._call_all(conn)
             with suppress(Empty):
-                self._call(conn, self._jobs.get(block=rest is None or rest > 0, timeout=rest))
+                self._call(conn, self._calls.get(block=rest is None or rest > 0, timeout=rest))
             self._call_all(conn)
         self._call_all(conn)
 
@@ -92,8 +94,7 @@ def goes_though_the_commit_failed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def loses_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "mark", lambda *_, **__: None)  # in the database's own file
-    monkeypatch.setattr(marking, "mark", lambda *_, **__: None)  # in another file
+    monkeypatch.setattr(marking, "mark", lambda *_, **__: None)
 
 
 def forgets_what_is_not_marked_yet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +130,7 @@ def reads_from_the_first_project_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reads_the_oldest_rows_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unread, "_round_robin", lambda line, most: sorted(row for rows in line for row in rows)[:most])
+    monkeypatch.setattr(unread, "round_robin", lambda line, most: sorted(row for rows in line for row in rows)[:most])
 
 
 def has_nobody_leave_the_front(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,6 +226,57 @@ def believes_the_concurrency_that_it_has_heard_of(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Allowance, "read", read_what_is_there)
 
 
+# The order of an ordered webhook is broken
+
+
+def begins_beside_one_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks for what may begin does not look at what is under way."""
+    looks_beside_one_in_flight(monkeypatch)
+    has_new_ones_begin_beside_an_older_one(monkeypatch)
+    _replace(monkeypatch, claiming, "_DUE", order.must_wait("a.webhook", "d.rowid"), "0")
+
+
+def claims_by_due_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of other webhooks: what has been due longest, and not the oldest, which a crash or a failure puts off."""
+    next_one = order.first_waiting("a.webhook", "a.generation")
+    _replace(
+        monkeypatch, claiming, "_DUE", next_one, next_one.replace("ORDER BY r.rowid", "ORDER BY r.next_attempt_at")
+    )
+
+
+def skips_a_head_in_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    next_one = order.first_waiting("a.webhook", "a.generation")
+    of_due_ones = next_one.replace("r.next_attempt_at IS NOT NULL", "r.next_attempt_at <= ?2")
+    _replace(monkeypatch, claiming, "_DUE", next_one, of_due_ones)
+
+
+def has_new_ones_begin_beside_an_older_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order, "in_turn", lambda take, free: take)
+
+
+def looks_beside_one_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread would look again and again."""
+    for name in ("_FIRST_DUE_OF", "_FIRST_DUE_OF_BATCH"):
+        _replace(monkeypatch, deliveries, name, f"NOT {order.must_wait('w.id', 'd.rowid')}", "1")
+
+
+def lets_the_next_one_go_at_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told that the one before has ended."""
+    read = deliveries.first_due_and_revision
+
+    def read_without_ends(conn: Connection, touched: set[str], ended: Iterable[str] = ()) -> Any:
+        return read(conn, touched)
+
+    monkeypatch.setattr(batch, "first_due_and_revision", read_without_ends)
+
+
+def _replace(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, true: str, false: str) -> None:
+    text = getattr(module, name)
+    assert text.count(true) == 1
+    assert true != false
+    monkeypatch.setattr(module, name, text.replace(true, false))
+
+
 # An outcome is recorded for another attempt
 
 
@@ -254,7 +306,7 @@ def records_by_the_delivery_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     record = results.record
     number = "SELECT begun FROM deliveries WHERE id = ?"
 
-    def record_for_the_last(conn: sqlite3.Connection, group: Sequence[Result], *more: Any) -> int:
+    def record_for_the_last(conn: Connection, group: Sequence[Result], *more: Any) -> int:
         begun = [conn.execute(number, (result.claim.delivery_id,)).fetchone()[0] for result in group]
         return record(
             conn,

@@ -94,11 +94,9 @@ class DaemonProcess:
 
 
 def _toml(service: Service) -> str:
-    options: dict[str, dict[str, Any]] = {"database": {"path": str(service.database)}, **service.options}
-    options["outbox"] = {"path": str(service.outbox or ""), **options.get("outbox", {})}
     return "\n".join(
         f"[{section}]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in keys.items())
-        for section, keys in options.items()
+        for section, keys in service.values().items()
     )
 
 
@@ -163,14 +161,15 @@ class RememberingReceiver:
         self.wait: float | Any = 0.0
         self.url = ""
 
-    async def open(self) -> None:
+    async def open(self, port: int = 0) -> None:
+        """Listen on a port, 0 for one that is free."""
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/{tail:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024).start()
-        self._port = int(self._runner.addresses[0][1])
-        self.url = f"http://127.0.0.1:{self._port}"
+        await web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024).start()
+        self.port = int(self._runner.addresses[0][1])
+        self.url = f"http://127.0.0.1:{self.port}"
 
     async def close(self) -> None:
         await self._runner.cleanup()
@@ -183,7 +182,7 @@ class RememberingReceiver:
         self._old = {
             int(words[2].rpartition(":")[2], 16)
             for words in (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-            if int(words[1].rpartition(":")[2], 16) == self._port
+            if int(words[1].rpartition(":")[2], 16) == self.port
         }
 
     async def _handle(self, request: web.Request) -> web.Response:

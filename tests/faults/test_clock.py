@@ -13,7 +13,7 @@ from aiohttp import web
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import Outcome
-from almirant_webhooks.storage.sqlite import waits
+from almirant_webhooks.storage.sql import waits
 
 from ..conftest import Receiver
 from ..support import needs
@@ -82,6 +82,11 @@ def test_a_clock_set_back_lets_no_delivery_wait_longer(
     assert len(steps.claim(webhook, earlier + timedelta(minutes=1))) == 1
 
 
+def has_come(receiver: Receiver) -> int:
+    """Count the deliveries of which a request has arrived."""
+    return len({request.headers["X-Almirant-Delivery"] for request in receiver.requests})
+
+
 async def test_a_clock_that_jumps_under_the_daemon_makes_neither_a_storm_nor_an_hour_of_silence(
     service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,14 +94,13 @@ async def test_a_clock_that_jumps_under_the_daemon_makes_neither_a_storm_nor_an_
     real, jumped = clock.now, [timedelta(0)]
     monkeypatch.setattr(clock, "now", lambda: real() + jumped[0])
     service.options["delivery"] = {"retry_schedule": ["0s", "3s", "1h"]}
+    Gate(receiver)
     await service.start()
     service.webhook(receiver.url)
-    for jump in (timedelta(hours=1), timedelta(0), -timedelta(hours=1)):
+    for number, jump in enumerate((timedelta(hours=1), timedelta(0), -timedelta(hours=1)), 1):
         jumped[0] = jump
-        receiver.status, before = 500, len(receiver.requests)
         service.insert()
-        await service.until(lambda before=before: len(receiver.requests) > before)  # type: ignore[misc]
-        receiver.status = 200
+        await service.until(lambda number=number: has_come(receiver) == number)  # type: ignore[misc]
     await service.until(lambda: len(service.log(state="succeeded")) == 3, within=30)
     assert len(receiver.requests) == 6
     assert all(row["duration_ms"] < 5000 for row in service.log())
@@ -194,7 +198,8 @@ async def test_a_clock_set_back_while_the_daemon_is_stopped_makes_no_hour_of_sil
         its_clock.set(-1)
         daemon.start()
         await service.until(lambda: len(service.log(state="succeeded", limit=100)) == 20)
-        assert "the clock was set back while no daemon ran" in daemon.log.read_text()
+        said = daemon.log.read_text()  # of several daemons another may have run meanwhile
+        assert "the clock was set back while no daemon ran" in said or "waits were longer than the schedule's" in said
     finally:
         daemon.close()
     assert set(gate.paths.values()) == {40}

@@ -18,7 +18,7 @@ from .process import DaemonProcess, ProducerProcess, RememberingReceiver, whole
 PRODUCERS = 10
 EACH = 200  # events, at least
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
 
 
 @pytest.fixture(params=["one file", "the outbox in a file of its own"])

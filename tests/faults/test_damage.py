@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,8 @@ from almirant_webhooks.ops import guard
 from ..conftest import Receiver
 from ..support.service import Service
 from .process import DaemonProcess
+
+pytestmark = pytest.mark.sqlite
 
 PAGE = 4096
 ENDS_WITHIN = 20.0  # seconds, on a busy machine
@@ -57,7 +60,7 @@ def stopped(service: Service) -> str:
     daemon.start()
     try:
         while (code := daemon.died()) is None:
-            os.sched_yield()
+            time.sleep(0.01)
     finally:
         daemon.close()
     log_text = daemon.log.read_text()

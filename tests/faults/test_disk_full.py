@@ -18,6 +18,8 @@ from ..support import needs
 from ..support.service import Service
 from .process import whole
 
+pytestmark = pytest.mark.sqlite
+
 ROOM_AGAIN = 5.0  # seconds within which it goes on
 
 
@@ -53,7 +55,7 @@ async def on_disk(disk: Disk) -> AsyncIterator[Service]:
     """A daemon whose database, with the outbox in it, is on the small disk."""
     there = Service(disk.path / "log.db")
     there.options["admin"] = {"listen": "127.0.0.1:0"}
-    there.options["delivery"] = {"retry_schedule": ["0s", "1s", "1s", "1s"]}
+    there.options["delivery"] = {"retry_schedule": ["0s"] + ["1s"] * 9}
     yield there
     await there.close()
 
@@ -146,7 +148,7 @@ async def test_before_a_claim(on_disk: Service, disk: Disk, receiver: Receiver) 
         return has_free_space()
 
     daemon.dispatcher._store.has_free_space = count  # type: ignore[method-assign]
-    await on_disk.until(lambda: looks == 3)  # the first may have begun before it was due
+    await on_disk.until(lambda: looks >= 3)  # the first may have begun before it was due
     assert len(receiver.requests) == sent
     disk.free()
     await until_ready(on_disk)

@@ -11,20 +11,27 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from almirant_webhooks import clock
+from almirant_webhooks.rules import filters
 from almirant_webhooks.rules.replays import ReplaySelection
-from almirant_webhooks.storage.sqlite import replays
+from almirant_webhooks.storage.sql import replays
 
 from ..support.service import Service
 from .process import COMMAND, DaemonProcess, ProducerProcess, RememberingReceiver, say_figures, whole
 
+pytestmark = pytest.mark.sqlite
+
 KILLS = int(os.environ.get("FAULTS_KILLS", "50"))
 PROJECTS = 8
 WEBHOOKS = 6  # in each project
+# The path of the webhook whose deliveries leave in order, and its filter: as it gets one request at a time, it takes few events.
+ORDERED, FEW = "/1/0", 60
 RESTART_WITHIN = 2.0
 IMPORT = "import aiohttp.web, pydantic_settings, structlog, cryptography.fernet"
 IMPORT_TAKES = 0.4  # seconds of an idle machine; most of a start is this
@@ -40,13 +47,14 @@ async def remembering() -> AsyncIterator[RememberingReceiver]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(180 + 6 * KILLS)
 async def test_a_daemon_killed_over_and_over_loses_nothing(tmp_path: Path, remembering: RememberingReceiver) -> None:
     """Producers are killed too. FAULTS_KILLS sets how often the daemon is (50), FAULTS_SEED repeats a run's moments.
 
     Every acknowledged event arrives at every webhook, and by a replay at one that is created half-way; what arrives twice
-    has the same bytes and is explained by an attempt that is shown as interrupted; the first request comes within 2 s of a restart, however much has gathered;
-    nothing is stuck; both files are whole.
+    has the same bytes and is explained by an attempt that is shown as interrupted; an ordered webhook with a filter
+    sees in order what that lets through; the first request comes within 2 s of a restart, however much has gathered; nothing is stuck; both files are whole.
     """
     restarts, computed, imports = await kill_over_and_over(tmp_path, remembering, KILLS)
     # A machine that is shared is some times slower, in processor time too: the libraries alone are loaded beside.
@@ -70,7 +78,10 @@ async def kill_over_and_over(
     remembering.wait = lambda: dice.uniform(0.05, 0.8)
     for project in range(PROJECTS):
         for number in range(WEBHOOKS):
-            service.webhook(f"{remembering.url}/{project}/{number}", project=f"proj_{project}")
+            path = f"/{project}/{number}"
+            few = filters.check([f"data.text < {'é' * FEW}"])
+            options: dict[str, Any] = {"ordered": True, "filter": few} if path == ORDERED else {}
+            service.webhook(f"{remembering.url}{path}", project=f"proj_{project}", **options)
     producers = [ProducerProcess(service, name, PROJECTS) for name in ("left", "right")]
     daemon = DaemonProcess(service, command=command)
     begin = time.monotonic()
@@ -108,6 +119,7 @@ async def kill_over_and_over(
             producer.close()
     events = {event: project for producer in producers for event, project in producer.acknowledged().items()}
     duplicates, interrupted = _check_arrivals(service, remembering, events)
+    _check_order(service, remembering)
     assert [whole(path) for path in (service.database, service.outbox_file)] == ["ok", "ok"]
     say_figures(
         "kill -9 under load",
@@ -216,5 +228,15 @@ def _check_arrivals(service: Service, receiver: RememberingReceiver, events: dic
     for event, project in events.items():
         expected = {f"/{project.removeprefix('proj_')}/{number}" for number in range(WEBHOOKS)}
         expected |= {"/0/late"} if project == "proj_0" else set()
+        if int(event.rpartition(":")[2]) % 300 >= FEW:  # as `producer` makes its texts
+            expected.discard(ORDERED)
         assert reached.get(event) == expected, f"{event} was lost"
     return duplicates, sum(interrupted for _, interrupted in counts.values())
+
+
+def _check_order(service: Service, receiver: RememberingReceiver) -> None:
+    """Hold what the ordered webhook was sent against the places of its deliveries; one may come again before the next."""
+    query = "SELECT d.id FROM deliveries d JOIN webhooks w ON w.id = d.webhook_id WHERE w.ordered = 1 ORDER BY d.rowid"
+    places = [row[0] for row in service.read(lambda conn: conn.execute(query).fetchall())]
+    sent = sorted((at, delivery) for delivery in places for at, _, _ in receiver.arrivals[delivery])
+    assert [delivery for delivery, _ in groupby(delivery for _, delivery in sent)] == places

@@ -185,7 +185,7 @@ async def test_a_daemon_whose_database_s_thread_has_died_ends(service: Service) 
     await service.serve()
     daemon, service.daemon = service.daemon, None
     assert daemon is not None
-    daemon.storage.workers[-1]._jobs.put(Deadly())  # type: ignore[attr-defined]
+    daemon.storage.workers[-1]._calls.put(Deadly())  # type: ignore[attr-defined]
     await daemon.wait()
     with pytest.raises((RuntimeError, ValueError)):
         await daemon.stop()

@@ -18,7 +18,7 @@ MIB = 2**20
 MOST = 256 * MIB
 _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
 
 # One event in a thousand is wanted; the others are unmatched.
 INSERT = """

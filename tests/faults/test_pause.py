@@ -34,6 +34,7 @@ def daemon(service: Service, tmp_path: Path) -> Iterator[DaemonProcess]:
     process.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_answers_that_came_during_a_pause_of_the_process_count(
     service: Service, daemon: DaemonProcess, tmp_path: Path, scheme: str

@@ -13,19 +13,20 @@ from pathlib import Path
 
 import pytest
 
+from almirant_webhooks.ops.sealing import Seals
 from almirant_webhooks.sending.exchange import Connection
-from almirant_webhooks.storage.sqlite import migrate, room
+from almirant_webhooks.storage.sqlite import disk_space, free_pages, migrate
 
 from ..conftest import Receiver
 from ..sending import test_exchange
-from ..storage import test_backup, test_upgrade
+from ..storage import test_backup, test_sealed, test_upgrade
 from ..support.service import Service
 from . import test_damage, test_disk_full, test_kill
 from .process import DaemonProcess, RememberingReceiver
 from .test_disk_full import Disk, disk, on_disk
 from .test_kill import remembering
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
 
 __all__ = ["disk", "on_disk", "remembering"]  # their fixtures
 
@@ -50,10 +51,37 @@ def test_a_migration_that_is_not_one_transaction(tmp_path: Path, monkeypatch: py
         test_upgrade.test_a_migration_that_is_killed_has_changed_nothing(1, tmp_path)
 
 
+def test_an_upgrade_that_leaves_plain_secrets_in_free_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(free_pages, "overwrite", lambda conn, path: [])
+    with pytest.raises(AssertionError):
+        test_sealed.test_an_upgrade_seals_what_is_there_and_leaves_nothing_of_it(6, tmp_path)
+
+
+async def test_a_service_that_seals_nothing(
+    service: Service,
+    receiver: Receiver,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Seals, "seal", lambda self, text, owner, field: text)
+    rule = test_sealed.test_through_a_webhook_s_life_no_file_and_no_line_has_a_secret
+    with pytest.raises(AssertionError):
+        await rule(service, receiver, tmp_path, capfd)
+
+
 async def test_a_backup_that_copies_the_file_alone(
     service: Service, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was committed last is in the WAL."""
+    """What was committed last is in the WAL, as nobody takes it from there meanwhile."""
+    connect = Service.producer
+
+    def connect_without_checkpoints(self: Service) -> sqlite3.Connection:
+        conn: sqlite3.Connection = connect(self)
+        conn.execute("PRAGMA wal_autocheckpoint=0")
+        return conn
+
+    monkeypatch.setattr(Service, "producer", connect_without_checkpoints)
     command = tmp_path / "cheap"
     command.write_text(f'#!/bin/sh\numask 077 && cat "{service.database}" > "$2"\n')
     command.chmod(0o755)
@@ -76,7 +104,7 @@ async def test_a_daemon_that_looks_away_from_damage(
 async def test_a_daemon_that_does_not_look_for_room(
     on_disk: Service, disk: Disk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "has_free_space", lambda _: True)
+    monkeypatch.setattr(disk_space, "has_free_space", lambda _: True)
     monkeypatch.setattr(Service, "until", partialmethod(Service.until, within=6))
     with pytest.raises(TimeoutError):
         await test_disk_full.test_idle(on_disk, disk, receiver)
@@ -86,7 +114,7 @@ async def test_a_daemon_that_forgets_what_was_in_flight(
     tmp_path: Path, remembering: RememberingReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(test_kill, "STUCK", 8.0)
-    with pytest.raises(AssertionError, match="are stuck"):
+    with pytest.raises(AssertionError, match=r"are stuck|no request came"):
         await test_kill.kill_over_and_over(tmp_path, remembering, 3, careless("forgets"))
 
 

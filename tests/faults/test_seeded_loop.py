@@ -15,18 +15,22 @@ from ..delivery import (
     test_commits,
     test_limited,
     test_loop,
+    test_ordered,
     test_outbox_reader,
     test_rate_limits,
     test_scheduler,
     test_slots,
     test_wake_ups,
 )
-from ..storage import test_semantics, test_unread
+from ..storage import test_order, test_semantics, test_unread
 from ..storage.conformance import test_delivery
 from ..storage.conformance.engines import ENGINES
 from ..support.service import Service
 from ..support.steps import Steps
 from . import loop_bugs
+
+# Several bugs stand in how SQLite is read or told of commits.
+pytestmark = pytest.mark.sqlite
 
 Seed = Callable[[pytest.MonkeyPatch], None]
 PLACES = (None, "outbox.db")  # of the outbox: in the database, and in a file of its own
@@ -48,8 +52,8 @@ def _stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What does not come within a second does not come: without a bug it takes a tenth of one."""
-    monkeypatch.setattr(Service, "until", partialmethod(Service.until, within=1.0))
+    """What does not come within half a second does not come: without a bug it takes a tenth of one."""
+    monkeypatch.setattr(Service, "until", partialmethod(Service.until, within=0.5))
 
 
 @pytest.fixture
@@ -261,6 +265,46 @@ def test_a_number_at_once_that_holds_after_it_was_taken_away(seed: None, tmp_pat
             test_delivery.test_a_webhook_that_had_a_number_of_requests_at_once_gets_the_setting_s_again(engine)
     finally:
         engine.close()
+
+
+# The order of an ordered webhook is broken
+
+
+@seeded(loop_bugs.begins_beside_one_in_flight, loop_bugs.looks_beside_one_in_flight)
+def test_a_second_delivery_beside_the_first(seed: None, steps: Steps) -> None:
+    with pytest.raises(AssertionError):
+        test_order.test_the_oldest_alone_is_claimed_and_the_next_one_after_its_end(steps)
+
+
+@seeded(loop_bugs.has_new_ones_begin_beside_an_older_one)
+def test_a_new_delivery_beside_an_older_one(seed: None, steps: Steps) -> None:
+    with pytest.raises(AssertionError):
+        test_order.test_a_new_delivery_begins_only_if_nothing_is_ahead_of_it(steps)
+
+
+@seeded(loop_bugs.claims_by_due_time, loop_bugs.skips_a_head_in_retry)
+def test_a_delivery_that_overtakes_one_in_retry(seed: None, steps: Steps) -> None:
+    with pytest.raises((AssertionError, ValueError)):
+        test_order.test_a_head_that_fails_waits_its_schedule_and_all_others_with_it(steps)
+
+
+@seeded(loop_bugs.claims_by_due_time)
+def test_a_delivery_that_overtakes_after_a_restart(seed: None, steps: Steps) -> None:
+    with pytest.raises(AssertionError):
+        test_order.test_after_a_crash_the_head_is_sent_again_before_all_others(steps)
+
+
+@seeded(loop_bugs.begins_beside_one_in_flight)
+async def test_a_receiver_that_sees_a_broken_order(seed: None, service: Service, receiver: Receiver) -> None:
+    with pytest.raises(AssertionError):
+        await test_ordered.test_a_receiver_that_fails_now_and_then_sees_each_event_in_order(service, receiver)
+
+
+@pytest.mark.usefixtures("impatient")
+@seeded(loop_bugs.lets_the_next_one_go_at_no_end)
+async def test_a_resend_that_succeeds_and_lets_nothing_go(seed: None, service: Service, receiver: Receiver) -> None:
+    with pytest.raises(TimeoutError):
+        await test_ordered.test_a_head_that_waits_keeps_the_thread_at_rest(service, receiver)
 
 
 # An outcome is recorded for another attempt

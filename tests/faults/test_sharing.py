@@ -19,6 +19,8 @@ from ..conftest import Receiver
 from ..support.service import Service
 from .process import COMMAND, DaemonProcess
 
+pytestmark = pytest.mark.sqlite
+
 DAEMON, OTHERS = 61_011, 61_013  # a user with a group of its number, and a group that nobody is in
 SHOP, SHOPS = pwd.getpwnam("games")[2:4]  # the application's user, which the system knows, and its group
 # It may read what is root's (the tests' own program), and has no other right that its user has not.

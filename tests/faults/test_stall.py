@@ -21,7 +21,7 @@ BLOCKING = (sys.executable, str(Path(__file__).with_name("blocking.py")))
 WATCHDOG = 6.0  # seconds; the unit has 15
 PROBE = 1.0  # seconds that a probe waits for an answer, as Kubernetes' do and load balancers' at most
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 class Manager:

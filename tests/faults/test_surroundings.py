@@ -23,6 +23,8 @@ from ..support.service import Service
 from ..support.steps import Steps
 from .process import DaemonProcess
 
+pytestmark = pytest.mark.sqlite
+
 HELD = float(os.environ.get("FAULTS_LOCK", "3"))  # seconds that a producer holds the lock
 FRAGILE = (sys.executable, str(Path(__file__).with_name("fragile.py")))
 

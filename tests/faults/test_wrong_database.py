@@ -15,6 +15,8 @@ from almirant_webhooks.storage.sqlite.migrate import adopt_outbox
 from ..conftest import Receiver
 from ..support.service import Service
 
+pytestmark = pytest.mark.sqlite
+
 
 @pytest.fixture
 def apart(service: Service) -> Service:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 from almirant_webhooks import cli
 from almirant_webhooks.ops.sealing import Seals
 from almirant_webhooks.storage.sqlite import service
+from almirant_webhooks.storage.sqlite.connection import Connection
 from almirant_webhooks.storage.sqlite.journal import open_for_service
 
 
-def open_weakly(path: Path, seals: Seals | None = None) -> sqlite3.Connection:
+def open_weakly(path: Path, seals: Seals | None = None) -> Connection:
     conn = open_for_service(path, seals)
     conn.execute("PRAGMA synchronous=NORMAL")
     return conn

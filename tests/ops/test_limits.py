@@ -30,7 +30,7 @@ from almirant_webhooks.sending.own_faults import (
     own_fault,
 )
 from almirant_webhooks.sending.resolver import Resolver
-from almirant_webhooks.storage.sqlite import results
+from almirant_webhooks.storage.sql import results
 from almirant_webhooks.storage.sqlite.connection import transaction
 
 from ..faults.test_outage import ended

@@ -109,7 +109,7 @@ def open_sockets() -> int:
     return sum(path.is_socket() for path in Path("/proc/self/fd").iterdir())
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_crowd_of_hostile_receivers_costs_a_bounded_memory_and_leaves_no_connection(tmp_path: Path) -> None:
     """Over TLS and on the daemon's own kind of loop, three of each kind at once, round after round."""
     ca = trustme.CA()

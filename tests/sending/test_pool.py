@@ -15,7 +15,7 @@ from almirant_webhooks.rules.urls import Policy
 from almirant_webhooks.sending import resolver as resolving
 from almirant_webhooks.sending.causes import classify_error
 from almirant_webhooks.sending.own_faults import NO_FILES
-from almirant_webhooks.sending.pool import EVICTED, target_of
+from almirant_webhooks.sending.pool import EVICTED, destination_of
 from almirant_webhooks.sending.resolver import Resolver
 
 from ..support.hostile import OK, Serve, all_of_them, read_request, server
@@ -51,7 +51,7 @@ async def test_idle_connections_are_bounded_and_the_oldest_make_way() -> None:
             assert (await sending.send(claim(url))).outcome is Outcome.SUCCESS
         assert sending.connections.idle == 3
         opened = len(there)
-        assert [sending.connections.take(target_of(url)) is None for url in urls] == [True] * 2 + [False] * 3
+        assert [sending.connections.take(destination_of(url)) is None for url in urls] == [True] * 2 + [False] * 3
         assert opened >= 3
 
 

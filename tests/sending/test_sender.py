@@ -22,7 +22,7 @@ from almirant_webhooks.rules import signing
 from almirant_webhooks.rules.urls import BLOCKED, Policy
 from almirant_webhooks.sending.answers import keep_headers, retry_after
 from almirant_webhooks.sending.causes import NAME_NOT_FOUND
-from almirant_webhooks.sending.own_faults import NO_FILES
+from almirant_webhooks.sending.own_faults import NO_FILES, NO_SIGN, MayNotSend
 from almirant_webhooks.sending.sender import MOST_FRESH, Prepared, Sender
 
 from ..support.hostile import OK, answering, read_request, server
@@ -89,6 +89,29 @@ async def test_the_request_is_what_the_log_says(tmp_path: Path) -> None:
     first, *lines = heads[0].decode().strip().split("\r\n")
     assert first == "POST /in?a=%2F HTTP/1.1"
     assert sorted(lines) == sorted(f"{name}: {value}" for name, value in one.headers)
+
+
+async def test_nothing_is_sent_once_another_daemon_may_send_in_this_one_s_place() -> None:
+    """It is asked right before a request is written, on a kept connection and on one that was just opened."""
+    heads: list[bytes] = []
+    answers: list[bool] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heads.append(await read_request(reader))
+            writer.write(OK + b"Content-Length: 0\r\n\r\n")
+
+    async with server(serve) as port, sender(may_send=lambda: answers.pop(0)) as sending:
+        url = f"http://127.0.0.1:{port}/in"
+        answers += [True, False]
+        result = await sending.send(claim(url))
+        assert (result.outcome, result.cause, result.free) == (Outcome.INTERRUPTED, NO_SIGN, True)
+        answers += [True, True]
+        assert (await sending.send(claim(url))).outcome is Outcome.SUCCESS
+        answers += [False]
+        with pytest.raises(MayNotSend):
+            await sending.send(claim(url))
+    assert len(heads) == 1
 
 
 async def test_nothing_is_sent_while_a_request_is_prepared() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ssl
 from pathlib import Path
 
+import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from almirant_webhooks.client import Client
 
 from ..support.hostile import OK, answering, server
 from .test_sender import claim, sender
@@ -56,6 +60,18 @@ async def _cause(tls: ssl.SSLContext, ca_file: Path) -> str | None:
 async def test_a_private_ca_made_with_plain_options_of_openssl_is_accepted(tmp_path: Path) -> None:
     """Python 3.13 and later refuse it by default ("Missing Authority Key Identifier")."""
     assert await _cause(_plain_chain(tmp_path), tmp_path / "ca.pem") is None
+
+
+async def test_the_client_of_the_api_accepts_it_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a proxy with such a certificate stands before the service; others are refused as ever."""
+    answer = answering(OK + b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+    tls = _plain_chain(tmp_path)
+    async with server(answer, tls) as port:
+        client = Client(f"https://localhost:{port}", "token")
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await asyncio.to_thread(client.send_event, "lead.created", {})
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        assert not await asyncio.to_thread(client.send_event, "lead.created", {})
 
 
 async def test_an_intermediate_in_the_ca_file_is_trusted_without_its_root(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -118,6 +119,14 @@ def test_a_wrong_value_is_named_with_its_source_and_reason(tmp_path: Path, text:
         loading.load(file)
     assert words in str(refusal.value)
     assert file in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["x" * 65, "two\nlines", "\x1b[1m"], ids=["long", "lines", "escape"])
+def test_a_daemon_s_name_is_short_and_can_be_seen(tmp_path: Path, name: str) -> None:
+    """It stands in tables of commands and pages."""
+    file = write(tmp_path, f"[daemon]\nname = {json.dumps(name)}\n")
+    with pytest.raises(Misconfigured, match=r"daemon\.name .*must be at most 64 characters that can be seen"):
+        loading.load(file)
 
 
 def test_an_unknown_variable_is_refused_with_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:

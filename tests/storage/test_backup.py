@@ -20,6 +20,8 @@ from ..conftest import Receiver
 from ..support.service import Service
 from ..support.shell import Shell
 
+pytestmark = pytest.mark.sqlite
+
 COMMAND = str(Path(sys.executable).with_name("almirant-webhooks"))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import Outcome
-from almirant_webhooks.storage.sqlite import stats
+from almirant_webhooks.storage.sql import stats
 from almirant_webhooks.web.pages import formatting
 
 from ..support.steps import START, Steps

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 from almirant_webhooks import clock
 from almirant_webhooks.model import Outcome, Trigger, Webhook
 from almirant_webhooks.rules.selection import Selection
-from almirant_webhooks.storage.sqlite import (
+from almirant_webhooks.storage.sql import (
     deliveries,
     held,
     log,
@@ -24,11 +22,10 @@ from almirant_webhooks.storage.sqlite import (
     summaries,
     webhooks,
 )
-from almirant_webhooks.storage.sqlite.connection import transaction
 
 from ..conftest import Receiver
 from ..support.service import Service
-from ..support.steps import START, Steps
+from ..support.steps import START, Steps, transaction
 
 DAY = timedelta(days=1)
 
@@ -218,9 +215,10 @@ async def test_the_daemon_sends_what_is_new_and_discards_the_rest_over_a_restart
     await service.until(lambda: len(service.log(state="succeeded")) == 1)
     await service.stop()
     await service.start()
-    with closing(sqlite3.connect(service.database)) as conn:
-        query = "SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state"
-        expected = [("cancelled", 2000), ("succeeded", 1)]
-        await service.until(lambda: conn.execute(query).fetchall() == expected, within=60)
+    query = "SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state"
+    expected = [("cancelled", 2000), ("succeeded", 1)]
+    await service.until(
+        lambda: [tuple(row) for row in service.read(lambda conn: conn.execute(query).fetchall())] == expected, within=60
+    )
     assert [row["event_id"] for row in service.log(state="succeeded")] == new
     assert len(receiver.requests) == 1

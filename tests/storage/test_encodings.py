@@ -16,6 +16,8 @@ from almirant_webhooks.storage.sqlite.migrate import outbox_sql
 from ..conftest import Receiver
 from ..support.service import Service
 
+pytestmark = pytest.mark.sqlite
+
 MOST = 262_144
 ENCODINGS = ("UTF-8", "UTF-16le", "UTF-16be")
 

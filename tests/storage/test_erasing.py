@@ -17,26 +17,26 @@ from almirant_webhooks.rules.erasing import ERASED_BODY, ERASED_PAYLOAD
 from almirant_webhooks.rules.replays import ReplaySelection
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.engine import FanOut, ReadPlan
-from almirant_webhooks.storage.sqlite import (
+from almirant_webhooks.storage.sql import (
     deliveries,
     erasing,
-    erasing_outbox,
     fanout,
     later_deliveries,
     log,
-    marking,
-    outbox,
     replays,
     resend_steps,
     resends,
     revisions,
     search,
-    unread,
 )
+from almirant_webhooks.storage.sqlite import erasing_outbox, marking, outbox, unread, wal
 from almirant_webhooks.storage.sqlite.connection import transaction
 
 from ..support.bytes import files_with
+from ..support.fresh import make_database
 from ..support.steps import SCHEDULE, START, Steps
+
+pytestmark = pytest.mark.sqlite
 
 NEEDLE = "Søren Kierkegaard 4711"
 WITH_NEEDLE = json.dumps({"who": NEEDLE}, ensure_ascii=False)
@@ -85,7 +85,7 @@ def erase(steps: Steps, *events: str) -> erasing.Erasure:
 def clean(steps: Steps) -> bool:
     """Empty the WAL as the daemon does."""
     since = erasing.unclean_since(steps.conn)
-    if since is None or not erasing.empty_wal(steps.conn):
+    if since is None or not wal.empty_wal(steps.conn):
         return False
     with transaction(steps.conn):
         erasing.note_clean(steps.conn, since)
@@ -110,10 +110,26 @@ def test_the_bytes_are_gone_from_every_file(steps: Steps, size: int) -> None:
     walk = erase(steps, *events)
     assert walk.removed == {"events": 10, "deliveries": 10}
     assert erasing.unclean_since(steps.conn)
-    assert erasing.empty_outbox_wal(steps.outbox)
+    assert wal.empty_outbox_wal(steps.outbox)
     assert clean(steps)
     assert files_with(folder, NEEDLE.encode()) == []
     assert erasing.unclean_since(steps.conn) is None
+
+
+@pytest.mark.parametrize(("tables", "emptied"), [(("_litestream_lock", "_litestream_seq"), True), (("orders",), False)])
+def test_an_outbox_that_litestream_copies_is_no_application_s(
+    tmp_path: Path, tables: tuple[str, ...], emptied: bool
+) -> None:
+    """It makes two tables in each file that it copies. The WAL is emptied all the same; an application's is its own."""
+    path = tmp_path / "outbox.db"
+    make_database(tmp_path / "log.db", path)
+    wal_file = path.with_name("outbox.db-wal")
+    with closing(outbox.open_outbox(tmp_path / "log.db", path)) as conn:
+        for table in tables:
+            conn.execute(f"CREATE TABLE {table} (id INTEGER)")
+        assert wal_file.stat().st_size
+        assert wal.empty_outbox_wal(conn)
+        assert (wal_file.stat().st_size == 0) is emptied
 
 
 def test_a_body_that_a_template_made_goes_as_well(steps: Steps) -> None:

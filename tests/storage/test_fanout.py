@@ -7,11 +7,9 @@ from datetime import timedelta
 
 from almirant_webhooks import clock
 from almirant_webhooks.storage.engine import FanOut, ReadPlan
-from almirant_webhooks.storage.sqlite import fanout, webhooks
-from almirant_webhooks.storage.sqlite.connection import transaction
-from almirant_webhooks.storage.sqlite.unread import read_unread
+from almirant_webhooks.storage.sql import fanout, webhooks
 
-from ..support.steps import START, Steps
+from ..support.steps import START, Steps, transaction
 
 LATER = START + timedelta(hours=3)
 WAIT = timedelta(minutes=2)
@@ -27,7 +25,7 @@ def _insert(steps: Steps, event_id: str, *, project: str = "p", payload: str = "
 def _fan_out(steps: Steps, take: Callable[[str], bool] = lambda webhook: False) -> FanOut:
     """Fan out all rows; none of them is marked."""
     with transaction(steps.conn):
-        return fanout.fan_out(steps.conn, read_unread(steps.outbox, ReadPlan(100)), WAIT, LATER, take)
+        return fanout.fan_out(steps.conn, steps.unread(ReadPlan(100)), WAIT, LATER, take)
 
 
 def test_an_event_goes_to_the_webhooks_of_its_own_project_that_want_it(steps: Steps) -> None:

@@ -11,10 +11,9 @@ from almirant_webhooks import clock
 from almirant_webhooks.model import Filter, Webhook
 from almirant_webhooks.rules import filters, paths
 from almirant_webhooks.storage.engine import FanOut, ReadPlan
-from almirant_webhooks.storage.sqlite import deliveries, fanout, log, retention, unread, webhooks
-from almirant_webhooks.storage.sqlite.connection import transaction
+from almirant_webhooks.storage.sql import deliveries, fanout, log, retention, webhooks
 
-from ..support.steps import START, Steps
+from ..support.steps import START, Steps, transaction
 
 DAY = timedelta(days=1)
 
@@ -40,7 +39,7 @@ def insert(steps: Steps, event_id: str, payload: str = "{}", project: str = "p")
 def take(steps: Steps, now: Any = START, **how: Any) -> FanOut:
     """Fan out all rows; none of them is marked."""
     with transaction(steps.conn):
-        return fanout.fan_out(steps.conn, unread.read_unread(steps.outbox, ReadPlan(100)), timedelta(0), now, **how)
+        return fanout.fan_out(steps.conn, steps.unread(ReadPlan(100)), timedelta(0), now, **how)
 
 
 def outcomes(steps: Steps, event_id: str) -> dict[str | None, tuple[str, str | None]]:

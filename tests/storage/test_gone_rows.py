@@ -14,7 +14,8 @@ from almirant_webhooks import clock
 from almirant_webhooks.daemon import Daemon
 from almirant_webhooks.model import Outcome
 from almirant_webhooks.storage.engine import ReadPlan
-from almirant_webhooks.storage.sqlite import claiming, fanout, results, stats, webhooks
+from almirant_webhooks.storage.sql import claiming, fanout, results, webhooks
+from almirant_webhooks.storage.sqlite import stats
 from almirant_webhooks.storage.sqlite.connection import transaction
 from almirant_webhooks.storage.sqlite.unread import read_unread
 
@@ -22,7 +23,9 @@ from ..conftest import Receiver
 from ..support.service import Service
 from ..support.steps import SCHEDULE, START, Steps
 
-TABLES = ("events", "webhooks", "attempts", "subscriptions", "webhook_hours", "deliveries")
+pytestmark = pytest.mark.sqlite
+
+TABLES = ("events", "webhooks", "attempts", "subscriptions", "webhook_hours", "webhook_failures", "deliveries")
 
 
 def by_hand(path: Path, statement: str) -> None:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import MASK, Claim, Outcome, Webhook
-from almirant_webhooks.storage.sqlite import log, results, rotation, webhooks
-from almirant_webhooks.storage.sqlite.connection import transaction
+from almirant_webhooks.storage.sql import log, results, rotation, webhooks
 
-from ..support.steps import SCHEDULE, START, Steps
+from ..support.steps import SCHEDULE, START, Steps, transaction
 
 SECOND = timedelta(seconds=1)
 NEW = "n" * 20
 
 
 @pytest.fixture
-def there(tmp_path: Path) -> Iterator[Steps]:
-    steps = Steps(tmp_path / "hooks.db")
-    yield steps
-    steps.close()
+def there(steps: Steps) -> Steps:
+    return steps
 
 
 def begin(there: Steps, webhook: Webhook) -> Claim:
@@ -117,6 +113,7 @@ def test_a_change_that_is_taken_back_leaves_what_was_sent(there: Steps) -> None:
 @pytest.mark.parametrize(
     "gone", ["UPDATE webhooks SET deleted_at = ?, secret = '', url = ''", "DELETE FROM events WHERE ? > ''"]
 )
+@pytest.mark.sqlite
 def test_an_attempt_whose_webhook_or_event_is_gone_is_interrupted_all_the_same(there: Steps, gone: str) -> None:
     """A start must not end in it: its URL and headers are not known any more."""
     claim = begin(there, there.webhook())

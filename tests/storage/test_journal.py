@@ -18,6 +18,8 @@ from ..conftest import Receiver
 from ..support.service import Service
 from ..support.shell import Shell
 
+pytestmark = pytest.mark.sqlite
+
 
 def put_a_copy_in_place(path: Path) -> None:
     """As a restore of what `VACUUM INTO` made: the same rows, in rollback-journal mode."""

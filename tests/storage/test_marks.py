@@ -8,11 +8,14 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.storage.engine import FanOut, OutboxRow, ReadPlan
-from almirant_webhooks.storage.sqlite import fanout, marking
+from almirant_webhooks.storage.sql import fanout
+from almirant_webhooks.storage.sqlite import marking
 from almirant_webhooks.storage.sqlite.connection import transaction
 from almirant_webhooks.storage.sqlite.unread import read_unread
 
 from ..support.steps import SCHEDULE, START, Steps
+
+pytestmark = pytest.mark.sqlite
 
 INSERT = "INSERT INTO outbox (project_id, event_type, payload, event_id) VALUES ('p', 'lead.created', '{}', 'e')"
 IN_USE = "event_id is already used in this project with other content"

@@ -17,7 +17,7 @@ from almirant_webhooks.storage.sqlite.migrate import outbox_sql
 from ..faults.process import COMMAND
 from ..support import older
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.sqlite]
 
 OLDEST, TOO_OLD = "3.37.0", "3.36.0"
 # What touches SQL in its many ways; the whole suite passes too, and takes minutes.
@@ -86,6 +86,7 @@ def test_a_library_without_json_is_refused(builds: Path) -> None:
     assert (code, "SQLite 3.37.0 was built without its JSON functions" in said) == (78, True), said
 
 
+@pytest.mark.slow
 def test_the_demo_runs_on_the_oldest_library(oldest: Path, tmp_path: Path) -> None:
     """From the INSERT to the log, with retries; and it is that library that it ran on."""
     words = [COMMAND, "demo", "--once", "--directory", str(tmp_path / "demo")]

@@ -12,24 +12,21 @@ from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, Outcome, Trigger, Webhook
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.engine import FIRST_RESEND, FanOut, ReadPlan
-from almirant_webhooks.storage.sqlite import (
+from almirant_webhooks.storage.sql import (
     claiming,
     deliveries,
     fanout,
     held,
     later_deliveries,
     log,
-    outbox,
     resend_steps,
     resends,
     results,
     retention,
-    unread,
     webhooks,
 )
-from almirant_webhooks.storage.sqlite.connection import transaction
 
-from ..support.steps import SCHEDULE, START, Steps
+from ..support.steps import SCHEDULE, START, Steps, transaction
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -65,12 +62,11 @@ def due(steps: Steps, webhook: Webhook) -> str | None:
 def begin(steps: Steps, *kinds: str) -> FanOut:
     """Take events in one batch in which each new delivery gets a slot."""
     for kind in kinds or ("lead.created",):
-        outbox.insert(steps.outbox, project_id="p", event_type=kind, payload="{}", event_id=None)
-    rows = unread.read_unread(steps.outbox, ReadPlan(100))
+        steps.outbox_part.insert(steps.outbox, project_id="p", event_type=kind, payload="{}", event_id=None)
+    rows = steps.unread(ReadPlan(100))
     with transaction(steps.conn):
         done = fanout.fan_out(steps.conn, rows, SCHEDULE.waits[0], START, lambda webhook: True)
-    with transaction(steps.outbox):
-        outbox.mark(steps.outbox, done.marks, done.batch, clock.text(START))
+    steps.mark(done)
     return done
 
 
@@ -225,9 +221,9 @@ def test_after_a_crash_the_head_is_sent_again_before_all_others(steps: Steps) ->
     first, second = events(steps, 2)
     steps.claim(webhook, START)
     with transaction(steps.conn):
-        results.interrupt_open(steps.conn, SCHEDULE, START)
-    assert ids([steps.attempt(webhook, START, SUCCESS)]) == [first]
-    assert ids(steps.claim(webhook, START)) == [second]
+        results.interrupt_open(steps.conn, SCHEDULE, START + SECOND)
+    assert ids([steps.attempt(webhook, START + SECOND, SUCCESS)]) == [first]
+    assert ids(steps.claim(webhook, START + SECOND)) == [second]
 
 
 def test_held_deliveries_go_in_order_once_it_is_enabled(steps: Steps) -> None:

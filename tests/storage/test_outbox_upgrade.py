@@ -26,6 +26,8 @@ from ..support import needs
 from ..support.service import Service
 from ..support.shell import Shell
 
+pytestmark = pytest.mark.sqlite
+
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 VERSIONS = range(outbox.OLDEST_VERSION, outbox.SCHEMA_VERSION)
 TABLES = "SELECT name, sql FROM sqlite_schema WHERE name LIKE 'outbox%' ORDER BY name"

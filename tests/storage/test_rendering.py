@@ -10,22 +10,10 @@ import pytest
 from almirant_webhooks.model import RESERVED_PROJECT, Outcome, Refused, State, Webhook
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.engine import FanOut, ReadPlan, Work
-from almirant_webhooks.storage.sqlite import (
-    batch,
-    deliveries,
-    event,
-    log,
-    outbox,
-    rendering,
-    results,
-    retention,
-    search,
-    webhooks,
-)
-from almirant_webhooks.storage.sqlite.connection import transaction
+from almirant_webhooks.storage.sql import batch, deliveries, event, log, rendering, results, retention, search, webhooks
 from almirant_webhooks.verify import verify_almirant
 
-from ..support.steps import SCHEDULE, START, Steps
+from ..support.steps import SCHEDULE, START, Steps, transaction
 
 SECOND = timedelta(seconds=1)
 DAY = timedelta(days=1)
@@ -35,14 +23,14 @@ SECRET = "s" * 20
 
 
 def _insert(steps: Steps, payload: str = '{"title": "a \\"b\\"", "n": 1.50}') -> None:
-    outbox.insert(steps.outbox, project_id="p", event_type="lead.created", payload=payload, event_id=None)
+    steps.outbox_part.insert(steps.outbox, project_id="p", event_type="lead.created", payload=payload, event_id=None)
 
 
 def _take(steps: Steps, *, begin: bool = False) -> FanOut:
     """Write a batch that takes all rows; with `begin` new deliveries begin at once."""
     work = Work(to_read=ReadPlan(100), take_slot=lambda webhook, served: begin)
     with transaction(steps.conn):
-        fan_out = batch.write(steps.conn, work, SCHEDULE, START).fan_out
+        fan_out = batch.write(steps.conn, work, SCHEDULE, START, steps.inside).fan_out
     assert fan_out is not None
     return fan_out
 
@@ -53,7 +41,7 @@ def _update(steps: Steps, webhook: Webhook, template: str | None) -> None:
 
 
 def _kept(steps: Steps) -> list[str | None]:
-    return [row[0] for row in steps.conn.execute("SELECT body FROM rendered_bodies ORDER BY rowid")]
+    return [row[0] for row in steps.conn.execute(f"SELECT body FROM rendered_bodies ORDER BY {steps.row_order}")]
 
 
 def _body(steps: Steps, delivery_id: str) -> str | None:
@@ -242,6 +230,6 @@ def test_no_transaction_renders_much_more_than_a_mebibyte(steps: Steps) -> None:
     while not taken or taken[-1]:
         rows = Work(to_read=ReadPlan(100))
         with transaction(steps.conn):
-            fan_out = batch.write(steps.conn, rows, SCHEDULE, START).fan_out
+            fan_out = batch.write(steps.conn, rows, SCHEDULE, START, steps.inside).fan_out
         taken.append(fan_out.events if fan_out else 0)
     assert taken == [6, 4, 0]

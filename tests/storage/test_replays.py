@@ -12,7 +12,7 @@ from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Trigger, Webhook
 from almirant_webhooks.rules.replays import ReplaySelection
 from almirant_webhooks.rules.selection import Selection
-from almirant_webhooks.storage.sqlite import (
+from almirant_webhooks.storage.sql import (
     audit,
     claiming,
     deliveries,
@@ -27,9 +27,8 @@ from almirant_webhooks.storage.sqlite import (
     search,
     webhooks,
 )
-from almirant_webhooks.storage.sqlite.connection import open_database, transaction
 
-from ..support.steps import START, Steps
+from ..support.steps import START, Steps, transaction
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -92,8 +91,7 @@ def all_sent(there: Steps, webhook: Webhook) -> list[str]:
     requests: list[str] = []
     while not advance(there):
         requests += sent(there, webhook)
-        there.conn.close()
-        there.conn = open_database(there.path)
+        there.reopen()
     return requests
 
 
@@ -441,7 +439,7 @@ def test_one_event_is_sent_to_one_webhook_at_once(steps: Steps) -> None:
     assert steps.only()["next_attempt_at"] == clock.text(NOW + timedelta(minutes=1))
     (entry, *_) = audit.entries(steps.conn, action="event.sent_to")
     assert (entry["delivery_id"], entry["detail"], entry["actor"]) == (delivery, "evt_1", "somebody")
-    with pytest.raises(Refused, match=f"delivery resend {delivery}"):
+    with pytest.raises(Refused, match=f"as {delivery}; resend that delivery"):
         send("evt_1", webhook.id)
     with pytest.raises(Refused, match="is disabled"):
         send("evt_2", off.id)

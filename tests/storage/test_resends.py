@@ -13,25 +13,21 @@ from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger, Webhook
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.engine import FIRST_RESEND, ReadPlan
-from almirant_webhooks.storage.sqlite import (
+from almirant_webhooks.storage.sql import (
     audit,
     claiming,
     deliveries,
     fanout,
-    outbox,
     resend_steps,
     resends,
     results,
     search,
-    unread,
     webhooks,
 )
-from almirant_webhooks.storage.sqlite.connection import open_database, transaction
 
 from ..conftest import Receiver
 from ..support.service import Service
-from ..support.shell import Shell
-from ..support.steps import SCHEDULE, START, Steps
+from ..support.steps import SCHEDULE, START, Steps, transaction
 
 LATER = START + timedelta(hours=12)
 
@@ -43,11 +39,10 @@ def fail(there: Steps, webhook: Webhook, count: int) -> None:
             "INSERT INTO outbox (project_id, event_type, payload) VALUES ('p', 'lead.created', ?)",
             [(f'{{"n": {number}}}',) for number in range(count)],
         )
-    while rows := unread.read_unread(there.outbox, ReadPlan(500)):
+    while rows := there.unread(ReadPlan(500)):
         with transaction(there.conn):
             done = fanout.fan_out(there.conn, rows, timedelta(0), START)
-        with transaction(there.outbox):
-            outbox.mark(there.outbox, done.marks, done.batch, clock.text(START))
+        there.mark(done)
     at = START
     for _ in range(5):
         with transaction(there.conn):
@@ -88,8 +83,7 @@ def test_each_delivery_is_resent_once_a_few_at_a_time_over_restarts(steps: Steps
         sent.update(claim.delivery_id for claim in claims)
         with transaction(steps.conn):
             results.record(steps.conn, [Result(one, Outcome.SUCCESS, LATER, 5, 200) for one in claims], SCHEDULE)
-        steps.conn.close()
-        steps.conn = open_database(steps.path)
+        steps.reopen()
     assert set(sent.values()) == {1}
     found = resends.get(steps.conn, resend)
     names = ("state", "matched", "requested", "waiting", "succeeded")
@@ -218,6 +212,7 @@ def noted(there: Steps, action: str) -> list[str]:
     return sorted(entry["project_id"] for entry in audit.entries(there.conn, action=action, limit=1000))
 
 
+@pytest.mark.sqlite
 def test_a_resend_at_very_many_webhooks_is_begun_and_gone_through_some_at_a_time(steps: Steps) -> None:
     """Each has its turn, its numbers are right from the begin, and each project's trail has it once."""
     resend = of_many(steps, 250)
@@ -236,6 +231,7 @@ def test_a_resend_at_very_many_webhooks_is_begun_and_gone_through_some_at_a_time
     assert noted(steps, "resend.started") == ["p0", "p1"]
 
 
+@pytest.mark.sqlite
 def test_a_cancel_at_very_many_webhooks_is_taken_back_in_steps_and_nothing_of_it_is_claimed(
     steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,7 +273,7 @@ async def test_after_an_outage_one_command_brings_everything(
     await service.stop()
     receiver.status = 200
     receiver.requests.clear()
-    there = Shell(tmp_path, database=service.database)
+    there = service.shell(tmp_path)
     chosen = ("delivery", "resend", "--webhook", webhook.id, "--status", "503", "--since", "1h")
     counted = json.loads(there.ours(*chosen, "--dry-run", "--json"))
     assert counted == {"deliveries": 40, "webhooks": {webhook.id: 40}}

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +22,8 @@ from almirant_webhooks.cli.run_action import CommandDatabase, caller, run_action
 from almirant_webhooks.model import Misconfigured
 from almirant_webhooks.ops.sealing import beside
 from almirant_webhooks.settings import loading
-from almirant_webhooks.storage.sqlite import audit, free_space, log, rotation, sealed, webhooks
+from almirant_webhooks.storage.sql import audit, log, rotation, sealed, webhooks
+from almirant_webhooks.storage.sqlite import free_pages
 from almirant_webhooks.storage.sqlite.connection import open_database, transaction
 from almirant_webhooks.storage.sqlite.migrate import migrate
 
@@ -30,9 +33,20 @@ from ..support.shell import Shell
 from ..web.test_pages import Pages
 from .test_upgrade import VERSIONS, restore
 
+pytestmark = pytest.mark.sqlite
+
 TOKEN = "a-token-that-nobody-finds"
 NEXT = "the-next-secret-that-nobody-finds"
 HEADERS = {"Authorization": f"Bearer {TOKEN}", "X-Team": "of boards"}
+
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+from almirant_webhooks.storage.sqlite import free_pages, migrate
+free_pages.overwrite = lambda conn, path: os.kill(os.getpid(), 9)
+migrate.migrate(Path(sys.argv[1]), None)
+"""
 
 
 def found(folder: Path, *texts: str) -> list[tuple[str, str]]:
@@ -44,6 +58,17 @@ def found(folder: Path, *texts: str) -> list[tuple[str, str]]:
     return [(name, text) for name, content in places.items() for text in texts if text.encode() in content]
 
 
+def leave_in_free_pages(path: Path, text: str) -> None:
+    """Have many pages of a database hold a text that is in no table any more."""
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute("PRAGMA secure_delete=OFF")
+        conn.execute("CREATE TABLE gone (secret TEXT)")
+        conn.executemany("INSERT INTO gone VALUES (?)", [(f"{text} {number} {'x' * 300}",) for number in range(1000)])
+        conn.commit()
+        conn.execute("DROP TABLE gone")
+        conn.commit()
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_upgrade_seals_what_is_there_and_leaves_nothing_of_it(version: int, tmp_path: Path) -> None:
     """Neither in rows, in pages that are free since a deletion, nor in the WAL; what was sealed opens."""
@@ -51,12 +76,7 @@ def test_an_upgrade_seals_what_is_there_and_leaves_nothing_of_it(version: int, t
     restore(version, path)
     with closing(sqlite3.connect(path)) as conn:
         before = {row[0]: row[1] for row in conn.execute("SELECT id, secret FROM webhooks WHERE secret != ''")}
-        conn.execute("PRAGMA secure_delete=OFF")
-        conn.execute("CREATE TABLE gone (secret TEXT)")
-        conn.executemany("INSERT INTO gone VALUES (?)", [(f"{TOKEN} {number} {'x' * 300}",) for number in range(1000)])
-        conn.commit()
-        conn.execute("DROP TABLE gone")
-        conn.commit()
+    leave_in_free_pages(path, TOKEN)
     assert before
     assert len({text for _, text in found(tmp_path, *before.values(), TOKEN)}) == len({*before.values(), TOKEN})
     lines = migrate(path, None)
@@ -278,8 +298,12 @@ def test_without_sealing_all_is_plain_on_purpose_and_sealed_again_when_it_is_on(
     beside(many.database).path.unlink()
     assert shell.ours("migrate") == ""
     assert json.loads(shell.ours("webhook", "list", "--json"))
+    count = 7 * (1 + len(HEADERS)) + 2
+    assert f"secrets.seal is false, and {count} secrets and header values" in shell.ours("doctor", code=1)
     shell.config.write_text(sealing)
+    assert f"{count} secrets and header values that are plain" in shell.ours("doctor", code=1)
     shell.ours("migrate")
+    assert "that are plain" not in shell.ours("doctor", code=1)
     assert found(tmp_path, SECRET, TOKEN, NEXT) == []
     assert many.read(sealed.unopenable) == (8, {})
 
@@ -299,8 +323,33 @@ def test_a_reader_puts_off_what_overwrites_the_free_space(tmp_path: Path) -> Non
     assert migrate(path, None) == []
     conn = open_database(path)
     assert not sealed.is_plain_left(conn)
-    assert free_space.overwrite(conn, path) == []
+    assert free_pages.overwrite(conn, path) == []
     conn.close()
+
+
+def test_an_upgrade_that_is_killed_before_it_has_overwritten_what_was_plain_does_so_the_next_time(
+    tmp_path: Path,
+) -> None:
+    """All is sealed, and `doctor` reminds; a backup that is made meanwhile has nothing of it."""
+    path, copies = tmp_path / "hooks.db", tmp_path / "copies"
+    restore(6, path)
+    leave_in_free_pages(path, TOKEN)
+    assert subprocess.run([sys.executable, "-c", _KILLED, path], check=False).returncode == -9
+    with closing(open_database(path)) as conn:
+        assert (sealed.is_plain_left(conn), sealed.plain_values(conn), sealed.unopenable(conn)[1]) == (True, 0, {})
+    shell = Shell(tmp_path, path)
+    assert "may be left in the file's free space" in shell.ours("doctor", code=1)
+    copies.mkdir()
+    shell.ours("backup", str(copies / "copy.db"))
+    assert found(tmp_path, TOKEN)
+    assert found(copies, TOKEN) == []
+    assert [file.name for file in copies.iterdir()] == ["copy.db"]
+    shutil.copy(beside(path).path, beside(copies / "copy.db").path)
+    with closing(open_database(copies / "copy.db")) as conn:
+        assert (sealed.is_plain_left(conn), sealed.unopenable(conn)[1]) == (False, {})
+    shell.ours("migrate")
+    assert found(tmp_path, TOKEN) == []
+    assert "may be left in the file's free space" not in shell.ours("doctor", code=1)
 
 
 @pytest.mark.parametrize("by", ["key_file", "credential"])

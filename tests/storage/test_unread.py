@@ -7,9 +7,11 @@ import pytest
 from almirant_webhooks.storage.engine import ReadPlan
 from almirant_webhooks.storage.sqlite import unread
 from almirant_webhooks.storage.sqlite.connection import transaction
-from almirant_webhooks.storage.sqlite.unread import MOST_BYTES, SMALL
+from almirant_webhooks.storage.turns import MOST_BYTES, SMALL
 
 from ..support.steps import Steps
+
+pytestmark = pytest.mark.sqlite
 
 
 def _insert(steps: Steps, project_id: str, count: int, payload: str = "{}") -> None:

@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 
 from almirant_webhooks import clock
+from almirant_webhooks.storage.sql import resend_steps, resends, sealed
 from almirant_webhooks.storage.sqlite import migrate as migrations
-from almirant_webhooks.storage.sqlite import outbox, resend_steps, resends, sealed
+from almirant_webhooks.storage.sqlite import outbox
 from almirant_webhooks.storage.sqlite.connection import SCHEMA_VERSION, open_database
 from almirant_webhooks.storage.sqlite.migrate import migrate
 
 from ..conftest import Receiver
 from ..support.service import Service
+
+pytestmark = pytest.mark.sqlite
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 VERSIONS = range(1, SCHEMA_VERSION)
@@ -93,10 +96,28 @@ def test_an_upgrade_keeps_every_row(version: int, tmp_path: Path) -> None:
     before["outbox_meta"][0]["schema_version"] = outbox.SCHEMA_VERSION  # the outbox's own number
     for table, rows in before.items():
         assert [{name: row[name] for name in old} for old, row in zip(rows, after[table], strict=True)] == rows, table
-    with closing(sqlite3.connect(path)) as conn:
-        assert conn.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
-        assert conn.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    with closing(sqlite3.connect(path)) as plain:
+        assert plain.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
+        assert plain.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     assert migrate(path, None) == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_attempts_that_failed_before_are_counted_by_their_status(version: int, tmp_path: Path) -> None:
+    """By the hour, as what is recorded from now on is in the end."""
+    path = tmp_path / "hooks.db"
+    restore(version, path)
+    migrate(path, None)
+    rows = contents(path)
+    failed = [row for row in rows["attempts"] if row["outcome"] not in ("success", "interrupted")]
+    assert failed
+    assert sum(row["attempts"] for row in rows["webhook_failures"]) == len(failed)
+    hours = {(row["webhook_id"], row["hour"]): row["failed"] for row in rows["webhook_hours"] if row["failed"]}
+    by_status: dict[tuple[str, str], int] = {}
+    for row in rows["webhook_failures"]:
+        place = row["webhook_id"], row["hour"]
+        by_status[place] = by_status.get(place, 0) + row["attempts"]
+    assert by_status.items() <= hours.items()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -16,6 +16,7 @@ AGO = clock.text(NOW - 100 * DAY)
 YESTERDAY = clock.text(NOW - DAY)
 LATER = clock.text(NOW + DAY)
 BUSY, OFF, GONE, DISCARDING, RESENT = "wh_busy", "wh_off", "wh_gone", "wh_discarding", "wh_resent"
+ORDERED, RETRYING = "wh_ordered", "wh_retrying"
 RUNNING, TAIL, WIDE = "rsd_running", "rsd_tail", "rsd_wide"
 
 _NUMBERS = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :size)"
@@ -58,6 +59,17 @@ _OF_SIZE = (
     # Due, and asked for one by one as well, by somebody in a hurry.
     "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, created_at, next_attempt_at, resend_requested_at) "
     "SELECT printf('dlv_%012x', i) || 'r', i, 'evt_' || i, 'wh_hurried', :yesterday, :yesterday, :yesterday FROM n",
+    # In order: all due, behind as many discarded ones; and all behind one that is to be retried later.
+    *(
+        "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, created_at, next_attempt_at, generation) "
+        f"SELECT printf('dlv_%012x', i) || '{end}', i, 'evt_' || i, '{webhook}', :yesterday, "
+        f"iif(i = 1, {first}, :yesterday), {generation} FROM n"
+        for end, webhook, first, generation in (
+            ("p", "wh_ordered", ":yesterday", 0),
+            ("q", "wh_ordered", ":yesterday", 1),
+            ("s", "wh_retrying", ":later", 0),
+        )
+    ),
     # The tail of a large resend: all was asked for, and most of it has arrived.
     "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, state, created_at, resend_id, resend_requested_at, "
     "last_number, begun, attempts, tries, last_status) SELECT printf('dlv_%012x', i) || 't', i, 'evt_' || i, 'wh_resent', "
@@ -73,11 +85,15 @@ _OF_SIZE = (
     # Verdicts: of an event that has a delivery, of one that has none, and of a webhook that was deleted.
     "INSERT INTO filtered_out SELECT 1, 'wh_o' || i, 'n' FROM n",
     "INSERT INTO events (seq, id, project_id, event_type, occurred_at, created_at, body) "
-    "VALUES (1000000, 'evt_alone', 'p', 'lead.created', '2020', '2020', '{}')",
+    "VALUES (1000000, 'evt_alone', 'p', 'lead.created', '2020-01-01T00:00:00.000Z', '2020-01-01T00:00:00.000Z', '{}')",
     "INSERT INTO filtered_out SELECT 1000000, 'wh_o' || i, 'n' FROM n",
     "INSERT INTO filtered_out SELECT i, 'wh_gone', 'n' FROM n",
     "INSERT INTO webhook_hours SELECT 'wh_o' || i, substr(:old, 1, 13), 1, 1, 1, 1 FROM n",
     "INSERT INTO webhook_hours SELECT 'wh_gone', 'hour' || i, 1, 1, 1, 1 FROM n",
+    "INSERT INTO webhook_hours SELECT 'wh_o' || i, substr(:yesterday, 1, 15) || '5', 1, 1, 1, 1 FROM n",
+    "INSERT INTO webhook_failures SELECT 'wh_o' || i, substr(:old, 1, 13), '500', 1 FROM n",
+    "INSERT INTO webhook_failures SELECT 'wh_o' || i, substr(:yesterday, 1, 15) || '5', '500', 1 FROM n",
+    "INSERT INTO webhook_failures SELECT 'wh_gone', 'hour' || i, '500', 1 FROM n",
     "INSERT INTO audit (at, actor, action, project_id, webhook_id) "
     "SELECT iif(i % 2, :later, :old), 'operator', 'webhook.updated', 'p', 'wh_busy' FROM n",
     "INSERT INTO producer_tokens (id, digest, created_at) SELECT 'prod_' || i, i, :old FROM n",
@@ -94,6 +110,8 @@ INSERT INTO webhooks (id, project_id, url, secret, created_at, updated_at, enabl
     ('wh_resent', 'p', 'https://example.com/', 'secret', :ago, :ago, 1, NULL, NULL),
     ('wh_discarding', 'p', 'https://example.com/', 'secret', :ago, :ago, 1, NULL, NULL),
     ('wh_hurried', 'p', 'https://example.com/', 'secret', :ago, :ago, 1, NULL, NULL),
+    ('wh_ordered', 'p', 'https://example.com/', 'secret', :ago, :ago, 1, NULL, NULL),
+    ('wh_retrying', 'p', 'https://example.com/', 'secret', :ago, :ago, 1, NULL, NULL),
     ('wh_gone', 'p', '', '', :ago, :ago, 1, NULL, :ago)
 """
 _RESENDS = (
@@ -102,6 +120,7 @@ _RESENDS = (
     "INSERT INTO resend_webhooks (resend_id, webhook_id, matched) VALUES ('rsd_running', 'wh_busy', 9)",
     "INSERT INTO resend_webhooks (resend_id, webhook_id, matched, done) VALUES ('rsd_tail', 'wh_resent', 9, 1)",
     "UPDATE webhooks SET generation = 1, discarding_since = :now WHERE id = 'wh_discarding'",
+    "UPDATE webhooks SET ordered = 1, generation = id = 'wh_ordered' WHERE id IN ('wh_ordered', 'wh_retrying')",
     # Down for long, and for a moment long ago.
     "UPDATE webhooks SET down_given_up = 1, down_since = :ago, down_until = iif(rowid % 2, :yesterday, :ago), down_cause = 'x' "
     "WHERE id GLOB 'wh_f*'",

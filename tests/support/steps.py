@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,24 +13,25 @@ from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, Outcome, Result, Webhook
 from almirant_webhooks.rules.retry import Schedule
 from almirant_webhooks.settings.schema import Settings
-from almirant_webhooks.storage.engine import BEGIN, FanOut, Moved, Place, ReadPlan
-from almirant_webhooks.storage.sqlite import (
-    claiming,
-    deliveries,
-    fanout,
-    outbox,
-    results,
-    search,
-    unread,
-    waits,
-    webhooks,
-)
-from almirant_webhooks.storage.sqlite.connection import open_database, transaction
+from almirant_webhooks.storage.engine import BEGIN, FanOut, Moved, OutboxRow, Place, ReadPlan
+from almirant_webhooks.storage.sql import claiming, deliveries, fanout, results, search, waits, webhooks
+from almirant_webhooks.storage.sqlite import connection as sqlite
+from almirant_webhooks.storage.sqlite import inside, outbox, rejected_rows, unread
 
 from .fresh import make_database
 
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 SCHEDULE = Schedule(Settings().delivery.retry_schedule)
+ALL = ReadPlan(100)
+
+
+def transaction(conn: Any) -> AbstractContextManager[object]:
+    """Return a write transaction on a session of either engine."""
+    if isinstance(conn, sqlite3.Connection):
+        return sqlite.transaction(conn)
+    from almirant_webhooks.storage.postgres.database_session import writing
+
+    return writing(conn)
 
 
 class Steps:
@@ -37,12 +40,40 @@ class Steps:
     def __init__(self, path: Path) -> None:
         make_database(path)
         self.path = path
-        self.conn = open_database(path)
-        self.outbox = outbox.open_outbox(path, None)
+        self.conn: Any = sqlite.open_database(path)
+        self.outbox: Any = outbox.open_outbox(path, None)
+        # What each engine does in its own way.
+        self.outbox_part: Any = outbox
+        self.rejected_part: Any = rejected_rows
+        self.inside: Any = inside
+        self.row_order = "rowid"  # of rows that were only inserted
+        self.refusal: type[Exception] = sqlite3.IntegrityError
 
     def close(self) -> None:
         self.conn.close()
         self.outbox.close()
+
+    def reopen(self) -> None:
+        """Go on with another session, as a new process does."""
+        self.conn.close()
+        self.conn = sqlite.open_database(self.path)
+
+    def insert(
+        self, event_type: str = "lead.created", payload: str = "{}", event_id: str | None = None, project: str = "p"
+    ) -> None:
+        """Insert an event as `event send` does."""
+        self.outbox_part.insert(
+            self.outbox, project_id=project, event_type=event_type, payload=payload, event_id=event_id
+        )
+
+    def unread(self, plan: ReadPlan = ALL) -> list[OutboxRow]:
+        """Return rows that wait."""
+        return unread.read_unread(self.outbox, plan)
+
+    def mark(self, done: FanOut, now: datetime = START) -> None:
+        """Mark what was taken."""
+        with transaction(self.outbox):
+            outbox.mark(self.outbox, done.marks, done.batch, clock.text(now))
 
     def webhook(self, **fields: Any) -> Webhook:
         values: dict[str, Any] = {"project_id": "p", "url": "https://example.com/in", "events": ["*"]}
@@ -51,12 +82,11 @@ class Steps:
             return webhooks.create(self.conn, **values)
 
     def event(self, now: datetime = START, kind: str = "lead.created", payload: str = "{}") -> FanOut:
-        outbox.insert(self.outbox, project_id="p", event_type=kind, payload=payload, event_id=None)
-        rows = unread.read_unread(self.outbox, ReadPlan(100))
+        self.insert(kind, payload)
+        rows = self.unread()
         with transaction(self.conn):
             done = fanout.fan_out(self.conn, rows, SCHEDULE.waits[0], now)
-        with transaction(self.outbox):
-            outbox.mark(self.outbox, done.marks, done.batch, clock.text(now))
+        self.mark(done, now)
         return done
 
     def claim(self, webhook: Webhook, now: datetime) -> list[Claim]:

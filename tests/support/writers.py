@@ -16,19 +16,24 @@ Name = tuple[str, str]
 _SCRIPTS = {("migrate", "_run")}
 
 
-def imported(tree: ast.AST, folder: str) -> dict[str, tuple[str, str]]:
-    """Return what a file imports of a folder (its own, if "" is given): its name for it, to the module and the name there.
+# Where statements are: those that every engine runs, and SQLite's own.
+ROOMS = ("sql", "sqlite")
 
-    That is "" for a module itself.
+
+def imported(tree: ast.AST, *, inside: bool = False) -> dict[str, tuple[str, str]]:
+    """Return what a file imports of those rooms: its name for it, to the module and the name there ("" for a module itself).
+
+    `inside` says that the file is in one of them.
     """
     names: dict[str, tuple[str, str]] = {}
     for node in ast.walk(tree):
         if not isinstance(node, ast.ImportFrom) or not node.level:
             continue
-        module = node.module or ""
-        if folder and module != folder and not module.startswith(f"{folder}."):
-            continue
-        module = module.removeprefix(folder).lstrip(".")
+        module = f"storage.{node.module}" if inside and node.level == 2 else node.module or ""
+        if not inside or node.level > 1:
+            room, _, module = module.removeprefix("storage.").partition(".")
+            if room not in ROOMS:
+                continue
         for alias in node.names:
             names[alias.asname or alias.name] = (module, alias.name) if module else (alias.name, "")
     return names
@@ -54,12 +59,12 @@ def _statements(tree: ast.AST) -> Iterator[str]:
 
 
 def writers(storage: Path) -> set[Name]:
-    """Return the functions and classes of a folder's modules that write rows or tables."""
+    """Return the functions and classes of the storage's modules that write rows or tables."""
     found = set(_SCRIPTS)
     mentions: dict[Name, set[Name]] = {}
-    for path in storage.glob("*.py"):
+    for path in (file for room in ROOMS for file in (storage / room).glob("*.py")):
         tree = ast.parse(path.read_text())
-        names = imported(tree, "")
+        names = imported(tree, inside=True)
         own = {}
         for node in tree.body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef):

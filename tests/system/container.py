@@ -18,16 +18,30 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SOURCE = ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "docs", "src", "systemd", "config.example.toml")
 
 
+def debootstrap(root: Path) -> None:
+    """Make the root of a Debian 12 that systemd can boot."""
+    run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(root)])
+
+
+def run(command: list[str], cwd: Path | None = None, **variables: str) -> None:
+    """Run a command of this machine; hold that it succeeds."""
+    env = {**os.environ, **variables}
+    done = subprocess.run(command, cwd=cwd, env=env, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, (command[0], done.stdout[-3000:], done.stderr[-3000:])
+
+
 class Container:
     """One booted machine; it has no network but its own loopback."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def build(self) -> None:
-        """Make the root, with the project's source in /src and its wheels in /wheels."""
-        if not (self.root / "usr").exists():
-            _run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(self.root)])
+    def build(self, debian: Path) -> None:
+        """Make the root, a copy of the one that `debootstrap` has made."""
+        run(["cp", "--archive", "--one-file-system", "--reflink=auto", str(debian), str(self.root)])
+
+    def add_source(self) -> None:
+        """Put the project's source into /src and its wheels into /wheels."""
         source = self.root / "src"
         for name in SOURCE:
             target = source / name
@@ -38,7 +52,7 @@ class Container:
                 shutil.copy(HERE / name, target)
         pins = HERE / ".ci" / "constraints.txt"
         wheels = str(self.root / "wheels")
-        _run([sys.executable, "-m", "pip", "wheel", "--quiet", "-c", str(pins), "-w", wheels, str(HERE), "hatchling"])
+        run([sys.executable, "-m", "pip", "wheel", "--quiet", "-c", str(pins), "-w", wheels, str(HERE), "hatchling"])
         next((self.root / "wheels").glob("almirant_webhooks-*.whl")).unlink()
 
     def boot(self) -> None:
@@ -50,10 +64,20 @@ class Container:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children")
-        self.until(lambda: children.read_text().split())
-        self._init = children.read_text().split()[0]
-        self.until(lambda: self.run("systemctl is-system-running", check=False).strip() == "running")
+        try:
+            self.until(self._is_up)
+        except BaseException:
+            self._nspawn.kill()
+            self._nspawn.wait()
+            raise
+
+    def _is_up(self) -> bool:
+        """Whether systemd has started all. For a moment nspawn has a child before that one, which is in no namespace yet."""
+        children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text().split()
+        if not children or Path(f"/proc/{children[0]}/comm").read_text() != "systemd\n":
+            return False
+        self._init = children[0]
+        return self.run("systemctl is-system-running", check=False).strip() == "running"
 
     def end(self) -> None:
         """Power it off, hard if it must be."""
@@ -85,8 +109,3 @@ class Container:
         while not condition():
             assert time.monotonic() < deadline, condition
             time.sleep(0.2)
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, text=True, capture_output=True, check=False)
-    assert done.returncode == 0, (command[0], done.stdout[-3000:], done.stderr[-3000:])

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ..support import needs
-from .container import HERE, TOOLS, Container
+from .container import HERE, Container
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -31,13 +30,11 @@ signal.signal(signal.SIGUSR1, block)
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+def machine(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     """The service as the README installs it, allowed to dial the machine itself, where a receiver listens."""
-    needs.root("a booted systemd")
-    for tool in TOOLS:
-        needs.program(tool)
     there = Container(tmp_path_factory.mktemp("machine") / "root")
-    there.build()
+    there.build(debian)
+    there.add_source()
     there.boot()
     block = re.search(r"<!-- install -->\n```sh\n(.+?)```", (HERE / "README.md").read_text(), re.DOTALL)
     assert block is not None

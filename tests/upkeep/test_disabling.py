@@ -18,12 +18,11 @@ from almirant_webhooks.model import RESERVED_PROJECT, SERVICE, Outcome, Result, 
 from almirant_webhooks.rules.retry import Schedule
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.engine import DISABLED_AT_ONCE
-from almirant_webhooks.storage.sqlite import audit, disabling, health, log, results, search, webhooks
-from almirant_webhooks.storage.sqlite.connection import transaction
+from almirant_webhooks.storage.sql import audit, disabling, health, log, results, search, webhooks
 
 from ..conftest import Receiver
 from ..support.service import Service
-from ..support.steps import SCHEDULE, START, Steps
+from ..support.steps import SCHEDULE, START, Steps, transaction
 from ..web.test_refusals import Doors
 
 MS, DAY = timedelta(milliseconds=1), timedelta(days=1)
@@ -53,7 +52,7 @@ def record(there: Steps, webhook: Webhook, at: datetime, outcome: Outcome = Outc
 
 def told(there: Steps) -> list[dict[str, Any]]:
     """Return the events `webhook.disabled`, of operators and of projects."""
-    rows = there.conn.execute("SELECT body FROM events WHERE event_type GLOB '*webhook.disabled' ORDER BY seq")
+    rows = there.conn.execute("SELECT body FROM events WHERE event_type LIKE '%webhook.disabled' ORDER BY seq")
     return [json.loads(row[0]) for row in rows]
 
 
@@ -266,6 +265,7 @@ def test_a_step_disables_so_many_at_most_and_the_next_one_goes_on(steps: Steps) 
 
 
 @pytest.mark.parametrize(("since", "until"), [("nonsense", None), (None, "2026"), ("9999-99-99", "x"), ("", "")])
+@pytest.mark.sqlite
 def test_times_that_were_written_by_hand_disable_nothing(
     steps: Steps, webhook: Webhook, since: str | None, until: str | None
 ) -> None:
@@ -340,7 +340,7 @@ async def test_a_running_daemon_disables_it_and_tells(service: Service, receiver
     await service.until(lambda: service.log(state="succeeded", webhook_id=operators.id))
     (body,) = [json.loads(request.body) for request in receiver.requests if request.path == "/operators"]
     assert (body["type"], body["data"]["failingSince"]) == ("webhook.disabled", hours_ago)
-    assert "almirant_webhooks_webhooks_disabled_total 1.0" in daemon.metrics.page().decode()
+    await service.until(lambda: "almirant_webhooks_webhooks_disabled_total 1.0" in daemon.metrics.page().decode())
     before = len(receiver.requests)
     service.insert({})
     await service.until(lambda: service.log(state="held", webhook_id=webhook.id))

@@ -17,15 +17,14 @@ from almirant_webhooks.rules import validation
 from almirant_webhooks.rules.retry import FREE_INTERRUPTIONS
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.settings.schema import Settings
-from almirant_webhooks.storage.sqlite import claiming, health, outbox, rejected_rows, results, search, webhooks
-from almirant_webhooks.storage.sqlite.connection import transaction
+from almirant_webhooks.storage.sql import claiming, health, results, search, webhooks
 from almirant_webhooks.upkeep.observer import Waiting
 
 from ..conftest import Receiver
 from ..support import needs
 from ..support.service import Service
 from ..support.shell import Shell
-from ..support.steps import SCHEDULE, START, Steps
+from ..support.steps import SCHEDULE, START, Steps, transaction
 
 HOUR = timedelta(hours=1)
 
@@ -128,7 +127,7 @@ def test_a_webhook_that_was_deleted_meanwhile_makes_no_event(steps: Steps) -> No
             steps.attempt(webhook, at, Outcome.HTTP_ERROR, status_code=503)
         at += SCHEDULE.waits[-1]
         (last,) = steps.claim(webhook, at)
-        steps.conn.execute("UPDATE deliveries SET interruptions = ? WHERE in_flight", (FREE_INTERRUPTIONS,))
+        steps.conn.execute("UPDATE deliveries SET interruptions = ? WHERE in_flight = 1", (FREE_INTERRUPTIONS,))
         with transaction(steps.conn):
             webhooks.delete(steps.conn, webhook.id, at)
         if is_crash:
@@ -212,9 +211,11 @@ def test_operators_own_webhooks_make_no_news_about_themselves(steps: Steps) -> N
 
 def test_producers_cannot_insert_into_the_reserved_project(steps: Steps, shell: Shell) -> None:
     """The row is rejected with its reason, `event send` refuses, and only the own types can be subscribed to there."""
-    outbox.insert(steps.outbox, project_id=RESERVED_PROJECT, event_type="webhook.failing", payload="{}", event_id="e")
+    steps.outbox_part.insert(
+        steps.outbox, project_id=RESERVED_PROJECT, event_type="webhook.failing", payload="{}", event_id="e"
+    )
     steps.event()
-    (row,), _ = rejected_rows.newest(steps.outbox, 10)
+    (row,), _ = steps.rejected_part.newest(steps.outbox, 10)
     assert "is reserved" in str(row["rejected_reason"])
     send = ("event", "send", "--project", RESERVED_PROJECT, "--type", "webhook.failing", "--data", "{}")
     assert "reserved" in shell.ours(*send, code=1)
@@ -248,7 +249,7 @@ async def test_operators_hear_of_failures_and_the_lists_show_them(
     told_of = {json.loads(request.body)["type"] for request in receiver.requests if request.path == "/operators"}
     assert told_of == {"delivery.failed", "webhook.failing"}
     await service.until(lambda: "almirant_webhooks_webhooks_failing 1.0" in daemon.metrics.page().decode())
-    there = Shell(tmp_path, database=service.database)
+    there = service.shell(tmp_path)
     shown = json.loads(there.ours("webhook", "show", webhook.id, "--json"))
     assert shown["failing_since"] == hours_ago
     listed = {one["id"]: one["failing_since"] for one in json.loads(there.ours("webhook", "list", "--json"))}

@@ -18,14 +18,13 @@ from almirant_webhooks.model import RESERVED_PROJECT, Outcome, Webhook
 from almirant_webhooks.rules.event_types import NOTICES
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.settings.schema import Settings
-from almirant_webhooks.storage.sqlite import health, outbox, rejected_rows, reserved_types, search, webhooks
-from almirant_webhooks.storage.sqlite.connection import transaction
+from almirant_webhooks.storage.sql import health, reserved_types, search, webhooks
 from almirant_webhooks.storage.sqlite.migrate import migrate
 
 from ..conftest import Receiver
 from ..storage.test_upgrade import restore
 from ..support.service import Service
-from ..support.steps import SCHEDULE, START, Steps
+from ..support.steps import SCHEDULE, START, Steps, transaction
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
@@ -273,9 +272,9 @@ def test_a_notice_to_a_disabled_webhook_is_held(steps: Steps) -> None:
 def test_a_producer_s_row_of_such_a_type_is_rejected(steps: Steps, event_type: str) -> None:
     """With the reason in the row, and those behind it go on."""
     webhook = steps.webhook(events=["*", "almirant.*"])
-    outbox.insert(steps.outbox, project_id="p", event_type=event_type, payload="{}", event_id="e")
+    steps.outbox_part.insert(steps.outbox, project_id="p", event_type=event_type, payload="{}", event_id="e")
     steps.event()
-    (row,), _ = rejected_rows.newest(steps.outbox, 10)
+    (row,), _ = steps.rejected_part.newest(steps.outbox, 10)
     assert (row["event_id"], row["rejected_reason"]) == (
         "e",
         "event_type begins with almirant., which is reserved for events about webhooks themselves",
@@ -291,6 +290,7 @@ def test_a_type_that_only_resembles_one_is_taken(steps: Steps, event_type: str) 
     assert sent_to(steps, webhook) == [event_type]
 
 
+@pytest.mark.sqlite
 def test_doctor_tells_of_types_in_use_that_begin_so(steps: Steps) -> None:
     """Those of producers and of webhooks; the service's own are none."""
     steps.webhook(events=["almirant.mine.*", "almirant.*", "almirant.webhook.failing"])

@@ -10,13 +10,12 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import Outcome
-from almirant_webhooks.storage.sqlite import audit, held, outbox, rejected_rows, retention, search, webhooks
-from almirant_webhooks.storage.sqlite.connection import transaction
+from almirant_webhooks.storage.sql import audit, held, retention, search, webhooks
+from almirant_webhooks.storage.sqlite import free_pages
 
 from ..conftest import Receiver
 from ..support.service import Service
-from ..support.shell import Shell
-from ..support.steps import START, Steps
+from ..support.steps import START, Steps, transaction
 
 DAY = timedelta(days=1)
 MOMENT = timedelta(milliseconds=1)
@@ -40,6 +39,7 @@ def count(there: Steps, table: str) -> int:
     return int(there.conn.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 
+@pytest.mark.sqlite
 def test_looking_for_what_was_held_too_long_reads_no_other_backlog(steps: Steps) -> None:
     """With thousands of deliveries due, and one held by a webhook disabled for a day, SQLite has little to do."""
     for _ in range(20):
@@ -101,18 +101,19 @@ def test_a_resend_counts_as_the_last_attempt(steps: Steps) -> None:
 def test_taken_rows_of_the_outbox_go_first_and_rejected_ones_with_what_failed(steps: Steps) -> None:
     """An unread row is never touched."""
     steps.event()
-    outbox.insert(steps.outbox, project_id="almirant", event_type="lead.created", payload="{}", event_id="r")
+    steps.outbox_part.insert(steps.outbox, project_id="almirant", event_type="lead.created", payload="{}", event_id="r")
     steps.event()
     steps.outbox.execute("UPDATE outbox SET occurred_at = ?", (clock.text(START),))
-    outbox.insert(steps.outbox, project_id="p", event_type="lead.created", payload="{}", event_id="unread")
+    steps.outbox_part.insert(steps.outbox, project_id="p", event_type="lead.created", payload="{}", event_id="unread")
     steps.outbox.execute("UPDATE outbox SET occurred_at = ? WHERE event_id = 'unread'", (clock.text(START),))
 
     def prune(now: datetime) -> int:
         before = clock.text(now - 7 * DAY), clock.text(now - 90 * DAY)
-        counted = outbox.count_old(steps.outbox, *before)
-        rejected = rejected_rows.Sweep(before[1])
-        taken = outbox.prune(steps.outbox, before[0], 100)
-        rejected.step(steps.outbox, 100)
+        counted: int = steps.outbox_part.count_old(steps.outbox, *before)
+        rejected = steps.rejected_part.Sweep(before[1])
+        with transaction(steps.outbox):
+            taken = steps.outbox_part.prune(steps.outbox, before[0], 100)
+            rejected.step(steps.outbox, 100)
         assert taken + rejected.removed.total() == counted
         return counted
 
@@ -134,6 +135,7 @@ def test_the_audit_trail_is_kept_for_longer_than_a_year(steps: Steps) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.sqlite
 def test_the_file_s_space_is_given_back_but_for_what_is_soon_used_again(steps: Steps) -> None:
     """Some pages at a time."""
     webhook = steps.webhook()
@@ -151,13 +153,13 @@ def test_the_file_s_space_is_given_back_but_for_what_is_soon_used_again(steps: S
     steps_taken = 0
     while True:
         with transaction(steps.conn):
-            pages_released = retention.release_pages(steps.conn, 500)
+            pages_released = free_pages.release_pages(steps.conn, 500)
         if not pages_released:
             break
         assert pages_released <= 500
         steps_taken += 1
     assert steps_taken > 5
-    assert retention.SPARE_PAGES <= pages() < 0.3 * before
+    assert free_pages.SPARE_PAGES <= pages() < 0.3 * before
     steps.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert steps.path.stat().st_size == pages() * 4096
 
@@ -195,6 +197,7 @@ def test_a_delivery_with_very_many_attempts_goes_in_steps_too(steps: Steps) -> N
     assert (walk.removed["deliveries"], walk.removed["events"]) == (1, 1)
 
 
+@pytest.mark.sqlite
 async def test_the_daemon_prunes_by_itself_and_the_command_does_so_at_once(
     service: Service, receiver: Receiver, tmp_path: Any
 ) -> None:
@@ -204,7 +207,7 @@ async def test_the_daemon_prunes_by_itself_and_the_command_does_so_at_once(
     service.insert({}, {})
     await service.until(lambda: len(service.log(state="succeeded")) == 2)
     await service.stop()
-    there = Shell(tmp_path, database=service.database)
+    there = service.shell(tmp_path)
     there.config.write_text(there.config.read_text() + '[retention]\nsucceeded = "1ms"\noutbox = "1ms"\n')
     expected = {"deliveries": 2, "events": 2, "outbox": 2}
     assert json.loads(there.ours("prune", "--dry-run", "--json")) == expected

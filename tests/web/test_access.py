@@ -12,16 +12,16 @@ import aiohttp
 import pytest
 
 from almirant_webhooks.ops import keys
-from almirant_webhooks.rules import principals
-from almirant_webhooks.rules.principals import Principal, Role
-from almirant_webhooks.storage.sqlite import audit
-from almirant_webhooks.storage.sqlite.connection import seals_of
-from almirant_webhooks.storage.sqlite.sealed import NEXT_SECRET, SECRET
+from almirant_webhooks.rules import links
+from almirant_webhooks.rules.links import PortalLink
+from almirant_webhooks.storage.sql import audit
+from almirant_webhooks.storage.sql.sealed import NEXT_SECRET, SECRET
+from almirant_webhooks.storage.sql.session import Session
 from almirant_webhooks.web import context as web_context
 from almirant_webhooks.web import limits as web_limits
 from almirant_webhooks.web.address import host_is_ours
-from almirant_webhooks.web.guard import COOKIE
 from almirant_webhooks.web.limits import MOST_FROM_ALL, MOST_FROM_ONE, WINDOW, Failures
+from almirant_webhooks.web.sessions import COOKIE
 
 from ..support.service import Service
 
@@ -36,21 +36,21 @@ async def pages(service: Service) -> Service:
     return service
 
 
-def test_a_signed_text_is_good_for_its_purpose_its_key_and_its_time_alone() -> None:
+def test_a_link_is_good_by_its_key_and_for_its_time_alone() -> None:
     """Whoever changes a letter of it has nothing."""
-    who = Principal(Role.PROJECT_ADMIN, "proj_1", 1000)
-    text = principals.issue(KEY, principals.LINK, who)
-    assert principals.read(KEY, principals.LINK, text, 999) == who
-    assert principals.read(KEY, principals.LINK, text, 1000) is None
-    assert principals.read(KEY, principals.SESSION, text, 999) is None
-    assert principals.read(b"x" * 32, principals.LINK, text, 999) is None
+    link = PortalLink("proj_1", 1000, "maría", True, "/deliveries?state=failed")
+    text = links.issue(KEY, link)
+    assert links.read(KEY, text, 999) == link
+    assert links.read(KEY, text, 1000) is None
+    assert links.read(b"x" * 32, text, 999) is None
     for at in range(len(text)):
         changed = text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :]
-        assert principals.read(KEY, principals.LINK, changed, 999) is None
-    for odd in ("", ".", "a.b", "é.é", text + "x", text.partition(".")[0]):
-        assert principals.read(KEY, principals.LINK, odd, 999) is None
+        assert links.read(KEY, changed, 999) is None
+    for odd in ("", ".", "a.b", "é.é", text + "x", text + "=", text.partition(".")[0]):
+        assert links.read(KEY, odd, 999) is None
 
 
+@pytest.mark.sqlite
 def test_the_file_of_keys_is_its_owners_alone_and_a_rotation_ends_what_was_signed(service: Service) -> None:
     """A daemon that runs notices; a configured token stands in for the generated one and changes the key."""
     service.migrate()
@@ -68,6 +68,7 @@ def test_the_file_of_keys_is_its_owners_alone_and_a_rotation_ends_what_was_signe
     assert configured.signing_key != own.signing_key
 
 
+@pytest.mark.sqlite
 def test_of_two_processes_that_make_the_keys_at_once_one_does(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,7 +143,7 @@ async def test_guesses_at_once_are_counted_and_shut_out_nobody_who_was_in(pages:
     """From behind one proxy all have one address; what was good before is taken all the same."""
     assert pages.daemon is not None
     assert pages.daemon.address is not None
-    good = {"Authorization": f"Bearer {keys.Keys(pages.settings()).token}"}
+    good = {"Authorization": f"Bearer {pages.keys().token}"}
     async with aiohttp.ClientSession(f"http://127.0.0.1:{pages.daemon.address[1]}") as client:
 
         async def ask(headers: dict[str, str]) -> int:
@@ -153,7 +154,7 @@ async def test_guesses_at_once_are_counted_and_shut_out_nobody_who_was_in(pages:
         guesses = [ask({"Authorization": f"Bearer {number}"}) for number in range(3 * MOST_FROM_ONE)]
         assert (await asyncio.gather(*guesses)).count(401) == MOST_FROM_ONE
         assert await ask(good) == 200
-        keys.rotate(pages.database)
+        await pages.rotate_token()
         assert await ask(good) == 429
 
 
@@ -181,12 +182,13 @@ async def test_behind_a_proxy_on_this_machine_wrong_tokens_are_counted_by_the_ad
 
 
 @pytest.mark.long
+@pytest.mark.sqlite
 async def test_writes_that_wait_for_a_lock_answer_together(pages: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each waits from when it came, its place in the line included: the thread that records deliveries is soon free."""
     monkeypatch.setattr(web_context, "PATIENCE", 1.5)
     assert pages.daemon is not None
     assert pages.daemon.address is not None
-    good = {"Authorization": f"Bearer {keys.Keys(pages.settings()).token}"}
+    good = {"Authorization": f"Bearer {pages.keys().token}"}
     webhook = pages.webhook("https://example.com/in")
     await pages.until_upkeep_rests()
     conn = sqlite3.connect(pages.database, isolation_level=None)
@@ -217,7 +219,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(pages: Service, monke
     assert pages.daemon is not None
     assert pages.daemon.address is not None
     host, port = pages.daemon.address
-    token = keys.Keys(pages.settings()).token
+    token = pages.keys().token
     for path, kind in (("/sign-in", "application/x-www-form-urlencoded"), ("/api/v1/webhooks", "application/json")):
         reader, writer = await asyncio.open_connection(host, port)
         head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: {kind}\r\nContent-Length: 100\r\n"
@@ -305,9 +307,9 @@ def test_a_host_is_ours_by_admin_listen_admin_public_url_or_admin_hosts(
     assert host_is_ours(host, Here()) is ours  # type: ignore[arg-type]
 
 
-def _newest_secret(conn: sqlite3.Connection, webhook_id: str) -> str:
+def _newest_secret(conn: Session, webhook_id: str) -> str:
     secret, following = conn.execute("SELECT secret, next_secret FROM webhooks").fetchone()
-    return seals_of(conn).open(following or secret, webhook_id, NEXT_SECRET if following else SECRET)
+    return conn.seals.open(following or secret, webhook_id, NEXT_SECRET if following else SECRET)
 
 
 async def test_a_new_secret_is_shown_once_to_the_session_that_made_it(service: Service) -> None:

@@ -15,7 +15,6 @@ import pytest
 
 from almirant_webhooks import model
 from almirant_webhooks.client import ApiError, Client, types
-from almirant_webhooks.ops import keys
 from almirant_webhooks.web.api import ROUTES, openapi
 from almirant_webhooks.web.api.routes import Route
 
@@ -104,7 +103,7 @@ def test_it_needs_the_standard_library_alone() -> None:
 async def test_an_event_is_sent_followed_and_sent_again(service: Service, receiver: Receiver) -> None:
     """A webhook, an event of it, its delivery with the receiver's answer, a resend; lists go on over their pages."""
     address = await service.serve()
-    client = Client(address, keys.Keys(service.settings()).token)
+    client = Client(address, service.keys().token)
 
     def begin() -> str:
         created = client.create_webhook(receiver.url, ["lead.*"], project_id="proj_1", concurrency=2)
@@ -135,7 +134,7 @@ async def test_a_refusal_is_an_error_that_names_what_is_wrong(service: Service) 
     address = await service.serve()
 
     def refused() -> None:
-        client = Client(f"{address}/", keys.Keys(service.settings()).token)
+        client = Client(f"{address}/", service.keys().token)
         with pytest.raises(ApiError, match="422 invalid_field: ") as wrong:
             client.create_webhook("http://example.com", ["nothing.*"], project_id="proj_1")
         assert (wrong.value.status, wrong.value.field) == (422, "url")
@@ -155,7 +154,7 @@ async def test_a_refusal_is_an_error_that_names_what_is_wrong(service: Service) 
 async def test_the_program_of_the_docs_runs_as_it_stands(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """But for the port, which the system chose here."""
     address = await service.serve()
-    monkeypatch.setenv("ALMIRANT_TOKEN", keys.Keys(service.settings()).token)
+    monkeypatch.setenv("ALMIRANT_TOKEN", service.keys().token)
     page = (Path(__file__).parents[2] / "docs" / "clients.md").read_text()
     (program,) = re.findall(r"<!-- client -->\n```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     text = program.replace("http://127.0.0.1:8420", address)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from almirant_webhooks.storage.sqlite import audit, webhooks
+from almirant_webhooks.storage.sql import audit, webhooks
 
 from ..support.service import SECRET, Service
 from .test_api import Api, api

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from almirant_webhooks import clock
+from almirant_webhooks.rules.activity import SPANS
 from almirant_webhooks.web.pages import form_fields, formatting, plots
 
 NOW = datetime(2026, 11, 24, 21, 30, tzinfo=UTC)
@@ -78,13 +79,13 @@ def test_what_cannot_be_seen_is_written_out() -> None:
 
 def test_a_plot_has_every_hour_and_shows_a_single_failure() -> None:
     """Delivered goes up and failed goes down, so that they differ by more than colour."""
-    rows = [{"hour": "2026-11-24T20", "succeeded": 4000, "failed": 1, "duration_ms": 8002, "longest_ms": 90}]
-    hours = plots.hours(rows, NOW, 24)
+    rows = [{"start": "2026-11-24T20", "succeeded": 4000, "failed": 1, "duration_ms": 8002, "longest_ms": 90}]
+    hours = plots.parts(rows, NOW, SPANS["24h"])
     assert [hour.start[11:13] for hour in hours[-3:]] == ["19", "20", "21"]
     plot = plots.attempts(hours)
     assert (plot.bars[22].up, plot.bars[22].down) == (plots.UP, 3)
     assert plot.words == "4000 attempts delivered, 1 failed (at 20:00 UTC)"
-    assert plots.attempts(plots.hours([], NOW, 24)).words == "no attempts"
+    assert plots.attempts(plots.parts([], NOW, SPANS["24h"])).words == "no attempts"
     latency = plots.latency(hours)
     assert (latency.mean_ms, latency.most_ms) == (2, 90)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from almirant_webhooks.ops import keys
 from almirant_webhooks.web.api import ROUTES, openapi
 
 from ..conftest import Receiver
@@ -73,7 +72,7 @@ async def test_a_python_client_is_generated_whole_and_works(
         )
         assert "arning" not in said
         (tmp_path / "uses.py").write_text(USES)
-        _run(python, "uses.py", address, keys.Keys(service.settings()).token, receiver.url, cwd=tmp_path)
+        _run(python, "uses.py", address, service.keys().token, receiver.url, cwd=tmp_path)
 
     await asyncio.to_thread(generate_and_use)
 

@@ -15,7 +15,6 @@ import pytest
 from jsonschema_rs import Draft202012Validator
 
 from almirant_webhooks.model import NewWebhook, Webhook
-from almirant_webhooks.ops import keys
 from almirant_webhooks.rules.event_types import CATALOGUE, NOTICES
 from almirant_webhooks.web.api import ROUTES, openapi
 
@@ -45,7 +44,7 @@ async def test_the_server_keeps_to_its_document(service: Service, receiver: Rece
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     assert described == {(route.method, route.path) for route in ROUTES}
     command = [
-        str(COMMAND), "run", f"{address}/openapi.json", "--header", f"Authorization: Bearer {keys.Keys(service.settings()).token}",
+        str(COMMAND), "run", f"{address}/openapi.json", "--header", f"Authorization: Bearer {service.keys().token}",
         "--max-examples", "4", "--phases", "examples,coverage,fuzzing", "--checks", ",".join(CHECKS), "--no-color",
         "--generation-database", "none", "--seed", "1", "--max-failures", "3",
     ]  # fmt: skip
@@ -109,10 +108,22 @@ async def test_the_types_come_with_their_meaning_a_sample_and_a_schema(service: 
     """Those of an operator's own too."""
     service.options["events"] = {"extra_types": ["invoice.paid"]}
     address = await service.serve()
-    headers = {"Authorization": f"Bearer {keys.Keys(service.settings()).token}"}
+    headers = {"Authorization": f"Bearer {service.keys().token}"}
     async with aiohttp.ClientSession(headers=headers) as client, client.get(f"{address}/api/v1/event-types") as answer:
         items = {item["event_type"]: item for item in (await answer.json())["items"]}
     assert list(items) == [*CATALOGUE, "invoice.paid", *NOTICES]
     for item in items.values():
         Draft202012Validator(item["schema"]["properties"]["data"]).validate(item["sample"])
     assert items["work_item.moved"]["description"] == "A work item is moved between board columns."
+
+
+async def test_a_problem_has_a_type_of_its_own(service: Service) -> None:
+    """A URN that ends in its code, as the document lists it: programs need not read the sentence."""
+    described = openapi.describe(ROUTES)["components"]["schemas"]["Problem"]["properties"]
+    address = await service.serve()
+    async with aiohttp.ClientSession(address) as client:
+        for path, code in (("/api/v1/webhooks", "unauthorized"), ("/api/v1/none", "not_found")):
+            async with client.get(path) as answer:
+                problem = await answer.json(content_type=None)
+            assert (problem["type"], problem["code"]) == (f"urn:almirant-webhooks:problem:{code}", code)
+            assert problem["type"] in described["type"]["enum"]

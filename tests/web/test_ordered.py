@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.storage.sqlite import webhooks
+from almirant_webhooks.storage.sql import webhooks
 
 from ..conftest import Receiver
 from ..support.service import Service

@@ -13,7 +13,7 @@ import pytest
 from almirant_webhooks import clock
 from almirant_webhooks.model import Refused
 from almirant_webhooks.rules.selection import Selection
-from almirant_webhooks.storage.sqlite import audit, resends, webhooks
+from almirant_webhooks.storage.sql import audit, resends, webhooks
 
 from ..conftest import Receiver
 from ..support.service import Service
@@ -148,9 +148,9 @@ def test_a_count_that_would_take_too_long_says_how_to_narrow_it(
     webhook = service.webhook("https://example.com/in")
     conn = service.producer()
     with conn:
-        conn.execute("INSERT INTO events (id, project_id, event_type, occurred_at, created_at, body) VALUES ('e', 'proj_1', 'a.b', '', '', '{}')")  # fmt: skip
+        conn.execute("INSERT INTO events (seq, id, project_id, event_type, occurred_at, created_at, body) VALUES (1, 'e', 'proj_1', 'a.b', '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z', '{}')")  # fmt: skip
         conn.executemany(
-            "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, state, attempts, created_at, last_status) VALUES (?, 1, 'e', ?, ?, 1, '', ?)",
+            "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, state, attempts, created_at, last_status) VALUES (?, 1, 'e', ?, ?, 1, '2026-01-01T00:00:00.000Z', ?)",
             [(f"dlv_{number}", webhook.id, "failed" if number else "succeeded", "500" if number else "200") for number in range(3)],
         )  # fmt: skip
     conn.close()
@@ -159,3 +159,24 @@ def test_a_count_that_would_take_too_long_says_how_to_narrow_it(
     for asked in (Selection(), Selection(webhook_id=webhook.id), Selection(event_id="e")):
         with pytest.raises(Refused, match="narrow it by time"):
             service.read(resends.count, asked)
+
+
+async def test_a_resend_whose_attempts_all_failed_says_so(pages: Pages, receiver: Receiver) -> None:
+    """Not only that it is over; with those that went well it says how many of which."""
+    service = pages.service
+    webhook = service.webhook(receiver.url)
+    await _fail(pages, receiver, 3)
+    receiver.status = 503
+    asked = Selection(webhook_id=webhook.id, state="failed")
+
+    async def resend() -> str:
+        counts = service.read(resends.count, asked)
+        started = service.write(resends.start, asked, counts, actor="operator", now=clock.now())
+        await service.until(lambda: service.read(resends.get, started)["state"] == "finished")
+        return await pages.get(f"/resends/{started}")
+
+    shown = await resend()
+    assert "Finished: all 3 failed." in shown
+    assert "Finished: all 3 failed." in await pages.get("/resends")
+    receiver.status = 200
+    assert "Finished: all 3 succeeded." in await resend()

@@ -18,16 +18,18 @@ from almirant_webhooks import clock, daemon
 from almirant_webhooks.cli import database
 from almirant_webhooks.ops.sealing import Seals
 from almirant_webhooks.rules.selection import Selection
-from almirant_webhooks.storage.sqlite import outbox, rejected_rows, resends, rotation
+from almirant_webhooks.storage.sql import resends, rotation
+from almirant_webhooks.storage.sqlite import outbox, rejected_rows
 from almirant_webhooks.storage.sqlite import service as storage_service
 from almirant_webhooks.storage.sqlite.connection import open_reader
 
 from ..conftest import Receiver
 from ..support.service import SECRET, Service
-from ..support.shell import Shell
 from .test_pages import ROUTES, Pages
 
-KEPT = ("webhooks", "subscriptions", "webhook_hours", "deliveries", "attempts", "events", "resends", "resend_webhooks", "audit")  # fmt: skip
+pytestmark = pytest.mark.sqlite
+
+KEPT = ("webhooks", "subscriptions", "webhook_hours", "webhook_failures", "deliveries", "attempts", "events", "resends", "resend_webhooks", "audit")  # fmt: skip
 
 
 class Pruner:
@@ -99,7 +101,8 @@ def _paths(named: dict[str, str]) -> Iterator[str]:
     for method, canonical in ROUTES:
         parts = canonical.removeprefix("/api/v1").split("/")
         if method == "GET" and canonical not in ("/portal/{link}", "/static/{name}") and parts[-1] != "secret":
-            yield canonical.replace("{id}", named.get(parts[1], ""))
+            of_project = "?project=proj_1" if canonical.endswith("v1/activity") else ""
+            yield canonical.replace("{id}", named.get(parts[1], "")) + of_project
     yield from ("/deliveries?count=1&text=wi", "/api/v1/deliveries?count=true&q=wi", "/resends/new?state=pending")
 
 
@@ -137,7 +140,7 @@ async def test_nothing_that_is_pruned_between_two_reads_breaks_a_command(
     pages, pruner, named = things
     await pages.service.stop()
     pruner.keep()
-    shell = Shell(pages.service.database.parent, pages.service.database)
+    shell = pages.service.shell()
     between = 0
     for words in (
         ("webhook", "list"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..model import Refused, check_event_id, check_producers_project
+from ..model import Refused
 from ..rules import validation
 from ..rules.event_types import CATALOGUE, check_producers_type, suggestion
 from ..rules.principals import Principal
@@ -39,9 +39,9 @@ async def send(
     project = reach.scope(principal, project_id)
     if project is None:
         raise Refused("Name the project that the event belongs to.", "project_id")
-    check_producers_project(project)
+    validation.producers_project(project)
     if event_id is not None:
-        check_event_id(event_id)
+        validation.event_id(event_id)
     check_producers_type(event_type)
     moment = None if occurred_at is None else validation.occurred_at(occurred_at)
 
@@ -58,5 +58,5 @@ async def send(
 
     inserted = await database.write_outbox(insert)
     known = (*CATALOGUE, *settings.events.extra_types)
-    unknown = f"{event_type} is not in the catalogue.{suggestion(event_type, known)} It is sent to whoever matches it."
+    unknown = f"{event_type} is not in the catalogue. {suggestion(event_type, known)} It is sent to whoever matches it."
     return Sent(inserted, "" if event_type in known else unknown)

@@ -15,9 +15,17 @@ def migrate(tables: Installation, settings: Settings) -> list[str]:
     Raises `Misconfigured` for files of others, and for what rights or disks do not allow.
     """
     lines = tables.migrate(settings.database.path, settings.outbox.path, sealing.of(settings))
-    if keys.ensure(settings.database.path):
+    if settings.database_place is None and keys.ensure(settings.database.path):
         lines.append(f"{keys.path_of(settings.database.path)}: the operator's token made")
     return lines
+
+
+def grant_producer(tables: Installation, role: str) -> list[str]:
+    """Grant a role of PostgreSQL what a producer needs, and nothing else; return what was done, a sentence each.
+
+    Raises `NotFound` for a role that is not there, `Refused` for an outbox in a file, and `Misconfigured` without the right.
+    """
+    return tables.grant_producer(role)
 
 
 def adopt_outbox(tables: Installation, settings: Settings, since: datetime | None) -> int:

@@ -10,6 +10,7 @@ from typing import TypedDict
 from ..model import Options, WrongUsage
 from ..rules import filters, paths, templates, validation, webhook_options
 from ..rules.principals import Principal
+from ..rules.texts import Text
 from ..settings.schema import Settings
 from ..storage.engine import Session, TakenEvent
 from . import reach
@@ -143,7 +144,7 @@ class _Judge:
             try:
                 body = templates.render_value(self._template, root)
             except templates.CannotRender as error:
-                body, cause = "", f"{error}."
+                body, cause = "", Text("{cause}.", cause=error.args[0])
                 self._failed += 1
         if len(self._bodies) < SHOWN:
             cut = len(body) > MAX_SHOWN

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..model import NotFound, Webhook
 from ..rules.principals import Principal
+from ..rules.texts import Text
 from ..storage.records import Resend
 from .database import Database
 
@@ -16,7 +17,7 @@ def scope(principal: Principal, project_id: str | None) -> str | None:
     Raises `NotFound` for a project that is not theirs.
     """
     if project_id is not None and not principal.reaches(project_id):
-        raise NotFound(f"There is no project {project_id}.", "project")
+        raise NotFound(Text("There is no project {project_id}.", project_id=project_id), "project")
     return principal.project_id or project_id
 
 
@@ -38,7 +39,7 @@ async def check_deliveries(database: Database, principal: Principal, delivery_id
     projects = await database.read(database.store.projects.projects_of, delivery_ids)
     for delivery_id in delivery_ids:
         if delivery_id not in projects:
-            raise NotFound(f"There is no delivery {delivery_id}.", "id")
+            raise NotFound(Text("There is no delivery {delivery_id}.", delivery_id=delivery_id), "id")
         check(principal, projects[delivery_id], f"delivery {delivery_id}")
 
 

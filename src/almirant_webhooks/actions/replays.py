@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
-from ..model import NotFound
+from .. import clock
+from ..model import NotFound, Refused
 from ..rules.principals import Principal
 from ..rules.replays import ReplayCount, ReplaySelection
+from ..rules.texts import Text
 from ..settings.schema import Settings
 from ..storage.engine import Session
 from . import reach
 from .database import Database
+
+LONGEST = 5.0  # seconds that people wait for a count beside others
 
 
 class StartedReplay(NamedTuple):
@@ -22,15 +28,37 @@ class StartedReplay(NamedTuple):
 
 
 async def count(
-    database: Database, principal: Principal, selection: ReplaySelection, *, now: datetime, settings: Settings
+    database: Database,
+    principal: Principal,
+    selection: ReplaySelection,
+    *,
+    now: datetime,
+    settings: Settings,
+    within: float = LONGEST,
 ) -> ReplayCount:
     """Return how many events would be sent, and how far back that reaches.
 
-    Raises `NotFound`, and `Refused` for a disabled webhook, an event type that there is none of, and too many events.
+    It is counted in short parts, between which others have their turns, for `within` seconds at most. Raises `NotFound`, and
+    `Refused` for a disabled webhook, an event type that there is none of, and what takes longer.
     """
     webhook = await reach.webhook(database, principal, selection.webhook_id)
     selection.check_event(settings.events.extra_types, webhook.project_id)
-    return await database.read(database.store.replays.count, selection, now=now, kept=settings.retention.shortest)
+    replays, owner, kept = database.store.replays, principal.project_id, settings.retention.shortest
+    parts: list[ReplayCount] = []
+    begin, until = selection.since, time.monotonic() + within
+    while True:
+        end = await database.read_slowly(owner, replays.part_end, begin)
+        is_last = end is None or (selection.until is not None and end >= selection.until)
+        part = replace(selection, since=begin, until=selection.until if is_last else end)
+        parts.append(await database.read_slowly(owner, replays.count, part, now=now, kept=kept))
+        if end is None or is_last:
+            events, erased = sum(counted["events"] for counted in parts), sum(counted["erased"] for counted in parts)
+            return {**parts[0], "events": events, "erased": erased}
+        if time.monotonic() >= until:
+            raise Refused(
+                Text("It takes more than {within:g} s to count that; narrow it by time.", within=within), "since"
+            )
+        begin = max(end, clock.parse(parts[0]["since"]))
 
 
 async def start(
@@ -71,7 +99,9 @@ async def send_to(
     project = reach.scope(principal, project_id)
     webhook = await reach.webhook(database, principal, webhook_id)
     if project is not None and project != webhook.project_id:
-        raise NotFound(f"Project {project} has no webhook {webhook_id}.", "webhook_id")
+        raise NotFound(
+            Text("Project {project} has no webhook {webhook_id}.", project=project, webhook_id=webhook_id), "webhook_id"
+        )
     later = database.store.later
 
     def change(conn: Session) -> str:

@@ -57,6 +57,8 @@ async def rotate_key(
 
     def finish(conn: Session) -> None:
         database.store.sealed.finish(conn)
+        if (stored := database.store.operator_keys) is not None:
+            stored.reseal(conn)
         database.store.audit.note(
             conn, "key.rotated", actor=principal.actor, now=now, project_id="", detail=f"{count} webhooks {words}"
         )

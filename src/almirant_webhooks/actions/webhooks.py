@@ -9,10 +9,11 @@ from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar, cast
 
-from ..model import OPTIONS, NewWebhook, Options, Refused, Webhook, WrongUsage
+from ..model import OPTIONS, NewWebhook, Options, Refused, Webhook, WebhookValues, WrongUsage
 from ..rules import templates, validation, webhook_options
 from ..rules.event_types import catalogue_of, choose_sample, sample_payload
 from ..rules.principals import Principal
+from ..rules.texts import Text
 from ..settings.schema import Settings
 from ..storage.engine import Session
 from . import reach
@@ -61,6 +62,38 @@ class _Checks:
             raise Refused(first.message, first.field, others)
 
 
+def check_new(
+    settings: Settings,
+    *,
+    project_id: str,
+    url: str,
+    events: Sequence[str],
+    secret: str | None,
+    description: str,
+    options: Mapping[str, object],
+) -> WebhookValues:
+    """Return what a webhook would be made of, with a generated secret for None; raises `Refused` with all that is wrong."""
+    checks = _Checks()
+    checked_project = checks.apply(lambda: validation.project_id(project_id))
+    checked_url = checks.apply(lambda: validation.url(url, settings.policy()))
+    checked_events = checks.apply(lambda: validation.events(events, settings.events.extra_types, project_id))
+    checked_secret = checks.apply(lambda: validation.secret(secret))
+    checked_description = checks.apply(lambda: validation.description(description))
+    checked_options = checks.options(options)
+    catalogue = catalogue_of(project_id, settings.events.extra_types)
+    checks.samples(checked_options.get("template"), checked_events, catalogue)
+    checks.apply(lambda: webhook_options.check_together(checked_options))
+    checks.end()
+    return {
+        "project_id": checked_project,
+        "url": checked_url,
+        "events": checked_events,
+        "secret": checked_secret,
+        "description": checked_description,
+        "options": checked_options,
+    }
+
+
 async def create(
     database: Database,
     principal: Principal,
@@ -80,26 +113,19 @@ async def create(
     """
     project = reach.scope(principal, project_id)
     if project is None:
-        raise Refused("Name the project that the webhook belongs to.", "project_id")
-    checks = _Checks()
-    checked_project = checks.apply(lambda: validation.project_id(project))
-    checked_url = checks.apply(lambda: validation.url(url, settings.policy()))
-    checked_events = checks.apply(lambda: validation.events(events, settings.events.extra_types, project))
-    checked_secret = checks.apply(lambda: validation.secret(secret))
-    checked_description = checks.apply(lambda: validation.description(description))
-    checked_options = checks.options(options)
-    catalogue = catalogue_of(project, settings.events.extra_types)
-    checks.samples(checked_options.get("template"), checked_events, catalogue)
-    checks.apply(lambda: webhook_options.check_together(checked_options))
-    checks.end()
+        raise Refused(Text("Name the project that the webhook belongs to."), "project_id")
+    values = check_new(
+        settings,
+        project_id=project,
+        url=url,
+        events=events,
+        secret=secret,
+        description=description,
+        options=options,
+    )
     return await database.write(
         database.store.webhooks.create,
-        project_id=checked_project,
-        url=checked_url,
-        events=checked_events,
-        secret=checked_secret,
-        description=checked_description,
-        options=checked_options,
+        **values,
         limit=settings.limits.webhooks_per_project,
         now=now,
         actor=principal.actor,
@@ -116,7 +142,7 @@ def check_changes_something(
     """Raise `WrongUsage` for an update that has nothing to change."""
     if url is None and events is None and secret is None and description is None and not options:
         *names, last = ("url", "events", "secret", "description", *OPTIONS)
-        raise WrongUsage(f"Nothing to change: give {', '.join(names)} or {last}.", "body")
+        raise WrongUsage(Text("Nothing to change: give {names} or {last}.", names=", ".join(names), last=last), "body")
 
 
 async def update(

@@ -14,6 +14,7 @@ from ..ops import limits
 from ..settings.schema import Settings
 from ..storage.sqlite import lock
 from . import lock_holders
+from .database import is_daemon_there
 from .findings import Finding, ok
 
 PROBE = 2.0  # seconds
@@ -21,7 +22,7 @@ PROBE = 2.0  # seconds
 
 def check_daemon(settings: Settings) -> Iterator[Finding]:
     """Whether it runs on the database, and says itself that it delivers."""
-    if not lock.is_held(settings.database.path):
+    if not is_daemon_there(settings):
         yield Finding("daemon", "wrong", "It does not run on this database: systemctl start almirant-webhooks")
         return
     listen = settings.admin.listen
@@ -57,7 +58,7 @@ def _ask(host: str, port: int) -> str | None:
 def check_limits(settings: Settings) -> Iterator[Finding]:
     """What the limit of open files allows: the daemon's where this user may see it, else this user's own."""
     whose, files = "This user", limits.open_files()
-    for process in lock_holders.users(lock.file_of(settings.database.path)):
+    for process in lock_holders.users(lock.file_of(settings.database.path)) if not settings.database.url else ():
         try:
             whose, files = "The daemon", resource.prlimit(process, resource.RLIMIT_NOFILE)[0]
         except (OSError, ValueError):  # another user's, or it has ended

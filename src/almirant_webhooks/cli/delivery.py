@@ -6,7 +6,9 @@ import click
 
 from .. import clock
 from ..actions import resends as actions
+from ..rules import outcomes
 from ..rules.selection import Selection
+from ..rules.sentences import plain
 from ..settings.schema import Settings
 from ..storage.records import Attempt
 from . import bulk_resend
@@ -14,11 +16,11 @@ from .database import READS, reading
 from .options import as_json, config
 from .output import print_fields, print_json, print_table, safe, safe_lines, say
 from .run_action import CommandDatabase, caller, run_action
-from .selecting import limit, selected, selected_with_text
+from .selecting import check_type, limit, selected, selected_with_text
 from .waiting import wait_for_attempt, words_of
 
 _COLUMNS = {
-    "date": "DATE",
+    "created_at": "DATE",
     "event_type": "EVENT",
     "status": "STATUS",
     "duration_ms": "MS",
@@ -49,6 +51,8 @@ def list_(settings: Settings, as_json: bool, limit: int, selection: Selection) -
     """
     with reading(settings) as conn:
         rows = READS.search.newest(conn, selection, limit=limit)
+        if not rows:
+            check_type(settings, conn, selection)
     if as_json:
         print_json(rows)
     else:
@@ -70,7 +74,8 @@ def show(settings: Settings, delivery_id: str, as_json: bool) -> None:
     fields = {name: value for name, value in shown.items() if value is not None and name not in apart}
     if shown["waits_for"] is not None:
         fields["waits_for"] = words_of(shown["waits_for"], settings)
-    print_fields(fields)
+    sentences = outcomes.outcome(shown, len(settings.delivery.retry_schedule))
+    print_fields({"outcome": " ".join(plain(sentence) for sentence in sentences), **fields})
     if shown["body"] is not None:
         click.echo(f"\nBody\n{safe(shown['body'])}")
     for attempt in shown["attempt_list"]:

@@ -17,17 +17,20 @@ from .. import clock
 from ..model import Misconfigured, Refused
 from ..rules.event_types import NOTICE_PREFIX, NOTICES, patterns_for
 from ..settings.schema import Settings
-from ..storage.sqlite import audit, health, journal, library, migrate, outbox, reserved_types, sharing, tables, trial
+from ..storage.engine import StorageError
+from ..storage.sql import audit, health, reserved_types
+from ..storage.sqlite import journal, library, migrate, outbox, sharing, tables, trial
 from ..storage.sqlite import stats as numbers
 from ..storage.sqlite.connection import open_database
 from ..storage.sqlite.errors import session
 from . import lock_holders
 from .daemon_checks import check_daemon, check_limits
-from .database import reading, reading_outbox
+from .database import reading, reading_outbox, reads
 from .findings import Finding
 from .findings import ok as _ok
 from .options import as_json, config
 from .output import print_json, print_table
+from .postgres_checks import check_postgres
 from .proxy_check import check_proxy
 from .sealing_checks import check_secrets
 
@@ -52,15 +55,15 @@ _FIXED = {(3, 44): 6, (3, 50): 7}
 def doctor(settings: Settings, as_json: bool, deep: bool) -> None:
     """Look at everything that can be wrong, and say what to do; exit 1 if something is."""
     findings = [Finding("configuration", "ok", "It loads.")]
+    of_files = () if settings.database_place else (_files, _sqlite)
+    of_state = () if settings.database_place else (_locks, _integrity, _disk)
     checks = (
-        _files,
-        _sqlite,
+        *of_files,
         check_daemon,
         check_limits,
         check_secrets,
-        _locks,
-        _integrity,
-        _disk,
+        check_postgres,
+        *of_state,
         _work,
         check_proxy,
         _receivers,
@@ -68,7 +71,7 @@ def doctor(settings: Settings, as_json: bool, deep: bool) -> None:
     for check in checks:
         try:
             findings += check(settings)
-        except (Refused, Misconfigured) as error:
+        except (Refused, Misconfigured, StorageError) as error:
             findings.append(Finding(check.__name__.removeprefix("check_").strip("_"), "wrong", str(error)))
     if as_json:
         print_json([finding._asdict() for finding in findings])
@@ -127,6 +130,8 @@ def _sqlite(settings: Settings) -> Iterator[Finding]:
     else:
         words = f"The database is in {mode} mode: a reader stops all deliveries. Start the daemon anew, which mends it."
         yield Finding("journal", "wrong", words)
+    if settings.outbox_place is not None:
+        return
     with reading_outbox(settings) as conn:
         if settings.outbox.path is not None and (problem := journal.caution(conn)):
             yield Finding("outbox journal", "warning", problem)
@@ -154,6 +159,19 @@ def _locks(settings: Settings) -> Iterator[Finding]:
     with session(open_database(database)) as conn:
         yield _lock("database lock", database, numbers.lock_wait(conn, LOCK_WAIT))
     outbox_path = (settings.outbox.path or database).absolute().resolve()
+    if settings.outbox_place is None:
+        yield from _outbox_lock(settings, outbox_path)
+    for path in dict.fromkeys((database, outbox_path)):
+        name, wal = "WAL" if path == database else "outbox WAL", numbers.sizes(path)["wal"]
+        if wal > LONG_WAL:
+            readers = lock_holders.named(lock_holders.stuck_readers(path))
+            words = f"{wal // 2**20} MiB: a reader keeps it from being cut. Processes that read all the time: {readers}; that have it open: {lock_holders.named(lock_holders.users(path))}."
+            yield Finding(name, "warning", words)
+        else:
+            yield _ok(name, f"{wal / 2**20:.1f} MiB.")
+
+
+def _outbox_lock(settings: Settings, outbox_path: Path) -> Iterator[Finding]:
     with session(outbox.open_outbox(settings.database.path, settings.outbox.path)) as conn:
         free = numbers.lock_wait(conn, LOCK_WAIT)
         yield _lock("outbox lock", outbox_path, free)
@@ -163,14 +181,6 @@ def _locks(settings: Settings) -> Iterator[Finding]:
             yield Finding("producers", "wrong", f"The daemon cannot mark a row of the outbox: {problem}.")
         elif free:
             yield _ok("producers", "An INSERT into the outbox works (it was rolled back).")
-    for path in dict.fromkeys((database, outbox_path)):
-        name, wal = "WAL" if path == database else "outbox WAL", numbers.sizes(path)["wal"]
-        if wal > LONG_WAL:
-            readers = lock_holders.named(lock_holders.stuck_readers(path))
-            words = f"{wal // 2**20} MiB: a reader keeps it from being cut. Processes that read all the time: {readers}; that have it open: {lock_holders.named(lock_holders.users(path))}."
-            yield Finding(name, "warning", words)
-        else:
-            yield _ok(name, f"{wal / 2**20:.1f} MiB.")
 
 
 def _lock(name: str, path: Path, free: bool) -> Finding:
@@ -219,7 +229,7 @@ def _work(settings: Settings) -> Iterator[Finding]:
         own = {pattern for notice in NOTICES for pattern in patterns_for(notice)}
         types = reserved_types.in_use(conn, own)
     with reading_outbox(settings) as conn:
-        unread = numbers.outbox(conn, now)
+        unread = reads(settings).stats.outbox(conn, now)
     age = waiting["oldest_due_seconds"]
     words = (
         f"{waiting['due']} due, the oldest for {age:.0f} s; {waiting['scheduled']} scheduled, {waiting['held']} held."

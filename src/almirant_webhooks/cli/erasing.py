@@ -13,15 +13,13 @@ from .. import clock
 from ..actions import erasing as actions
 from ..rules.erasing import NOT_OURS
 from ..settings.schema import Settings
-from .database import empty_wals, is_daemon_there
+from .cleaning import wait_until_clean
 from .options import as_json, config
-from .output import confirm, print_fields, print_json, say
+from .output import confirm, print_fields, print_json
 from .run_action import CommandDatabase, caller, run_action
 from .selecting import Time
 
 REST = 0.005  # seconds between two steps, for the daemon and for producers
-LOOK = 0.1  # seconds between two looks whether the files are clean
-SAY_AFTER = 3.0
 
 
 @click.command()
@@ -74,7 +72,7 @@ def erase(
                 break
             time.sleep(REST)
         erased.update(erasing.erased)
-    _wait_until_clean(settings, database)
+    wait_until_clean(settings, database)
     _answer({**_ERASED, **erased, "not_reached": list(NOT_OURS)}, as_json=as_json)
 
 
@@ -96,21 +94,6 @@ def _all(
         if found.cursor is None:
             return
         cursor = found.cursor
-
-
-def _wait_until_clean(settings: Settings, database: CommandDatabase) -> None:
-    """Return once nothing is left in the WAL: the daemon empties it, or this command where there is none."""
-    began_at: float | None = time.monotonic()
-    while (since := run_action(actions.unclean_since(database))) is not None:
-        if not is_daemon_there(settings) and empty_wals(settings):
-            run_action(actions.note_clean(database, since))
-            continue
-        if began_at is not None and time.monotonic() - began_at > SAY_AFTER:
-            began_at = None
-            say(
-                "The tables are done. A reader of the database keeps the rest in the WAL; this goes on until it is done."
-            )
-        time.sleep(LOOK)
 
 
 def _answer(fields: dict[str, object], *, as_json: bool) -> None:

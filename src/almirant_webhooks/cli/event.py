@@ -17,12 +17,12 @@ from ..rules.selection import EventSelection
 from ..settings.schema import Settings
 from ..storage.engine import EVERY_ROW
 from . import replays
-from .database import READS, reading, reading_outbox
+from .database import READS, reading, reading_outbox, reads
 from .erasing import erase
 from .options import as_json, config
 from .output import print_fields, print_json, print_table, safe, say
 from .run_action import CommandDatabase, caller, run_action
-from .selecting import limit, selected_events
+from .selecting import check_type, limit, selected_events
 
 
 @click.group()
@@ -116,7 +116,7 @@ def list_(settings: Settings, selection: EventSelection, rejected: bool, limit: 
     rows: Sequence[Mapping[str, Any]]
     if rejected:
         with reading_outbox(settings) as conn:
-            rows, _ = READS.rejected.newest(conn, limit, project, looked_at=EVERY_ROW)
+            rows, _ = reads(settings).rejected.newest(conn, limit, project, looked_at=EVERY_ROW)
         columns = {
             "id": "ROW",
             "event_id": "EVENT",
@@ -127,6 +127,8 @@ def list_(settings: Settings, selection: EventSelection, rejected: bool, limit: 
     else:
         with reading(settings) as reader:
             rows = READS.log.newest_events(reader, selection, limit=limit)
+            if not rows:
+                check_type(settings, reader, selection)
         columns = {
             "created_at": "DATE",
             "event_id": "EVENT",
@@ -154,7 +156,7 @@ def show(settings: Settings, event_id: str, project: str | None, as_json: bool) 
     except NotFound as error:
         raise NotFound(f"{error} {_not_taken(settings, event_id)}", "id") from None
     fields = {name: value for name, value in shown.items() if name != "next_cursor"}  # every webhook is there
-    fields["kept_until"] = kept_until(shown["created_at"], settings.retention.succeeded)
+    fields["kept_until"] = kept_until(shown["created_at"], settings.retention.succeeded, settings.retention.bodies)
     if as_json:
         print_json(fields)
         return
@@ -168,7 +170,8 @@ def show(settings: Settings, event_id: str, project: str | None, as_json: bool) 
         {"webhook_id": "WEBHOOK", "outcome": "OUTCOME", "delivery_id": "DELIVERY", "verdict": "VERDICT"},
         shown["outcomes"],
     )
-    if not shown["test"] and any(row["webhook_id"] and not row["delivery_id"] for row in shown["outcomes"]):
+    is_missed = any(row["webhook_id"] and not row["delivery_id"] for row in shown["outcomes"])
+    if is_missed and not shown["test"] and not shown["erased_at"]:
         way = f"almirant-webhooks event send-to {safe(event_id)} WEBHOOK"
         click.echo(
             f"\nIt is kept until {fields['kept_until']} at least; send it now to a webhook without a delivery: `{way}`."
@@ -183,7 +186,7 @@ event.add_command(erase)
 def _not_taken(settings: Settings, event_id: str) -> str:
     """Tell from the outbox why the daemon does not have an event."""
     with reading_outbox(settings) as conn:
-        row = READS.outbox.waiting(conn, event_id)
+        row = reads(settings).outbox.waiting(conn, event_id)
     if row is None:
         return "Nor is it in the outbox: it was not inserted, rolled back, or is older than it is kept."
     if row["rejected_reason"] is not None:

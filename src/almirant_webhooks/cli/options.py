@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ..model import Misconfigured
-from ..ops import files
+from ..ops import files, sealing
 from ..settings.loading import load
 from ..settings.schema import Settings
 
@@ -53,7 +53,12 @@ def actor() -> str:
 
 
 def become_owner(settings: Settings) -> None:
-    """Run as root, become the owner of the database's directory, so that no file of root's is left there."""
+    """Run as root, become the owner of the database's directory, so that no file of root's is left there.
+
+    A key file of root's is read before.
+    """
+    if settings.database.url:  # there is no file of ours
+        return
     folder = settings.database.path.absolute().parent
     if not folder.is_dir():
         raise Misconfigured(f"database.path: the directory {folder} does not exist; make it first.")
@@ -61,6 +66,7 @@ def become_owner(settings: Settings) -> None:
         files.check_link(path)
     existing = folder.stat()
     if os.geteuid() == 0 and existing.st_uid != 0:
+        sealing.read_before_the_user_changes(settings)
         try:
             os.initgroups(pwd.getpwuid(existing.st_uid).pw_name, existing.st_gid)
         except KeyError:

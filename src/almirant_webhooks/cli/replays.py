@@ -14,6 +14,7 @@ from .output import confirm, print_json, say
 from .run_action import CommandDatabase, caller, run_action
 from .selecting import once
 
+_LONGEST = 60.0  # seconds that a count may take: nobody waits beside a command
 _NAMES = {"since": "--since", "until": "--until", "event": "--event"}
 
 
@@ -54,7 +55,7 @@ def replay(
     """
     now, database = clock.now(), CommandDatabase(settings)
     selection = _selection(webhook_id, since, until, event, include_cancelled=include_cancelled)
-    counted = run_action(actions.count(database, caller(), selection, now=now, settings=settings))
+    counted = run_action(actions.count(database, caller(), selection, now=now, settings=settings, within=_LONGEST))
     words = f"{counted['events']} events to {webhook_id}"
     if counted["erased"]:
         say(f"{counted['erased']} more have no content any more, as it was erased, and are skipped.")

@@ -10,7 +10,7 @@ from ..storage.sqlite import library
 
 COMMANDS = {
     "serve": ("service:serve", "Run the daemon."),
-    "demo": ("service:demo", "See the whole job on this machine, with no configuration."),
+    "demo": ("service:demo", "See the whole service on this machine, with no configuration."),
     "check-config": ("service:check_config", "Check the configuration, and show it."),
     "migrate": ("service:migrate", "Make or upgrade the database and the outbox."),
     "stats": ("stats:stats", "Show how the service stands, on one screen."),
@@ -19,8 +19,10 @@ COMMANDS = {
     "outbox-sql": ("service:outbox_sql", "Print the SQL that makes an outbox in an application's database."),
     "backup": ("service:backup", "Copy the database to a new file, also while it is in use."),
     "webhook": ("webhook:webhook", "Create, list and change webhooks."),
+    "import": ("imports:import_", "Make webhooks of what Svix, Convoy or Outpost has."),
     "event": ("event:event", "Send events and ask what became of them."),
     "delivery": ("delivery:delivery", "Read the delivery log and resend."),
+    "activity": ("activity:activity", "Show how attempts went, by the hour and by status."),
     "audit": ("audit:audit", "List who changed, revealed or resent what."),
     "token": ("access:token", "Print or change the operator's token; make tokens for producers."),
     "secrets": ("sealing:sealed_secrets", "Change the key of what is sealed in the database."),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from ..model import Full, Waiting
 from ..rules.principals import Principal, Role
 from ..settings.schema import Settings
 from ..storage.engine import ActionStore, Session
-from .database import ACTIONS, WAIT, opened_outbox, reading, writing
+from .database import WAIT, actions, opened_outbox, reading, writing
 from .options import actor
 
+_LIMIT = "The configuration has the number at limits.webhooks_per_project."  # for operators, who alone can raise it
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -20,12 +22,18 @@ class CommandDatabase:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.store: ActionStore = ACTIONS
+        self.store: ActionStore = actions(settings)
 
     async def read(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that reads, on a state of its own."""
         with reading(self._settings) as conn:
             return function(conn, *args, **kwargs)
+
+    async def read_slowly(
+        self, owner: str | None, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a function that reads: a command waits for itself alone."""
+        return await self.read(function, *args, **kwargs)
 
     async def write(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function in one write transaction."""
@@ -43,12 +51,19 @@ def caller() -> Principal:
     return Principal(Role.OPERATOR, name=actor())
 
 
-def run_action(action: Coroutine[Any, Any, T]) -> T:
-    """Run an action to its end and return its value. A command's database never suspends it, so no event loop is needed."""
+def run_action(action: Coroutine[Any, Any, T], waiting: str = "") -> T:
+    """Run an action to its end and return its value. A command's database never suspends it, so no event loop is needed.
+
+    `waiting` is what a command can do about `Waiting`, whose own sentence is for people on the pages too.
+    """
     try:
         action.send(None)
     except StopIteration as end:
         value: T = end.value
         return value
+    except Full as refused:
+        raise Full(f"{refused.message} {_LIMIT}", refused.field) from None
+    except Waiting as refused:
+        raise Waiting(f"{refused.message} {waiting}".rstrip()) from None
     action.close()
     raise RuntimeError("An action waited for something that a command does not have.")

@@ -30,8 +30,8 @@ def rotate_key(settings: Settings, lost: bool, as_json: bool) -> None:
     With `secrets.seal = false` it stores everything plain.
     """
     seals = sealing.of(settings)
-    since = daemon_since(settings)
-    if not seals.is_own and since is not None and seals.path.exists() and since < seals.path.stat().st_mtime:
+    since, changed = daemon_since(settings), seals.changed_at()
+    if not seals.is_own and since is not None and changed is not None and since < changed:
         raise Refused(
             f"The daemon has begun before {seals.path} was changed, and may have a copy of a credential from then: with another "
             "key it would disable every webhook. Restart it, then run this again."

@@ -11,15 +11,19 @@ from typing import Any
 import click
 
 from .. import clock
+from ..actions.unlisted import refuse_unlisted
 from ..model import Refused
 from ..rules import values
 from ..rules.selection import STATES, EventSelection, Selection
+from ..settings.schema import Settings
+from ..storage.engine import Session
+from .database import READS
 
 MAX_LIMIT = 100_000
 Command = Callable[..., Any]
 
 _PROJECT = ("--project", "project_id", "Of this project alone.")
-_TYPE = ("--type", "event_type", "Of this event type alone.")
+_TYPE = ("--type", "event_type", "Of this event type alone, or of a family (lead.*).")
 _TEXT = ("--text", "text", "With this text in its body, in any case and spelling: an order's number, say.")
 _DELIVERIES = (
     _PROJECT,
@@ -115,6 +119,14 @@ def limit(command: Command) -> Command:
         metavar="NUMBER",
         help=f"At most so many, up to {MAX_LIMIT:,} [default: 50].",
     )(command)
+
+
+def check_type(settings: Settings, session: Session, selection: Selection | EventSelection) -> None:
+    """Raise `Refused`, with a suggestion, for a type outside the catalogue that no event has; for a list that is empty."""
+    if selection.event_type is not None:
+        of_type = EventSelection(project_id=selection.project_id, event_type=selection.event_type)
+        if not READS.log.newest_events(session, of_type, limit=1):
+            refuse_unlisted(settings, selection.event_type, "--type")
 
 
 class Time(click.ParamType[datetime]):

@@ -13,13 +13,16 @@ from .. import clock
 from ..actions import installation, upkeep
 from ..model import Misconfigured, Refused, WrongUsage
 from ..ops import sealing
+from ..rules.postgres_urls import DEFAULT_SCHEMA
 from ..settings import loading as configuration
 from ..settings.schema import Settings
 from ..storage.engine import StorageError
+from ..storage.postgres import scripts
 from ..storage.sqlite import migrate as migrations
 from ..storage.sqlite import outbox
 from ..storage.sqlite.backup import copy
-from .database import TABLES, reading
+from . import moving
+from .database import reading, tables
 from .options import as_json, become_owner, config
 from .output import print_json, print_table, say
 from .run_action import CommandDatabase, caller, run_action
@@ -39,7 +42,7 @@ def serve(settings: Settings, with_migrate: bool) -> None:
     logs.in_background()
     if with_migrate:
         systemd.notify(f"EXTEND_TIMEOUT_USEC={MIGRATE_WITHIN}000000")
-        for line in installation.migrate(TABLES, settings):
+        for line in installation.migrate(tables(settings), settings):
             say(line)
     run(settings)
 
@@ -51,7 +54,7 @@ def serve(settings: Settings, with_migrate: bool) -> None:
     "--open", "opens", is_flag=True, help="Show its pages in the browser, where a receiver fails and recovers."
 )
 def demo(once: bool, directory: str | None, opens: bool) -> None:
-    """See the whole job: a daemon, two receivers, events of all nine types, retries and the log."""
+    """See the whole service: a daemon, two receivers, events of all nine types, retries and the log."""
     from ..demo import run
 
     if once and opens:
@@ -85,18 +88,50 @@ def check_config(config_file: str | None, show: bool, as_json: bool) -> None:
 @click.command()
 @click.option("--adopt-outbox", is_flag=True, help="Take the outbox over from whichever database took from it before.")
 @click.option("--since", type=Time(), help="With --adopt-outbox: look again at what was taken since this time.")
+@click.option(
+    "--producer", metavar="ROLE", help="Then let this role of PostgreSQL insert into the outbox, and no more."
+)
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With database.url: copy the database in this file into it, with the daemon stopped.",
+)
+@click.option(
+    "--from-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --from: the key of its secrets [default: FILE.seal].",
+)
 @config
-def migrate(settings: Settings, adopt_outbox: bool, since: datetime | None) -> None:
-    """Make or upgrade the database, and the tables of the outbox."""
+def migrate(
+    settings: Settings,
+    adopt_outbox: bool,
+    since: datetime | None,
+    producer: str | None,
+    source: Path | None,
+    from_key: Path | None,
+) -> None:
+    """Make or upgrade the database, and the tables of the outbox.
+
+    \b
+    Example, to move from a file to PostgreSQL, with database.url in the configuration:
+      almirant-webhooks migrate --from /var/lib/almirant-webhooks/almirant-webhooks.db
+    """
+    if source is not None:
+        moving.move(settings, source, from_key)
+        return
     if since is not None and not adopt_outbox:
         raise click.UsageError("--since goes with --adopt-outbox.")
-    lines = installation.migrate(TABLES, settings)
+    lines = installation.migrate(tables(settings), settings)
     for line in lines:
         say(line)
     if adopt_outbox:
-        again = installation.adopt_outbox(TABLES, settings, since)
+        again = installation.adopt_outbox(tables(settings), settings, since)
         say(f"The outbox belongs to this database now; {again} taken rows will be looked at again.")
-    elif not lines:
+    if producer is not None:
+        for line in installation.grant_producer(tables(settings), producer):
+            say(line)
+    elif not lines and not adopt_outbox:
         say("Nothing to do: all tables are those of this release.")
 
 
@@ -107,15 +142,23 @@ def migrate(settings: Settings, adopt_outbox: bool, since: datetime | None) -> N
     type=click.IntRange(outbox.OLDEST_VERSION, outbox.SCHEMA_VERSION),
     help="Print what brings an outbox of this schema (outbox_meta.schema_version) to the present one.",
 )
-def outbox_sql(schema: int | None) -> None:
+@click.option("--postgres", is_flag=True, help="Print the tables for PostgreSQL.")
+@click.option("--schema", "name", help=f"With --postgres: the tables' schema [default: {DEFAULT_SCHEMA}].")
+def outbox_sql(schema: int | None, postgres: bool, name: str | None) -> None:
     """Print the SQL that makes the outbox, for an application with migrations of its own.
 
     Run what --from prints in one transaction. It prints nothing for the present schema.
 
     \b
     Example:
+      almirant-webhooks outbox-sql --postgres
       almirant-webhooks outbox-sql --from 1
     """
+    if (name is not None and not postgres) or (postgres and schema is not None):
+        raise WrongUsage("--schema goes with --postgres, and --from with an SQLite file.", "postgres")
+    if postgres:
+        click.echo(scripts.outbox_sql(name or DEFAULT_SCHEMA), nl=False)
+        return
     click.echo(migrations.outbox_sql() if schema is None else migrations.outbox_upgrade_sql(schema), nl=not schema)
 
 
@@ -130,21 +173,26 @@ def backup(settings: Settings, file: Path, as_json: bool) -> None:
     Example:
       almirant-webhooks backup /var/backups/almirant-webhooks-$(date +%F).db
     """
-    target = file.absolute()
+    if settings.database_place is not None:
+        raise Refused(
+            "The database is in PostgreSQL: copy it with pg_dump, or by your server's own backups (docs/postgresql.md), and keep the "
+            "key of its secrets in another place."
+        )
+    copied = file.absolute()
     with click.progressbar(length=100, label="copying", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
 
         def show(left: int, total: int) -> None:
             bar.update(int((total - left) * 100 / max(total, 1)) - bar.pos)
 
         with reading(settings) as conn:
-            size = copy(conn, target, show)
+            size = copy(conn, copied, show)
     _note(settings, size)
     if as_json:
-        print_json({"file": str(target), "bytes": size})
+        print_json({"file": str(copied), "bytes": size})
     else:
-        say(f"{target}: {size} bytes, checked and on the disk.")
+        say(f"{copied}: {size} bytes, checked and on the disk.")
     seals = sealing.of(settings)
-    if not seals.path.exists():
+    if seals.changed_at() is None:
         say(
             "The key of its secrets is not in it, and belongs to it: keep that too, in another place (see docs/key.md)."
         )

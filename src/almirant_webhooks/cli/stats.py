@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from .. import clock
-from ..model import Misconfigured
+from ..model import Misconfigured, Refused
 from ..settings.schema import Settings
-from ..storage.engine import EVERY_ROW
-from .database import READS, is_daemon_there, reading, reading_outbox, sizes
+from ..storage.engine import EVERY_ROW, StorageError
+from .database import READS, is_daemon_there, reading, reading_outbox, reads, sizes, standing
 from .options import as_json, config
 from .output import print_json, safe, say
 
@@ -35,10 +35,12 @@ def read(settings: Settings) -> dict[str, Any]:
         }
     try:
         with reading_outbox(settings) as conn:
-            numbers_by_group["outbox"] = READS.stats.outbox(conn, now)
-    except Misconfigured as error:  # of a user who reads the log and is no producer
+            numbers_by_group["outbox"] = reads(settings).stats.outbox(conn, now)
+    except (Misconfigured, Refused, StorageError) as error:  # of a user who is no producer, or its server is away
         say(f"note: the outbox was not looked at: {error}")
     numbers_by_group["bytes"] = sizes(settings)
+    if found := standing(settings):
+        numbers_by_group["daemons"] = found
     return numbers_by_group
 
 

@@ -21,6 +21,7 @@ from .run_action import CommandDatabase, caller, run_action
 from .sealing_checks import why_not_opened
 from .waiting import wait_for_attempt, words_of
 from .webhook_preview import preview
+from .webhook_trouble import words_of_trouble
 
 
 @click.group()
@@ -131,6 +132,8 @@ def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) 
         fields |= READS.secrets.state(conn, webhook_id, now) or {}
         problem = None if row.enabled else why_not_opened(conn, webhook_id)
         fields["waits_for"] = ahead = READS.deliveries.held_up_by(conn, webhook_id)
+        waiting = int(fields["rate_limited"])
+        fields["trouble"] = words_of_trouble(conn, row, settings, ahead=ahead, rate_limited=waiting)
     if with_secret:
         secrets = run_action(webhook_secrets.reveal(CommandDatabase(settings), caller(), webhook_id, now=now))
         fields["headers"] = dict(secrets.headers) or None
@@ -222,9 +225,9 @@ def disable(settings: Settings, webhook_id: str, as_json: bool) -> None:
 def delete(settings: Settings, webhook_id: str, yes: bool) -> None:
     """Delete a webhook with its delivery history, for good."""
     with reading(settings) as conn:
-        count = READS.webhooks.delivery_count(conn, webhook_id)
+        count, is_all = READS.webhooks.delivery_count(conn, webhook_id)
     if not yes:
-        what = f"{webhook_id} and its {count} deliveries for good"
+        what = f"{webhook_id} and its {count}{'' if is_all else '+'} deliveries for good"
         confirm(f"Delete {what}?", f"This deletes {what}; say --yes.")
     run_action(actions.delete(CommandDatabase(settings), caller(), webhook_id, now=clock.now()))
     say(f"{webhook_id} deleted.")
@@ -256,18 +259,11 @@ def rotate_secret(
       almirant-webhooks webhook rotate-secret wh_1f… --switch-after 48h
       almirant-webhooks webhook rotate-secret wh_1f… --cancel
     """
-    started = run_action(
-        webhook_secrets.rotate(
-            CommandDatabase(settings),
-            caller(),
-            webhook_id,
-            now=clock.now(),
-            secret=secret,
-            switch_after=switch_after,
-            at_once=at_once,
-            cancel=cancel,
-        )
-    )
+    action = webhook_secrets.rotate(
+        CommandDatabase(settings), caller(), webhook_id, now=clock.now(), secret=secret, switch_after=switch_after,
+        at_once=at_once, cancel=cancel,
+    )  # fmt: skip
+    started = run_action(action, waiting="Say --cancel or --now.")
     if as_json:
         print_json(started or {"webhook_id": webhook_id, "cancelled": True})
     elif started is None:

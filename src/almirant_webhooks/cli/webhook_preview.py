@@ -67,9 +67,16 @@ def preview(
         _print(result)
 
 
+def _heading(result: previews.Preview) -> str:
+    count, looked_back_to = result["events"], result["looked_back_to"]
+    if not count:
+        return f"There is no event of these types yet{f' since {looked_back_to}' if looked_back_to else ''}."
+    since = f", down to {looked_back_to}," if looked_back_to else ""
+    return f"Of the newest {count} {'event' if count == 1 else 'events'} of these types{since} {result['sent']} would be sent."
+
+
 def _print(result: previews.Preview) -> None:
-    since = f", down to {result['looked_back_to']}" if result["looked_back_to"] else ""
-    click.echo(f"Of the newest {result['events']} events of these types{since} {result['sent']} would be sent.")
+    click.echo(_heading(result))
     if result["conditions"]:
         print_table({"events": "FILTERED OUT", "condition": "BY THE CONDITION"}, result["conditions"])
     if result["failed"]:

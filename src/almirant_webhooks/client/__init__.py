@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from ..model import Options, StartedRotation
+    from ..rules.activity import Activity
     from ..rules.replays import ReplayCount
-    from ..storage.records import AuditEntry, Resend
+    from ..storage.engine import ProjectToken
+    from ..storage.records import AuditEntry, Daemon, Resend
     from ..web.api import answers
     from .types import CreatedWebhook, Deliveries, EnabledWebhook, Entries, Events, Previewed, Resent, Webhook
 
@@ -102,6 +104,14 @@ class Client:
         """Change what is given; an option that is None is taken away."""
         body = {**given(url=url, events=events, secret=secret, description=description), **options}
         return self._call("PATCH", f"/webhooks/{quote(webhook_id, safe='')}", body)
+
+    def get_activity(self, *, project: str | None = None, span: str | None = None) -> Activity:
+        """Return how the attempts of a project went in 1h, 24h, 7d or 30d."""
+        return self._call("GET", "/activity", query={"project": project, "span": span})
+
+    def get_webhook_activity(self, webhook_id: str, *, span: str | None = None) -> Activity:
+        """Return how the attempts of a webhook went in 1h, 24h, 7d or 30d."""
+        return self._call("GET", f"/webhooks/{quote(webhook_id, safe='')}/activity", query={"span": span})
 
     def preview_webhook(
         self,
@@ -231,9 +241,34 @@ class Client:
         """Yield who did what, newest first."""
         yield from self._caller.pages("/audit", which)
 
-    def create_portal_link(self, project_id: str, *, expires: str = "1h") -> answers.PortalLink:
-        """Return a link to the pages of one project."""
-        return self._call("POST", "/portal-links", {"project_id": project_id, "expires": expires})
+    def list_daemons(self) -> Iterator[Daemon]:
+        """Yield the daemons that share the projects, and what each owns; none where the database is a file."""
+        yield from self._caller.pages("/daemons", {})
+
+    def create_token(self, *, project_id: str | None = None, name: str | None = None) -> answers.NewProjectToken:
+        """Make an API token of a project; the answer has the token itself, this once."""
+        return self._call("POST", "/tokens", given(project_id=project_id, name=name))
+
+    def list_tokens(self, *, project: str | None = None) -> Iterator[ProjectToken]:
+        """Yield the API tokens of a project, or of all, never the tokens themselves."""
+        yield from self._caller.pages("/tokens", {"project": project})
+
+    def revoke_token(self, token_id: str) -> None:
+        """Revoke an API token of a project: from then on it opens nothing."""
+        self._call("DELETE", f"/tokens/{quote(token_id, safe='')}")
+
+    def create_portal_link(
+        self,
+        project_id: str,
+        *,
+        expires: str = "15m",
+        actor: str | None = None,
+        read_only: bool = False,
+        next: str | None = None,  # noqa: A002  the name that the API has
+    ) -> answers.PortalLink:
+        """Return a link that opens the pages of one project once: for whom it is, and which page it leads to."""
+        body = {"project_id": project_id, "expires": expires, "read_only": read_only, **given(actor=actor, next=next)}
+        return self._call("POST", "/portal-links", body)
 
     def who_am_i(self) -> answers.Caller:
         """Return who the token is of."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPSConnection
 from typing import Any
@@ -49,17 +50,25 @@ class Caller:
             name: str(value).lower() if isinstance(value, bool) else value for name, value in (query or {}).items()
         }
         words = urlencode({name: value for name, value in given.items() if value is not None})
-        target = f"{self._path}/api/v1{path}" + (f"?{words}" if words else "")
-        kind = HTTPSConnection if self._address.scheme == "https" else HTTPConnection
-        connection = kind(self._address.hostname or "", self._address.port, timeout=self._timeout)
+        url_path = f"{self._path}/api/v1{path}" + (f"?{words}" if words else "")
+        connection = self._connection()
         headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
         try:
-            connection.request(method, target, None if body is None else json.dumps(body).encode(), headers)
+            connection.request(method, url_path, None if body is None else json.dumps(body).encode(), headers)
             answer = connection.getresponse()
             text = answer.read()
         finally:
             connection.close()
         return _read(answer.status, text)
+
+    def _connection(self) -> HTTPConnection:
+        host, port = self._address.hostname or "", self._address.port
+        if self._address.scheme == "http":
+            return HTTPConnection(host, port, timeout=self._timeout)
+        tls = ssl.create_default_context()
+        # The same on every Python, and as strict as the service is towards receivers (`sending.tls`).
+        tls.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+        return HTTPSConnection(host, port, timeout=self._timeout, context=tls)
 
 
 def given(**fields: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Everything here runs in the delivery thread. The scheduler holds what is read; t
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -46,11 +47,13 @@ class DueLoader:
         self._revision = -1
         self._after: str | None = None  # the last webhook that was read; None while nothing is being read
         self._again = False  # start over after the reading under way
+        self._to_shorten: tuple[Sequence[timedelta], Place] | None = None
 
     @property
     def is_busy(self) -> bool:
         """Whether there is more to read or to shift."""
-        return self._after is not None or self._clock_jump is not None or self._scheduler.rates.is_any_unfilled
+        is_moving = self._clock_jump is not None or self._to_shorten is not None
+        return self._after is not None or is_moving or self._scheduler.rates.is_any_unfilled
 
     def invalidate(self) -> None:
         """Read everything again at the next step."""
@@ -68,6 +71,10 @@ class DueLoader:
         self._again = self._after is not None
         self._after = self._after or ""
 
+    def check_times(self, waits: Sequence[timedelta]) -> None:
+        """Let none of the next waits be longer than the schedule's, if what was taken from others has times that are to come."""
+        self._to_shorten = (waits, BEGIN)
+
     def step(self, conn: Session, now: datetime) -> None:
         """Read one part, and fill the spans of some rate limits, or shift some due times after the clock was set back.
 
@@ -80,6 +87,8 @@ class DueLoader:
         if self._clock_jump is not None:
             self._shift_due(conn, self._clock_jump)
             return
+        if self._to_shorten is not None:
+            self._shorten(conn, now, *self._to_shorten)
         if now - self._loaded >= RELOAD_EVERY or now < self._loaded:
             self.reload(now)
         if self._after is not None:
@@ -98,6 +107,18 @@ class DueLoader:
             self._clock, self._clock_jump = (jump.now, jump.moment), None
             log.warning("the clock was set back", seconds=round(jump.by.total_seconds(), 3), brought_forward=jump.moved)
             self.reload(jump.now)
+
+    def _shorten(self, conn: Session, now: datetime, waits: Sequence[timedelta], place: Place) -> None:
+        """Shorten some waits in one transaction; if it fails, the next step repeats it."""
+        if place == BEGIN and not self._store.has_later_times(conn, now):
+            self._to_shorten = None
+            return
+        with self._store.transaction(conn):
+            moved, reached = self._store.shorten(conn, waits, now, place)
+        self._to_shorten = None if reached is None else (waits, reached)
+        if moved:
+            log.warning("waits were longer than the schedule's", brought_forward=moved)
+            self.reload(now)
 
     def _read_on(self, conn: Session, after: str) -> None:
         webhooks_read, due = self._store.first_due_after(conn, after, PART)

@@ -13,7 +13,7 @@ log = structlog.get_logger("almirant_webhooks")
 
 
 class Health:
-    """The steps that fail at the moment, and why."""
+    """The steps that fail at the moment, and why. The delivery thread changes it, the event loop reads it; in memory only."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics

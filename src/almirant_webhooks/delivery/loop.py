@@ -12,20 +12,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 
-import structlog
-
 from .. import clock
 from ..model import Due
 from ..ops.metrics import Metrics
 from ..rules.retry import Schedule
-from ..storage.engine import BEGIN, DeliveryStore, Session, StorageError, Worker, WrittenBatch
+from ..storage.engine import DeliveryStore, DeliveryWorker, Session, Shared, StorageError, WrittenBatch
+from . import recovery
 from .attempts import Attempts, Sends
 from .batch import FAN_OUT, Batch, Chooser
 from .due_loader import DueLoader
 from .health import PAUSE, Health
 from .network import Outage
 from .outbox_reader import OutboxReader
-from .pace import ENOUGH, ENOUGH_WAIT, Pace
+from .pace import Pace
 from .reports import report
 from .result_queue import ResultQueue
 from .scheduler import Scheduler
@@ -33,8 +32,6 @@ from .scheduler import Scheduler
 MAX_IDLE = 2.0  # seconds between two reads of the clock at most, so that a change of the clock is noticed
 RECORD_WITHIN = 0.75  # seconds that a stop waits for the last records and marks
 STEP = "claim and record"
-
-log = structlog.get_logger("almirant_webhooks")
 
 
 class DeliveryLoop:
@@ -46,7 +43,7 @@ class DeliveryLoop:
 
     def __init__(
         self,
-        worker: Worker,
+        worker: DeliveryWorker,
         store: DeliveryStore,
         sender: Sends,
         reader: OutboxReader,
@@ -63,6 +60,7 @@ class DeliveryLoop:
         self._results = ResultQueue(scheduler, self._network, worker.wake)
         self.attempts = Attempts(sender, self._results.hand_over)
         self.scheduler = scheduler
+        scheduler.owns = store.owns
         self.is_writing = False  # true from the wait for the file's lock to the commit of a batch
         self.reader = reader
         self._metrics = metrics
@@ -82,17 +80,9 @@ class DeliveryLoop:
     async def recover(self, now: datetime) -> int:
         """Record attempts that a crash left open as interrupted, and read what is due; return how many were open.
 
-        Call it before `begin`. Each part is a transaction of its own. Raises `StorageError`.
+        Call it before `begin`. Raises `StorageError`.
         """
-        count = await self.worker.write(self._store.interrupt_open, self._schedule, now)
-        shortened, place = 0, BEGIN if await self.worker.run(self._store.has_later_times, now) else None
-        while place is not None:
-            moved, place = await self.worker.write(self._store.shorten, self._schedule.waits, now, place)
-            shortened += moved
-        if shortened:
-            log.warning("the clock was set back while no daemon ran", brought_forward=shortened)
-        for end in await self.worker.run(self._store.last_ends):
-            self.scheduler.remember(end.webhook_id, timed_out=end.timed_out, duration_ms=end.duration_ms)
+        count = await recovery.recover(self.worker, self._store, self.scheduler, self._schedule, now)
         await self.reload()
         return count
 
@@ -123,8 +113,8 @@ class DeliveryLoop:
 
     @property
     def outage(self) -> str | None:
-        """Why our own network counts as down, or None. One claim at a time probes it during an outage."""
-        return self._network.reason
+        """Why our own network counts as down, or nothing may begin; or None. One claim at a time probes the network."""
+        return self._network.reason or self._store.why_not_begin()
 
     @property
     def in_flight(self) -> int:
@@ -160,6 +150,8 @@ class DeliveryLoop:
         now = clock.now()
         full = not self._store.has_free_space()
         try:
+            if (shared := self._store.settle(conn, self._schedule, now)) is not None:
+                self._take_share(shared, now)
             self._due.step(conn, now)
             worked = self._run_batch(conn, now, at, full=full)
             self._mark(conn)
@@ -170,8 +162,16 @@ class DeliveryLoop:
             return self._pause()
         if full:
             self._health.fail_disk_full(STEP)
+        if full or self._store.why_not_begin():
             return self._pause()
         return 0.0 if worked else self._idle_seconds(now)
+
+    def _take_share(self, shared: Shared, now: datetime) -> None:
+        """Forget what is of projects that are others' now, and read what is due in those that this daemon has taken."""
+        self.scheduler.change_owner(shared.held)
+        self._due.reload(now)
+        self._due.check_times(self._schedule.waits)
+        self.reader.check_for_commits(changed=True)
 
     def _wait_before_batch(self, at: float) -> float:
         """Return the seconds to wait: after a failure, for more results, or so that producers get the file's lock."""
@@ -180,10 +180,10 @@ class DeliveryLoop:
             return self._paused_until - at
         ended = self._results.count
         others = self.scheduler.in_flight.total() - ended
-        reader_waits = self.reader.next_read(at) != 0.0 or self._stopping
-        enough = min(ENOUGH, (ended + others + 1) // 2)
-        wait = self._pace.ended_at + ENOUGH_WAIT - at
-        if 0 < ended < enough and reader_waits and wait > 0:
+        flows = self.reader.is_flowing and not (self._stopping or self.scheduler.is_anything_ready)
+        rests = self.reader.next_read(at) != 0.0 or self._stopping
+        enough, wait = self._pace.hold(at, ended, others, flows=flows, rests=rests)
+        if ended < enough and wait > 0:
             return 0.0 if self._results.wake_at(enough) else wait
         return self._pace.gap(at) if self.reader.is_in_database and not self._stopping else 0.0
 
@@ -195,7 +195,8 @@ class DeliveryLoop:
         """Choose a batch and write it; return whether there was anything to do."""
         self._results.take(now, at)
         failing = full or bool(self.failing())
-        batch = self._chooser.choose(self._results.waiting, now, at, may_begin=not (failing or self._stopping))
+        may_begin = not (failing or self._stopping or self._store.why_not_begin())
+        batch = self._chooser.choose(self._results.waiting, now, at, may_begin=may_begin)
         work = batch.work
         if work.to_read is not None and not (work.results or work.starts) and self.reader.is_empty(conn, work.to_read):
             self._health.clear(FAN_OUT)
@@ -267,9 +268,9 @@ class DeliveryLoop:
         before, self._version = self._version, self._store.changes(conn)
         changed = before != self._version
         self.reader.check_for_commits(changed=changed)
+        if before is not None and not self._store.lock_is_fair:
+            self._pace.note_look(time.monotonic(), changed=changed)
         if changed:
-            if before is not None:
-                self._pace.note_foreign_commit(time.monotonic())
             self._due.reload_if_changed(self._store.revision(conn), clock.now())
 
     def _idle_seconds(self, now: datetime) -> float:
@@ -289,6 +290,7 @@ class DeliveryLoop:
 
     def _stop(self, _: Session) -> None:
         self._stopping = True
+        self._store.leave()
 
     def _record_rest(self, conn: Session) -> None:
         """Write the last records and marks, for `RECORD_WITHIN` seconds at most."""

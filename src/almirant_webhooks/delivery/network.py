@@ -1,6 +1,7 @@
 """Detects an outage of our own network, so that its failures cost no delivery a try.
 
-Times are monotonic seconds, passed in.
+Everything here runs in the delivery thread; the event loop reads `reason`. Times are monotonic seconds, passed in. The state is
+in memory only: a start takes it that the network is there.
 """
 
 from __future__ import annotations

@@ -6,17 +6,18 @@ Everything here runs in the delivery thread. The state is in memory only: a rest
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
 from .. import clock
 from ..ops.metrics import Metrics
-from ..storage.engine import Busy, FanOut, OutboxRow, OutboxStore, ReadPlan, Session, StorageError
+from ..storage.engine import Busy, FanOut, Mark, OutboxRow, OutboxStore, ReadPlan, Session, StorageError
 from .pace import ENOUGH, ENOUGH_WAIT
 from .unmarked import Unmarked
 
+FLOW = 4  # rows in one read from which on producers count as committing one after the other
 MIN_ROWS = 4  # rows in one read, at least
 MAX_SKIPPED = 0.05  # seconds at most that rows of a project wait in the outbox for a slot of one of its webhooks
 MARK_WAIT = 0.001  # seconds until the next try to mark rows while a producer has the lock; doubled with each try
@@ -49,6 +50,9 @@ class OutboxReader:
         self._to_mark: deque[FanOut] = deque()  # committed, but not marked in the outbox's own file yet
         self._unmarked: set[int] = set()
         self._mark_wait = 0.0  # seconds
+        self.is_flowing = False  # the last read took all that there was, and that was several rows
+        self._planned = 0  # rows of the current read at most
+        self._planned_of: dict[str, int] = {}  # the same of a project that has no slots for more
         self.refused = Unmarked()
         self._version: int | None = None
 
@@ -107,6 +111,7 @@ class OutboxReader:
         ):
             return None
         rows = max(1, int(min(max(free, MIN_ROWS), max_rows) / self._deliveries_per_row))
+        self._planned, self._planned_of = rows, {}
         skipping_since = self._skipping_since = dict(self._skipped_since)
         # Skipped projects are looked at in addition to the others.
         self._in_line, self._most_in_line = [], rows + len(skipping_since)
@@ -117,6 +122,8 @@ class OutboxReader:
             free = slots(project) if self._outbox.is_by_project else None
             if free != 0:
                 skipping_since.pop(project, None)
+                if free is not None:
+                    self._planned_of[project] = free
                 return free
             since = skipping_since.setdefault(project, at)
             return None if at >= since + MAX_SKIPPED else 0
@@ -160,6 +167,7 @@ class OutboxReader:
     def confirm_read(self, fan_out: FanOut | None, at: float) -> None:
         """Update the state by what a read brought, after the commit of its batch. None: there were no rows."""
         took_any = fan_out is not None and bool(fan_out.marks)
+        self.is_flowing = fan_out is not None and self._took_all(fan_out.marks)
         saw_all = len(self._in_line) < self._most_in_line
         left = {mark.row.project for mark in fan_out.marks} if fan_out is not None else set()
         if saw_all:  # a producer may have deleted its rows
@@ -179,6 +187,13 @@ class OutboxReader:
             fan_out.claims = []  # they have begun, and their bodies need memory
             self._to_mark.append(fan_out)
             self._unmarked.update(mark.row.id for mark in fan_out.marks)
+
+    def _took_all(self, marks: Sequence[Mark]) -> bool:
+        """Whether a read brought several rows, and fewer than it could have: of each project too."""
+        if self._skipping_since or not FLOW <= len(marks) < self._planned:
+            return False
+        taken = Counter(mark.row.project for mark in marks)
+        return all(count < self._planned_of.get(project, count + 1) for project, count in taken.items())
 
     @property
     def has_marks(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 LIMIT_ALONE = 0.030  # seconds that a batch may take
 LIMIT_BESIDE_OTHERS = 0.004  # seconds, while other connections commit: a producer waits for the file's lock
+LIMIT_BESIDE_STEADY = 0.010  # seconds, while others commit all the time: each of ours then records more for its commit
+STEADY = 0.8  # the share of the last looks that found a commit of another connection, from which on they do
 OTHERS_LAST = 3.0  # seconds after the last commit of another connection during which more are expected
 RARE = 1.0  # seconds between two commits from which on a connection is not waited for
 MAX_GAP = (
@@ -12,6 +14,9 @@ MAX_GAP = (
 LEAST, MOST = 8, 256  # attempts that begin with a batch
 ENOUGH = 32  # results, or free slots, for which a batch starts at once while more are to come
 ENOUGH_WAIT = 0.003  # seconds that fewer of them wait for more
+FLOW_WAIT = (
+    0.010  # seconds after a batch that the next one waits for more rows, while producers commit one after the other
+)
 
 
 class Pace:
@@ -20,6 +25,7 @@ class Pace:
     def __init__(self) -> None:
         self._seconds_each = 0.0002  # seconds for one attempt that is recorded, begun or inserted
         self._committed_at = self._foreign_at = -OTHERS_LAST
+        self._steadiness = 0.0  # a moving average: 1 if each of the last looks found a commit of another connection
         self._seconds_locked = 0.0  # that the last batch had the file's lock
         self.ended_at = 0.0  # of the last batch
 
@@ -29,12 +35,28 @@ class Pace:
         if at < before + RARE:
             self._foreign_at = at
 
+    def note_look(self, at: float, *, changed: bool) -> None:
+        """Note a look for commits of other connections to the database, and whether there was one."""
+        self._steadiness += (changed - self._steadiness) / 8
+        if changed:
+            self.note_foreign_commit(at)
+
     def limit(self, at: float) -> int:
         """Return how many attempts may begin with the next batch; twice as many may be recorded."""
-        return max(
-            LEAST,
-            min(MOST, int((LIMIT_BESIDE_OTHERS if self._others_commit(at) else LIMIT_ALONE) / self._seconds_each / 2)),
-        )
+        beside = LIMIT_BESIDE_STEADY if self._steadiness > STEADY else LIMIT_BESIDE_OTHERS
+        seconds = beside if self._others_commit(at) else LIMIT_ALONE
+        return max(LEAST, min(MOST, int(seconds / self._seconds_each / 2)))
+
+    def hold(self, at: float, ended: int, others: int, *, flows: bool, rests: bool) -> tuple[int, float]:
+        """Return for how many results the next batch waits, and for how many seconds at most; 0 or less: it begins now.
+
+        So many attempts have `ended`, and `others` are under way. `flows`: producers commit one after the other, and what
+        comes meanwhile goes with one commit of ours. `rests`: there is nothing to read yet.
+        """
+        if flows:
+            return ENOUGH, self.ended_at + FLOW_WAIT - at
+        enough = min(ENOUGH, (ended + others + 1) // 2)
+        return enough, self.ended_at + ENOUGH_WAIT - at if ended and rests else 0.0
 
     def gap(self, at: float) -> float:
         """Return for how many more seconds to leave the file's lock to others: as long as the last batch had it."""

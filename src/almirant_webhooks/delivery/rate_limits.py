@@ -80,6 +80,7 @@ class RateLimits:
         self._spans: dict[str, Span] = {}  # of those that are filled
         self._unfilled: dict[str, None] = {}  # in the order in which they were told
         self._waiting = DueTimes[float]()
+        self._held: dict[str, float] = {}  # webhooks that get no place before a time, with a limit or without
 
     @property
     def is_any_unfilled(self) -> bool:
@@ -87,8 +88,8 @@ class RateLimits:
         return bool(self._unfilled)
 
     def __bool__(self) -> bool:
-        """Return whether any webhook has a rate limit."""
-        return bool(self._limits)
+        """Return whether any webhook has a rate limit, or is held."""
+        return bool(self._limits or self._held)
 
     def set_limit(self, webhook: str, limit: str | None) -> bool:
         """Take note of a webhook's limit, as `10/s`; return whether it has changed."""
@@ -99,6 +100,12 @@ class RateLimits:
             self._limits[webhook] = limit
             self._unfilled[webhook] = None
         return True
+
+    def begin_anew(self, held: Mapping[str, float]) -> None:
+        """Have every span filled from the log again, as others may have begun attempts; let the `held` wait until their times."""
+        self._unfilled = dict.fromkeys(self._limits)
+        self._spans.clear()
+        self._held = dict(held)
 
     def unfilled(self, most: int) -> dict[str, Rate]:
         """Return some of the webhooks whose spans are to be filled, with so many attempts in all, or a single webhook.
@@ -125,10 +132,14 @@ class RateLimits:
     def advance(self, now: float) -> list[str]:
         """Go on to a time; return the webhooks that have waited for a place and have one now."""
         self._now = now
+        if self._held:
+            self._held = {webhook: until for webhook, until in self._held.items() if until > now}
         return list(self._waiting.take(now))
 
     def places(self, webhook: str) -> int:
         """Return how many attempts of a webhook may begin now; `UNLIMITED` for one without a limit."""
+        if webhook in self._held:
+            return 0
         span = self._spans.get(webhook)
         if span is None:
             return 0 if webhook in self._limits else UNLIMITED
@@ -147,7 +158,9 @@ class RateLimits:
     def wait(self, webhook: str) -> None:
         """Let a webhook without a place wait for the next one; one that is unfilled waits for that."""
         span = self._spans.get(webhook)
-        if span is not None:
+        if webhook in self._held:
+            self._waiting.put(webhook, self._held[webhook])
+        elif span is not None:
             self._waiting.put(webhook, span.next_place())
 
     def is_waiting(self, webhook: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import chain, count, takewhile
 
@@ -20,7 +20,7 @@ LIMIT_UNPROVEN = 2
 
 
 class Scheduler:
-    """Knows which webhooks have something due, what is in flight, and which webhooks are slow. Delivery thread alone.
+    """Knows which webhooks have something due, what is in flight, and which webhooks are slow. Delivery thread alone; in memory only.
 
     A slot is a place in the counting semaphore of `delivery.concurrency` (all webhooks) and `per_webhook`. Projects take
     turns, and within a project its webhooks do. Slow webhooks (the last attempt timed out or took over a second) share at
@@ -37,6 +37,7 @@ class Scheduler:
         self.concurrency_of: dict[str, int] = {}  # of webhooks that say how many they want at once
         self.project_slots = ProjectSlots(per_webhook, self.in_flight, self.concurrency_of)
         self.rates = RateLimits()
+        self.owns: Callable[[str], bool] | None = None  # whether a project is this daemon's; None: all are
         self._proven: set[str] = set()
         self._later = DueTimes[str]()
         self._ready = {False: ReadyWebhooks(), True: ReadyWebhooks()}  # by whether they are slow
@@ -69,7 +70,9 @@ class Scheduler:
                     self._later.put(webhook, self.due[webhook].at)
 
     def update_due(self, webhooks: Collection[str], due: dict[str, Due]) -> None:
-        """Set when each of these webhooks has its next attempt; one that is missing in `due` has none."""
+        """Set when each of these webhooks has its next attempt; one that is missing in `due`, or another daemon's, has none."""
+        if self.owns is not None:
+            due = {webhook: item for webhook, item in due.items() if self.owns(item.project_id)}
         for webhook in webhooks:
             previous = self.due.get(webhook)
             if previous is not None:
@@ -92,6 +95,15 @@ class Scheduler:
                 self._later.drop(webhook)
                 del self.due[webhook], self._positions[webhook]
 
+    def change_owner(self, held: Mapping[str, float]) -> None:
+        """Forget the webhooks of projects that are no longer this daemon's, and what others may have done meanwhile.
+
+        Each of the webhooks that are `held` gets no slot until its time, in monotonic seconds.
+        """
+        self.rates.begin_anew(held)
+        self.project_slots.forget()
+        self.update_due(list(self.due), dict(self.due))
+
     def advance(self, at: float) -> None:
         """Go on to a time in monotonic seconds: webhooks whose rate limit has a place again take turns again."""
         for webhook in self.rates.advance(at):
@@ -102,6 +114,11 @@ class Scheduler:
         self.rates.fill(webhook, rate, starts)
         if webhook in self.due:
             self._later.put(webhook, self.due[webhook].at)
+
+    @property
+    def is_anything_ready(self) -> bool:
+        """Whether a webhook has something due now; it may have no free slot."""
+        return any(half.projects for half in self._ready.values())
 
     def next_due(self) -> str | None:
         """Return the earliest due time, or None; webhooks with something due now count only if they have a free slot."""

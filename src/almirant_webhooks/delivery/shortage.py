@@ -1,6 +1,6 @@
 """A shortage of our own (files, memory, threads): fewer requests begin until there is enough again.
 
-Times are monotonic seconds, passed in.
+Everything here runs in the delivery thread. Times are monotonic seconds, passed in. The state is in memory only.
 """
 
 from __future__ import annotations

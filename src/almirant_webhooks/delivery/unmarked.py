@@ -15,7 +15,7 @@ log = structlog.get_logger("almirant_webhooks")
 
 
 class Unmarked:
-    """Remembers such rows for `RETRY` seconds, so that they are not read again and again."""
+    """Remembers such rows for `RETRY` seconds, so that they are not read again and again. Delivery thread alone; in memory only."""
 
     def __init__(self) -> None:
         self._rows: set[int] = set()

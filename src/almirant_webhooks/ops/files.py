@@ -46,7 +46,7 @@ def put_private(path: Path, content: str, *, anew: bool) -> bool:
 
 
 def check_link(path: Path) -> None:
-    """Raise `Misconfigured` for a symbolic link whose target is missing: creating the target would hide a mistake."""
+    """Raise `Misconfigured` for a symbolic link that leads nowhere: creating what it names would hide a mistake."""
     try:
         leads_nowhere = path.is_symlink() and not path.exists()
     except OSError:  # opening it will report the reason

@@ -45,6 +45,7 @@ class Seals:
         self.is_own = is_own
         self._seen: tuple[int, int, int] | None = None
         self._keys: dict[str, bytes] = {}
+        self._was_wrong: NoKey | None = None  # as root found it, before this user could no longer look
         self._open = lru_cache(maxsize=MOST_OPENED)(self._open_anew)
 
     def seal(self, text: str, owner: str, field: str) -> str:
@@ -76,6 +77,17 @@ class Seals:
         """Return the id of the key that seals. Raises `NoKey`."""
         return next(reversed(self._read()))
 
+    def is_readable(self) -> bool:
+        """Tell whether this user can read the file, or its keys were read before."""
+        return bool(self._keys) or os.access(self.path, os.R_OK)
+
+    def changed_at(self) -> float | None:
+        """Return when the file was last changed, in seconds since 1970; None if that cannot be told."""
+        try:
+            return os.stat(self.path).st_mtime
+        except OSError:
+            return self._seen[0] / 1e9 if self._seen else None
+
     def _open_anew(self, text: str, owner: str, field: str) -> str:
         keys = self._keys
         if sealed_texts.key_id_of(text) not in keys:
@@ -86,6 +98,13 @@ class Seals:
             raise Unopenable(
                 f"{_WORDS.get(field.partition(':')[0], field)} of {owner} cannot be opened: {error}."
             ) from None
+
+    def read_now(self) -> None:
+        """Read the keys while this user may; what is wrong with the file is said when a key is needed."""
+        try:
+            self._read()
+        except NoKey as error:
+            self._was_wrong = error
 
     def _read(self) -> dict[str, bytes]:
         """Return the keys, read again if the file has changed; those of before while it cannot be used."""
@@ -105,7 +124,7 @@ class Seals:
                 f"database there, or {_WAYS}."
             ) from None
         except PermissionError:
-            raise NoKey(self._words_of_rights()) from None
+            raise self._was_wrong or NoKey(self._words_of_rights()) from None
         except OSError as error:
             raise NoKey(f"The key file {self.path} cannot be read: {error.strerror}.") from None
         try:
@@ -181,6 +200,7 @@ _WORDS = {
     "next_secret": "The next secret",
     "headers": "A header's value",
     "seal_check": "What proves the key",
+    "links_key": "The key of links (`almirant-webhooks token --rotate` makes another)",
 }
 
 
@@ -197,5 +217,21 @@ def beside(database_path: Path) -> Seals:
 def of(settings: Settings) -> Seals:
     """Return what seals by the settings."""
     given, is_on = settings.secrets.key_file, settings.secrets.seal
+    if (given, is_on) in _read_before:
+        return _read_before[given, is_on]
     path = Path(given) if given else Path(f"{settings.database.path.resolve()}{ENDING}")
     return Seals(path, is_on=is_on, is_own=not given)
+
+
+_read_before: dict[tuple[str, bool], Seals] = {}
+
+
+def read_before_the_user_changes(settings: Settings) -> None:
+    """Read a key file of `secrets.key_file`, so that `of` has its keys when this user may not read it any more.
+
+    What is wrong with the file is said when a key is needed.
+    """
+    if settings.secrets.key_file:
+        seals = of(settings)
+        seals.read_now()
+        _read_before[settings.secrets.key_file, seals.is_on] = seals

@@ -34,14 +34,14 @@ def _sender() -> socket.socket:
     return sender
 
 
-async def tell_status(not_ready: Callable[[], str | None]) -> None:
-    """Send systemd the daemon's status whenever it changes: `delivering`, or why not."""
-    told: str | None = None
+async def tell_status(not_ready: Callable[[], str | None], share: Callable[[], str | None]) -> None:
+    """Send systemd the daemon's status whenever it changes: why it does not deliver, its share, or `delivering`."""
+    told = "delivering"
     while True:
         await asyncio.sleep(STATUS_EVERY)
-        if (reason := not_ready()) != told:
-            told = reason
-            notify(f"STATUS={reason or 'delivering'}")
+        if (status := not_ready() or share() or "delivering") != told:
+            told = status
+            notify(f"STATUS={status}")
 
 
 def watchdog_interval() -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from ..model import Misconfigured
+from ..model import Misconfigured, Refused
 
 log = structlog.get_logger("almirant_webhooks")
 
@@ -45,11 +45,11 @@ class Tasks:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def died(self, name: str, error: BaseException) -> None:
-        """Note that a part of the daemon has died of an error, and log it unless it is `Misconfigured`."""
+        """Note that a part of the daemon has died of an error, and log it unless its sentence is shown at the end."""
         if self.dead is None:
             self.dead, self.fault = name, error
             self._ended()
-        if not isinstance(error, Misconfigured):
+        if not isinstance(error, (Misconfigured, Refused)):
             log.error("task died", task=name, exc_info=error)
 
     def _one_ended(self, task: asyncio.Task[None]) -> None:

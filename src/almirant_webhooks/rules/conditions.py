@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..model import Condition, Refused
 from . import comparing, paths
+from .texts import Cased, Text
 from .values import is_text
 
 ORDERS = (">", ">=", "<", "<=")
@@ -51,17 +52,17 @@ def check(condition: object, number: int) -> Condition:
         if isinstance(condition, Typed):
             return _checked(condition.field.strip(), condition.op, _typed_value(condition.op, condition.value.strip()))
         if not isinstance(condition, Mapping):
-            raise _Wrong('it must be an object with "field", "op" and "value".')
+            raise _Wrong(Text('it must be an object with "field", "op" and "value".'))
         for name in condition:
             if name not in ("field", "op", "value"):
-                raise _Wrong(f"there is no {_shorten(str(name))!r}; it has field, op and value.")
+                raise _Wrong(Text("there is no {name!r}; it has field, op and value.", name=_shorten(str(name))))
         op = condition.get("op")
         value = condition.get("value", _NO_VALUE)
         if op in WITHOUT_VALUE and value is None:
             value = _NO_VALUE
         return _checked(condition.get("field", ""), op, value)
     except _Wrong as wrong:
-        raise Refused(f"Condition {number}: {wrong}", "filter") from None
+        raise Refused(Text("Condition {number}: {wrong}", number=number, wrong=wrong.args[0]), "filter") from None
 
 
 def _of_text(text: str) -> Condition:
@@ -72,13 +73,16 @@ def _of_text(text: str) -> Condition:
     operator = _OPERATOR.match(text, len(field))
     if operator is None:
         raise _Wrong(
-            f"behind {_shorten(field)!r} one of {', '.join(OPERATORS)} is expected, "
-            "as in data.workItem.priority in high,urgent."
+            Text(
+                "behind {field!r} one of {operators} is expected, as in data.workItem.priority in high,urgent.",
+                field=_shorten(field),
+                operators=", ".join(OPERATORS),
+            )
         )
     op = operator[1] or " ".join(operator[2].split())
     rest = text[operator.end() :]
     if op == "=" and rest.startswith("="):
-        raise _Wrong("the operator for equal is =, not ==.")
+        raise _Wrong(Text("the operator for equal is =, not ==."))
     return _checked(field, op, _typed_value(op, rest))
 
 
@@ -93,7 +97,7 @@ def _typed_value(op: str, text: str) -> Any:
         return value if isinstance(value, list) else [value]
     items = [match[1].rstrip() for match in _ITEM.finditer(text) if match.end() > match.start()]
     if "" in items or text.endswith(","):
-        raise _Wrong('its list has an empty item; write "" for an empty text.')
+        raise _Wrong(Text('its list has an empty item; write "" for an empty text.'))
     return [_json_or_text(item) for item in items]
 
 
@@ -104,19 +108,19 @@ def _json_or_text(text: str) -> Any:
 
 def _checked(field: object, op: object, value: Any) -> Condition:
     if not isinstance(field, str):
-        raise _Wrong("field must be a text.")
+        raise _Wrong(Text("field must be a text."))
     if not is_text(field):
-        raise _Wrong("field holds a NUL or half of a surrogate pair, which is not text.")
+        raise _Wrong(Text("field holds a NUL or half of a surrogate pair, which is not text."))
     field = _check_path(field)
     if op not in OPERATORS:
-        raise _Wrong(f"op must be one of {', '.join(OPERATORS)}.")
+        raise _Wrong(Text("op must be one of {operators}.", operators=", ".join(OPERATORS)))
     assert isinstance(op, str)
     if op in WITHOUT_VALUE:
         if value is not _NO_VALUE:
-            raise _Wrong(f"{op} takes no value.")
+            raise _Wrong(Text("{op} takes no value.", op=op))
         return {"field": field, "op": op}
     if value is _NO_VALUE:
-        raise _Wrong(f'{op} needs a value; write "" for an empty text.')
+        raise _Wrong(Text('{op} needs a value; write "" for an empty text.', op=op))
     value = _plain(value)
     _check_fits(op, value)
     return {"field": field, "op": op, "value": value}
@@ -128,7 +132,7 @@ def _check_path(text: str) -> str:
         spelled = "".join(map(_spell, paths.parse(text, "filter"))).removeprefix(".")
         paths.parse(spelled, "filter")  # escapes may have made it too long
     except Refused as refused:
-        raise _Wrong(f"{refused.message[0].lower()}{refused.message[1:]}") from None
+        raise _Wrong(Cased(refused.message, str.lower)) from None
     return spelled
 
 
@@ -145,27 +149,29 @@ def _check_fits(op: str, value: Any) -> None:
     """Raise `_Wrong` for a value that an operator has no use for."""
     is_number = type(value) in (int, float)
     if op in LISTS and not (isinstance(value, list) and value):
-        raise _Wrong(f"{op} takes a list of one value at least.")
+        raise _Wrong(Text("{op} takes a list of one value at least.", op=op))
     if op == "contains" and isinstance(value, list | dict):
         raise _Wrong(
-            "contains takes a text, which is looked for in a text, or a value, which is looked for in an array."
+            Text("contains takes a text, which is looked for in a text, or a value, which is looked for in an array.")
         )
     if op in ORDERS and not (is_number or isinstance(value, str)):
-        raise _Wrong(f"{op} takes a number or a text.")
+        raise _Wrong(Text("{op} takes a number or a text.", op=op))
     if op in ("starts with", "ends with") and not isinstance(value, str):
-        hint = f"; write {json.dumps(json.dumps(value))[1:-1]} in quotes for a text" if is_number else ""
-        raise _Wrong(f"{op} takes a text{hint}.")
+        if is_number:
+            quoted = json.dumps(json.dumps(value))[1:-1]
+            raise _Wrong(Text("{op} takes a text; write {quoted} in quotes for a text.", op=op, quoted=quoted))
+        raise _Wrong(Text("{op} takes a text.", op=op))
 
 
 def _plain(value: Any, depth: int = 1) -> Any:
     """Return a value in plain JSON's types, which keep it exactly; raises `_Wrong`."""
     if depth > MAX_DEPTH:
-        raise _Wrong(f"its value is nested deeper than {MAX_DEPTH} levels.")
+        raise _Wrong(Text("its value is nested deeper than {max_depth} levels.", max_depth=MAX_DEPTH))
     if isinstance(value, paths.Number):
         return _plain_number(comparing.decimal_of(value))
     if isinstance(value, str):
         if not is_text(value):
-            raise _Wrong("its value holds a NUL or half of a surrogate pair, which is not text.")
+            raise _Wrong(Text("its value holds a NUL or half of a surrogate pair, which is not text."))
         return value
     if isinstance(value, list | tuple):
         return [_plain(item, depth + 1) for item in value]
@@ -183,7 +189,9 @@ def _plain_number(number: Decimal) -> int | float:
             return int(number)
         if Decimal(repr(float(number))) == number:
             return float(number)
-    raise _Wrong(f"a number has at most {MAX_DIGITS} digits, and 15 where it has a fraction.")
+    raise _Wrong(
+        Text("a number has at most {max_digits} digits, and 15 where it has a fraction.", max_digits=MAX_DIGITS)
+    )
 
 
 def words(condition: Condition) -> str:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from typing import Any
 
 from .event_types import is_notice, sample_payload
+from .texts import Text
 
 # The sentences of Almirant's webhook page, *Available events*.
 MEANINGS = {
-    "work_item.created": "A new work item is created.",
-    "work_item.updated": "Fields of a work item are modified (title, description, priority, etc.).",
-    "work_item.moved": "A work item is moved between board columns.",
-    "work_item.archived": "A work item is archived.",
-    "lead.created": "A new lead is created in the CRM.",
-    "lead.updated": "Lead data is updated.",
-    "lead.stage_changed": "A lead changes stage in the funnel.",
-    "sprint.created": "A new sprint is created.",
-    "sprint.closed": "A sprint is closed.",
-    "almirant.webhook.failing": "A webhook of the project has failed everything for an hour.",
-    "almirant.webhook.recovered": "A webhook of the project that failed everything has had a success.",
-    "almirant.webhook.disabled": "The service has disabled a webhook of the project that failed everything for long.",
-    "almirant.delivery.failed": "Deliveries of a webhook of the project have no attempts left.",
+    "work_item.created": Text("A new work item is created."),
+    "work_item.updated": Text("Fields of a work item are modified (title, description, priority, etc.)."),
+    "work_item.moved": Text("A work item is moved between board columns."),
+    "work_item.archived": Text("A work item is archived."),
+    "lead.created": Text("A new lead is created in the CRM."),
+    "lead.updated": Text("Lead data is updated."),
+    "lead.stage_changed": Text("A lead changes stage in the funnel."),
+    "sprint.created": Text("A new sprint is created."),
+    "sprint.closed": Text("A sprint is closed."),
+    "almirant.webhook.failing": Text("A webhook of the project has failed everything for an hour."),
+    "almirant.webhook.recovered": Text("A webhook of the project that failed everything has had a success."),
+    "almirant.webhook.disabled": Text(
+        "The service has disabled a webhook of the project that failed everything for long."
+    ),
+    "almirant.delivery.failed": Text("Deliveries of a webhook of the project have no attempts left."),
 }
 # What may be null in a notice.
 _MAYBE_NULL = ("lastSuccessAt", "delivery", "statusCode", "cause")
@@ -31,7 +35,7 @@ _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(
 
 def meaning(event_type: str) -> str:
     """Return the sentence that says when an event of a type is sent; of a type outside the catalogue it is not known."""
-    return MEANINGS.get(event_type, f"An event of the type {event_type}.")
+    return MEANINGS.get(event_type, Text("An event of the type {event_type}.", event_type=event_type))
 
 
 def sample_body(event_type: str) -> dict[str, Any]:
@@ -54,7 +58,7 @@ def body_schema(event_type: str) -> dict[str, Any]:
     return {
         "type": "object",
         "title": event_type,
-        "description": meaning(event_type),
+        "description": str(meaning(event_type)),  # a schema has strings and nothing else
         "properties": {
             "id": {"type": "string", "description": "The event's id: the same for every webhook and every resend."},
             "type": {"const": event_type},
@@ -64,6 +68,20 @@ def body_schema(event_type: str) -> dict[str, Any]:
         },
         "required": ["id", "type", "timestamp", "projectId", "data"],
     }
+
+
+def sample_text(event_type: str) -> str:
+    """Return the body of a request with a sample event, indented for people."""
+    return _indented(sample_body(event_type))
+
+
+def schema_text(event_type: str) -> str:
+    """Return the JSON Schema of a type's bodies, with the dialect that it is written in, indented for people."""
+    return _indented({"$schema": DIALECT, **body_schema(event_type)})
+
+
+def _indented(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _schema_of(value: Any, nullable: Collection[str] = ()) -> dict[str, Any]:

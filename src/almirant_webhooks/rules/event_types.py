@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..model import RESERVED_PROJECT, Refused
+from .texts import Text
 
 CATALOGUE = (
     "work_item.created",
@@ -35,11 +36,18 @@ def is_well_formed(event_type: str) -> bool:
     return len(event_type) <= MAX_LENGTH and _WELL_FORMED.fullmatch(event_type) is not None
 
 
+def family_of(text: str) -> str:
+    """Return what the types of a family begin with (`lead.*`: `lead.`), empty for what is no well-formed family."""
+    is_family = text.endswith(".*") and is_well_formed(f"{text[:-1]}x")
+    return text[:-1] if is_family else ""
+
+
 def check_well_formed(event_type: str) -> str:
     """Return the text if it has the form of an event type, in the catalogue or not; else raise `Refused`."""
     if not is_well_formed(event_type):
         raise Refused(
-            "An event type is dotted lower-case words such as work_item.created, at most 128 characters.", "event_type"
+            Text("An event type is dotted lower-case words such as work_item.created, at most 128 characters."),
+            "event_type",
         )
     return event_type
 
@@ -53,8 +61,10 @@ def check_producers_type(event_type: str) -> str:
     """Return a well-formed type that a producer's event may have, or raise `Refused`."""
     if is_notice(check_well_formed(event_type)):
         raise Refused(
-            f"Event types that begin with {NOTICE_PREFIX} are the service's own: it tells of webhooks by them. "
-            "Give the event another type.",
+            Text(
+                "Event types that begin with {notice_prefix} are the service's own: it tells of webhooks by them. Give the event another type.",
+                notice_prefix=NOTICE_PREFIX,
+            ),
             "event_type",
         )
     return event_type
@@ -73,7 +83,10 @@ def check_event_type(text: str, extra: Collection[str] = (), project_id: str = "
     catalogue = catalogue_of(project_id, extra)
     if text in catalogue:
         return text
-    raise Refused(f"{text!r} is not an event type.{suggestion(text, catalogue)}", "event_type")
+    raise Refused(
+        Text("{text!r} is not an event type. {suggestion}", text=text, suggestion=suggestion(text, catalogue)),
+        "event_type",
+    )
 
 
 def catalogue_of(project_id: str, extra: Collection[str] = ()) -> tuple[str, ...]:
@@ -88,15 +101,40 @@ def check_pattern(text: str, extra: Collection[str] = (), project_id: str = "") 
     if any(pattern in patterns_for(event_type) for event_type in catalogue):
         return pattern
     families = sorted({family for event_type in catalogue for family in patterns_for(event_type)[1:]})
-    raise Refused(f"{pattern!r} fits no event type.{suggestion(pattern, (*catalogue, *families))}", "events")
+    raise Refused(
+        Text(
+            "{pattern!r} fits no event type. {suggestion}",
+            pattern=pattern,
+            suggestion=suggestion(pattern, (*catalogue, *families)),
+        ),
+        "events",
+    )
 
 
-def suggestion(text: str, catalogue: Collection[str]) -> str:
+def check_listed(text: str, name: str, extra: Collection[str] = ()) -> None:
+    """Raise `Refused`, with a suggestion, for a type or family that fits none of any project's catalogue.
+
+    `name` is the parameter that it came by. For a selection that no event fits: a producer may send other types too.
+    """
+    catalogue = (*CATALOGUE, *extra, *NOTICES, *OWN_TYPES)
+    if not any(text in patterns_for(event_type) for event_type in catalogue):
+        raise Refused(
+            Text(
+                "{name}: there is no event of the type {text}, and the catalogue has none. {suggestion}",
+                name=name,
+                text=text,
+                suggestion=suggestion(text, catalogue),
+            ),
+            name,
+        )
+
+
+def suggestion(text: str, catalogue: Collection[str]) -> Text:
     """Return a sentence with the closest known name, or with all of them."""
     close = difflib.get_close_matches(text.lower(), catalogue, n=1, cutoff=0.5)
     if close:
-        return f" Did you mean {close[0]!r}?"
-    return f" Known are {', '.join(catalogue)}."
+        return Text("Did you mean {name!r}?", name=close[0])
+    return Text("Known are {names}.", names=", ".join(catalogue))
 
 
 def choose_sample(patterns: Collection[str], extra: Collection[str], requested: str | None, project_id: str) -> str:

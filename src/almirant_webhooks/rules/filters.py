@@ -12,6 +12,7 @@ from ..model import Condition, Filter, Refused
 from . import conditions, paths
 from .comparing import decimal_of, is_equal
 from .paths import Number, Value
+from .texts import Text
 
 MAX_CONDITIONS = 20
 MAX_BYTES = 16 * 1024  # of a filter's JSON
@@ -26,14 +27,16 @@ def check(value: object) -> Filter | None:
     Of no conditions there is no filter: every event fulfils them.
     """
     if not isinstance(value, list | tuple):
-        raise Refused('filter must be a list of conditions, each {"field", "op", "value"}.', "filter")
+        raise Refused(Text('filter must be a list of conditions, each {"field", "op", "value"}.'), "filter")
     if not value:
         return None
     if len(value) > MAX_CONDITIONS:
-        raise Refused(f"A filter has at most {MAX_CONDITIONS} conditions.", "filter")
+        raise Refused(
+            Text("A filter has at most {max_conditions} conditions.", max_conditions=MAX_CONDITIONS), "filter"
+        )
     checked = [conditions.check(condition, number) for number, condition in enumerate(value, 1)]
     if len(text_of(checked).encode()) > MAX_BYTES:
-        raise Refused(f"A filter has at most {MAX_BYTES // 1024} KiB as JSON.", "filter")
+        raise Refused(Text("A filter has at most {max_bytes} KiB as JSON.", max_bytes=MAX_BYTES // 1024), "filter")
     return checked
 
 

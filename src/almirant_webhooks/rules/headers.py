@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ..model import MASK, Headers, Refused
+from .texts import Text
 
 MAX_HEADERS = 20
 MAX_NAME = 64  # characters
@@ -46,7 +47,10 @@ def check(pairs: Pairs) -> dict[str, str | None]:
     for place, (name, value) in enumerate(listed, 1):
         _check_name(name, place)
         if name.lower() in names:
-            raise Refused(f"The header {name} is given twice; names that differ in case alone are the same.", _FIELD)
+            raise Refused(
+                Text("The header {name} is given twice; names that differ in case alone are the same.", name=name),
+                _FIELD,
+            )
         names.add(name.lower())
         checked[name] = _checked_value(name, value)
     if sum(value is not None for value in checked.values()) > MAX_HEADERS:
@@ -55,20 +59,26 @@ def check(pairs: Pairs) -> dict[str, str | None]:
 
 
 def _too_many() -> Refused:
-    return Refused(f"A webhook has at most {MAX_HEADERS} headers of its own.", _FIELD)
+    return Refused(Text("A webhook has at most {max_headers} headers of its own.", max_headers=MAX_HEADERS), _FIELD)
 
 
 def _check_name(name: str, place: int) -> None:
     if not _NAME.fullmatch(name):
         raise Refused(
-            f"Header {place} has no name that a header can have: 1 to {MAX_NAME} letters, digits and !#$%&'*+-.^_`|~ "
-            "(RFC 9110), then a colon in a command.",
+            Text(
+                "Header {place} has no name that a header can have: 1 to {max_name} letters, digits and !#$%&'*+-.^_`|~ (RFC 9110), then a colon in a command.",
+                place=place,
+                max_name=MAX_NAME,
+            ),
             _FIELD,
         )
     lower = name.lower()
     if lower in _NOT_FREE or lower.startswith(_NOT_FREE_FAMILIES):
         raise Refused(
-            f"The header {name} cannot be chosen: it belongs to the connection, to a proxy, or to what every request has.",
+            Text(
+                "The header {name} cannot be chosen: it belongs to the connection, to a proxy, or to what every request has.",
+                name=name,
+            ),
             _FIELD,
         )
 
@@ -77,16 +87,16 @@ def _checked_value(name: str, value: object) -> str | None:
     if value is None or (isinstance(value, str) and _VALUE.fullmatch(value)):
         return value
     if not isinstance(value, str):
-        why = "text, or null to take the header away"
+        why = Text("text, or null to take the header away")
     elif not value:
-        why = "of one character at least; to take a header away, leave out its name too"
+        why = Text("of one character at least; to take a header away, leave out its name too")
     elif len(value) > MAX_VALUE:
-        why = f"of at most {MAX_VALUE:,} characters; this one has {len(value):,}"
+        why = Text("of at most {most:,} characters; this one has {length:,}", most=MAX_VALUE, length=len(value))
     elif value != value.strip():
-        why = "without a blank or a line break before or after it"
+        why = Text("without a blank or a line break before or after it")
     else:
-        why = "of visible ASCII characters, with spaces between them alone"
-    raise Refused(f"The value of the header {name} must be {why}.", _FIELD)
+        why = Text("of visible ASCII characters, with spaces between them alone")
+    raise Refused(Text("The value of the header {name} must be {why}.", name=name, why=why), _FIELD)
 
 
 def merge(stored: Headers, change: Mapping[str, str | None] | None) -> Headers:
@@ -103,7 +113,14 @@ def merge(stored: Headers, change: Mapping[str, str | None] | None) -> Headers:
         elif key in merged:
             merged[key] = (name, merged[key][1])
         else:
-            raise Refused(f"The header {name} has no value yet that {MASK} could stand for; give its value.", _FIELD)
+            raise Refused(
+                Text(
+                    "The header {name} has no value yet that {mask} could stand for; give its value.",
+                    name=name,
+                    mask=MASK,
+                ),
+                _FIELD,
+            )
     if len(merged) > MAX_HEADERS:
         raise _too_many()
     return tuple(merged.values())

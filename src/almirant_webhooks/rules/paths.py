@@ -11,6 +11,7 @@ import re
 from typing import Any, Final, TypeAlias
 
 from ..model import Refused
+from .texts import Text
 
 Path = tuple[str, ...]
 # What `read` makes of JSON: dict, list, str, Number, bool or None.
@@ -43,7 +44,7 @@ _WORDS = {"true": True, "false": False, "null": None}
 
 
 def _no_number(word: str) -> Value:
-    raise ValueError(f"{word} is not JSON")
+    raise ValueError(Text("{word} is not JSON", word=word))
 
 
 _DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=_no_number, strict=False)
@@ -53,13 +54,16 @@ def parse(text: str, field: str) -> Path:
     """Return the keys of a path, or raise `Refused`, which names `field` and says where the path is wrong."""
     shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
     if len(text) > MAX_LENGTH:
-        raise Refused(f"The path {shown!r} is longer than {MAX_LENGTH:,} characters.", field)
+        raise Refused(
+            Text("The path {shown!r} is longer than {max_length:,} characters.", shown=shown, max_length=MAX_LENGTH),
+            field,
+        )
     parts: list[str] = []
     at = 0
     while True:
         part = _PART.match(text, at)
         if part is None:
-            raise Refused(f"The path {shown!r} {_why_not(text, at)}", field)
+            raise Refused(Text("The path {shown!r} {why_not}", shown=shown, why_not=_why_not(text, at)), field)
         parts.append(part["bare"] if part["quoted"] is None else _key(part["quoted"], shown, field))
         at = part.end()
         if at == len(text):
@@ -67,9 +71,17 @@ def parse(text: str, field: str) -> Path:
         if text[at] == ".":
             at += 1
         elif text[at] != "[":
-            raise Refused(f"The path {shown!r} {_why_not(text, at)}", field)
+            raise Refused(Text("The path {shown!r} {why_not}", shown=shown, why_not=_why_not(text, at)), field)
     if len(parts) > MAX_PARTS:
-        raise Refused(f"The path {shown!r} has {len(parts):,} keys; {MAX_PARTS} is the most.", field)
+        raise Refused(
+            Text(
+                "The path {shown!r} has {parts:,} keys; {max_parts} is the most.",
+                shown=shown,
+                parts=len(parts),
+                max_parts=MAX_PARTS,
+            ),
+            field,
+        )
     return tuple(parts)
 
 
@@ -77,18 +89,23 @@ def _key(quoted: str, shown: str, field: str) -> str:
     try:
         return str(json.loads(quoted))
     except ValueError:
-        raise Refused(f"In the path {shown!r} a key in brackets is not a JSON string.", field) from None
+        raise Refused(
+            Text("In the path {shown!r} a key in brackets is not a JSON string.", shown=shown), field
+        ) from None
 
 
-def _why_not(text: str, at: int) -> str:
+def _why_not(text: str, at: int) -> Text:
     """Say what is wrong with a path at a place where no key could be read."""
     if not text.strip():
-        return "is empty: give the keys that lead to a value, such as data.workItem.title."
+        return Text("is empty: give the keys that lead to a value, such as data.workItem.title.")
     if at == len(text) or text[at] == ".":
-        return f"has an empty key at character {at + 1}: put one dot between two keys, and none at the ends."
-    return (
-        f"cannot be read at character {at + 1}: put dots between keys, "
-        'and write a key with dots, quotes, brackets or blanks as ["a.b"].'
+        return Text(
+            "has an empty key at character {place}: put one dot between two keys, and none at the ends.", place=at + 1
+        )
+    return Text(
+        "cannot be read at character {place}: put dots between keys, and write a key with dots, quotes, brackets or blanks "
+        'as ["a.b"].',
+        place=at + 1,
     )
 
 

@@ -14,6 +14,7 @@ from ..model import Refused
 from .json_text import written
 from .messages import describe
 from .paths import Value
+from .texts import Text
 
 Renderer = Callable[[Value], str]
 
@@ -36,7 +37,11 @@ def newest(name: str) -> str:
     number = int(match[2]) if match and match[2] else len(versions)
     if not match or not 1 <= number <= len(versions):
         raise Refused(
-            f"There is no ready template {name!r}: there are {', '.join(NAMES)}. One of your own is a JSON text.",
+            Text(
+                "There is no ready template {name!r}: there are {names}. One of your own is a JSON text.",
+                name=name,
+                names=", ".join(NAMES),
+            ),
             "template",
         )
     return f"{match[1]}@{number}"

@@ -1,21 +1,18 @@
-"""Principals, who may use the service, and the signed tokens that carry them: links to a project and browser sessions."""
+"""Principals, who may use the service, how long a browser's session lasts, and what is kept of tokens."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
-import json
-import secrets
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from ..model import OPERATOR
 
-LINK = "link"
-SESSION = "session"
+SESSION_LASTS = timedelta(hours=4)  # from its last use on
+SESSION_ENDS = timedelta(hours=24)  # whatever its use
+RENEWED_EVERY = timedelta(minutes=5)  # a use within this time of the last renewal writes nothing
 
 
 class Role(StrEnum):
@@ -30,15 +27,19 @@ class Role(StrEnum):
 class Principal:
     """An authenticated caller. `project_id` is the only project they reach; None means all.
 
-    `expires_at` is in Unix seconds. `session` is the digest of a browser's session token. `name` is for the audit trail,
-    and is empty if the role says enough.
+    `session` is the id of a browser's session, which ends at `expires_at` unless it is used, and at `ends_at` in any case.
+    `name` is for the audit trail, and is empty if the role says enough. `token_id` is that of the token that
+    they came by, if it is not the operator's; `read_only` says that they may look and change nothing.
     """
 
     role: Role
     project_id: str | None = None
-    expires_at: int | None = None
     session: str | None = None
+    expires_at: datetime | None = None
+    ends_at: datetime | None = None
     name: str = ""
+    token_id: str | None = None
+    read_only: bool = False
 
     @property
     def actor(self) -> str:
@@ -47,47 +48,31 @@ class Principal:
             return self.name
         return OPERATOR if self.role is Role.OPERATOR else f"link to {self.project_id}"
 
+    @property
+    def id(self) -> str:
+        """What tells them from every other caller: the id of their session or token, or the operator's token."""
+        return self.session or self.token_id or self.role.value
+
     def reaches(self, project_id: str) -> bool:
         """Return whether they may see what belongs to a project."""
         return self.project_id in (None, project_id)
 
 
-def issue(key: bytes, purpose: str, principal: Principal) -> str:
-    """Return a signed token for a principal, which must have `expires_at`. URLs and cookies can carry it.
-
-    A nonce makes each token unique: two people who sign in within a second have a session each.
-    """
-    assert principal.expires_at is not None
-    fields = {
-        "role": principal.role.value,
-        "project": principal.project_id,
-        "expires": principal.expires_at,
-        "nonce": secrets.token_urlsafe(9),
-    }
-    content = _encode(json.dumps(fields, separators=(",", ":")).encode())
-    return f"{content}.{_mac(key, purpose, content)}"
+def named_by_link(actor: str) -> str:
+    """Return how the audit trail names a person whom a link names: never as an operator or a user of the system."""
+    return f"{actor} (link)" if actor else ""
 
 
-def link(key: bytes, principal: Principal, address: str) -> str:
-    """Return the URL that opens the pages at `address` for a principal, until it expires."""
-    return f"{address}/portal/{issue(key, LINK, principal)}"
+def session_expires(now: datetime, ends_at: datetime) -> datetime:
+    """Return when a session that is used now expires."""
+    return min(now + SESSION_LASTS, ends_at)
 
 
-def read(key: bytes, purpose: str, text: str, now: float) -> Principal | None:
-    """Return the principal of a signed token, or None if it was changed, has expired, or is for another purpose.
-
-    `now` is in Unix seconds.
-    """
-    content, _, signature = text.partition(".")
-    if not hmac.compare_digest(signature.encode("utf-8", "replace"), _mac(key, purpose, content).encode()):
-        return None
-    try:
-        fields: dict[str, Any] = json.loads(base64.urlsafe_b64decode(content + "=" * (-len(content) % 4)))
-    except (binascii.Error, ValueError):
-        return None
-    if fields["expires"] <= now:
-        return None
-    return Principal(Role(fields["role"]), fields["project"], fields["expires"])
+def is_to_be_renewed(caller: Principal, now: datetime) -> bool:
+    """Tell whether a use of a session makes it last noticeably longer."""
+    if caller.expires_at is None or caller.ends_at is None:
+        return False
+    return session_expires(now, caller.ends_at) - caller.expires_at >= RENEWED_EVERY
 
 
 def digest(token: str) -> str:
@@ -95,14 +80,11 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
+def key_digest(signing_key: bytes) -> str:
+    """Return what tells one signing key from another; a session ends with the key that was there when it began."""
+    return hashlib.sha256(b"session." + signing_key).hexdigest()
+
+
 def is_equal(actual: str, expected: str) -> bool:
     """Return whether two tokens are equal, in a time that does not depend on where they differ."""
     return hmac.compare_digest(digest(actual), digest(expected))
-
-
-def _encode(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def _mac(key: bytes, purpose: str, content: str) -> str:
-    return _encode(hmac.digest(key, f"{purpose}.{content}".encode("utf-8", "replace"), hashlib.sha256))

@@ -11,8 +11,11 @@ from .. import clock
 from ..model import Refused
 from . import values
 from .event_types import check_pattern, patterns_for
+from .texts import Text
 
-NOTHING = "No kept event of that time matches and is without a delivery for this webhook; there is nothing to replay."
+NOTHING = Text(
+    "No kept event of that time matches and is without a delivery for this webhook; there is nothing to replay."
+)
 
 
 class ReplayCount(TypedDict):
@@ -60,11 +63,13 @@ class ReplaySelection:
         """
         name = {"since": "since", "until": "until", "event": "event", **(names or {})}
         if since is None:
-            raise Refused("Say since when events are replayed: a time, or 2h for the last two hours.", name["since"])
+            raise Refused(
+                Text("Say since when events are replayed: a time, or 2h for the last two hours."), name["since"]
+            )
         begin = values.time(values.line(since, name["since"]), name["since"], now)
         end = None if until is None else values.time(values.line(until, name["until"]), name["until"], now)
         if end is not None and end <= begin:
-            raise Refused("The end of a replay must be later than its begin.", name["until"])
+            raise Refused(Text("The end of a replay must be later than its begin."), name["until"])
         pattern = None if event is None else values.line(event, name["event"])
         return cls(webhook_id, begin, end, pattern, include_cancelled)
 
@@ -111,6 +116,10 @@ def reach(created_at: str, now: datetime, kept: timedelta, pruned_before: str) -
     return removed if created_at < removed else ""
 
 
-def kept_until(created_at: str, succeeded: timedelta) -> str:
-    """Return until when an event is kept at least that was taken at a time: as long as `retention.succeeded`."""
-    return clock.text(clock.parse(created_at) + succeeded)
+def kept_until(created_at: str, succeeded: timedelta, bodies: timedelta | None) -> str:
+    """Return until when an event is kept at least, with its content, that was taken at a time.
+
+    That is as long as `retention.succeeded`, or `retention.bodies` where that is given and shorter.
+    """
+    kept = succeeded if bodies is None else min(succeeded, bodies)
+    return clock.text(clock.parse(created_at) + kept)

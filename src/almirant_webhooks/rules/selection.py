@@ -13,6 +13,7 @@ from typing import Any, Self
 from .. import clock
 from ..model import Refused, State
 from . import values
+from .texts import Text
 
 STATES = (*(state.value for state in State), "held")
 _TIMES = ("since", "until")
@@ -43,14 +44,54 @@ def _parse(
         if text is not None:
             name = names.get(field.name, field.name)
             parsed[field.name] = _RULES[field.name](values.line(text, name), name, now)
+    _check_can_match(parsed, names)
     return parsed
+
+
+def _check_can_match(parsed: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    """Raise `Refused`, with what to change, for conditions that nothing can fulfil together."""
+    since, until = parsed.get("since"), parsed.get("until")
+    if since is not None and until is not None and until <= since:
+        first, last = names.get("since", "since"), names.get("until", "until")
+        raise Refused(
+            Text(
+                "{last} is not after {first}, so nothing lies between them; exchange them, or leave one out.",
+                last=last,
+                first=first,
+            ),
+            last,
+        )
+    state, status = parsed.get("state"), parsed.get("status")
+    if status is None:
+        return
+    of_status, of_state = names.get("status", "status"), names.get("state", "state")
+    if status.startswith("1"):
+        raise Refused(
+            Text(
+                "{of_status} {status} is of no last answer: those are 2xx to 5xx, a few beyond.",
+                of_status=of_status,
+                status=status,
+            ),
+            of_status,
+        )
+    if status.startswith("2") and state not in (None, State.SUCCEEDED.value):
+        raise Refused(
+            Text(
+                "{of_state} {state} and {of_status} {status} never go together: what was answered with 2xx has succeeded. Leave out {of_state}, or look for another {of_status} (5xx).",
+                of_state=of_state,
+                state=state,
+                of_status=of_status,
+                status=status,
+            ),
+            of_state,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Conditions on deliveries; all that are not None must hold.
 
-    `state` may be `held`. `status` is a code, a class (`5xx`) or a word of the log. `cause` is a part of any attempt's
+    `state` may be `held`. `event_type` may be a family (`lead.*`). `status` is a code, a class (`5xx`) or a word of the log. `cause` is a part of any attempt's
     cause, `text` a part of the event's body; case is ignored in both. `since` and `until` bound the delivery's creation.
     """
 
@@ -96,14 +137,16 @@ class Selection:
     def check_has_no_text(self) -> None:
         """Raise `Refused` if it has a `text`: a resend would have to search the bodies of the whole log."""
         if self.text is not None:
-            raise Refused("Many deliveries are not sent again by a text in their bodies; leave it out.", "text")
+            raise Refused(Text("Many deliveries are not sent again by a text in their bodies; leave it out."), "text")
 
     def check_is_narrow(self) -> None:
         """Raise `Refused` if it selects everything, so that nobody resends all deliveries of all projects by mistake."""
         if not self.is_narrow:
             raise Refused(
-                "Say which deliveries: by project, webhook, state, status, event type, event, cause, or since when they "
-                "were made. Everything at once is not sent again.",
+                Text(
+                    "Say which deliveries: by project, webhook, state, status, event type, event, cause, or since when they "
+                    "were made. Everything at once is not sent again."
+                ),
                 "body",
             )
 
@@ -112,7 +155,8 @@ class Selection:
 class EventSelection:
     """Conditions on events; all that are not None must hold.
 
-    `since` and `until` bound when the event was taken; `text` is a part of its body.
+    `event_type` may be a family (`lead.*`). `since` and `until` bound when the event was taken; `text` is a part of its
+    body.
     """
 
     project_id: str | None = None

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from .. import clock, verify
 from ..model import MASK, Headers, Refused, Secrets
 from .headers import together
+from .texts import Text
 
 USER_AGENT = "Almirant-Webhooks/1.0"
 # How long after a switch `webhook-signature` still carries the old secret's signature.
@@ -36,11 +37,11 @@ def check_usable(text: str) -> str:
     try:
         size = len(text.encode("utf-8"))
     except UnicodeEncodeError:
-        raise Refused("A secret must be text that UTF-8 can write.", "secret") from None
+        raise Refused(Text("A secret must be text that UTF-8 can write."), "secret") from None
     if any(ord(char) < 32 or 127 <= ord(char) < 160 for char in text):
-        raise Refused("A secret must have no control characters (a line break at its end, perhaps).", "secret")
+        raise Refused(Text("A secret must have no control characters (a line break at its end, perhaps)."), "secret")
     if not 16 <= size <= 256:
-        raise Refused(f"A secret must have 16 to 256 bytes; this one has {size}.", "secret")
+        raise Refused(Text("A secret must have 16 to 256 bytes; this one has {size}.", size=size), "secret")
     return text
 
 
@@ -51,30 +52,37 @@ def check_secret(text: str) -> str:
     """
     check_usable(text)
     if text != text.strip():
-        raise Refused("A secret must not begin or end with a blank: whoever copies it loses that easily.", "secret")
+        raise Refused(
+            Text("A secret must not begin or end with a blank: whoever copies it loses that easily."), "secret"
+        )
     problem = _why_not_standard(text.removeprefix(verify.PREFIX)) if text.startswith(verify.PREFIX) else None
     if problem is not None:
         raise Refused(
-            f"A secret that begins with {verify.PREFIX} is one of Standard Webhooks, which goes on with the base64 of 24 to "
-            f"64 bytes: {problem}. Copy all of it, or choose a secret that does not begin with {verify.PREFIX}.",
+            Text(
+                "A secret that begins with {prefix} is one of Standard Webhooks, which goes on with the base64 of 24 to 64 bytes: {problem}. Copy all of it, or choose a secret that does not begin with {prefix}.",
+                prefix=verify.PREFIX,
+                problem=problem,
+            ),
             "secret",
         )
     return text
 
 
-def _why_not_standard(encoded: str) -> str | None:
+def _why_not_standard(encoded: str) -> Text | None:
     """Return why libraries of Standard Webhooks may not all decode a text to the same 24 to 64 bytes, or None."""
     odd = _NOT_BASE64.search(encoded.rstrip("="))
     if odd is not None:
-        alphabet = " (- and _ are of another alphabet)" if odd[0] in "-_" else ""
-        return f"what follows has a character that is not of base64{alphabet}"
+        if odd[0] in "-_":
+            return Text("what follows has a character that is not of base64 (- and _ are of another alphabet)")
+        return Text("what follows has a character that is not of base64")
     try:
         decoded = base64.b64decode(encoded, validate=True)
     except ValueError:
-        return "what follows is not whole, or lacks the padding (=) at its end"
+        return Text("what follows is not whole, or lacks the padding (=) at its end")
     if base64.b64encode(decoded).decode() != encoded:
-        return "what follows was cut, or ends in bits that belong to no byte"
-    return None if 24 <= len(decoded) <= 64 else f"what follows is that of {len(decoded)} bytes"
+        return Text("what follows was cut, or ends in bits that belong to no byte")
+    size = len(decoded)
+    return None if 24 <= size <= 64 else Text("what follows is that of {size} bytes", size=size)
 
 
 def secrets_at(secret: str, next_secret: str | None, switch_at: str | None, *, now: datetime) -> Secrets:

@@ -20,16 +20,17 @@ from .event_types import patterns_for
 from .json_text import as_json, as_text
 from .paths import MISSING, Path, Value
 from .presets import Renderer
+from .texts import Text
 from .values import storable
 
 MAX_BYTES = 16 * 1024
 MAX_RENDERED = 256 * 1024  # bytes of a body
-TOO_LONG = f"A template has at most {MAX_BYTES // 1024} KiB."
+TOO_LONG = Text("A template has at most {most} KiB.", most=MAX_BYTES // 1024)
 MAX_DEPTH = 200  # levels of arrays and objects: how many a parser reads depends on the Python
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _FIELD = "template"
-_TOO_LARGE = f"larger than {MAX_RENDERED // 1024} KiB"
-_UNREADABLE = "the event's own body cannot be read"
+_TOO_LARGE = Text("the body that the template makes of it is larger than {most} KiB", most=MAX_RENDERED // 1024)
+_UNREADABLE = Text("the event's own body cannot be read")
 _BLANKS = " \t\r\n"
 _OUTSIDE = re.compile(r'[^"{]+|\{(?!\{)')
 _IN_STRING = re.compile(r'(?:[^"\\{]|\\.|\{(?!\{))+', re.DOTALL)
@@ -71,14 +72,16 @@ def check_samples(template: str, patterns: Iterable[str], catalogue: Iterable[st
     bodies = {kind: sample_body(kind) for kind in known if chosen & set(patterns_for(kind))}
     matched = {pattern for kind in known for pattern in patterns_for(kind)}
     if "*" in chosen or chosen - matched:
-        bodies["any other type"] = {**sample_body("sample.event"), "data": _SAMPLE_OUTSIDE}
+        bodies[Text("any other type")] = {**sample_body("sample.event"), "data": _SAMPLE_OUTSIDE}
     for kind, body in bodies.items():
         try:
             rendered = render(template, json.dumps(body, ensure_ascii=False))
         except CannotRender as error:
-            raise Refused(f"The template fails for the sample of {kind}: {error}.", _FIELD) from None
+            raise Refused(
+                Text("The template fails for the sample of {kind}: {error}.", kind=kind, error=error.args[0]), _FIELD
+            ) from None
         if paths.read(rendered) is MISSING:
-            raise Refused(f"The template makes no JSON of the sample of {kind}.", _FIELD)
+            raise Refused(Text("The template makes no JSON of the sample of {kind}.", kind=kind), _FIELD)
 
 
 def render(template: str, body: str) -> str:
@@ -92,7 +95,7 @@ def render_value(template: str, root: Value) -> str:
         raise CannotRender(_UNREADABLE)
     text = renderer(template)(root)
     if len(text) * 4 > MAX_RENDERED and len(text.encode()) > MAX_RENDERED:
-        raise CannotRender(f"the body that the template makes of it is {_TOO_LARGE}")
+        raise CannotRender(_TOO_LARGE)
     return text
 
 
@@ -102,12 +105,12 @@ def renderer(template: str) -> Renderer:
     if presets.is_name(template):
         preset = presets.by_version(template)
         if preset is None:
-            raise CannotRender(f"this release does not know the template {template}")
+            raise CannotRender(Text("this release does not know the template {template}", template=template))
         return preset
     try:
         parts = _compile(template)
     except Refused as refused:
-        raise CannotRender(f"its template is none: {refused.message.rstrip('.')}") from None
+        raise CannotRender(Text("its template is none: {why}", why=refused.message.rstrip("."))) from None
 
     def render_parts(root: Value) -> str:
         pieces: list[str] = []
@@ -121,7 +124,7 @@ def renderer(template: str) -> Renderer:
             pieces.append(piece)
             size += len(piece)
             if size > MAX_RENDERED:  # a placeholder may stand there a thousand times
-                raise CannotRender(f"the body that the template makes of it is {_TOO_LARGE}")
+                raise CannotRender(_TOO_LARGE)
         return "".join(pieces)
 
     return render_parts
@@ -130,9 +133,9 @@ def renderer(template: str) -> Renderer:
 def _compile(template: str) -> tuple[str | _Placeholder, ...]:
     """Return a template's texts and placeholders in their order, or raise `Refused`."""
     if not template:
-        raise Refused("The template is empty: give a JSON text, or the name of a ready one.", _FIELD)
+        raise Refused(Text("The template is empty: give a JSON text, or the name of a ready one."), _FIELD)
     if template.startswith("\ufeff"):
-        raise Refused("The template begins with a byte order mark, which is not JSON: save it without.", _FIELD)
+        raise Refused(Text("The template begins with a byte order mark, which is not JSON: save it without."), _FIELD)
     parts: list[str | _Placeholder] = []
     texts: list[str] = []  # since the last placeholder
     skeleton: list[str] = []  # the template with something harmless, as long, in place of each placeholder
@@ -175,18 +178,34 @@ def _placeholder(template: str, at: int, *, in_string: bool) -> tuple[int, Path 
         match = _ESCAPED.match(template, at)
         inner = _unescaped(match["inner"]) if match and '\\"' in match["inner"] else None
     if match is None or inner is None:
-        raise Refused(f"The template's placeholder at {_where(template, at)} {_why_not(template, at)}", _FIELD)
+        raise Refused(
+            Text(
+                "The template's placeholder at {where} {why_not}",
+                where=_where(template, at),
+                why_not=_why_not(template, at),
+            ),
+            _FIELD,
+        )
     inner = inner.strip()
     if inner == _LITERAL:
         if not in_string:
             where = _where(template, at)
-            raise Refused(f"The template has a literal {{{{ at {where}, outside of a JSON string.", _FIELD)
+            raise Refused(
+                Text("The template has a literal {{{{ at {where}, outside of a JSON string.", where=where), _FIELD
+            )
         return match.end(), None
     try:
         return match.end(), paths.parse(inner, _FIELD)
     except Refused as refused:
         where = _where(template, at)
-        raise Refused(f"The template's placeholder at {where} has a wrong path. {refused.message}", _FIELD) from None
+        raise Refused(
+            Text(
+                "The template's placeholder at {where} has a wrong path. {message}",
+                where=where,
+                message=refused.message,
+            ),
+            _FIELD,
+        ) from None
 
 
 def _unescaped(inner: str) -> str | None:
@@ -196,46 +215,55 @@ def _unescaped(inner: str) -> str | None:
         return None
 
 
-def _why_not(template: str, at: int) -> str:
+def _why_not(template: str, at: int) -> Text:
     end = template.find("}}", at)
     if end < 0:
-        return "is not closed: }} is missing."
+        return Text("is not closed: }} is missing.")
     if template[at + 2 : end].strip() == "":
-        return "is empty: put a path into it, such as {{ data.workItem.title }}."
+        return Text("is empty: put a path into it, such as {{ data.workItem.title }}.")
     if "{" in template[at + 2 : end]:
-        return 'has braces within braces: close it with }} first; a literal {{ is {{ "{{" }}.'
-    return 'cannot be read: it is a path such as {{ data.workItem.title }}, and a key with blanks or dots is ["a.b"].'
+        return Text('has braces within braces: close it with }} first; a literal {{ is {{ "{{" }}.')
+    return Text(
+        'cannot be read: it is a path such as {{ data.workItem.title }}, and a key with blanks or dots is ["a.b"].'
+    )
 
 
 def _check_no_key(template: str, end: int, at: int) -> None:
     """Refuse a placeholder at a place if what ends at `end` is the key of an object."""
     if _COLON.match(template, end):
         where = _where(template, at)
-        raise Refused(f"The template has a placeholder in a key, at {where}: only values can have one.", _FIELD)
+        raise Refused(
+            Text("The template has a placeholder in a key, at {where}: only values can have one.", where=where), _FIELD
+        )
 
 
 def _check_json(skeleton: str, template: str) -> None:
     if _depth(skeleton) > MAX_DEPTH:
-        raise Refused(f"The template is nested too deeply: {MAX_DEPTH} levels at most.", _FIELD)
+        raise Refused(
+            Text("The template is nested too deeply: {max_depth} levels at most.", max_depth=MAX_DEPTH), _FIELD
+        )
     try:
         _DECODER.decode(skeleton)
     except json.JSONDecodeError as error:
         words = error.msg[:1].lower() + error.msg[1:]
-        raise Refused(f"The template is not JSON at {_where(template, error.pos)}: {words}.", _FIELD) from None
+        raise Refused(
+            Text("The template is not JSON at {where}: {words}.", where=_where(template, error.pos), words=words),
+            _FIELD,
+        ) from None
     except ValueError as error:  # NaN
-        raise Refused(f"The template is not JSON: {error}.", _FIELD) from None
+        raise Refused(Text("The template is not JSON: {error}.", error=error.args[0]), _FIELD) from None
 
 
 def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no value of JSON")
+    raise ValueError(Text("{word} is no value of JSON", word=word))
 
 
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_no_constant)
 
 
-def _where(template: str, at: int) -> str:
+def _where(template: str, at: int) -> Text:
     line = template.count("\n", 0, at) + 1
-    return f"line {line}, column {at - template.rfind(chr(10), 0, at)}"
+    return Text("line {line}, column {column}", line=line, column=at - template.rfind("\n", 0, at))
 
 
 def _depth(text: str) -> int:

@@ -12,9 +12,10 @@ import idna
 
 from ..model import Refused
 from . import addresses
+from .texts import Text
 
 MAX_URL = 2048
-BLOCKED = "the address is not allowed"
+BLOCKED = Text("the address is not allowed")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
 
@@ -79,14 +80,14 @@ def check_url(text: str, policy: Policy) -> str:
     """Return the normalised URL, which is stored and used, or raise `Refused` with a sentence."""
 
     def refuse(reason: str) -> Refused:
-        return Refused(f"This URL cannot be used: {reason}.", "url")
+        return Refused(Text("This URL cannot be used: {reason}.", reason=reason), "url")
 
     if len(text) > MAX_URL:
-        raise refuse(f"it is longer than {MAX_URL} characters")
+        raise refuse(Text("it is longer than {max_url} characters", max_url=MAX_URL))
     if any(ord(char) <= 32 or 127 <= ord(char) < 160 or char.isspace() for char in text):
-        raise refuse("it contains a space or a control character")
+        raise refuse(Text("it contains a space or a control character"))
     if "\\" in text:
-        raise refuse("it contains a backslash")
+        raise refuse(Text("it contains a backslash"))
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -94,15 +95,15 @@ def check_url(text: str, policy: Policy) -> str:
         raise refuse(_unreadable(str(error))) from None
     scheme = parts.scheme.lower()
     if scheme not in ("http", "https"):
-        raise refuse("it must begin with https://")
+        raise refuse(Text("it must begin with https://"))
     if "@" in parts.netloc:
-        raise refuse("it contains a user or password")
+        raise refuse(Text("it contains a user or password"))
     if "#" in text:
-        raise refuse("it contains a fragment (#…), which is never sent")
+        raise refuse(Text("it contains a fragment (#…), which is never sent"))
     if not parts.hostname:
-        raise refuse("it names no host")
+        raise refuse(Text("it names no host"))
     if port == 0 or parts.netloc.endswith(":"):
-        raise refuse("its port is not a number from 1 to 65535")
+        raise refuse(Text("its port is not a number from 1 to 65535"))
     host = _check_host(parts.hostname, bracketed="[" in parts.netloc, refuse_with=refuse)
     literal = addresses.parse(host.strip("[]"))
     default = {"https": 443, "http": 80}[scheme]
@@ -111,30 +112,30 @@ def check_url(text: str, policy: Policy) -> str:
     )
     if scheme == "http" and not (local and not host.endswith(".localhost") and policy.allow_localhost):
         raise refuse(
-            "http:// is for localhost in development alone (egress.allow_localhost); use https://"
+            Text("http:// is for localhost in development alone (egress.allow_localhost); use https://")
             if local
-            else "it must begin with https://"
+            else Text("it must begin with https://")
         )
     if local and not policy.allow_localhost and not _network_allows(literal, policy):
-        raise refuse(f"{BLOCKED}; requests go to public addresses alone")
+        raise refuse(Text("{blocked}; requests go to public addresses alone", blocked=BLOCKED))
     if literal is not None and not is_allowed(str(literal), port or default, policy):
-        raise refuse(f"{BLOCKED}; requests go to public addresses alone")
+        raise refuse(Text("{blocked}; requests go to public addresses alone", blocked=BLOCKED))
     shown = f"{host}:{port}" if port is not None and port != default else host
     path = quote(parts.path or "/", safe="/:@!$&'()*+,;=-._~%[]")
     query = "?" + quote(parts.query, safe="/?:@!$&'()*+,;=-._~%[]") if parts.query else ""
     url = f"{scheme}://{shown}{path}{query}"
     if len(url) > MAX_URL:
-        raise refuse(f"it is longer than {MAX_URL} characters once it is encoded")
+        raise refuse(Text("it is longer than {max_url} characters once it is encoded", max_url=MAX_URL))
     return url
 
 
-def _unreadable(error: str) -> str:
+def _unreadable(error: str) -> Text:
     """Return in words why the standard library cannot split a URL."""
     if "Port" in error or "port" in error:
-        return "its port is not a number from 1 to 65535"
+        return Text("its port is not a number from 1 to 65535")
     if "NFKC" in error:
-        return "its host contains characters that can be taken for '/', '?', '#', '@' or ':'"
-    return "its IPv6 address cannot be read"
+        return Text("its host contains characters that can be taken for '/', '?', '#', '@' or ':'")
+    return Text("its IPv6 address cannot be read")
 
 
 def _network_allows(literal: IPv4Address | IPv6Address | None, policy: Policy) -> bool:
@@ -146,24 +147,24 @@ def _check_host(hostname: str, *, bracketed: bool, refuse_with: Callable[[str], 
     if bracketed or ":" in hostname:
         parsed = addresses.parse(hostname)
         if not isinstance(parsed, IPv6Address) or "%" in hostname:
-            raise refuse_with("its IPv6 address cannot be read")
+            raise refuse_with(Text("its IPv6 address cannot be read"))
         return f"[{parsed}]"
     host = hostname.lower().removesuffix(".")
     if not host.isascii():
         try:
             host = idna.encode(host, uts46=True).decode()
         except (idna.IDNAError, UnicodeError):
-            raise refuse_with("its host is not a valid international domain name") from None
+            raise refuse_with(Text("its host is not a valid international domain name")) from None
     labels = host.split(".")
     if "%" in host:
-        raise refuse_with("its host contains a percent sign")
+        raise refuse_with(Text("its host contains a percent sign"))
     if "" in labels:
-        raise refuse_with("its host has a dot too many")
+        raise refuse_with(Text("its host has a dot too many"))
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise refuse_with("its host is not a domain name or an IP address")
+        raise refuse_with(Text("its host is not a domain name or an IP address"))
     if _NUMBER.fullmatch(labels[-1]):
         parsed = addresses.parse(host)
         if parsed is None:
-            raise refuse_with("its IPv4 address must be written as four decimal numbers")
+            raise refuse_with(Text("its IPv4 address must be written as four decimal numbers"))
         return str(parsed)
     return host

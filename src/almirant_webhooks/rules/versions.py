@@ -8,6 +8,7 @@ from hashlib import sha256
 
 from ..model import OPTIONS, Outdated, Webhook
 from . import filters
+from .texts import Text, sentences
 
 _SETTINGS = ("url", "events", "description", *OPTIONS)
 
@@ -25,7 +26,9 @@ def of_settings(webhook: Webhook) -> str:
 def check(expected: Collection[str], webhook: Webhook) -> None:
     """Raise `Outdated` unless the webhook's version is one of those that are expected."""
     if version(webhook) not in expected:
-        raise Outdated("Somebody else changed this webhook first. Read it again, then repeat the change.", "If-Match")
+        raise Outdated(
+            Text("Somebody else changed this webhook first. Read it again, then repeat the change."), "If-Match"
+        )
 
 
 def check_settings(seen: str, webhook: Webhook) -> None:
@@ -37,12 +40,18 @@ def check_settings(seen: str, webhook: Webhook) -> None:
     }
     parts = zip(now, seen.split("-"), of_settings(webhook).split("-"), strict=False)
     now["ordered"] = "on" if now["ordered"] else "off"
-    changes = [f"{name} is now {now[name] or 'empty'}" for name, before, after in parts if before != after]
+    changes = [_change(name, now[name]) for name, before, after in parts if before != after]
     if changes:
         raise Outdated(
-            f"Somebody else saved this webhook meanwhile: {'; '.join(changes)}. "
-            "Save again to put what stands below in its place."
+            Text(
+                "Somebody else saved this webhook meanwhile: {changes}. Save again to put what stands below in its place.",
+                changes=sentences(changes),
+            )
         )
+
+
+def _change(name: str, value: object) -> Text:
+    return Text("{name} is now {value}", name=name, value=value) if value else Text("{name} is now empty", name=name)
 
 
 def _digest(value: object) -> str:

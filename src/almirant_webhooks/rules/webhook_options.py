@@ -11,6 +11,7 @@ from typing import Any
 
 from ..model import Refused
 from . import filters, headers, rates, templates, values
+from .texts import Text
 
 MAX_CONCURRENCY = 64
 
@@ -24,8 +25,10 @@ def rate_limit(value: str) -> str:
     """Return how many attempts may begin within a second, a minute or an hour, or raise `Refused`."""
     if rates.parse(value) is None:
         raise Refused(
-            f"rate_limit must be a whole number from 1 to {rates.MAX_RATE}, a slash, and s, m or h for a second, a minute "
-            "or an hour: 10/s, 300/m or 5000/h.",
+            Text(
+                "A rate limit is a whole number from 1 to {max_rate}, a slash, and s, m or h for a second, a minute or an hour: 10/s, 300/m or 5000/h.",
+                max_rate=rates.MAX_RATE,
+            ),
             "rate_limit",
         )
     return value
@@ -34,7 +37,7 @@ def rate_limit(value: str) -> str:
 def ordered(value: str | bool) -> bool | None:
     """Return True for deliveries one after the other, and None for any order, or raise `Refused`."""
     if str(value).lower() not in ("true", "false"):
-        raise Refused("ordered must be true or false.", "ordered")
+        raise Refused(Text("ordered must be true or false."), "ordered")
     return str(value).lower() == "true" or None
 
 
@@ -58,7 +61,9 @@ def check_together(options: Mapping[str, object]) -> None:
     at_once = options.get("concurrency")
     if options.get("ordered") and isinstance(at_once, int) and at_once > 1:
         raise Refused(
-            f"An ordered webhook sends one delivery after the other, and concurrency asks for {at_once} at once. "
-            "Take concurrency away, or set it to 1.",
+            Text(
+                "An ordered webhook sends one delivery after the other, and concurrency asks for {at_once} at once. Take concurrency away, or set it to 1.",
+                at_once=at_once,
+            ),
             "ordered",
         )

@@ -12,6 +12,7 @@ NO_FILES = "the daemon has too many files open"
 NO_MEMORY = "the daemon's machine has no memory left"
 NO_THREAD = "the daemon can start no more threads"
 INTERNAL = "internal error"
+NO_SIGN = "the daemon could give no sign of life, and others may send in its place"
 AFTER_FAULT = 60.0  # seconds
 _SHORT_OF = {
     errno.EMFILE: NO_FILES,
@@ -24,12 +25,18 @@ _SHORT_OF = {
 SHORTAGES = frozenset(_SHORT_OF.values())
 
 
+class MayNotSend(Exception):
+    """Other daemons may have taken this one for gone: nothing may be sent."""
+
+
 def own_fault(error: BaseException | None) -> str | None:
     """Return which shortage of ours (files, memory, threads) caused an error, or None."""
     if error is None:
         return None
     if isinstance(error, MemoryError):
         return NO_MEMORY
+    if isinstance(error, MayNotSend):
+        return NO_SIGN
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return NO_THREAD
     own = _SHORT_OF.get(error.errno or 0) if isinstance(error, OSError) else None

@@ -25,11 +25,11 @@ KEEP_ALIVE = 4.0  # seconds; many servers close at 5
 SWEEP = 1.0  # seconds between two checks for connections that were idle for longer
 MOST_IDLE = 2048
 EVICTED = 8  # idle connections to close when no file can be opened: as many as one dial may need
-MOST_TARGETS = 16_384
+MOST_DESTINATIONS = 16_384
 _PATH = re.compile(r"[!-~]+")
 
 
-class Target(NamedTuple):
+class Destination(NamedTuple):
     """The parts of a request that are the same for all requests to one URL."""
 
     host: str
@@ -82,9 +82,9 @@ class Pool:
             self._sweeper.cancel()
         await self.evict(len(self._idle))
 
-    def take(self, target: Target) -> Connection | None:
+    def take(self, destination: Destination) -> Connection | None:
         """Return the connection that became idle last, or None if one has to be opened."""
-        while idle := self._by_key.get(target.key):
+        while idle := self._by_key.get(destination.key):
             connection = next(reversed(idle))
             self._forget(connection)
             if connection.is_open and time.monotonic() - connection.idle_since <= KEEP_ALIVE:
@@ -105,18 +105,18 @@ class Pool:
         if self._idle and self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP, self._sweep)
 
-    async def open(self, target: Target, *, once: bool, until: float) -> Connection:
+    async def open(self, destination: Destination, *, once: bool, until: float) -> Connection:
         """Open a connection until a monotonic time; it is not kept if it is for `once`.
 
         Raises `OSError` (`Blocked`, `NoTunnel`, `TimeoutError`, of DNS, of TLS, …).
         If no file can be opened, it closes the oldest idle connections and tries again.
         """
         try:
-            return await self._open(target, once, until)
+            return await self._open(destination, once, until)
         except OSError as error:
             if error.errno not in OUT_OF_FILES or not await self.evict(EVICTED):
                 raise
-        return await self._open(target, once, until)
+        return await self._open(destination, once, until)
 
     async def evict(self, count: int) -> int:
         """Close up to `count` of the oldest idle connections; return how many file descriptors that has freed."""
@@ -129,14 +129,14 @@ class Pool:
         """Look names up again at the next connection."""
         self._resolver.forget()
 
-    async def _open(self, target: Target, once: bool, until: float) -> Connection:
-        opened = await self._reach(target, until)
+    async def _open(self, destination: Destination, once: bool, until: float) -> Connection:
+        opened = await self._reach(destination, until)
         async with asyncio.timeout(until - time.monotonic()):
-            return await self._connect(target, once, opened)
+            return await self._connect(destination, once, opened)
 
-    async def _reach(self, target: Target, until: float) -> socket.socket:
+    async def _reach(self, destination: Destination, until: float) -> socket.socket:
         """Return a socket whose bytes go to the receiver. Loopback `http`, the only `http`, goes past a proxy."""
-        host, port, secure, _ = target
+        host, port, secure, _ = destination
         within = until - time.monotonic()
         if self._tunnels is not None and secure:
             if not is_name_allowed(host, port, self._policy):
@@ -146,11 +146,11 @@ class Pool:
             addresses = await self._resolver.resolve(host, port)
             return await dial(addresses, lambda address, dialled: is_allowed(address, dialled, self._policy))
 
-    async def _connect(self, target: Target, once: bool, opened: socket.socket) -> Connection:
-        host, _, secure, _ = target
+    async def _connect(self, destination: Destination, once: bool, opened: socket.socket) -> Connection:
+        host, _, secure, _ = destination
         try:
             transport, connection = await self._loop.create_connection(
-                lambda: Connection(target.key, self._most_body, once=once),
+                lambda: Connection(destination.key, self._most_body, once=once),
                 sock=opened,
                 ssl=self._tls.context(host) if secure else None,
                 server_hostname=host if secure else None,
@@ -190,20 +190,22 @@ class Pool:
             self._sweeper = self._loop.call_later(SWEEP, self._sweep)
 
 
-@functools.lru_cache(MOST_TARGETS)
-def target_of(url: str) -> Target:
+@functools.lru_cache(MOST_DESTINATIONS)
+def destination_of(url: str) -> Destination:
     """Split a URL. Raises `ValueError` if no request can be made to it."""
     parts = urlsplit(url)
     path = f"{parts.path or '/'}{'?' * bool(parts.query)}{parts.query}"
     if not _PATH.fullmatch(path) or not parts.hostname:
         raise ValueError(url)
     secure = parts.scheme == "https"
-    return Target(parts.hostname, parts.port or (443 if secure else 80), secure, f"POST {path} HTTP/1.1\r\n".encode())
+    return Destination(
+        parts.hostname, parts.port or (443 if secure else 80), secure, f"POST {path} HTTP/1.1\r\n".encode()
+    )
 
 
-def write(target: Target, headers: Headers, body: bytes) -> bytes:
+def write(destination: Destination, headers: Headers, body: bytes) -> bytes:
     """Return the bytes of a request. Raises `ValueError` for a header that holds a line break."""
     head = "\r\n".join(map(": ".join, headers))
     if not head.count("\r") == head.count("\n") == len(headers) - 1:
         raise ValueError("a header holds a line break")
-    return b"%b%b\r\n\r\n%b" % (target.line, head.encode(), body)
+    return b"%b%b\r\n\r\n%b" % (destination.line, head.encode(), body)

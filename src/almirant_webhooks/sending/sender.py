@@ -19,8 +19,8 @@ from .answers import Answer, field, keep_headers, retry_after
 from .causes import NO_DNS_ANSWER, STALE, Failure, classify_error, forget_frames
 from .echoes import hide, without_echoes
 from .exchange import Connection, End
-from .own_faults import AFTER_FAULT, interrupted_by_us
-from .pool import MOST_IDLE, Pool, Target, target_of, write
+from .own_faults import AFTER_FAULT, MayNotSend, interrupted_by_us
+from .pool import MOST_IDLE, Destination, Pool, destination_of, write
 from .proxy_answers import is_own_fault
 from .resolver import Resolver
 from .tls import Tls
@@ -35,7 +35,7 @@ class Prepared(NamedTuple):
     """A request as bytes, ready to send."""
 
     claim: Claim
-    target: Target
+    destination: Destination
     request: bytes
 
 
@@ -44,7 +44,7 @@ class Sender:
 
     `max_response_body` (bytes) is how much of a body is kept. `stalled(begin, end)` tells whether our own loop was blocked
     between two monotonic times. At most `most_idle` connections are kept; `threads` look names up. With a `proxy` requests by
-    `https` go through it.
+    `https` go through it. `may_send` is asked right before each request is written.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Sender:
         most_idle: int = MOST_IDLE,
         threads: Threads | None = None,
         proxy: Proxy | None = None,
+        may_send: Callable[[], bool] | None = None,
     ) -> None:
         self._policy = policy
         self._timeout = timeout
@@ -66,6 +67,7 @@ class Sender:
         self._most_idle = most_idle
         self._threads = threads
         self._proxy = proxy
+        self._may_send = may_send
         self._tls = Tls(ca_file)
         self._use_fresh: dict[str, None] = {}
 
@@ -91,8 +93,10 @@ class Sender:
         try:
             if is_local_url(claim.url) and not self._policy.allow_localhost:
                 raise Blocked
-            target = target_of(claim.url)
-            return Prepared(claim, target, write(target, together(claim.headers, claim.webhook_headers), claim.body))
+            destination = destination_of(claim.url)
+            return Prepared(
+                claim, destination, write(destination, together(claim.headers, claim.webhook_headers), claim.body)
+            )
         except (Blocked, ValueError) as error:
             return self._failed(claim, time.monotonic(), classify_error(error))
 
@@ -100,10 +104,12 @@ class Sender:
         """Send a request; `ended` is called with its result within the time limit.
 
         A task is made only if a connection has to be opened. Cancelling the future drops the request: `ended` is not called.
+        Raises `MayNotSend`.
         """
+        self._check()
         begin = time.monotonic()
         fresh = bool(self._use_fresh) and prepared.claim.delivery_id in self._use_fresh
-        connection = None if fresh else self.connections.take(prepared.target)
+        connection = None if fresh else self.connections.take(prepared.destination)
         if connection is None:
             return asyncio.create_task(self._open_first(prepared, begin, ended, fresh=fresh))
         end = connection.exchange(prepared.request, self._timeout)
@@ -119,7 +125,8 @@ class Sender:
         connection = None
         try:
             until = begin + self._timeout
-            connection = await self.connections.open(prepared.target, once=fresh, until=until)
+            connection = await self.connections.open(prepared.destination, once=fresh, until=until)
+            self._check()
             end = await connection.exchange(prepared.request, until - time.monotonic())
         except (OSError, ValueError) as error:
             end = classify_error(error)
@@ -131,6 +138,11 @@ class Sender:
             if connection is not None:
                 self.connections.give_back(connection)
         ended(self._result(claim, begin, end))
+
+    def _check(self) -> None:
+        """Raise `MayNotSend` right before a request is written, unless it may be."""
+        if self._may_send is not None and not self._may_send():
+            raise MayNotSend
 
     def _end(
         self,

@@ -16,7 +16,9 @@ from pydantic import BaseModel, ValidationError
 
 from .. import clock
 from ..model import Misconfigured
+from ..rules.postgres_urls import parse_postgres_url
 from ..rules.proxies import parse_proxy
+from .look import MOST_LOGO
 from .schema import Settings
 
 PREFIX = "ALMIRANT_WEBHOOKS_"
@@ -78,8 +80,48 @@ def _check(settings: Settings, sources: dict[str, str]) -> None:
             f"admin.listen (from {sources.get('admin.listen', 'its default')}): {listen[0]} is reachable by others, and "
             "no admin.token is configured. Set one, or listen on 127.0.0.1."
         )
+    if settings.database.url:
+        _check_one_database(settings, sources)
+    if settings.outbox.url and settings.outbox.path is not None:
+        raise Misconfigured(
+            f"outbox.url (from {sources.get('outbox.url', 'its default')}) and outbox.path (from "
+            f"{sources.get('outbox.path', 'its default')}): the outbox is in one place; leave one of the two out."
+        )
     if settings.egress.ca_file:
         _check_ca_file(Path(settings.egress.ca_file), sources.get("egress.ca_file", "its default"))
+    if settings.pages.logo:
+        _check_logo(Path(settings.pages.logo), sources.get("pages.logo", "its default"))
+
+
+def _check_one_database(settings: Settings, sources: dict[str, str]) -> None:
+    given = {
+        "database.path": "database.path" in sources,
+        "outbox.path": settings.outbox.path is not None,
+        "outbox.url": bool(settings.outbox.url),
+    }
+    for key in (key for key, is_given in given.items() if is_given):
+        raise Misconfigured(
+            f"database.url (from {sources.get('database.url', 'its default')}) and {key} (from {sources[key]}): PostgreSQL then "
+            "holds everything, the outbox too; leave one of the two out."
+        )
+    if settings.secrets.seal and not settings.secrets.key_file:
+        raise Misconfigured(
+            f"secrets.key_file (from {sources.get('secrets.key_file', 'its default')}): with database.url the key of what is secret "
+            "is a file, or a systemd credential, that all daemons have. Make one (see docs/key.md) and name it, as in: "
+            '( umask 077; echo "k1 $(head -c 32 /dev/urandom | base64)" > almirant-webhooks.seal )'
+        )
+
+
+def _check_logo(path: Path, source: str) -> None:
+    try:
+        size = path.stat().st_size if path.is_file() else 0
+    except OSError:
+        size = 0
+    if not 1 <= size <= MOST_LOGO:
+        raise Misconfigured(
+            f"pages.logo (from {source}): {path} is not a picture of at most {MOST_LOGO // 1024} KiB that can be read. Name a "
+            "file that the service's user may read, or leave it out."
+        )
 
 
 def _check_ca_file(path: Path, source: str) -> None:
@@ -98,7 +140,7 @@ def _check_ca_file(path: Path, source: str) -> None:
 def check_places(settings: Settings, sources: dict[str, str]) -> None:
     """Raise `Misconfigured` for a database or an outbox where there can be none: what `serve` finds out at its start."""
     for key, path in (("database.path", settings.database.path), ("outbox.path", settings.outbox.path)):
-        if path is None:
+        if path is None or settings.database.url:
             continue
         origin = f"{key} (from {sources.get(key, 'its default')}): "
         folder = path.absolute().parent
@@ -186,7 +228,7 @@ def _from_environment() -> _Given:
 
 
 def describe(settings: Settings, sources: dict[str, str]) -> list[tuple[str, str, str]]:
-    """Return every key with its value and source; a token is shown as `(set)` alone, a proxy without its password."""
+    """Return every key with its value and source; a token is shown as `(set)` alone, URLs without their passwords."""
     rows = []
     for section, name in every_key():
         value = getattr(getattr(settings, section), name)
@@ -198,6 +240,9 @@ def describe(settings: Settings, sources: dict[str, str]) -> list[tuple[str, str
 def _show(key: str, value: object) -> str:
     if key == "admin.token":
         return "(set)" if value else '""'
+    if key in ("database.url", "outbox.url"):
+        url = parse_postgres_url(str(value))
+        return url.shown if url is not None else '""'
     if key == "egress.proxy":
         proxy = parse_proxy(str(value))
         return proxy.shown if proxy is not None else '""'

@@ -6,17 +6,19 @@ import ipaddress
 import re
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from .. import clock
 from ..rules.event_types import NOTICE_PREFIX, is_notice, is_well_formed
+from ..rules.postgres_urls import Place, parse_postgres_url
 from ..rules.proxies import parse_proxy
 from ..rules.urls import Policy
+from .fields import PositiveSpan, Section, Span, as_list, as_path, as_span
+from .look import Pages
+from .places import Daemon, Database, Outbox
 
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB)?")
 _ADDRESS = re.compile(
@@ -28,17 +30,7 @@ _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+):([0-9]{1,5})")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# A hundred years: `now` less a longer span may be no date at all.
 SHORTEST_TOKEN = 16
-LONGEST = timedelta(days=36_500)
-
-
-def _span(value: object) -> timedelta:
-    if isinstance(value, timedelta):
-        return value
-    if not isinstance(value, str):
-        raise ValueError(f'{value!r} is not a duration; write a number and a unit in quotes, as in "10s"')
-    return clock.duration(value)
 
 
 def _size(value: object) -> int:
@@ -57,17 +49,6 @@ def _listen(value: object) -> tuple[str, int] | None:
     if match is None or int(match[2]) > 65535:
         raise ValueError(f'{value!r} is not an address; write HOST:PORT, as in 127.0.0.1:8420, or "" for none')
     return match[1].strip("[]"), int(match[2])
-
-
-def _list(value: object) -> object:
-    """Take a comma-separated text where a list is meant: what fits into an environment variable."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _path(value: object) -> object:
-    if isinstance(value, str) and ("\0" in value or not value):
-        raise ValueError("a path must not be empty or hold a NUL")
-    return value
 
 
 def _whole(value: object) -> object:
@@ -139,46 +120,15 @@ def _proxy(value: str) -> str:
     return value.strip()
 
 
-def _bounded(span: timedelta) -> timedelta:
-    if span > LONGEST:
-        raise ValueError(f"must not be longer than {clock.show_duration(LONGEST)}")
-    return span
-
-
-def _positive(span: timedelta) -> timedelta:
-    if span <= timedelta(0):
-        raise ValueError("must be longer than 0s")
-    return span
-
-
-Span = Annotated[timedelta, BeforeValidator(_span), AfterValidator(_bounded), PlainSerializer(clock.show_duration)]
-PositiveSpan = Annotated[Span, AfterValidator(_positive)]
-MaybeSpan = Annotated[PositiveSpan | None, BeforeValidator(lambda value: None if value == "" else _span(value))]
+MaybeSpan = Annotated[PositiveSpan | None, BeforeValidator(lambda value: None if value == "" else as_span(value))]
 Whole = Annotated[int, BeforeValidator(_whole)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class Database(_Section):
-    """Where the daemon's one file is."""
-
-    path: Annotated[Path, BeforeValidator(_path)] = Path("almirant-webhooks.db")
-
-
-class Outbox(_Section):
-    """Where events come from."""
-
-    path: Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else _path(value))] = None
-    poll_interval: PositiveSpan = timedelta(seconds=1)
-
-
-class Delivery(_Section):
+class Delivery(Section):
     """How requests are made and repeated."""
 
     timeout: PositiveSpan = timedelta(seconds=10)
-    retry_schedule: Annotated[tuple[Span, ...], BeforeValidator(_list), Field(min_length=1, max_length=50)] = (
+    retry_schedule: Annotated[tuple[Span, ...], BeforeValidator(as_list), Field(min_length=1, max_length=50)] = (
         timedelta(0),
         timedelta(minutes=1),
         timedelta(minutes=5),
@@ -191,38 +141,40 @@ class Delivery(_Section):
     disable_after: MaybeSpan = None  # never
 
 
-class Egress(_Section):
+class Egress(Section):
     """Where requests may go."""
 
     allow_localhost: bool = False
-    allowed_networks: Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], BeforeValidator(_list)] = ()
+    allowed_networks: Annotated[
+        tuple[Annotated[Network, BeforeValidator(_network)], ...], BeforeValidator(as_list)
+    ] = ()
     ca_file: str = ""
     proxy: Annotated[str, AfterValidator(_proxy), Field(repr=False)] = ""
 
 
-class Events(_Section):
+class Events(Section):
     """The catalogue's additions."""
 
-    extra_types: Annotated[tuple[Annotated[str, AfterValidator(_event_type)], ...], BeforeValidator(_list)] = ()
+    extra_types: Annotated[tuple[Annotated[str, AfterValidator(_event_type)], ...], BeforeValidator(as_list)] = ()
 
 
-class Admin(_Section):
+class Admin(Section):
     """What the daemon serves to people and programs."""
 
     listen: Annotated[tuple[str, int] | None, BeforeValidator(_listen)] = ("127.0.0.1", 8420)
     token: Annotated[str, AfterValidator(_token), Field(repr=False)] = ""
     public_url: Annotated[str, AfterValidator(_public_url)] = ""
-    hosts: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_list)] = ()
+    hosts: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(as_list)] = ()
 
 
-class Secrets(_Section):
+class Secrets(Section):
     """How what is secret is kept in the database."""
 
-    key_file: Annotated[str, BeforeValidator(lambda value: value if value == "" else _path(value))] = ""
+    key_file: Annotated[str, BeforeValidator(lambda value: value if value == "" else as_path(value))] = ""
     seal: bool = True
 
 
-class Retention(_Section):
+class Retention(Section):
     """How long rows are kept."""
 
     succeeded: PositiveSpan = timedelta(days=30)
@@ -237,13 +189,13 @@ class Retention(_Section):
         return min(self.succeeded, self.failed)
 
 
-class Limits(_Section):
+class Limits(Section):
     """What one project may use."""
 
     webhooks_per_project: Annotated[Whole, Field(ge=1)] = 100
 
 
-class Log(_Section):
+class Log(Section):
     """What is written to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -257,10 +209,12 @@ class Settings(BaseSettings):
 
     database: Database = Database()
     outbox: Outbox = Outbox()
+    daemon: Daemon = Daemon()
     delivery: Delivery = Delivery()
     egress: Egress = Egress()
     events: Events = Events()
     admin: Admin = Admin()
+    pages: Pages = Pages()
     secrets: Secrets = Secrets()
     retention: Retention = Retention()
     limits: Limits = Limits()
@@ -275,6 +229,17 @@ class Settings(BaseSettings):
             allowed_networks=self.egress.allowed_networks,
             closed=frozenset((listens_on, port) for listens_on in hosts if listens_on),
         )
+
+    @property
+    def database_place(self) -> Place | None:
+        """Where in PostgreSQL the database is, and the outbox with it, or None."""
+        url = parse_postgres_url(self.database.url)
+        return None if url is None else Place(url, self.database.schema)
+
+    @property
+    def outbox_place(self) -> Place | None:
+        """Where in PostgreSQL an outbox apart from the database is, or None."""
+        return self.outbox.place(self.database.schema)
 
     def pages_address(self) -> str:
         """Return where people reach the pages: `admin.public_url`, else `admin.listen`."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, NamedTuple, TypedDict, TypeVar
+from typing import Generic, TypedDict, TypeVar
 
-from ..model import Headers, InOrder, Outcome, Rotation, State, Trigger, Webhook
+from ..model import Health, InOrder, Outcome, Rotation, State, Webhook
+from ..rules.outcomes import Attempt as Attempt
 
 Row = TypeVar("Row")
 
@@ -21,9 +22,14 @@ class Page(Generic[Row]):
 
 
 class DeliveryFields(TypedDict):
-    """What every face shows of a delivery by the same names; times are texts of UTC."""
+    """What every face shows of a delivery by the same names; times are texts of UTC.
+
+    Lists are in the order of `created_at`, by which `since` and `until` select; `date` is that of the last attempt.
+    """
 
     date: str
+    created_at: str
+    test: bool
     project_id: str
     webhook_id: str
     url: str
@@ -42,29 +48,6 @@ class Delivery(DeliveryFields):
 
     delivery_id: str
     held: int
-
-
-class Attempt(TypedDict):
-    """One attempt; its outcome and status are None while it is in flight.
-
-    `response_body_note` says what was done with the body's bytes so that they can be read, if anything.
-    """
-
-    number: int
-    trigger: Trigger
-    started_at: str
-    duration_ms: int | None
-    outcome: Outcome | None
-    status: str | None
-    status_code: int | None
-    cause: str | None
-    url: str
-    request_headers: Headers
-    response_headers: Headers
-    response_body: str
-    body_cut: bool
-    response_body_is_text: bool
-    response_body_note: str | None
 
 
 class LastAttempt(TypedDict):
@@ -186,7 +169,10 @@ class ResendKind(StrEnum):
 
 
 class Resend(TypedDict):
-    """A resend of many, or a replay, with its progress; `filters` is its selection."""
+    """A resend of many, or a replay, with its progress; `filters` is its selection.
+
+    `failed` are deliveries that a resend has sent again and that are not succeeded, or those of a replay that were given up.
+    """
 
     id: str
     kind: ResendKind
@@ -200,6 +186,7 @@ class Resend(TypedDict):
     requested: int
     waiting: int
     succeeded: int
+    failed: int
     state: Progress
 
 
@@ -207,7 +194,7 @@ class Hour(TypedDict):
     """A webhook's attempts that began in one hour (`2026-01-31T09`); `duration_ms` is that of all of them together."""
 
     webhook_id: str
-    hour: str
+    start: str
     succeeded: int
     failed: int
     duration_ms: int
@@ -234,6 +221,7 @@ class ListedWebhook(WebhookSummary):
     """A webhook in a list."""
 
     webhook: Webhook
+    health: Health
 
 
 class WebhookOverview(ListedWebhook, InOrder):
@@ -242,24 +230,10 @@ class WebhookOverview(ListedWebhook, InOrder):
     rotation: Rotation | None
 
 
-class Producer(NamedTuple):
-    """A producer's token, by which it is known; `project_id` None is every project."""
-
-    id: str
-    project_id: str | None
-
-
-class ProducerToken(TypedDict):
-    """A producer's token in a list."""
-
-    id: str
-    project_id: str | None
-    created_at: str
-
-
 # What the audit trail has entries of, each with the thing that was acted on.
 AUDITED_ACTIONS = (
     "webhook.created",
+    "webhook.imported",
     "webhook.updated",
     "webhook.enabled",
     "webhook.disabled",
@@ -277,12 +251,29 @@ AUDITED_ACTIONS = (
     "event.sent_to",
     "producer_token.created",
     "producer_token.revoked",
+    "project_token.created",
+    "project_token.revoked",
     "token.rotated",
     "portal_link.created",
+    "session.started",
+    "session.ended",
     "event.erased",
     "backup.created",
     "key.rotated",
 )
+
+
+class Daemon(TypedDict):
+    """A daemon on a database that several share: its host and process, since when it is there, and what it owns.
+
+    Of all projects it owns those in so many of 64 buckets; `projects` counts those with a webhook.
+    """
+
+    id: str
+    name: str
+    since: str
+    buckets: int
+    projects: int
 
 
 class AuditEntry(TypedDict):

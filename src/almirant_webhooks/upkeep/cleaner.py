@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -17,7 +18,10 @@ log = structlog.get_logger("almirant_webhooks")
 class Cleaner:
     """Looks every second whether something was erased, and cleans until nothing of it is left, after a restart too."""
 
-    def __init__(self, database: Worker, outbox: Worker, store: CleaningStore) -> None:
+    def __init__(
+        self, database: Worker, outbox: Worker, store: CleaningStore, *, rests: Callable[[], str | None]
+    ) -> None:
+        self._rests = rests
         self._database = database
         self._outbox = outbox
         self._store = store
@@ -27,7 +31,8 @@ class Cleaner:
         """Clean until cancelled; an error is logged, and a later look tries again."""
         while True:
             try:
-                await self.step()
+                if not self._rests():
+                    await self.step()
             except StorageError as error:
                 log.warning("cleaning failed", error=str(error))
             await asyncio.sleep(EVERY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 import structlog
@@ -44,7 +44,9 @@ class Observer:
     """Sets gauges and reports changes. It reads on a connection of its own, so that counting delays no delivery.
 
     `store_bodies` is called with whether to store bodies of answers, `due` with the webhooks that have events about webhooks.
-    `disable_after` is how long a webhook may fail everything before it is disabled; None is for ever.
+    `tell_owners` tells other daemons of events that this one has made; those of operators each daemon finds by itself.
+    `disable_after` is how long a webhook may fail everything before it is disabled; None is for ever. While it `rests` another
+    daemon, or none, writes what there is to tell.
     """
 
     def __init__(
@@ -57,7 +59,9 @@ class Observer:
         heartbeat: Heartbeat,
         *,
         due: Callable[[set[str], dict[str, Due]], None],
+        tell_owners: Callable[[Mapping[str, Due]], None],
         failing: Callable[[], str | None],
+        rests: Callable[[], str | None],
         store_bodies: Callable[[bool], None],
         disable_after: timedelta | None = None,
     ) -> None:
@@ -68,7 +72,9 @@ class Observer:
         self._metrics = metrics
         self._heartbeat = heartbeat
         self._due = due
+        self._tell_owners = tell_owners
         self._failing = failing
+        self._rests = rests
         self._store_bodies = store_bodies
         self._disable_after = disable_after
         self._low = False
@@ -84,6 +90,7 @@ class Observer:
                     await self.observe()
                 if not self._failing():
                     await self._send_operator_events()
+                if not self._rests():
                     await self._tell_projects()
             except (StorageError, OSError) as error:
                 log.warning("observing failed", error=str(error))
@@ -92,28 +99,31 @@ class Observer:
     async def observe(self) -> None:
         """Observe once. Raises `StorageError` or `OSError`."""
         now = clock.now()
-        self._observe_disk()
-        wal = await self._reader.run(self._store.wal_bytes), await self._outbox.run(self._store.wal_bytes)
-        self._metrics.wal_bytes.set(max(wal))
-        if not self._failing():
+        self._observe_sizes(await self._reader.run(self._store.sizes))
+        if not self._rests():
             await self._report_webhook_health()
             await self._disable_down()
         pending = await self._reader.run(self._store.pending, now)
-        for name in ("due", "scheduled", "held"):
-            self._metrics.pending.labels(name).set(pending[name])
+        for name, count in (("due", pending["due"]), ("scheduled", pending["scheduled"]), ("held", pending["held"])):
+            self._metrics.pending.labels(name).set(count)
         self._metrics.oldest_due.set(pending["oldest_due_seconds"])
         self._metrics.failing.set((await self._reader.run(self._store.webhooks))["failing"])
+        self._metrics.loop_lag.set(self._heartbeat.lag())
+        # The outbox comes last: all else is observed while the server of one apart is away.
+        wal = await self._reader.run(self._store.wal_bytes)
+        self._metrics.wal_bytes.set(wal)
+        self._metrics.wal_bytes.set(max(wal, await self._outbox.run(self._store.wal_bytes)))
         waiting = await self._outbox.run(self._store.outbox, now)
         self._metrics.unread.set(waiting["unread"])
         first, last = await self._outbox.run(self._store.unread_rows)
         self._metrics.unread_age.set(self._waiting.age(first, last, time.monotonic()))
         self._metrics.rejected_rows.set(waiting["rejected"])
-        self._metrics.loop_lag.set(self._heartbeat.lag())
         self._metrics.observed.set(now.timestamp())
 
-    def _observe_disk(self) -> None:
-        sizes = self._store.sizes()
+    def _observe_sizes(self, sizes: dict[str, int]) -> None:
         self._metrics.database_bytes.set(sizes["database"])
+        if "disk_free" not in sizes:  # of another machine
+            return
         self._metrics.disk_free.set(sizes["disk_free"])
         low = sizes["disk_free"] < LOW_ON_DISK
         self._metrics.bodies_stored.set(not low)
@@ -148,7 +158,8 @@ class Observer:
 
     async def _send_operator_events(self) -> None:
         """Tell the delivery loop which webhooks of operators have events to send."""
-        await self._begin(await self._reader.run(self._store.own_webhooks))
+        if webhooks := await self._reader.run(self._store.own_webhooks):
+            self._due(webhooks, await self._database.run(self._store.first_due, webhooks))
 
     async def _tell_projects(self) -> None:
         """Tell projects of deliveries that have failed for good, in steps."""
@@ -156,6 +167,8 @@ class Observer:
             await self._begin(await self._database.write(self._store.tell_failed, clock.now()))
 
     async def _begin(self, webhooks: set[str]) -> None:
-        """Tell the delivery loop when these webhooks have something due."""
+        """Tell the delivery loops when these webhooks have something due."""
         if webhooks:
-            self._due(webhooks, await self._database.run(self._store.first_due, webhooks))
+            due = await self._database.run(self._store.first_due, webhooks)
+            self._due(webhooks, due)
+            self._tell_owners(due)

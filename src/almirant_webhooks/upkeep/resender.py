@@ -31,13 +31,13 @@ class Resender:
         *,
         kept: timedelta,
         due: Callable[[set[str], dict[str, Due]], None],
-        failing: Callable[[], str | None],
+        rests: Callable[[], str | None],
     ) -> None:
         self._database = database
         self._store = store
         self._kept = kept
         self._due = due
-        self._failing = failing
+        self._rests = rests
 
     async def run(self) -> None:
         """Take steps until cancelled; an error is logged, and a later step tries again."""
@@ -45,7 +45,7 @@ class Resender:
         while True:
             busy = False
             try:
-                if not self._failing() and await self._database.run(self._store.under_way):
+                if not self._rests() and await self._database.run(self._store.under_way):
                     busy = True
                     step = await self._database.write(self._store.step, clock.now(), reached, kept=self._kept)
                     reached = step.reached

@@ -71,14 +71,17 @@ def _is_wildcard(name: str) -> bool:
     return is_address(name) and int(ip_address(name)) == 0
 
 
-def is_same_origin(request: web.Request) -> bool:
-    """Follow `Sec-Fetch-Site` where a browser sends it, else `Origin` against `Host`; programs send neither."""
+def is_same_origin(request: web.Request, *, unsaid: bool = True) -> bool:
+    """Follow `Sec-Fetch-Site` where a browser sends it, else `Origin` against `Host`; `unsaid` counts where there is neither.
+
+    Programs send neither.
+    """
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site in ("same-origin", "none")
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is None:
-        return True
+        return unsaid
     scheme, _, rest = origin.lower().partition("://")
     sender, host = read_host(rest), read_host(request.host)
     if sender is None or host is None or scheme not in _PORTS:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from . import api, guard, health, pages, problems
+from . import api, guard, health, idempotency, pages, problems
 from .context import CONTEXT, Context, one_snapshot
 from .limits import Failures
 from .values import check_url
@@ -31,6 +31,7 @@ def make_app(ctx: Context) -> web.Application:
             check_url,
             guard.check_host,
             guard.identify(failures),
+            idempotency.carry_out_once(),
         ],
     )
     app[CONTEXT] = ctx

@@ -6,6 +6,7 @@ import zlib
 
 from aiohttp import hdrs, web
 
+from ..rules.texts import Text
 from .limits import in_time
 
 _BROKEN = "The body cannot be read: it is not encoded as its headers say, or ends early."
@@ -16,7 +17,7 @@ _WINDOW_BITS = {"": (), "identity": (), "gzip": (31,), "x-gzip": (31,), "deflate
 def check_not_compressed(request: web.Request) -> None:
     """Refuse a form that is compressed, which no browser sends."""
     if _coding(request) not in ("", "identity"):
-        raise web.HTTPUnsupportedMediaType(text="A form cannot be compressed.")
+        raise web.HTTPUnsupportedMediaType(text=Text("A form cannot be compressed."))
 
 
 async def read_json(request: web.Request) -> bytes:
@@ -28,12 +29,16 @@ async def read_json(request: web.Request) -> bytes:
     window_bits = _WINDOW_BITS.get(_coding(request))
     if window_bits is None:
         raise web.HTTPUnsupportedMediaType(
-            text="The body's Content-Encoding is not known here: send it plain, or compressed with gzip or deflate.",
+            text=Text(
+                "The body's Content-Encoding is not known here: send it plain, or compressed with gzip or deflate."
+            ),
             headers={hdrs.ACCEPT_ENCODING: "gzip, deflate"},
         )
     raw = await in_time(request.read())
     if raw.strip() and hdrs.CONTENT_TYPE in request.headers and not _is_json(request.content_type):
-        raise web.HTTPUnsupportedMediaType(text="The body must be JSON: send it with Content-Type: application/json.")
+        raise web.HTTPUnsupportedMediaType(
+            text=Text("The body must be JSON: send it with Content-Type: application/json.")
+        )
     return _inflate(raw, window_bits, request.client_max_size) if window_bits and raw else raw
 
 

@@ -6,51 +6,67 @@ import copy
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Concatenate, ParamSpec, TypeVar
+from functools import partial
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from aiohttp import web
 
 from ..actions import reach
-from ..ops.keys import Keys
+from ..ops.keys import OperatorKeys
 from ..ops.metrics import Metrics
 from ..rules.principals import Principal
 from ..settings.schema import Settings
-from ..storage.engine import ActionStore, ReadingStore, Session, Worker
-from .snapshots import Readers, Snapshot
+from ..storage.engine import ActionStore, ReadingStore, Session, SessionRow, Worker
+from .snapshots import Readers, SlowReads, Snapshot
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 PATIENCE = 5.0  # seconds that a write waits for another program's lock, its place in the line included
+BRIEFLY = 0.5  # the same for what can as well be written later
 ErrorPage = Callable[[web.Request, int, str], Awaitable[web.StreamResponse]]
+AskAgain = Callable[[web.Request, SessionRow | None], Awaitable[web.StreamResponse]]
+
+
+class Notes(Protocol):
+    """What notes the changes of a request that has a key of its own."""
+
+    def run(self, session: Session, function: Callable[[Session], T]) -> T:
+        """Call a function in its transaction, and note there what it returns."""
 
 
 @dataclass
 class Context:
-    """What the application is made of; `readers` are read-only connections, each on a thread of its own.
+    """What the application is made of; `readers` are read-only connections, each on a thread of its own, and `slow_reader` is one more for what takes long.
 
     `reading` has what handlers read, `store` what actions read and write.
     `outbox_reader` is one of the outbox, where that is in a file of its own.
     """
 
     settings: Settings
-    keys: Keys
+    keys: OperatorKeys
     metrics: Metrics
     not_ready: Callable[[], str | None]
+    share: Callable[[], str | None]
     reading: ReadingStore
     store: ActionStore
     database: Worker
     outbox: Worker
     readers: Sequence[Worker]
+    slow_reader: Worker
     wake: Callable[[], Awaitable[None]]
     address: Callable[[], tuple[str, int] | None]
     outbox_reader: Worker | None = None
     error_page: ErrorPage | None = None
+    ask_again: AskAgain | None = None
+    keyed: Notes | None = None
+    is_aside: bool = False
     _snapshot: Snapshot | None = None
 
     def __post_init__(self) -> None:
         """Make the readers ready to be lent."""
         self._lent = Readers(self.reading, self.readers)
+        self._slow = SlowReads(self.slow_reader)
 
     def of_request(self) -> Context:
         """Return the context of one request, which has a snapshot of its own."""
@@ -58,10 +74,23 @@ class Context:
         own._snapshot = Snapshot(self._lent)
         return own
 
+    def aside(self) -> Context:
+        """Return a context for a write that may fail, and by which the delivery loop has nothing to do."""
+        own = copy.copy(self)
+        own.is_aside, own.keyed = True, None
+        return own
+
     async def read(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function of `reading` or `store` on the request's snapshot: all its reads see one state, until it writes."""
         assert self._snapshot is not None
         return await self._snapshot.read(function, *args, **kwargs)
+
+    async def read_slowly(
+        self, owner: str | None, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a part of a longer read on the connection for those, and hold no other meanwhile."""
+        await self.end_reading()
+        return await self._slow.read(owner, function, *args, **kwargs)
 
     async def end_reading(self) -> None:
         """Let go of the snapshot, before anything is waited for that others decide on; the next read begins another."""
@@ -79,8 +108,14 @@ class Context:
     async def write(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function in one write transaction of the daemon's, and let the delivery loop look at once."""
         await self.end_reading()
-        result = await self.database.write_by(time.monotonic() + PATIENCE, function, *args, **kwargs)
-        await self.wake()
+        deadline, keyed = time.monotonic() + (BRIEFLY if self.is_aside else PATIENCE), self.keyed
+        if keyed is None:
+            result = await self.database.write_by(deadline, function, *args, **kwargs)
+        else:
+            change = partial(keyed.run, function=lambda session: function(session, *args, **kwargs))
+            result = await self.database.write_by(deadline, change)
+        if not self.is_aside:
+            await self.wake()
         return result
 
     async def write_outbox(self, function: Callable[[Session, float], T], /) -> T:

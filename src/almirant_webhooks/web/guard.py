@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import TypeVar
 from urllib.parse import quote
@@ -14,16 +13,18 @@ from aiohttp.typedefs import Middleware
 
 from ..rules import principals
 from ..rules.principals import Principal, Role
-from .address import base, host_is_ours, is_address, is_same_origin, is_secure, prefix_location
+from ..rules.texts import Text
+from ..storage.engine import SessionRow
+from . import framing, sessions
+from .address import host_is_ours, is_address, is_same_origin, prefix_location
 from .context import PRINCIPAL, Context, context
 from .limits import Failures
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 H = TypeVar("H", bound=Handler)
 
-COOKIE = "almirant_webhooks"
 SIGN_IN = "/sign-in"
-OPERATOR_SESSION = 12 * 3600  # seconds
+_READ_ONLY = Text("You came by a link that lets you look and change nothing. Ask for one that lets you change things.")
 OPEN: frozenset[Role] = frozenset()
 _SAFE = {hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS}
 _CSP = (
@@ -41,15 +42,18 @@ _HEADERS = {
 }
 
 
-def allow(*roles: Role, writes: bool = False) -> Callable[[H], H]:
+def allow(*roles: Role, writes: bool = False, changes: bool = False, knows_nobody: bool = False) -> Callable[[H], H]:
     """Say who may use a handler; without a role it is open to all. An application without this on each route does not start.
 
-    `writes` marks a GET that leaves something behind: other sites cannot send anybody there.
+    `writes` marks a GET that leaves something behind: other sites cannot send anybody there. `changes` marks a GET that
+    leads to a change alone, which who may change nothing has no use for. `knows_nobody` is for what is the same for all.
     """
 
     def mark(handler: H) -> H:
         handler.allowed = frozenset(roles)  # type: ignore[attr-defined]
         handler.writes = writes  # type: ignore[attr-defined]
+        handler.changes = changes  # type: ignore[attr-defined]
+        handler.knows_nobody = knows_nobody  # type: ignore[attr-defined]
         return handler
 
     return mark
@@ -59,27 +63,6 @@ def allowed_by(handler: object) -> frozenset[Role] | None:
     """Return the roles that a handler is for, or None where nobody has said."""
     roles: frozenset[Role] | None = getattr(handler, "allowed", None)
     return roles
-
-
-def start_session(request: web.Request, response: web.StreamResponse, who: Principal) -> None:
-    """Sign somebody in: a cookie that ends when their link does, or after twelve hours."""
-    ctx = context(request)
-    expires_at = who.expires_at or int(time.time()) + OPERATOR_SESSION
-    session = Principal(who.role, who.project_id, expires_at)
-    response.set_cookie(
-        COOKIE,
-        principals.issue(ctx.keys.signing_key, principals.SESSION, session),
-        max_age=max(0, expires_at - int(time.time())),
-        path=base(request) or "/",
-        httponly=True,
-        samesite="Lax",
-        secure=is_secure(request),
-    )
-
-
-def end_session(request: web.Request, response: web.StreamResponse) -> None:
-    """Sign somebody out in this browser."""
-    response.del_cookie(COOKIE, path=base(request) or "/")
 
 
 @web.middleware
@@ -98,6 +81,12 @@ def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     prefix_location(request, response)
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
+    if origins := framing.ancestors(request):
+        policy = response.headers["Content-Security-Policy"]
+        response.headers["Content-Security-Policy"] = policy.replace(
+            "ancestors 'none'", f"ancestors {' '.join(origins)}"
+        )
+        response.headers.pop("X-Frame-Options", None)  # it can name no origin
     response.headers.setdefault("Cache-Control", "no-store")
 
 
@@ -107,7 +96,9 @@ async def check_host(request: web.Request, handler: Handler) -> web.StreamRespon
     open_to_all = allowed_by(request.match_info.handler) == OPEN and request.path in ("/healthz", "/readyz", "/metrics")
     if not open_to_all and not host_is_ours(request.host, context(request)):
         raise web.HTTPMisdirectedRequest(
-            text="This address is not known here. Use that of admin.listen, set admin.public_url, or add its name to admin.hosts."
+            text=Text(
+                "This address is not known here. Use that of admin.listen, set admin.public_url, or add its name to admin.hosts."
+            )
         )
     return await handler(request)
 
@@ -117,26 +108,43 @@ def identify(failures: Failures) -> Middleware:
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        roles = allowed_by(request.match_info.handler)
-        token = _bearer(request)
-        who = await authenticate(request, token, failures) if token is not None else _of_session(request)
+        route = request.match_info.handler
+        roles, token = allowed_by(route), _bearer(request)
+        row = None
+        if token is None and not getattr(route, "knows_nobody", False):
+            row = await sessions.row_of(request)
+        who = await authenticate(request, token, failures) if token is not None else sessions.caller_of(request, row)
         request[PRINCIPAL] = who
-        changes = request.method not in _SAFE or getattr(request.match_info.handler, "writes", False)
-        if token is None and changes and not is_same_origin(request):
-            raise web.HTTPForbidden(text="This request comes from another site and was refused.")
+        changes = request.method not in _SAFE or getattr(route, "writes", False)
+        # The cookie of a frame is sent with requests of other sites too.
+        unsaid = not framing.cookie_of(request)
+        if token is None and changes and not is_same_origin(request, unsaid=unsaid):
+            raise web.HTTPForbidden(text=Text("This request comes from another site and was refused."))
         if roles and who is None:
-            if request.path.startswith("/api/"):
-                raise web.HTTPUnauthorized(
-                    text="Give the operator's token (`almirant-webhooks token`) as `Authorization: Bearer …`.",
-                    headers={"WWW-Authenticate": "Bearer"},
-                )
-            query = f"?next={quote(request.path_qs, safe='')}" if request.method == hdrs.METH_GET else ""
-            raise web.HTTPSeeOther(SIGN_IN + query)
-        if roles and who is not None and who.role not in roles:
-            raise web.HTTPForbidden(text=f"This is not for a {who.role.value}.")
+            return await _ask_who(request, row)
+        if roles and who is not None:
+            if who.role not in roles:
+                raise web.HTTPForbidden(text=f"This is not for a {who.role.value}.")
+            if who.read_only and (changes or getattr(route, "changes", False)):
+                raise web.HTTPForbidden(text=_READ_ONLY)
+            await sessions.renew(request, who)
         return await handler(request)
 
     return check
+
+
+async def _ask_who(request: web.Request, row: SessionRow | None) -> web.StreamResponse:
+    """Ask somebody without a session who they are; `row` is the one that is over. What a form sent is kept for them."""
+    if request.path.startswith("/api/"):
+        raise web.HTTPUnauthorized(
+            text="Give the operator's token (`almirant-webhooks token`), or one of the project, as `Authorization: Bearer …`.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    if request.method in _SAFE:
+        raise web.HTTPSeeOther(f"{SIGN_IN}?next={quote(request.path_qs, safe='')}")
+    ask_again = context(request).ask_again
+    assert ask_again is not None
+    return await ask_again(request, row)
 
 
 async def authenticate(request: web.Request, token: str, failures: Failures) -> Principal:
@@ -151,12 +159,14 @@ async def authenticate(request: web.Request, token: str, failures: Failures) -> 
         now, address = time.monotonic(), _caller(request)
         if (wait := failures.wait(address, now)) > 0:
             raise web.HTTPTooManyRequests(
-                text="Too many wrong tokens came; wait a minute.", headers={"Retry-After": str(wait)}
+                text=Text("Too many wrong tokens came; wait a minute."), headers={"Retry-After": str(wait)}
             )
         who = await _principal_of(ctx, token)
         if who is None:
             failures.note(address, now)
-            raise web.HTTPUnauthorized(text="This token is not known here.", headers={"WWW-Authenticate": "Bearer"})
+            raise web.HTTPUnauthorized(
+                text=Text("This token is not known here."), headers={"WWW-Authenticate": "Bearer"}
+            )
         failures.proven.add(digest)
     return who
 
@@ -170,21 +180,19 @@ def _caller(request: web.Request) -> str:
 
 
 async def _principal_of(ctx: Context, token: str) -> Principal | None:
-    if principals.is_equal(token, ctx.keys.token):
+    if ctx.keys.is_token(token):
         return Principal(Role.OPERATOR)
-    producer = await ctx.read(ctx.reading.tokens.find, principals.digest(token))
+    digest = principals.digest(token)
+    producer = await ctx.read(ctx.reading.tokens.find, digest)
+    owner = await ctx.read(ctx.reading.project_tokens.find, digest) if producer is None else None
     await ctx.end_reading()
-    return None if producer is None else Principal(Role.PRODUCER, producer.project_id)
+    if producer is not None:
+        return Principal(Role.PRODUCER, producer.project_id, token_id=producer.id)
+    if owner is None:
+        return None
+    return Principal(Role.PROJECT_ADMIN, owner.project_id, name=f"{owner.name} (API token)", token_id=owner.id)
 
 
 def _bearer(request: web.Request) -> str | None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
-
-
-def _of_session(request: web.Request) -> Principal | None:
-    cookie = request.cookies.get(COOKIE)
-    if not cookie:
-        return None
-    who = principals.read(context(request).keys.signing_key, principals.SESSION, cookie, time.time())
-    return who and replace(who, session=principals.digest(cookie))

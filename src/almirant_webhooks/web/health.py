@@ -8,22 +8,27 @@ from .context import context
 from .guard import allow
 
 
-@allow()
+@allow(knows_nobody=True)
 async def healthz(_: web.Request) -> web.Response:
     """Answer as long as the process does."""
     return web.json_response({"status": "ok"})
 
 
-@allow()
+@allow(knows_nobody=True)
 async def readyz(request: web.Request) -> web.Response:
-    """Answer 200 while the daemon delivers, else 503 with the reason in a sentence."""
-    reason = context(request).not_ready()
+    """Answer 200 while the daemon delivers, with its share if there are others, else 503 with the reason in a sentence.
+
+    One that waits for its share is ready: it serves pages.
+    """
+    ctx = context(request)
+    reason = ctx.not_ready()
     if reason is None:
-        return web.json_response({"status": "ready"})
+        share = ctx.share()
+        return web.json_response({"status": "ready"} if share is None else {"status": "ready", "share": share})
     return web.json_response({"status": "not ready", "reason": reason}, status=503)
 
 
-@allow()
+@allow(knows_nobody=True)
 async def metrics(request: web.Request) -> web.Response:
     """Answer in Prometheus' text format."""
     ctx = context(request)

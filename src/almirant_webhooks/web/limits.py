@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from aiohttp import web
 
+from ..rules.texts import Text
+
 T = TypeVar("T")
 
 BODY_TIME = 30.0  # seconds
@@ -49,4 +51,6 @@ async def in_time(body: Awaitable[T]) -> T:
         async with asyncio.timeout(BODY_TIME):
             return await body
     except TimeoutError:
-        raise web.HTTPRequestTimeout(text=f"The body did not come within {BODY_TIME:g} s.") from None
+        raise web.HTTPRequestTimeout(
+            text=Text("The body did not come within {body_time:g} s.", body_time=BODY_TIME)
+        ) from None

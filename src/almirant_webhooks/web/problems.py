@@ -9,7 +9,7 @@ import structlog
 from aiohttp import web
 
 from ..model import Conflict, Misconfigured, NotFound, Outdated, Refused
-from ..storage.engine import Busy, StorageError
+from ..storage.engine import Busy, StorageError, Unconfirmed
 from .context import context
 from .guard import Handler
 
@@ -31,6 +31,8 @@ CODES = {
     500: "internal_error",
     503: "database_unavailable",
 }
+_TYPE = "urn:almirant-webhooks:problem:"  # a name, which leads nowhere
+TYPES = tuple(f"{_TYPE}{code}" for code in CODES.values())
 
 log = structlog.get_logger("almirant_webhooks")
 
@@ -54,6 +56,9 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         return await _answer(
             request, 400, "The body cannot be read: it is not encoded as its headers say, or ends early."
         )
+    except Unconfirmed as error:
+        log.warning("request failed", path=_route(request), error=str(error))
+        return await _answer(request, 503, str(error.explained("the database")))
     except StorageError as error:
         log.warning("request failed", path=_route(request), error=str(error))
         words = "is locked by another program" if isinstance(error, Busy) else "cannot be used"
@@ -74,12 +79,13 @@ def _status(refused: Refused) -> int:
 
 
 def problem(status: int, detail: str, refused: Refused | None = None) -> web.Response:
-    """Return an RFC 9457 document; `code` is for programs, `field` names the offending one, `errors` all of them."""
+    """Return an RFC 9457 document; `type` and `code` are for programs, `field` names the offending one, `errors` all of them."""
+    code = CODES.get(status, "bad_request")
     document: dict[str, object] = {
-        "type": "about:blank",
+        "type": f"{_TYPE}{code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "code": CODES.get(status, "bad_request"),
+        "code": code,
         "detail": detail,
     }
     if refused is not None and refused.field is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
 
 from ..storage.engine import ReadingStore, Session, Worker
 
@@ -28,6 +29,26 @@ class Readers:
     def give_back(self, worker: Worker) -> None:
         """Let the next have it."""
         self._free.put_nowait(worker)
+
+
+class SlowReads:
+    """A connection for reads that take long, so that they keep none from those of the pages.
+
+    They are made in short parts. Those of all projects take turns, and of one project one part waits at a time, however many
+    requests it has made.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._turns: WeakValueDictionary[str | None, asyncio.Lock] = WeakValueDictionary()
+
+    async def read(
+        self, owner: str | None, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call a function that reads, once it is the turn of its owner."""
+        turn = self._turns.setdefault(owner, asyncio.Lock())
+        async with turn:
+            return await self._worker.run(function, *args, **kwargs)
 
 
 class Snapshot:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,9 +14,14 @@ from typing import Any
 from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, Due, Options, Outcome, Result, Webhook
 from almirant_webhooks.rules.retry import Schedule
+from almirant_webhooks.storage import worker
 from almirant_webhooks.storage.engine import (
     ActionStore,
+    DeliveryStore,
     FanOut,
+    ObservingStore,
+    OutboxStore,
+    PruningStore,
     ReadingStore,
     ReadPlan,
     ResendingStore,
@@ -23,7 +29,17 @@ from almirant_webhooks.storage.engine import (
     Work,
     WrittenBatch,
 )
-from almirant_webhooks.storage.sqlite import deliveries, webhooks
+from almirant_webhooks.storage.mixed.service import identity_of
+from almirant_webhooks.storage.mixed.stores import (
+    MixedActionStore,
+    MixedObservingStore,
+    MixedPruningStore,
+    MixedReadingStore,
+)
+from almirant_webhooks.storage.postgres.listener import Listener
+from almirant_webhooks.storage.postgres.opening import open_bound
+from almirant_webhooks.storage.postgres.store import OutboxInPostgres
+from almirant_webhooks.storage.sql import deliveries, webhooks
 from almirant_webhooks.storage.sqlite.action_store import SqliteActionStore
 from almirant_webhooks.storage.sqlite.connection import open_database
 from almirant_webhooks.storage.sqlite.delivery_store import SqliteDeliveryStore
@@ -34,6 +50,7 @@ from almirant_webhooks.storage.sqlite.upkeep_store import SqliteObservingStore, 
 from almirant_webhooks.storage.sqlite.worker import Worker
 
 from ...support.fresh import make_database
+from ...support.postgres import Outbox, new_database
 
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 SCHEDULE = Schedule((timedelta(0), timedelta(minutes=1), timedelta(minutes=5)))
@@ -49,10 +66,11 @@ class SqliteEngine:
         self.session: Session = open_database(self.path)
         self.other_session: Session = open_database(self.path)
         self.outbox_session: Session = open_outbox(self.path, other)
-        self.deliveries = SqliteDeliveryStore(self.path)
+        self.deliveries: DeliveryStore = SqliteDeliveryStore(self.path)
         opener = functools.partial(open_outbox, self.path, other)
-        self.outbox = outbox_store(self.outbox_path, opener if apart else None)
-        self.pruning, self.observing = SqlitePruningStore(), SqliteObservingStore(self.path)
+        self.outbox: OutboxStore = outbox_store(self.outbox_path, opener if apart else None)
+        self.pruning: PruningStore = SqlitePruningStore()
+        self.observing: ObservingStore = SqliteObservingStore(self.path)
         self.actions: ActionStore = SqliteActionStore()
         self.reading: ReadingStore = SqliteReadingStore()
         self.resending: ResendingStore = SqliteResendingStore()
@@ -64,7 +82,7 @@ class SqliteEngine:
         for session in (self.session, self.other_session, self.outbox_session):
             session.close()
 
-    def worker(self) -> Worker:
+    def worker(self) -> worker.Worker:
         """A worker that is not open yet."""
         return Worker(lambda: open_database(self.path))
 
@@ -114,6 +132,17 @@ class SqliteEngine:
                 "INSERT INTO outbox (project_id, event_type, payload) VALUES ('p', 'lead.created', 'no object')"
             )
 
+    def enlarge(self, row: int, size: int) -> None:
+        """Give a row a payload of a size that no event may have."""
+        with self._as_a_producer() as conn:
+            conn.execute("PRAGMA ignore_check_constraints=ON")
+            conn.execute("UPDATE outbox SET payload = ? WHERE id = ?", ("x" * size, row))
+
+    def change(self, column: str, value: str) -> None:
+        """Change all rows, as their producer may."""
+        with self._as_a_producer() as conn:
+            conn.execute(f"UPDATE outbox SET {column} = ?", (value,))
+
     def answers(self) -> list[tuple[bool, str | None]]:
         """Whether each row of the outbox was taken, and why it was rejected."""
         query = "SELECT fanned_out_at IS NOT NULL, rejected_reason FROM outbox ORDER BY id"
@@ -131,6 +160,18 @@ class SqliteEngine:
             conn.execute(
                 "CREATE TRIGGER no_marks BEFORE UPDATE OF fanned_out_at ON outbox BEGIN SELECT RAISE(ABORT, 'no'); END"
             )
+
+    def keep_rows(self) -> None:
+        """Have an application's trigger refuse to have rows deleted."""
+        with self._as_a_producer() as conn:
+            conn.execute("CREATE TRIGGER keeps BEFORE DELETE ON outbox BEGIN SELECT RAISE(ABORT, 'kept'); END")
+
+    def delete_event(self, number: int) -> str:
+        """Delete an event as an operator may by hand; return its id."""
+        with self.deliveries.transaction(self.other_session):
+            ids = [row[0] for row in self.other_session.execute("SELECT id FROM events ORDER BY seq")]
+            self.other_session.execute("DELETE FROM events WHERE id = ?", (ids[number - 1],))
+        return str(ids[number - 1])
 
     def drop_tables(self) -> None:
         """Take the tables away, as somebody may by hand."""
@@ -184,6 +225,90 @@ class SqliteEngine:
         return self.deliveries.first_due_after(self.session, "", 1000)[1].get(webhook.id)
 
 
+class PostgresOutbox:
+    """What a producer, an application and others do to an outbox in PostgreSQL."""
+
+    there: Outbox
+
+    def committed(self) -> None:
+        """Wait until the engine knows of a commit."""
+
+    def insert(self, *projects: str, payload: str = "{}") -> None:
+        values = [(project, payload) for project in projects or ("p",)]
+        insert = "INSERT INTO outbox (project_id, event_type, payload) VALUES (%s, 'lead.created', %s)"
+        with self.there.connect() as conn, conn.cursor() as cursor:
+            cursor.executemany(insert, values)
+        self.committed()
+
+    def insert_broken(self) -> None:
+        self.there.ask("ALTER TABLE outbox DROP CONSTRAINT IF EXISTS outbox_payload")
+        self.insert(payload="no object")
+
+    def enlarge(self, row: int, size: int) -> None:
+        self.there.ask("UPDATE outbox SET payload = repeat('x', %s) WHERE id = %s", size, row)
+
+    def change(self, column: str, value: str) -> None:
+        self.there.ask(f"UPDATE outbox SET {column} = %s", value)
+
+    def answers(self) -> list[tuple[bool, str | None]]:
+        rows = self.there.ask("SELECT fanned_out_at IS NOT NULL, rejected_reason FROM outbox ORDER BY id")
+        return [(taken, reason) for taken, reason in rows]
+
+    def refuse_marks(self) -> None:
+        self.there.ask(
+            "CREATE FUNCTION no_marks() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$"
+        )
+        self.there.ask(
+            "CREATE TRIGGER no_marks BEFORE UPDATE OF fanned_out_at ON outbox FOR EACH ROW EXECUTE FUNCTION no_marks()"
+        )
+
+    def keep_rows(self) -> None:
+        self.there.ask(
+            "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'kept'; END $$"
+        )
+        self.there.ask("CREATE TRIGGER keeps BEFORE DELETE ON outbox FOR EACH ROW EXECUTE FUNCTION keep()")
+
+    @contextmanager
+    def locked_outbox(self) -> Iterator[None]:
+        with self.there.connect() as conn:
+            conn.execute("LOCK TABLE outbox IN EXCLUSIVE MODE")
+            yield
+
+
+class PostgresOutboxEngine(PostgresOutbox, SqliteEngine):
+    """SQLite with the outbox apart in PostgreSQL."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, apart=False)
+        self.outbox.close()
+        self.outbox_session.close()
+        self.there = new_database()
+        self.outbox_session = open_bound(self.there.place, functools.partial(identity_of, self.path))
+        store = OutboxInPostgres(
+            functools.partial(open_bound, self.there.place, functools.partial(identity_of, self.path)), patience=60
+        )
+        self.outbox, self.actions, self.reading = store, MixedActionStore(), MixedReadingStore()
+        self.pruning, self.observing = MixedPruningStore(), MixedObservingStore(self.path)
+        self._heard = threading.Semaphore(0)
+
+        def hear() -> None:
+            store.note_commit()
+            self._heard.release()
+
+        self._listener = Listener(self.there.place, hear)
+        self._listener.start()
+        self._heard.acquire()  # it listens from now on
+        self.outbox.open()
+
+    def close(self) -> None:
+        self._listener.stop()
+        self._listener.join()
+        super().close()
+
+    def committed(self) -> None:
+        self._heard.acquire()
+
+
 def text(at: datetime) -> str:
     return clock.text(at)
 
@@ -193,4 +318,5 @@ Engine = SqliteEngine  # of which each engine has what is used here
 ENGINES: dict[str, Callable[[Path], Engine]] = {
     "SQLite, one file": functools.partial(SqliteEngine, apart=False),
     "SQLite, an outbox apart": functools.partial(SqliteEngine, apart=True),
+    "SQLite, an outbox in PostgreSQL": PostgresOutboxEngine,
 }

@@ -68,7 +68,7 @@ def test_what_a_disabled_webhook_holds_goes_out_or_is_discarded(engine: Engine) 
 def test_a_project_has_no_more_webhooks_than_its_limit(engine: Engine) -> None:
     """And a deleted one leaves its place."""
     first = engine.webhook(limit=1)
-    with pytest.raises(Refused, match="allows 1"):
+    with pytest.raises(Refused, match="has 1 webhooks, and a project may have 1"):
         engine.webhook(limit=1)
     engine.delete(first)
     assert engine.webhook(limit=1)

@@ -344,6 +344,30 @@ def test_attempts_that_nobody_makes_any_more_are_recorded_as_interrupted(engine:
     assert again.number == 2
 
 
+def test_a_daemon_that_shares_with_nobody_owns_all(engine: Engine) -> None:
+    """It is asked of no project, and has nothing to take or to give."""
+    assert engine.deliveries.owns is None
+    engine.deliveries.leave()
+    assert engine.deliveries.settle(engine.session, SCHEDULE, START) is None
+
+
+def test_an_event_that_was_deleted_by_hand_ends_its_delivery_and_no_other(engine: Engine) -> None:
+    """Each of the others begins with its own body; what was in flight at a crash ends at the next start all the same."""
+    webhook = engine.webhook()
+    for _ in range(4):
+        engine.insert()
+        engine.take()
+    engine.claim(webhook, count=1)
+    gone = [engine.delete_event(number) for number in (1, 2)]
+    with engine.deliveries.transaction(engine.session):
+        assert engine.deliveries.interrupt_open(engine.session, SCHEDULE, START) == 1
+    written = engine.batch(starts={webhook.id: 10})
+    assert (len(written.begun), len(written.gone)) == (2, 2)
+    assert all(f'"{claim.event_id}"' in claim.body.decode() for claim in written.begun)
+    assert not {claim.event_id for claim in written.begun} & set(gone)
+    assert engine.due(webhook) is None
+
+
 def test_the_last_end_of_each_webhook_is_told(engine: Engine) -> None:
     """Not the interrupted ones: they tell nothing of a receiver."""
     webhook, other = engine.webhook(), engine.webhook(url="https://example.com/other")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from almirant_webhooks.model import MAX_PAYLOAD_BYTES
-from almirant_webhooks.storage.engine import Busy, FanOut, ReadPlan
+from almirant_webhooks.storage.engine import CHANGED_AFTER_TAKEN, Busy, FanOut, ReadPlan
 
-from .engines import START, Engine
+from .engines import ENGINES, START, Engine
 
 
 def _projects(done: FanOut) -> list[str]:
@@ -18,16 +20,16 @@ def _projects(done: FanOut) -> list[str]:
 
 def test_projects_take_turns_and_each_one_s_oldest_come_first(engine: Engine) -> None:
     """However many rows one of them has."""
-    engine.insert(*["a"] * 5, "b", "c")
+    engine.insert(*["a"] * 5, "d", "f")  # by name and by bucket in this order
     done = engine.take(plan=ReadPlan(4))
-    assert _projects(done) == ["a", "b", "c", "a"]
+    assert _projects(done) == ["a", "d", "f", "a"]
     assert [mark.row.id for mark in done.marks if mark.row.project == "a"] == [1, 2]
 
 
 def test_the_turn_goes_on_behind_a_project(engine: Engine) -> None:
     """And comes round."""
-    engine.insert("a", "b", "c")
-    assert _projects(engine.take(plan=ReadPlan(2, after="b"))) == ["c", "a"]
+    engine.insert("a", "d", "f")
+    assert _projects(engine.take(plan=ReadPlan(2, after="d"))) == ["f", "a"]
 
 
 def test_no_more_rows_of_a_project_are_read_than_its_limit(engine: Engine) -> None:
@@ -82,9 +84,7 @@ def test_a_row_that_is_larger_than_an_event_may_be_is_marked_apart(engine: Engin
     """It is rejected, and its payload was not read."""
     engine.insert_broken()
     engine.insert()
-    with engine._as_a_producer() as conn:
-        conn.execute("PRAGMA ignore_check_constraints=ON")
-        conn.execute("UPDATE outbox SET payload = ? WHERE id = 2", ("x" * (4 * MAX_PAYLOAD_BYTES),))
+    engine.enlarge(2, 4 * MAX_PAYLOAD_BYTES)
     done = engine.take()
     slow = [mark for mark in done.marks if mark.is_slow]
     assert [(mark.row.id, mark.row.payload) for mark in slow] == [(2, None)]
@@ -116,3 +116,40 @@ def test_a_trigger_that_refuses_marks_keeps_no_event_from_being_taken(engine: En
     assert "no_marks" in str(done.refusal)
     assert engine.take().duplicates == 1
     assert engine.answers() == [(False, None)]
+
+
+@pytest.fixture(
+    params=["SQLite, an outbox apart", pytest.param("SQLite, an outbox in PostgreSQL", marks=pytest.mark.slow)]
+)
+def apart(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """An engine that reads and marks the outbox in transactions of their own: its producers may come between them."""
+    opened = ENGINES[request.param](tmp_path)
+    yield opened
+    opened.close()
+
+
+OTHER_CONTENT = "event_id is already used in this project with other content"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("event_type", "lead.updated", OTHER_CONTENT),
+        ("payload", '{"a": 1}', OTHER_CONTENT),
+        ("occurred_at", "2026-11-20T09:00:00.000Z", CHANGED_AFTER_TAKEN),
+        ("project_id", "other", None),
+        ("event_id", "another", None),
+    ],
+)
+def test_a_change_between_the_read_and_the_mark_is_not_swallowed(
+    apart: Engine, column: str, value: str, reason: str | None
+) -> None:
+    """Another id or project makes another event; the rest is rejected with its reason, as the event was taken already."""
+    apart.insert()
+    work = apart.read(ReadPlan(10))
+    apart.change(column, value)
+    done = apart.batch(**work).fan_out
+    assert done is not None
+    apart.outbox.mark(apart.session, [done], START)
+    events = done.events + apart.take().events
+    assert (events, apart.answers()) == (2 if reason is None else 1, [(reason is None, reason)])

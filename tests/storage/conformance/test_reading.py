@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from almirant_webhooks.model import NotFound, Outcome, Refused
+from almirant_webhooks.model import Health, NotFound, Outcome, Refused
+from almirant_webhooks.rules.activity import SPANS
 from almirant_webhooks.rules.selection import EventSelection, Selection
 from almirant_webhooks.storage.records import Progress
 
@@ -94,6 +95,17 @@ def test_a_selection_selects_the_same_for_a_page_a_command_and_a_count(engine: E
         assert (len(page.items), search.count(session, selection)) == (number, (number, True))
 
 
+def test_a_text_is_found_as_its_producer_meant_it(engine: Engine) -> None:
+    """However its encoder escaped it, and in any case."""
+    engine.webhook()
+    for payload in ('{"name": "S\\u00f8ren"}', '{"name": "Sven"}'):
+        engine.insert(payload=payload)
+    engine.take()
+    for asked in ("Søren", "SØREN", "s\\u00f8ren"):
+        (row,) = engine.reading.search.newest(engine.session, Selection(text=asked), limit=10)
+        assert "u00f8" in str(engine.reading.log.delivery(engine.session, row["delivery_id"])["body"])
+
+
 def test_a_delivery_is_shown_with_its_body_and_every_attempt(engine: Engine) -> None:
     """One in flight has no outcome yet; one that is not there is not found."""
     webhook = engine.webhook()
@@ -102,6 +114,9 @@ def test_a_delivery_is_shown_with_its_body_and_every_attempt(engine: Engine) -> 
     engine.claim(webhook, START + HOUR)
     delivery = engine.reading.log.delivery(engine.session, delivery_id)
     assert (delivery["webhook_id"], delivery["state"]) == (webhook.id, "pending")
+    assert (delivery["created_at"], delivery["test"]) == (text(START), False)
+    (listed,) = engine.reading.search.newest(engine.session, ALL, limit=10)
+    assert (listed["created_at"], listed["test"]) == (text(START), False)
     assert '"lead.created"' in str(delivery["body"])
     assert [(attempt["number"], attempt["outcome"]) for attempt in delivery["attempt_list"]] == [
         (1, Outcome.HTTP_ERROR),
@@ -154,27 +169,91 @@ def test_an_event_of_a_project_without_webhooks_says_that_nobody_was_there(engin
 
 
 def test_webhooks_are_listed_with_how_they_stand(engine: Engine) -> None:
-    """Oldest first, a deleted one not; the hours have what was attempted."""
+    """By name where all are well, a deleted one not; the hours have what was attempted."""
     older, newer = engine.webhook(), engine.webhook(START + HOUR, description="newer")
     gone = engine.webhook(project_id="r")
     engine.delete(gone)
     reading, session = engine.reading, engine.session
     _taken(engine, "p")
     engine.record(engine.claim(older), Outcome.SUCCESS)
-    rows, more = reading.summaries.page(session, "p", START - HOUR, limit=1, offset=0)
+    rows, counts, more = reading.summaries.page(session, "p", START - HOUR, limit=1, offset=0)
     assert ([row["webhook"].id for row in rows], more) == ([older.id], True)
+    assert counts == {health: 2 if health is Health.WELL else 0 for health in Health}
     assert [(hour["succeeded"], hour["failed"]) for hour in rows[0]["hours"]] == [(1, 0)]
     assert (rows[0]["last_success"], rows[0]["last_failure"], rows[0]["held"]) == (text(START), None, 0)
     overview = reading.summaries.webhook(session, newer.id, START, START)
     assert overview["webhook"] == reading.webhooks.get(session, newer.id)
     assert (overview["webhook"].description, overview["hours"], overview["rotation"]) == ("newer", [], None)
+    for span in SPANS.values():
+        counted = reading.activity.counted(session, [older.id, newer.id], span, START)
+        assert [(part["succeeded"], part["failed"]) for part in counted["parts"]] == [(1, 0)]
+    assert counted["complete"]
     assert reading.summaries.projects(session, 10) == ["p"]
     assert reading.summaries.names(session, [older.id, newer.id, gone.id]) == {older.id: "", newer.id: "newer"}
-    assert reading.webhooks.delivery_count(session, older.id) == 1
+    assert reading.webhooks.delivery_count(session, older.id) == (1, True)
     (standing,) = reading.webhooks.health(session, older.id)
     assert (standing["succeeded"], standing["pending"]) == (1, 0)
     with pytest.raises(NotFound):
         reading.webhooks.get(session, gone.id)
+
+
+def test_webhooks_are_listed_in_the_order_of_trouble_and_found_by_name_and_url(engine: Engine) -> None:
+    """What failed last stands before what is off, and that before what is well; case is ignored, in every alphabet."""
+    well = engine.webhook(url="https://a.example.com/well", description="Ärger")
+    off = engine.webhook(url="https://b.example.com/off")
+    failed = engine.webhook(url="https://c.example.com/failed")
+    _taken(engine, "p")
+    engine.record(engine.claim(failed), Outcome.HTTP_ERROR)
+    engine.record(engine.claim(well), Outcome.SUCCESS)
+    engine.disable(off)
+
+    def page(
+        text: str = "", health: Health | None = None, limit: int = 10
+    ) -> tuple[list[str], dict[Health, int], bool]:
+        found = engine.reading.summaries.page(
+            engine.session, "p", START - HOUR, limit=limit, offset=0, text=text, health=health
+        )
+        return [row["webhook"].id for row in found.rows], found.counts, found.more
+
+    ids, counts, more = page()
+    assert (ids, more) == ([failed.id, off.id, well.id], False)
+    assert {health: number for health, number in counts.items() if number} == dict.fromkeys(
+        (Health.FAILED, Health.OFF, Health.WELL), 1
+    )
+    assert page("B.EXAMPLE")[0] == [off.id]
+    assert page("äRGER")[0] == [well.id]
+    assert page("100%")[0] == page("_")[0] == []
+    assert page(health=Health.OFF)[:2] == ([off.id], counts)
+    assert page(limit=2)[::2] == ([failed.id, off.id], True)
+
+
+def test_what_is_wrong_with_a_webhook_is_told_with_its_last_failure(engine: Engine) -> None:
+    """How the last attempt failed, since when, and how many wait; a webhook that is well has had none."""
+    webhook = engine.webhook()
+    trouble = engine.reading.summaries.trouble
+    assert trouble(engine.session, webhook.id) == {
+        "health": Health.WELL,
+        "since": None,
+        "made_since": None,
+        "failures_in_a_row": 0,
+        "last_failure": None,
+        "waiting": 0,
+        "waiting_more": False,
+        "given_up": 0,
+        "given_up_more": False,
+    }
+    (delivery_id,) = _taken(engine, "p")
+    for hours in range(3):
+        told = trouble(engine.session, webhook.id)
+        assert (told["waiting"], told["given_up"], told["failures_in_a_row"]) == (1, 0, hours)
+        engine.record(engine.claim(webhook, START + hours * HOUR), Outcome.HTTP_ERROR)
+    told = trouble(engine.session, webhook.id)
+    assert (told["health"], told["since"], told["failures_in_a_row"]) == (Health.FAILED, text(START), 3)
+    assert (told["waiting"], told["given_up"]) == (0, 1), "its attempts are used up"
+    assert told["last_failure"] is not None
+    assert (told["last_failure"]["delivery_id"], told["last_failure"]["outcome"]) == (delivery_id, Outcome.HTTP_ERROR)
+    with pytest.raises(NotFound):
+        trouble(engine.session, "wh_none")
 
 
 def test_the_audit_trail_goes_on_behind_an_entry(engine: Engine) -> None:
@@ -187,6 +266,20 @@ def test_the_audit_trail_goes_on_behind_an_entry(engine: Engine) -> None:
     assert entries(engine.session, **NO_AUDIT, before=first["seq"], limit=10) == rest
     assert len(entries(engine.session, **{**NO_AUDIT, "project_id": "q"}, limit=10)) == 1  # type: ignore[arg-type]
     assert entries(engine.session, **{**NO_AUDIT, "action": "webhook.deleted"}, limit=10) == []  # type: ignore[arg-type]
+
+
+def test_a_resend_says_how_many_of_its_deliveries_failed(engine: Engine) -> None:
+    """What it has sent again and is not succeeded; so one whose attempts all failed looks like none."""
+    webhook = engine.webhook()
+    _taken(engine, "p")
+    for hours in range(3):
+        engine.record(engine.claim(webhook, START + hours * HOUR), Outcome.HTTP_ERROR)
+    with engine.deliveries.transaction(engine.session):
+        started = engine.actions.resends.start(
+            engine.session, Selection(state="failed"), {webhook.id: 1}, actor="a", now=START + 4 * HOUR
+        )
+    row = engine.reading.resends.get(engine.session, started)
+    assert (row["matched"], row["succeeded"], row["failed"]) == (1, 0, 0)
 
 
 def test_resends_are_listed_newest_first(engine: Engine) -> None:
@@ -236,8 +329,10 @@ def test_numbers_say_how_the_service_stands(engine: Engine) -> None:
     assert stats.outbox(engine.outbox_session, START)["unread"] == 0
     assert engine.reading.health.failing(session) == {}
     assert engine.reading.outbox.count_old(engine.outbox_session, text(START + HOUR), text(START)) == 2
-    *_, counted = engine.reading.retention.count(session, succeeded=HOUR, failed=HOUR, now=START + 24 * HOUR)
-    assert counted["deliveries"] == 1
+    *_, counted = engine.reading.retention.count(
+        session, succeeded=HOUR, failed=HOUR, bodies=HOUR, now=START + 24 * HOUR
+    )
+    assert (counted["deliveries"], counted["bodies"]) == (1, 1)
 
 
 def test_an_id_of_an_event_that_several_projects_have_is_refused(engine: Engine) -> None:

@@ -27,7 +27,7 @@ def test_rows_that_were_taken_before_a_time_are_deleted_a_few_at_a_time(engine: 
 
 
 def _prune(engine: Engine) -> int:
-    with engine.deliveries.transaction(engine.outbox_session):
+    with engine.actions.transaction(engine.outbox_session, 5.0):
         return engine.pruning.prune_outbox(engine.outbox_session, START + DAY / 2, 2)
 
 
@@ -35,8 +35,7 @@ def test_a_trigger_that_keeps_rows_is_named(engine: Engine) -> None:
     """Nothing was deleted."""
     engine.insert()
     engine.take()
-    with engine._as_a_producer() as conn:
-        conn.execute("CREATE TRIGGER keeps BEFORE DELETE ON outbox BEGIN SELECT RAISE(ABORT, 'kept'); END")
+    engine.keep_rows()
     with pytest.raises(TriggerFails, match="keeps"):
         _prune(engine)
     assert len(engine.answers()) == 1

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from almirant_webhooks.storage.engine import Damaged, Session, StorageError, Work
-from almirant_webhooks.storage.sqlite.worker import Worker
+from almirant_webhooks.storage.worker import Worker
 
 from .engines import SCHEDULE, START, Engine
 

@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
+from .access import (
+    KEYS_KEPT,
+    MOST_TOKENS,
+    KeyedRow,
+    Producer,
+    ProducerToken,
+    ProjectToken,
+    ProjectTokenReads,
+    ProjectTokens,
+    RequestKeyReads,
+    RequestKeys,
+    SessionReads,
+    SessionRow,
+    Sessions,
+    StoredOperatorKeys,
+    TokenOwner,
+)
 from .actions import (
     ActionStore,
     AuditTrail,
@@ -16,19 +33,20 @@ from .actions import (
     ProducerTokens,
     Projects,
     Replays,
-    Resends,
     Webhooks,
     WebhookSecrets,
 )
+from .activity import ActivityReads
+from .daemons import DaemonReads
 from .delivery import DeliveryStore, OutboxStore
-from .errors import Busy, Damaged, Denied, Full, Lost, StorageError, TriggerFails, is_beyond_repair
+from .errors import Busy, Damaged, Denied, Full, Lost, StorageError, TriggerFails, Unconfirmed, is_beyond_repair
+from .imports import Imports
 from .previews import Previews, TakenEvent, TakenEvents
 from .reading import (
     EVERY_ROW,
     EVERY_WEBHOOK,
     MOST_COUNTED,
     MOST_REJECTED,
-    MOST_WAITING,
     AuditReads,
     DeliveryReads,
     DeliverySearch,
@@ -41,14 +59,16 @@ from .reading import (
     ResendReads,
     RetentionReads,
     SecretChanges,
-    Stats,
     Summaries,
     TokenReads,
+    WebhookPage,
     WebhookReads,
 )
+from .resends import Resends
 from .sealing import SealedReads, SealedValues
 from .service import StorageService
-from .sessions import Session, Worker
+from .sessions import DeliveryWorker, Session, Worker
+from .stats import OutboxFigures, Pending, Stats
 from .upkeep import (
     DISABLED_AT_ONCE,
     FIRST_RESEND,
@@ -68,6 +88,8 @@ from .upkeep import (
 from .values import (
     BEGIN,
     MAX_DELIVERIES,
+    CountedPart,
+    CountPlace,
     FanOut,
     LastEnd,
     Mark,
@@ -76,33 +98,44 @@ from .values import (
     Place,
     ReadPlan,
     Resealed,
+    Shared,
     Start,
     Work,
     WrittenBatch,
 )
+from .words import CHANGED_AFTER_TAKEN, NO_UNICODE, OTHER_DATABASE, older_database, other_content
 
 __all__ = [
     "BEGIN",
+    "CHANGED_AFTER_TAKEN",
     "DISABLED_AT_ONCE",
     "EVERY_ROW",
     "EVERY_WEBHOOK",
     "FIRST_RESEND",
+    "KEYS_KEPT",
     "MAX_DELIVERIES",
     "MOST_COUNTED",
     "MOST_REJECTED",
-    "MOST_WAITING",
+    "MOST_TOKENS",
     "NOTICED_AT_ONCE",
+    "NO_UNICODE",
+    "OTHER_DATABASE",
     "TOLD_AT_ONCE",
     "ActionStore",
+    "ActivityReads",
     "AuditReads",
     "AuditTrail",
     "Busy",
     "CleaningStore",
+    "CountPlace",
+    "CountedPart",
+    "DaemonReads",
     "Damaged",
     "Deliveries",
     "DeliveryReads",
     "DeliverySearch",
     "DeliveryStore",
+    "DeliveryWorker",
     "Denied",
     "Disabled",
     "Erasing",
@@ -115,7 +148,9 @@ __all__ = [
     "HealthChanges",
     "HealthReads",
     "HeldDeliveries",
+    "Imports",
     "Installation",
+    "KeyedRow",
     "LastEnd",
     "LaterDeliveries",
     "Log",
@@ -123,12 +158,19 @@ __all__ = [
     "Mark",
     "Moved",
     "ObservingStore",
+    "OutboxFigures",
     "OutboxReads",
     "OutboxRow",
     "OutboxStore",
+    "Pending",
     "Place",
     "Previews",
+    "Producer",
+    "ProducerToken",
     "ProducerTokens",
+    "ProjectToken",
+    "ProjectTokenReads",
+    "ProjectTokens",
     "Projects",
     "PruningStore",
     "RateReads",
@@ -136,6 +178,8 @@ __all__ = [
     "ReadingStore",
     "RejectedRows",
     "Replays",
+    "RequestKeyReads",
+    "RequestKeys",
     "Resealed",
     "ResendPlace",
     "ResendReads",
@@ -147,16 +191,24 @@ __all__ = [
     "SealedValues",
     "SecretChanges",
     "Session",
+    "SessionReads",
+    "SessionRow",
+    "Sessions",
+    "Shared",
     "Start",
     "Stats",
     "StorageError",
     "StorageService",
+    "StoredOperatorKeys",
     "Summaries",
     "TakenEvent",
     "TakenEvents",
+    "TokenOwner",
     "TokenReads",
     "TriggerFails",
+    "Unconfirmed",
     "Walk",
+    "WebhookPage",
     "WebhookReads",
     "WebhookSecrets",
     "Webhooks",
@@ -164,4 +216,6 @@ __all__ = [
     "Worker",
     "WrittenBatch",
     "is_beyond_repair",
+    "older_database",
+    "other_content",
 ]

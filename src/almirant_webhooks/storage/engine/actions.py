@@ -6,18 +6,19 @@ Functions that write are called in a write transaction, so that each is atomic w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Unpack
 
-from ...model import NewWebhook, Options, Secrets, StartedRotation, Webhook
+from ...model import NewWebhook, Options, Secrets, StartedRotation, Webhook, WebhookValues
 from ...ops.sealing import Seals
 from ...rules.replays import ReplayCount, ReplaySelection
-from ...rules.selection import Selection
-from ..records import Resend
+from .access import ProjectTokens, RequestKeys, Sessions, StoredOperatorKeys
+from .imports import Imports
 from .previews import Previews
+from .resends import Resends
 from .sealing import SealedValues
 from .sessions import Session
 from .upkeep import PruningStore, Walk
@@ -30,19 +31,7 @@ class Webhooks(Protocol):
         """Return one without its secret; a deleted one is not there."""
 
     def create(
-        self,
-        session: Session,
-        /,
-        *,
-        project_id: str,
-        url: str,
-        events: Sequence[str],
-        secret: str,
-        description: str,
-        options: Options,
-        limit: int,
-        now: datetime,
-        actor: str,
+        self, session: Session, /, *, limit: int, now: datetime, actor: str, **values: Unpack[WebhookValues]
     ) -> NewWebhook:
         """Create one; refused when the project has `limit` of them already."""
 
@@ -116,24 +105,6 @@ class Deliveries(Protocol):
         """Ask for one manual attempt as soon as none is in flight; False when one waits already."""
 
 
-class Resends(Protocol):
-    """Resends of many deliveries; `ResendingStore` takes their steps."""
-
-    def get(self, session: Session, resend_id: str, /) -> Resend:
-        """Return one with its progress."""
-
-    def count(self, session: Session, selection: Selection, /) -> dict[str, int]:
-        """Return how many deliveries would be sent again, by webhook; refused where that takes longer than people wait."""
-
-    def start(
-        self, session: Session, selection: Selection, counts: Mapping[str, int], /, *, actor: str, now: datetime
-    ) -> str:
-        """Begin one, at the webhooks that were counted; refused while one of the same selection is under way."""
-
-    def cancel(self, session: Session, resend_id: str, /, *, actor: str, now: datetime) -> None:
-        """Send nothing more of it; refused once it is over."""
-
-
 class Replays(Protocol):
     """Kept events, sent to a webhook that has no delivery of them; `ResendingStore` takes the steps of a replay."""
 
@@ -142,6 +113,9 @@ class Replays(Protocol):
 
         Refused for a disabled webhook, and where it takes longer than people wait.
         """
+
+    def part_end(self, session: Session, since: datetime, /) -> datetime | None:
+        """Return when a part of what a count looks at ends that begins at a time; None where it is the last."""
 
     def start(
         self, session: Session, selection: ReplaySelection, count: ReplayCount, /, *, actor: str, now: datetime
@@ -237,6 +211,9 @@ class ErasingOutbox(Protocol):
     ) -> tuple[list[int], int | None]:
         """Return which of the next few rejected rows have a text, and the row to go on behind, None at the end."""
 
+    def count_old(self, session: Session, before: datetime, /) -> int:
+        """Count the rows taken before a time whose payloads are not overwritten yet."""
+
 
 class EventInserts(Protocol):
     """Events, as a producer inserts them."""
@@ -268,10 +245,14 @@ class Installation(Protocol):
     def adopt_outbox(self, database_path: Path, outbox_path: Path | None, since: datetime | None, /) -> int:
         """Take the outbox over from another database; return how many taken rows are looked at again."""
 
+    def grant_producer(self, role: str, /) -> list[str]:
+        """Grant a role what a producer needs; return what was done. Raises `Refused` where the outbox knows no roles."""
+
 
 class ActionStore(Protocol):
     """All of it."""
 
+    operator_keys: StoredOperatorKeys | None  # None where they are in a file of their own
     webhooks: Webhooks
     held: HeldDeliveries
     secrets: WebhookSecrets
@@ -280,8 +261,12 @@ class ActionStore(Protocol):
     resends: Resends
     replays: Replays
     later: LaterDeliveries
+    imports: Imports
     projects: Projects
     tokens: ProducerTokens
+    project_tokens: ProjectTokens
+    sessions: Sessions
+    request_keys: RequestKeys
     audit: AuditTrail
     events: EventInserts
     erasing: Erasing

@@ -7,7 +7,7 @@ and raises `StorageError`. Times are parameters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -16,11 +16,33 @@ from ...model import Due
 from ...rules.rates import Rate
 from ...rules.retry import Schedule
 from .sessions import Session
-from .values import BEGIN, FanOut, LastEnd, Moved, OutboxRow, Place, ReadPlan, Start, Work, WrittenBatch
+from .values import BEGIN, FanOut, LastEnd, Moved, OutboxRow, Place, ReadPlan, Shared, Start, Work, WrittenBatch
 
 
 class DeliveryStore(Protocol):
     """The delivery log and the webhooks, as the loop reads and writes them."""
+
+    @property
+    def lock_is_fair(self) -> bool:
+        """Whether writers get the lock in the order in which they ask for it; else batches have to leave it to others."""
+
+    @property
+    def owns(self) -> Callable[[str], bool] | None:
+        """What tells of a project's id whether this daemon owns it; None where it owns all, always."""
+
+    def settle(self, session: Session, schedule: Schedule, now: datetime) -> Shared | None:
+        """Take and give projects, as the daemons on this database share them, in transactions of its own.
+
+        Returns what has changed, or None. Whoever takes a project records the attempts that are open in it as interrupted;
+        whoever is to give one owns it no longer, and it is free once nothing is in flight there. What is owned changes in
+        here alone.
+        """
+
+    def leave(self) -> None:
+        """Give all projects as soon as nothing is in flight there, and take no more: this daemon stops."""
+
+    def why_not_begin(self) -> str | None:
+        """Return why nothing may begin at the moment, or None; what has ended is recorded. From any thread."""
 
     def has_free_space(self) -> bool:
         """Tell whether there is room to record what is in flight; without it nothing new begins."""
@@ -59,7 +81,10 @@ class DeliveryStore(Protocol):
         """Return a number that is another one once another session has committed."""
 
     def interrupt_open(self, session: Session, schedule: Schedule, now: datetime) -> int:
-        """Record the open attempts that no daemon makes any more as interrupted; return how many. Inside a transaction."""
+        """Record the open attempts that no daemon makes any more as interrupted; return how many. Inside a transaction.
+
+        Where daemons share the projects `settle` does so.
+        """
 
     def last_ends(self, session: Session) -> Sequence[LastEnd]:
         """Return how the last attempt of each webhook ended, of those that are among the newest of all."""

@@ -44,6 +44,10 @@ class Lost(StorageError):
     why = "the connection to the database was lost"
 
 
+class Unconfirmed(Lost):
+    """The connection has ended while a commit was under way, and whether it was made could not be found out."""
+
+
 class Denied(StorageError):
     """This user may not open it, or may not write to it."""
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
-from ...model import Ahead, Rotation, Standing, Webhook
+from ...model import Ahead, Health, Rotation, Standing, Webhook
 from ...rules.selection import EventSelection, Selection
+from ...rules.trouble import Trouble
 from ..records import (
     AuditEntry,
     Delivery,
@@ -21,21 +22,22 @@ from ..records import (
     LastAttempt,
     ListedWebhook,
     Page,
-    Producer,
-    ProducerToken,
     RejectedRow,
     Resend,
     RowState,
     WebhookOverview,
     WebhookSummary,
 )
+from .access import Producer, ProducerToken, ProjectTokenReads, RequestKeyReads, SessionReads
+from .activity import ActivityReads
+from .daemons import DaemonReads
 from .sealing import SealedReads
 from .sessions import Session
+from .stats import Stats
 
 MOST_COUNTED = 10_000  # deliveries that a count of the log comes to
 EVERY_WEBHOOK = 1_000_000  # where an event is wanted with what became of it at all of them
 MOST_REJECTED = 10_000  # rejected rows that a page of one project looks at
-MOST_WAITING = 1000  # deliveries that wait for one webhook's rate limit, as a page counts them
 EVERY_ROW = 2**31 - 1  # where rejected rows are looked for however many there are
 
 
@@ -87,11 +89,19 @@ class WebhookReads(Protocol):
     def find(self, session: Session, /, *, project_id: str | None, enabled: bool | None = None) -> list[Webhook]:
         """Return those of a project or of all, oldest first; with `enabled` those that are, or are not."""
 
-    def delivery_count(self, session: Session, webhook_id: str, /) -> int:
-        """Return how many deliveries the log has for one."""
+    def delivery_count(self, session: Session, webhook_id: str, /) -> tuple[int, bool]:
+        """Return how many deliveries the log has for one, and whether that is all: it stops at `MOST_COUNTED`."""
 
     def health(self, session: Session, webhook_id: str, /) -> list[Standing]:
         """Return how its deliveries stand, counted in the log: one row, or none for one that is not there."""
+
+
+class WebhookPage(NamedTuple):
+    """Webhooks of a page; how many stand how among all that the page's text and project select; and whether more follow."""
+
+    rows: list[ListedWebhook]
+    counts: dict[Health, int]
+    more: bool
 
 
 class Summaries(Protocol):
@@ -104,9 +114,24 @@ class Summaries(Protocol):
         """Return one webhook with how it stands, and the change of its secret if there is one."""
 
     def page(
-        self, session: Session, project_id: str | None, since: datetime, /, *, limit: int, offset: int
-    ) -> tuple[list[ListedWebhook], bool]:
-        """Return webhooks of a project or of all, oldest first, and whether there are more."""
+        self,
+        session: Session,
+        project_id: str | None,
+        since: datetime,
+        /,
+        *,
+        limit: int,
+        offset: int,
+        text: str = "",
+        health: Health | None = None,
+    ) -> WebhookPage:
+        """Return webhooks of a project or of all in the order of trouble, then by name.
+
+        `text` is a part of the description or the URL, in which case is ignored; `health` those that stand so alone.
+        """
+
+    def trouble(self, session: Session, webhook_id: str, /) -> Trouble:
+        """Return what is wrong with a webhook, in bounded time: `MOST_WAITING` deliveries are counted at most."""
 
     def projects(self, session: Session, limit: int, /) -> list[str]:
         """Return the projects that have webhooks, `limit` at most."""
@@ -223,25 +248,9 @@ class RetentionReads(Protocol):
     """What the log has kept for long enough."""
 
     def count(
-        self, session: Session, /, *, succeeded: timedelta, failed: timedelta, now: datetime
+        self, session: Session, /, *, succeeded: timedelta, failed: timedelta, bodies: timedelta | None, now: datetime
     ) -> Iterator[dict[str, int]]:
-        """Count the `deliveries` and `events` that pruning would delete; yields what was counted so far, in the end all."""
-
-
-class Stats(Protocol):
-    """How the service stands, in numbers."""
-
-    def pending(self, session: Session, now: datetime, /) -> dict[str, Any]:
-        """Count what is `due`, `scheduled` and `held`, and tell for how long the oldest has been due (`oldest_due_seconds`)."""
-
-    def webhooks(self, session: Session, /) -> dict[str, int]:
-        """Count webhooks by what they are: `enabled`, `disabled`, and `failing` among the enabled."""
-
-    def hours(self, session: Session, since: datetime, /) -> dict[str, int]:
-        """Add up the attempts since the hour of a time: `succeeded`, `failed`, `mean_ms`, `longest_ms`."""
-
-    def outbox(self, session: Session, now: datetime, /) -> dict[str, Any]:
-        """Count the rows that are `unread` and `rejected`, a thousand at most, on a session of the outbox."""
+        """Count the `deliveries` and `events` that pruning deletes, and `bodies` that it erases; yields the counts so far."""
 
 
 class ReadingStore(Protocol):
@@ -251,10 +260,14 @@ class ReadingStore(Protocol):
     log: Log
     webhooks: WebhookReads
     summaries: Summaries
+    activity: ActivityReads
     rates: RateReads
     secrets: SecretChanges
     sealed: SealedReads
     tokens: TokenReads
+    project_tokens: ProjectTokenReads
+    sessions: SessionReads
+    request_keys: RequestKeyReads
     audit: AuditReads
     resends: ResendReads
     deliveries: DeliveryReads
@@ -263,12 +276,10 @@ class ReadingStore(Protocol):
     rejected: RejectedRows
     retention: RetentionReads
     stats: Stats
+    daemons: DaemonReads
 
     def begin(self, session: Session) -> None:
-        """Let all that is read from now on be of one state, that of the first read, until `end`.
-
-        It ends a state that was begun before.
-        """
+        """Let all that is read be of one state, that of the first read, until `end`; it ends one that was begun before."""
 
     def end(self, session: Session) -> None:
         """Let the next read be of what is committed then."""

@@ -38,3 +38,6 @@ class SealedReads(Protocol):
 
     def is_plain_left(self, session: Session, /) -> bool:
         """Tell whether bytes of plain secrets may be left of before."""
+
+    def plain_values(self, session: Session, /) -> int:
+        """Return how many secrets and header values are not sealed."""

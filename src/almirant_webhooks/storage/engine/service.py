@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from ...model import Due
+from ...ops.keys import OperatorKeys
 from .actions import ActionStore
 from .delivery import DeliveryStore, OutboxStore
 from .reading import ReadingStore
-from .sessions import Worker
+from .sessions import DeliveryWorker, Worker
 from .upkeep import CleaningStore, ObservingStore, PruningStore, ResendingStore
 
 
@@ -53,12 +55,29 @@ class StorageService(Protocol):
         """The outbox as the delivery loop reads and marks it."""
 
     @property
-    def database(self) -> Worker:
+    def database(self) -> DeliveryWorker:
         """The worker that writes to the database."""
 
     @property
     def outbox(self) -> Worker:
         """The worker that writes to the outbox on behalf of people."""
+
+    @property
+    def upkeep(self) -> Worker:
+        """The worker that writes to the database what is done once, however many daemons there are."""
+
+    @property
+    def outbox_upkeep(self) -> Worker:
+        """The same of the outbox."""
+
+    def rests(self) -> str | None:
+        """Tell why this daemon does nothing of what is done once, or None; another one does it."""
+
+    def share(self) -> str | None:
+        """Tell in words what this daemon owns of what several share; None where it is alone."""
+
+    def tell_owners(self, due: Mapping[str, Due]) -> None:
+        """Let other daemons know that webhooks of theirs have something due."""
 
     @property
     def outbox_reader(self) -> Worker | None:
@@ -67,6 +86,14 @@ class StorageService(Protocol):
     @property
     def workers(self) -> Sequence[Worker]:
         """Every worker that was opened so far."""
+
+    @property
+    def operator_keys(self) -> OperatorKeys | None:
+        """The operator's token and the key of links, once it is open; None where they are in a file of their own."""
+
+    @property
+    def may_send(self) -> Callable[[], bool] | None:
+        """What tells, from any thread, whether no other daemon can have taken this one for gone; None where there are no others."""
 
     @property
     def files(self) -> Sequence[Path]:

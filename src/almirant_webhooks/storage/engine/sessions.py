@@ -42,6 +42,10 @@ class Worker(Protocol):
     ) -> T:
         """Call a function that makes a write transaction of its own, in turn with other writers of this process."""
 
+
+class DeliveryWorker(Worker, Protocol):
+    """The worker of the database, whose thread runs the delivery loop between the calls of others."""
+
     def take_steps(self, step: Callable[[Session], float], died: Callable[[Exception], None]) -> None:
         """Have `step` called whenever no function waits; it returns after how many seconds it wants to be called again.
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from ...model import Due
 from .sessions import Session
+from .stats import OutboxFigures, Pending
 
 ResendPlace = tuple[str, str]  # a resend and a webhook, up to which steps have come
 FIRST_RESEND: ResendPlace = ("", "")
@@ -97,6 +98,15 @@ class PruningStore(Protocol):
     def old_payloads(self, before: datetime) -> Walk:
         """Return a walk through the outbox that overwrites the payloads of rows that were taken before a time."""
 
+    def note_erased(self, session: Session, now: datetime) -> None:
+        """Note in the database that an engine's log of changes may have something of what was overwritten."""
+
+    def sessions(self, before: datetime) -> Walk:
+        """Return a walk that deletes sessions of browsers and used links that ended before a time."""
+
+    def request_keys(self, before: datetime) -> Walk:
+        """Return a walk that deletes what requests with a key did before a time."""
+
     def log(self, *, succeeded: timedelta, failed: timedelta, now: datetime) -> Walk:
         """Return a walk that deletes what the log has kept for longer than these."""
 
@@ -120,19 +130,19 @@ class CleaningStore(Protocol):
 class ObservingStore(Protocol):
     """How the service stands."""
 
-    def sizes(self) -> dict[str, int]:
-        """Return the bytes of the `database`, and of its disk that are free (`disk_free`); raises `OSError`."""
+    def sizes(self, session: Session) -> dict[str, int]:
+        """Return the bytes of the `database`, and of its disk that are free (`disk_free`) where it is here; raises `OSError`."""
 
     def wal_bytes(self, session: Session) -> int:
         """Return the bytes of a session's log of changes, 0 where it has none."""
 
-    def pending(self, session: Session, now: datetime) -> dict[str, Any]:
+    def pending(self, session: Session, now: datetime) -> Pending:
         """Count what is `due`, `scheduled` and `held`, and tell for how long the oldest has been due (`oldest_due_seconds`)."""
 
     def webhooks(self, session: Session) -> dict[str, int]:
         """Count webhooks by what they are: `enabled`, `disabled`, and `failing` among the enabled."""
 
-    def outbox(self, session: Session, now: datetime) -> dict[str, Any]:
+    def outbox(self, session: Session, now: datetime) -> OutboxFigures:
         """Count the outbox's rows that are `unread` and `rejected`, a thousand at most."""
 
     def unread_rows(self, session: Session) -> tuple[int | None, int]:

@@ -15,13 +15,14 @@ MAX_DELIVERIES = 512
 
 # How far steps have come through waits: webhook, generation, time and row of the last one that was looked at.
 Place = tuple[str, int, str, int]
-BEGIN: Place = ("", 0, "", 0)
+BEGIN: Place = ("", 0, "0001-01-01T00:00:00.000Z", 0)
 
 
 class OutboxRow(NamedTuple):
     """A row of the outbox, its fields as text or, where one in the batch is not plain text, all as bytes.
 
     `size` is that of the payload in bytes, which is None when it is larger than an event may be. Bytes are of the `encoding`.
+    `version` is another one once somebody has changed the row, for an engine that has such a thing.
     """
 
     id: int
@@ -33,6 +34,7 @@ class OutboxRow(NamedTuple):
     payload: str | bytes | None
     is_object: bool
     encoding: str = "UTF-8"
+    version: str = ""
 
     @property
     def project(self) -> str:
@@ -157,6 +159,17 @@ class Resealed(NamedTuple):
     problems: Mapping[str, str]
 
 
+class Shared(NamedTuple):
+    """What a daemon has found when what it owns changed.
+
+    How many attempts that others left open were recorded as interrupted, and until when, in monotonic seconds, each ordered
+    webhook waits whose daemon is gone: that one may be sending still.
+    """
+
+    interrupted: int = 0
+    held: Mapping[str, float] = MappingProxyType({})
+
+
 class LastEnd(NamedTuple):
     """How a webhook's last attempt ended."""
 
@@ -170,6 +183,21 @@ class Start(NamedTuple):
 
     at: str
     attempts: int
+
+
+class CountPlace(NamedTuple):
+    """Where a count goes on: the webhooks that are left, and the delivery of the first of them that it has reached."""
+
+    webhooks: tuple[str, ...]
+    reached: str
+
+
+class CountedPart(NamedTuple):
+    """What a part of a count has found by webhook, how many deliveries it has looked at, and where it goes on; None: it is over."""
+
+    counts: dict[str, int]
+    looked_at: int
+    place: CountPlace | None
 
 
 class Moved(NamedTuple):

@@ -14,16 +14,15 @@ from functools import lru_cache
 from itertools import chain, repeat
 from typing import Any
 
-from ...model import Headers
-
 # Few sizes, so that each statement is prepared once; SQLite takes 32,766 values in one statement.
 _SIZES = (1, 4, 16, 32, 48, 64, 96, 128, 192, 256)
 
 
-def write_rows(conn: sqlite3.Connection, statement: str, rows: Sequence[Sequence[object]]) -> int:
+def write_rows(conn: sqlite3.Connection, statement: str, types: str, rows: Sequence[Sequence[object]]) -> int:
     """Run a statement for all rows together; return how many rows it changed (Python counts that if it begins with UPDATE).
 
-    `{rows}` in it stands for their values, as `VALUES {rows}`. They are padded to the next size with rows of NULL: an
+    `{rows}` in it stands for their values, as `VALUES {rows}`; `types` names those of the columns (text, int, time or bytes),
+    which SQLite need not know and another engine has to. They are padded to the next size with rows of NULL: an
     INSERT must leave those out (`WHERE column1 IS NOT NULL`).
     """
     changed = 0
@@ -51,10 +50,7 @@ def read_rows(conn: sqlite3.Connection, select: str, *values: object) -> list[li
     return rows
 
 
-encode = json.JSONEncoder(ensure_ascii=False).encode  # `json.dumps` makes an encoder anew for every call
-
-
-@lru_cache(maxsize=256)
-def written(headers: Headers) -> str:
-    """Return headers as the JSON that is stored, cached: the answers of a receiver within a second have the same headers."""
-    return encode(headers)
+def read_together(conn: sqlite3.Connection, selects: Sequence[str], *values: object) -> list[list[list[Any]]]:
+    """Return the rows of several such SELECTs, by one call. Their parameters are numbered, as of one statement."""
+    row = conn.execute(f"SELECT {', '.join(f'({select})' for select in selects)}", values).fetchone()
+    return [json.loads(text) for text in row]

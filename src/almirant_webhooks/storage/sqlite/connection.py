@@ -13,7 +13,7 @@ from typing import TypeVar
 from ...model import Misconfigured
 from ...ops import files, sealing
 from ...ops.sealing import Seals
-from . import sharing, text
+from . import bulk, sharing
 from .errors import is_busy, user_error
 
 APPLICATION_ID = 0x616C6D77  # "almw" in the file's header: https://www.sqlite.org/pragma.html#pragma_application_id
@@ -28,6 +28,9 @@ class Connection(sqlite3.Connection):
     """A connection that knows the keys of what is sealed in its file."""
 
     seals: Seals
+    read_rows = bulk.read_rows
+    read_together = bulk.read_together
+    write_rows = bulk.write_rows
 
 
 def seals_of(conn: sqlite3.Connection) -> Seals:
@@ -94,9 +97,7 @@ def _begin(conn: sqlite3.Connection) -> None:
     conn.executescript("BEGIN IMMEDIATE")
 
 
-def connect(
-    path: Path, seals: Seals | None = None, *, read_only: bool = False, immutable: bool = False
-) -> sqlite3.Connection:
+def connect(path: Path, seals: Seals | None = None, *, read_only: bool = False, immutable: bool = False) -> Connection:
     """Open an SQLite file without creating it; special characters in its name have no meaning.
 
     What is sealed in it is opened with the keys of `seals`, or with those of the key file beside it. `immutable` is for `idle` alone: SQLite then ignores locks and the WAL.
@@ -127,7 +128,6 @@ def connect(
         conn.execute("PRAGMA synchronous=FULL")
         conn.execute("PRAGMA foreign_keys=OFF")
         conn.execute("PRAGMA mmap_size=0")
-        text.register(conn)
         if not read_only:
             # What is deleted or overwritten is zeros in the file, free pages too. Not every build of SQLite has it on.
             conn.execute("PRAGMA secure_delete=ON")
@@ -191,17 +191,17 @@ def check_is_ours(conn: sqlite3.Connection, path: Path) -> None:
         raise Misconfigured(f"{path} has an older schema ({version}). Run `almirant-webhooks migrate`.")
 
 
-def open_database(path: Path, seals: Seals | None = None) -> sqlite3.Connection:
+def open_database(path: Path, seals: Seals | None = None) -> Connection:
     """Open the daemon's database for writing; raises `Misconfigured` if it is missing, not ours or of another version."""
     return _open(path, seals, read_only=False)
 
 
-def open_reader(path: Path, seals: Seals | None = None) -> sqlite3.Connection:
+def open_reader(path: Path, seals: Seals | None = None) -> Connection:
     """Open the daemon's database for reading; raises as `open_database` does."""
     return _open(path, seals, read_only=True)
 
 
-def _open(path: Path, seals: Seals | None, *, read_only: bool) -> sqlite3.Connection:
+def _open(path: Path, seals: Seals | None, *, read_only: bool) -> Connection:
     if not is_there(path):
         raise Misconfigured(f"There is no database at {path}. Make one with `almirant-webhooks migrate`.")
     conn = connect(path, seals, read_only=read_only)
@@ -261,11 +261,6 @@ def large_rows(conn: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         conn.executescript(f"PRAGMA temp_store={store}; PRAGMA cache_size={size}")
-
-
-def prove_writable(conn: sqlite3.Connection) -> None:
-    """Write without changing anything, inside a transaction: an empty transaction would succeed on a full disk too."""
-    conn.execute("UPDATE database_meta SET batch = batch")
 
 
 def shorten_wal(conn: sqlite3.Connection) -> bool:

@@ -10,9 +10,9 @@ from datetime import datetime
 
 from ... import clock
 from ...rules.erasing import ERASED_PAYLOAD
+from ...rules.searching import folded, has_text
 from . import triggers
 from .connection import encoding
-from .text import folded, has_text
 
 MOST_BYTES = 1024 * 1024  # a larger payload is not looked into
 LOOKED_AT = 20  # rejected rows in one step
@@ -72,6 +72,12 @@ def rejected_with_text(
 
 def _width(conn: sqlite3.Connection) -> int:
     return 1 if encoding(conn) == "UTF-8" else 2
+
+
+def count_old(conn: sqlite3.Connection, before: datetime) -> int:
+    """Count the rows whose payloads `OldPayloads` would overwrite."""
+    query = f"SELECT count(*) FROM outbox WHERE fanned_out_at < ?2 AND {_IS_CONTENT}"
+    return int(conn.execute(query, (ERASED_PAYLOAD, clock.text(before))).fetchone()[0])
 
 
 class OldPayloads:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import TypeVar
 
 from ...model import Misconfigured, Refused
 from ..engine import Busy, Damaged, Denied, Full, StorageError
+
+Conn = TypeVar("Conn", bound=sqlite3.Connection)
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
@@ -69,7 +72,7 @@ def engine_errors() -> Iterator[None]:
 
 
 @contextmanager
-def session(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+def session(conn: Conn) -> Iterator[Conn]:
     """Use a connection for the block, then close it. SQLite's errors become an engine's."""
     with engine_errors(), closing(conn):
         yield conn

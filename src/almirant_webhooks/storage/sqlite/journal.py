@@ -7,13 +7,15 @@ from pathlib import Path
 
 from ...model import Misconfigured, Refused
 from ...ops.sealing import Seals
-from . import outbox, sealed
+from ..sql import sealed
+from ..sql.batch import PROVE_WRITABLE
+from . import outbox
 from .connection import (
     WAIT,
+    Connection,
     become_checkpointer,
     closed_on_error,
     open_database,
-    prove_writable,
     retry_while_busy,
     transaction,
 )
@@ -46,7 +48,7 @@ def bring_to_wal(conn: sqlite3.Connection, path: Path, wait: float = WAIT) -> No
         )
 
 
-def open_for_service(path: Path, seals: Seals | None = None) -> sqlite3.Connection:
+def open_for_service(path: Path, seals: Seals | None = None) -> Connection:
     """Open the daemon's database as its only checkpointer.
 
     It also raises if nothing can be written at the moment, and `Misconfigured` without the key of what is sealed in it.
@@ -57,11 +59,11 @@ def open_for_service(path: Path, seals: Seals | None = None) -> sqlite3.Connecti
         bring_to_wal(conn, path)
         become_checkpointer(conn)
         with transaction(conn):  # in a read-only file an empty transaction succeeds
-            prove_writable(conn)
+            conn.execute(PROVE_WRITABLE)
     return conn
 
 
-def open_outbox_for_service(database_path: Path, outbox_path: Path | None) -> sqlite3.Connection:
+def open_outbox_for_service(database_path: Path, outbox_path: Path | None) -> Connection:
     """Open the outbox for the daemon, in WAL mode if it is ours; raises `Misconfigured` if that would lock others out."""
     conn = outbox.open_outbox(database_path, outbox_path)
     with closed_on_error(conn, outbox_path):

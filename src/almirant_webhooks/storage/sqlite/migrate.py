@@ -10,12 +10,13 @@ from importlib import resources
 from pathlib import Path
 
 from ... import clock
-from ...model import Misconfigured
+from ...model import Misconfigured, Refused
 from ...ops import files
 from ...ops.sealing import Seals
 from ...rules.event_types import NOTICE_PREFIX
-from . import free_space, journal, outbox, reserved_types, sealed
-from .connection import APPLICATION_ID, SCHEMA_VERSION, connect, is_there, seals_of, transaction
+from ..sql import reserved_types, sealed
+from . import free_pages, journal, outbox
+from .connection import APPLICATION_ID, SCHEMA_VERSION, Connection, connect, is_there, seals_of, transaction
 from .errors import engine_errors, user_error
 from .tables import schema_version
 
@@ -29,17 +30,7 @@ def migrate(database_path: Path, outbox_path: Path | None, seals: Seals | None =
     A new file gets 0640 (a database) or 0660 (an outbox). In a file with tables of others only `outbox`
     and `outbox_meta` are created.
     """
-    try:
-        new = _make_file(database_path, 0o640)
-        with closing(connect(database_path, seals)) as conn:
-            _prepare(conn, database_path, new=new)
-            with transaction(conn):
-                lines = _migrate_database(conn, database_path)
-                if outbox_path is None:
-                    lines += _migrate_outbox(conn, database_path)
-            lines += free_space.overwrite(conn, database_path)
-    except sqlite3.Error as error:
-        raise user_error(error, database_path) from None
+    lines = migrate_database(database_path, seals, with_outbox=outbox_path is None)
     if outbox_path is not None:
         try:
             new = _make_file(outbox_path, 0o660)
@@ -51,6 +42,21 @@ def migrate(database_path: Path, outbox_path: Path | None, seals: Seals | None =
         except sqlite3.Error as error:
             raise user_error(error, outbox_path) from None
     return lines
+
+
+def migrate_database(path: Path, seals: Seals | None = None, *, with_outbox: bool = False) -> list[str]:
+    """Likewise the database alone, whose outbox is somewhere else unless it is `with_outbox`."""
+    try:
+        new = _make_file(path, 0o640)
+        with closing(connect(path, seals)) as conn:
+            _prepare(conn, path, new=new)
+            with transaction(conn):
+                lines = _migrate_database(conn, path)
+                if with_outbox:
+                    lines += _migrate_outbox(conn, path)
+            return lines + free_pages.overwrite(conn, path)
+    except sqlite3.Error as error:
+        raise user_error(error, path) from None
 
 
 def _make_file(path: Path, mode: int) -> bool:
@@ -66,7 +72,7 @@ def _make_file(path: Path, mode: int) -> bool:
     return True
 
 
-def _prepare(conn: sqlite3.Connection, path: Path, *, new: bool) -> None:
+def _prepare(conn: Connection, path: Path, *, new: bool) -> None:
     """Set pragmas that must be set outside a transaction, in a file that is ours or empty."""
     if not new and conn.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         if conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
@@ -80,7 +86,7 @@ def _prepare(conn: sqlite3.Connection, path: Path, *, new: bool) -> None:
     journal.bring_to_wal(conn, path)
 
 
-def _migrate_database(conn: sqlite3.Connection, path: Path) -> list[str]:
+def _migrate_database(conn: Connection, path: Path) -> list[str]:
     """Call it inside a transaction."""
     version = int(conn.execute("PRAGMA user_version").fetchone()[0])
     if version > SCHEMA_VERSION:
@@ -101,7 +107,7 @@ def _migrate_database(conn: sqlite3.Connection, path: Path) -> list[str]:
     return lines
 
 
-def _migrate_outbox(conn: sqlite3.Connection, path: Path) -> list[str]:
+def _migrate_outbox(conn: Connection, path: Path) -> list[str]:
     """Call it inside a transaction."""
     version = schema_version(conn)
     if version > outbox.SCHEMA_VERSION:
@@ -186,3 +192,12 @@ def _run(conn: sqlite3.Connection, script: str) -> None:
         if sqlite3.complete_statement(statement):
             conn.execute(statement)
             statement = ""
+
+
+def grant_producer(role: str) -> list[str]:
+    """Raise `Refused`: a file knows no roles."""
+    raise Refused(
+        f"There is no role {role!r} to grant rights to: the outbox is in a file, whose own rights say who may insert (see "
+        "docs/producers.md). Roles are PostgreSQL's: name its database in outbox.url.",
+        "producer",
+    )

@@ -9,19 +9,29 @@ from pathlib import Path
 
 from ...model import Conflict, Misconfigured, Refused
 from ...rules.erasing import ERASED_PAYLOAD
-from ..engine import Mark, OutboxRow
+from ..engine import CHANGED_AFTER_TAKEN, NO_UNICODE, OTHER_DATABASE, Mark, OutboxRow, older_database, other_content
+from ..outbox_rows import columns_of, content_of
 from ..records import RowState
+from ..sql.rows import row_as
 from . import sharing, triggers
 from .bulk import write_rows
-from .connection import WAIT, closed_on_error, connect, is_there, transaction
+from .connection import WAIT, Connection, closed_on_error, connect, is_there, transaction
 from .errors import user_error
-from .rows import row_as
 from .tables import schema_version
 from .unread import MAX_TEXT
 
 SCHEMA_VERSION = 4
 OLDEST_VERSION = 1  # the oldest schema that is supported
 BY_PROJECT = 4  # the first schema with an index of unread rows by project
+# An id is unique in its project: each project is one step in that index.
+_OF_EVENT = """
+WITH RECURSIVE project (id) AS (
+    SELECT min(project_id) FROM outbox
+    UNION ALL
+    SELECT (SELECT min(project_id) FROM outbox WHERE project_id > project.id) FROM project WHERE project.id IS NOT NULL)
+SELECT o.id, o.rejected_reason, o.fanned_out_at FROM project CROSS JOIN outbox o ON o.project_id = project.id AND o.event_id = ?
+ORDER BY o.id DESC LIMIT 1
+"""
 _COLUMNS = ("event_id", "project_id", "event_type", "occurred_at")
 _SAME = {
     column: f"substr(CAST(outbox.{column} AS BLOB), 1, {MAX_TEXT}) = CAST(answer.{column} AS BLOB)"
@@ -40,6 +50,7 @@ UPDATE outbox SET fanned_out_at = answer.at, rejected_reason = answer.reason FRO
     FROM (VALUES {{rows}})) AS answer
 WHERE {" AND ".join([_UNREAD, *_SAME.values(), _SAME_PAYLOAD])}
 """
+_MARK_TYPES = "time text int text text text text int bytes"
 _IS_SAME = f"""
 WITH answer ({", ".join(_READ)}) AS (VALUES ({", ".join("?" * len(_READ))}))
 SELECT 1 FROM answer CROSS JOIN outbox WHERE {" AND ".join([_UNREAD, *_SAME.values(), _SAME_PAYLOAD])}
@@ -51,14 +62,13 @@ WITH answer ({", ".join(_READ)}) AS (VALUES ({", ".join("?" * len(_READ))}))
 UPDATE outbox SET rejected_reason = ? FROM answer
 WHERE {" AND ".join([_UNREAD, *(_SAME[one] for one in _COLUMNS if one != "occurred_at"), _SAME_PAYLOAD])} RETURNING 1
 """
-_CHANGED = "occurred_at was changed after the event had been taken"
 
 
 _MARK_TAKEN = "UPDATE outbox SET fanned_out_at = ?1 WHERE id IN (SELECT value FROM json_each(?2))"
 _MARK_REJECTED = "UPDATE outbox SET rejected_reason = ?1 WHERE id = ?2"
 
 
-def open_outbox(database_path: Path, outbox_path: Path | None, *, read_only: bool = False) -> sqlite3.Connection:
+def open_outbox(database_path: Path, outbox_path: Path | None, *, read_only: bool = False) -> Connection:
     """Open the outbox, for writing unless `read_only`; raises `Misconfigured` if it is missing or of another version."""
     path = outbox_path or database_path
     if not is_there(path):
@@ -105,17 +115,10 @@ def bind(conn: sqlite3.Connection, database_id: str, batch: int) -> None:
             conn.execute("UPDATE outbox_meta SET database_id = ?, batch = ?", (bound, taken))
     except sqlite3.Error as error:
         raise user_error(error, conn.execute("PRAGMA database_list").fetchone()[2]) from None
-    way_out = (
-        "Name the right database.path, or take this outbox over with `almirant-webhooks migrate --adopt-outbox`; "
-        "with `--since TIME` the events taken since that time are looked at again."
-    )
     if bound != database_id:
-        raise Misconfigured(f"Another database takes events from this outbox. {way_out}")
+        raise Misconfigured(OTHER_DATABASE)
     if taken > batch:
-        raise Misconfigured(
-            f"This database is older than its outbox (it knows {batch} batches, the outbox was read {taken} times): "
-            f"it was restored from a backup. {way_out}"
-        )
+        raise Misconfigured(older_database(batch, taken))
 
 
 def mark(conn: sqlite3.Connection, marks: Sequence[Mark], batch: int | None, now: str) -> list[Mark]:
@@ -136,13 +139,14 @@ def mark(conn: sqlite3.Connection, marks: Sequence[Mark], batch: int | None, now
     changed_rows = write_rows(
         conn,
         _MARK,
+        _MARK_TYPES,
         [
             (None if row_mark.rejected_reason else now, row_mark.rejected_reason, *_as_read(row_mark.row))
             for row_mark in marks
         ],
     )
     changed = (
-        [Mark(row_mark.row, _CHANGED) for row_mark in marks if not row_mark.rejected_reason]
+        [Mark(row_mark.row, CHANGED_AFTER_TAKEN) for row_mark in marks if not row_mark.rejected_reason]
         if changed_rows < len(marks)
         else []
     )
@@ -151,7 +155,7 @@ def mark(conn: sqlite3.Connection, marks: Sequence[Mark], batch: int | None, now
     return [
         row_mark
         for row_mark in changed
-        if conn.execute(_REJECT_CHANGED, (*_as_read(row_mark.row), _CHANGED)).fetchall()
+        if conn.execute(_REJECT_CHANGED, (*_as_read(row_mark.row), CHANGED_AFTER_TAKEN)).fetchall()
     ]
 
 
@@ -169,8 +173,14 @@ def mark_taken(conn: sqlite3.Connection, marks: Iterable[Mark], now: str) -> Non
 
 
 def is_alone(conn: sqlite3.Connection) -> bool:
-    """Return whether the file has no tables but the outbox's: only then do we keep it small."""
-    query = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('outbox', 'outbox_meta')"
+    """Return whether the file has no tables but the outbox's, and those that Litestream makes in each file that it copies.
+
+    Only then do we keep it small, and empty its WAL.
+    """
+    query = (
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT IN "
+        "('outbox', 'outbox_meta', '_litestream_lock', '_litestream_seq')"
+    )
     return bool(conn.execute(query).fetchone()[0] == 0)
 
 
@@ -188,9 +198,8 @@ def insert(
 
     The same id with the same content is a duplicate and changes nothing; an explicit time is part of the content.
     """
-    content = {"event_type": event_type, "payload": payload}
-    content |= {"occurred_at": occurred_at} if occurred_at is not None else {}
-    columns = {"project_id": project_id, **content} | ({"event_id": event_id} if event_id is not None else {})
+    content = content_of(event_type, payload, occurred_at)
+    columns = columns_of(project_id, event_id, content)
     marks = ", ".join("?" * len(columns))
     try:
         with transaction(conn, wait):
@@ -199,7 +208,7 @@ def insert(
             ).fetchone()
         return str(row[0])
     except UnicodeEncodeError:
-        raise Refused("The payload holds half of a surrogate pair, which is not Unicode text.", "payload") from None
+        raise Refused(NO_UNICODE, "payload") from None
     except sqlite3.IntegrityError as error:
         rule = str(error).removeprefix("CHECK constraint failed: ")
         if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_UNIQUE:
@@ -217,14 +226,12 @@ def _same_or_refused(conn: sqlite3.Connection, project_id: str, event_id: str, c
     ).fetchone()
     if row is not None and (dict(row) == content or str(row["payload"]).startswith(ERASED_PAYLOAD)):
         return event_id
-    raise Conflict(f"The event id {event_id} is already used in {project_id} with other content.", "event_id")
+    raise Conflict(other_content(event_id, project_id), "event_id")
 
 
 def waiting(conn: sqlite3.Connection, event_id: str) -> RowState | None:
     """Return the state of the newest row with an event's id, or None."""
-    row = conn.execute(
-        "SELECT id, rejected_reason, fanned_out_at FROM outbox WHERE event_id = ? ORDER BY id DESC LIMIT 1", (event_id,)
-    ).fetchone()
+    row = conn.execute(_OF_EVENT, (event_id,)).fetchone()
     return row_as(RowState, row) if row else None
 
 

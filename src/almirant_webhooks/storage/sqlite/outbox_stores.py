@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ... import clock
 from ..engine import FanOut, OutboxRow, OutboxStore, ReadPlan
-from . import marking, outbox, room, unread
+from . import disk_space, marking, outbox, unread
 from .connection import data_version, large_rows, transaction
 from .errors import engine_errors
 from .tables import schema_version
@@ -42,7 +42,7 @@ class OutboxInDatabase:
 
     def has_free_space(self) -> bool:
         """Tell whether the file's disk has room."""
-        return room.has_free_space(self._path)
+        return disk_space.has_free_space(self._path)
 
     def changes(self) -> int:
         """Return 0: who commits to it commits to the database."""
@@ -90,7 +90,7 @@ class OutboxApart:
 
     def has_free_space(self) -> bool:
         """Tell whether the file's disk has room."""
-        return room.has_free_space(self._path)
+        return disk_space.has_free_space(self._path)
 
     @engine_errors()
     def changes(self) -> int:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from ...model import Due
+from ...ops.keys import OperatorKeys
 from ...ops.sealing import Seals
-from ..engine import CleaningStore
-from . import erasing, lock, outbox
+from .. import engine
+from . import lock, outbox, wal
 from .action_store import SqliteActionStore
 from .connection import open_reader
 from .delivery_store import SqliteDeliveryStore
@@ -35,8 +37,10 @@ class SqliteService:
     """
 
     database: Worker
-    outbox: Worker
-    outbox_reader: Worker | None = None
+    outbox: engine.Worker
+    outbox_reader: engine.Worker | None = None
+    operator_keys: OperatorKeys | None = None
+    may_send: Callable[[], bool] | None = None
 
     def __init__(
         self,
@@ -47,7 +51,7 @@ class SqliteService:
         seals: Seals | None = None,
     ) -> None:
         self.paths = (database_path, outbox_path or database_path)
-        self.workers: list[Worker] = []
+        self.workers: list[engine.Worker] = []
         self._has_other_file = outbox_path is not None
         self._open_outbox = functools.partial(open_outbox_for_service, database_path, outbox_path)
         self._open_outbox_reader = functools.partial(outbox.open_outbox, database_path, outbox_path, read_only=True)
@@ -56,11 +60,34 @@ class SqliteService:
         self._closing = closing
         self._lock = FairLock()  # of writers on the database's file
         self.deliveries = SqliteDeliveryStore(database_path, self._lock, observe)
-        self.rows = outbox_store(self.paths[1], self._open_outbox if outbox_path else None, observe)
-        self.actions, self.reading = SqliteActionStore(), SqliteReadingStore()
-        self.pruning, self.resending = SqlitePruningStore(), SqliteResendingStore()
-        self.observing = SqliteObservingStore(database_path)
-        self.cleaning: CleaningStore = erasing
+        self.rows: engine.OutboxStore = outbox_store(self.paths[1], self._open_outbox if outbox_path else None, observe)
+        self.actions: engine.ActionStore = SqliteActionStore()
+        self.reading: engine.ReadingStore = SqliteReadingStore()
+        self.pruning: engine.PruningStore = SqlitePruningStore()
+        self.resending: engine.ResendingStore = SqliteResendingStore()
+        self.observing: engine.ObservingStore = SqliteObservingStore(database_path)
+        self.cleaning: engine.CleaningStore = wal
+
+    @property
+    def upkeep(self) -> engine.Worker:
+        """The worker of the database: this daemon is alone."""
+        return self.database
+
+    @property
+    def outbox_upkeep(self) -> engine.Worker:
+        """The worker of the outbox."""
+        return self.outbox
+
+    def rests(self) -> str | None:
+        """Return None: this daemon does all."""
+        return None
+
+    def share(self) -> str | None:
+        """Return None: this daemon is alone."""
+        return None
+
+    def tell_owners(self, due: Mapping[str, Due]) -> None:
+        """Do nothing: there are no others."""
 
     @property
     def files(self) -> list[Path]:
@@ -72,8 +99,7 @@ class SqliteService:
         path = self.paths[0]
         for line in migrate(path, None, self._seals) if not self._has_other_file else ():
             log.info("migrated", what=line)
-        self._closing.enter_context(lock.hold(path))
-        self.database = await self._open(Worker(lambda: open_for_service(path, self._seals), self._observe, self._lock))
+        await self._open_database()
         outbox_lock = None if self._has_other_file else self._lock
         self.outbox = await self._open(Worker(self._open_outbox, self._observe, outbox_lock))
         await self.outbox.run(outbox.bind, *await self.database.run(outbox.identity))
@@ -81,6 +107,11 @@ class SqliteService:
             log.warning("outbox in rollback-journal mode", what=words)
         if self._has_other_file:
             self.outbox_reader = await self._open(Worker(self._open_outbox_reader))
+
+    async def _open_database(self) -> None:
+        path = self.paths[0]
+        self._closing.enter_context(lock.hold(path))
+        self.database = await self._open(Worker(lambda: open_for_service(path, self._seals), self._observe, self._lock))
 
     async def open_reader(self) -> Worker:
         """Open another worker that reads the database alone."""

@@ -5,20 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from ...model import Misconfigured
-
-_OURS = {
-    "outbox": {
-        "id",
-        "event_id",
-        "project_id",
-        "event_type",
-        "payload",
-        "occurred_at",
-        "fanned_out_at",
-        "rejected_reason",
-    },
-    "outbox_meta": {"id", "schema_version", "database_id", "batch"},
-}
+from ..outbox_rows import OUTBOX_COLUMNS
 
 
 def schema_version(conn: sqlite3.Connection) -> int:
@@ -27,10 +14,10 @@ def schema_version(conn: sqlite3.Connection) -> int:
     columns_by_table = {row[0].lower(): _columns(conn, row[0]) for row in names}
     path = conn.execute("PRAGMA database_list").fetchone()[2]
     for name, columns in columns_by_table.items():
-        if not columns >= _OURS[name]:
+        if not columns >= OUTBOX_COLUMNS[name]:
             raise Misconfigured(
                 f"{path} has something of another program that is named {name}: it has no column "
-                f"{min(_OURS[name] - columns)}. Put the outbox into another file (outbox.path), or rename that in the "
+                f"{min(OUTBOX_COLUMNS[name] - columns)}. Put the outbox into another file (outbox.path), or rename that in the "
                 "application."
             )
     if not columns_by_table:

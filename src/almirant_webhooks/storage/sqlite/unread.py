@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ...model import MAX_PAYLOAD_BYTES
 from ..engine import OutboxRow, ReadPlan
+from ..turns import SMALL, round_robin, with_large_payloads
 from .bulk import read_rows
 from .connection import encoding
 from .errors import is_busy
 
 MAX_TEXT = 1024
-SMALL = 16 * 1024  # bytes of a payload up to which it is read together with the others
 OLDEST = 512  # rows that are looked at, beyond those asked for, where there is no index by project
-MOST_BYTES = 1024 * 1024  # of larger payloads in one read: more would keep the others waiting
 _UNREAD = "fanned_out_at IS NULL AND rejected_reason IS NULL"
 # The next projects that have something, from the one behind ?1 on and around, and of each its oldest rows. Each project is one
 # step in the index `outbox_unread`, however many rows it has.
@@ -97,7 +95,7 @@ def read_unread(conn: sqlite3.Connection, plan: ReadPlan, *, by_project: bool = 
     """
     stored = encoding(conn)
     line = _projects_in_turn(conn, plan, stored) if by_project else _projects_of_oldest(conn, plan, stored)
-    ids = list(_round_robin((rows[: plan.limit(project)] for project, rows in line), plan.max_rows))
+    ids = list(round_robin((rows[: plan.limit(project)] for project, rows in line), plan.max_rows))
     return _read(conn, ids, stored) if ids else []
 
 
@@ -126,24 +124,6 @@ def _text(project: str, stored: str) -> str:
     return bytes.fromhex(project).decode(stored, "replace")
 
 
-def _round_robin(line: Iterable[Iterable[int]], max_rows: int) -> Iterator[int]:
-    """Yield at most `max_rows` rows: the first of each project, then the second of each, and so on."""
-    waiting = [iter(ids) for ids in line]
-    left = max_rows
-    while waiting:
-        still_waiting = []
-        for rows in waiting:
-            row = next(rows, None)
-            if row is None:
-                continue
-            if not left:
-                return
-            left -= 1
-            yield row
-            still_waiting.append(rows)
-        waiting = still_waiting
-
-
 def _read(conn: sqlite3.Connection, ids: list[int], stored: str) -> list[OutboxRow]:
     rows: list[list[Any]] = []
     if stored == "UTF-8":  # from UTF-16 SQLite makes other text of what is none, which no mark would find again
@@ -164,17 +144,4 @@ def _read(conn: sqlite3.Connection, ids: list[int], stored: str) -> list[OutboxR
     outbox_rows = [OutboxRow(*row[:-1]) for row in rows] if is_text else read_more(ids, SMALL)
     place = {row_id: number for number, row_id in enumerate(ids)}
     outbox_rows.sort(key=lambda row: place[row.id])
-    return list(_with_large_payloads(outbox_rows, read_more, 1 if stored == "UTF-8" else 2))
-
-
-def _with_large_payloads(
-    rows: Iterable[OutboxRow], read: Callable[[list[int], int], list[OutboxRow]], bytes_each: int
-) -> Iterator[OutboxRow]:
-    """Yield rows with their payloads: of those that were left out for their size as many as fit; the others are read later."""
-    bytes_left = MOST_BYTES
-    for row in rows:
-        if row.payload is not None or row.size > bytes_each * MAX_PAYLOAD_BYTES:
-            yield row
-        elif bytes_left > 0:
-            bytes_left -= row.size
-            yield from read([row.id], bytes_each * MAX_PAYLOAD_BYTES)
+    return list(with_large_payloads(outbox_rows, read_more, 1 if stored == "UTF-8" else 2))

@@ -10,16 +10,19 @@ from aiohttp import hdrs, web
 from ..address import base
 from ..guard import Handler, allow
 from ..values import check_names
-from . import deliveries, erasing, events, openapi, previews, replays, webhooks
+from . import activity, daemons, deliveries, erasing, events, openapi, previews, replays, tokens, webhooks
 from .routes import Route
 
 ROUTES: tuple[Route, ...] = (
     *webhooks.ROUTES,
     *previews.ROUTES,
+    *activity.ROUTES,
     *replays.ROUTES,
     *deliveries.ROUTES,
     *events.ROUTES,
     *erasing.ROUTES,
+    *tokens.ROUTES,
+    *daemons.ROUTES,
 )
 
 
@@ -43,7 +46,7 @@ def add(app: web.Application) -> None:
     """Add every route of the table, and the document that describes them."""
     document = _document()
 
-    @allow()
+    @allow(knows_nobody=True)
     async def described(request: web.Request) -> web.Response:
         return web.json_response({**document, "servers": [{"url": base(request) or "/"}]})
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict
 
-from ...actions import previews
+from ...actions import previews, tokens
 from ...model import Rotation
 from ...rules.principals import Role
 from ...storage import records
+from ...storage.engine import ProjectToken
 
 Preview = previews.Preview
+NewProjectToken = tokens.NewProjectToken
 
 
 class Delivery(records.DeliveryFields):
@@ -47,10 +49,11 @@ class Asked(TypedDict):
 
 
 class ResendCount(TypedDict):
-    """How many deliveries would be sent again, in all and by webhook."""
+    """How many deliveries would be sent again, in all and by webhook; `more` if the count has ended before all were seen."""
 
     deliveries: int
     by_webhook: dict[str, int]
+    more: bool
 
 
 class ResendPage(TypedDict):
@@ -67,7 +70,7 @@ class Event(records.EventFields):
 
 
 class EventDetails(Event, records.EventOutcomes):
-    """An event with its body and what became of it; `kept_until` is until when it is kept at least."""
+    """An event with its body and what became of it; `kept_until` is until when it is kept at least, with its content."""
 
     kept_until: str
 
@@ -105,6 +108,13 @@ class EventTypePage(TypedDict):
     """Every type that webhooks can subscribe to."""
 
     items: list[EventType]
+    next_cursor: None
+
+
+class DaemonPage(TypedDict):
+    """The daemons that share the projects."""
+
+    items: list[records.Daemon]
     next_cursor: None
 
 
@@ -175,6 +185,8 @@ def delivery_details(row: records.DeliveryDetails) -> DeliveryDetails:
 def _delivery_fields(row: records.DeliveryFields) -> records.DeliveryFields:
     return {
         "date": row["date"],
+        "created_at": row["created_at"],
+        "test": row["test"],
         "project_id": row["project_id"],
         "webhook_id": row["webhook_id"],
         "url": row["url"],
@@ -224,3 +236,10 @@ class Erased(TypedDict):
     outbox_rows: int
     next_cursor: str | None
     not_reached: list[str]
+
+
+class ProjectTokenPage(TypedDict):
+    """API tokens of a project, by their ids."""
+
+    items: list[ProjectToken]
+    next_cursor: str | None

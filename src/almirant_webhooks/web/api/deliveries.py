@@ -10,6 +10,7 @@ from ...actions import resends as actions
 from ...rules.selection import Selection
 from ...storage import records
 from ..context import check_reach, context, principal
+from ..listed import check_type
 from . import answers, parsing
 from .parsing import SELECTION, Body
 from .routes import Route
@@ -37,6 +38,8 @@ async def list_(request: web.Request) -> web.Response:
     ctx = context(request)
     cursor = parsing.cursor(params, r"dlv_\w{1,64}")
     page = await ctx.read(ctx.reading.search.deliveries, selection, limit=parsing.limit(params), cursor=cursor)
+    if not page.items and page.next_cursor is None and cursor is None:
+        await check_type(request, selection, "type")
     answer: answers.DeliveryPage = {
         "items": [answers.delivery(row) for row in page.items],
         "next_cursor": page.next_cursor,
@@ -77,8 +80,12 @@ async def resend_many(request: web.Request) -> web.Response:
     selection = Selection.parse(body.model_dump(exclude={"dry_run"}), clock.now())
     ctx, caller = context(request), principal(request)
     if body.dry_run:
-        counts = await actions.count_many(ctx, caller, selection)
-        answer: answers.ResendCount = {"deliveries": sum(counts.values()), "by_webhook": counts}
+        counted = await actions.count_some(ctx, caller, selection)
+        answer: answers.ResendCount = {
+            "deliveries": counted.total,
+            "by_webhook": dict(counted.by_webhook),
+            "more": bool(counted.rest),
+        }
         return parsing.answer(answer)
     started = await actions.resend_many(ctx, caller, selection, now=clock.now())
     return parsing.answer(await ctx.read(ctx.reading.resends.get, started.id), 202)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...rules import event_schemas
+from ...rules import activity, event_schemas
 from ...rules.selection import STATES
 from .parsing import MAX_LIMIT
 
@@ -15,7 +15,10 @@ TAGS = {
     "events": "What happened, and what became of it at each webhook.",
     "audit": "Who did what.",
     "event-types": "What webhooks can subscribe to.",
+    "tokens": "What programs of a project come in with.",
     "portal-links": "Links to the pages of one project.",
+    "activity": "How attempts went, by the time.",
+    "daemons": "The daemons on one database.",
     "whoami": "Who the caller is.",
 }
 
@@ -38,8 +41,17 @@ PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
     "until": ("Before this time, written as `since` is.", _TEXT),
     "q": ("With this text in the body.", _TEXT),
     "count": ("Whether to count what is selected, up to 10,000.", _FLAG),
+    "span": (
+        "How far back, in whole hours, or five minutes of `1h`: 24h unless given.",
+        {"enum": list(activity.SPANS)},
+    ),
     "limit": ("Items of a page, 50 unless given.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
     "cursor": ("Where the page before has ended: its `next_cursor`.", _TEXT),
+    "Idempotency-Key": (
+        "A text of your own, new for each request: one that is repeated with it within a day is carried out once, and has "
+        "the answer that the first one had.",
+        {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    ),
     "If-Match": ("The `ETag` of the webhook as it was read: 412 if somebody has changed it since.", _TEXT),
 }
 

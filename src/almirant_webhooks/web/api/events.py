@@ -1,4 +1,4 @@
-"""`/api/v1/events`, `/audit`, `/event-types` and `/portal-links`: what producers send, and the way to the pages."""
+"""`/api/v1/events`, `/audit`, `/event-types` and `/whoami`: what producers send, and who did what."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Any
 
 from aiohttp import web
 
-from ... import clock
 from ...actions import events as actions
-from ...actions import tokens
 from ...rules import event_schemas
 from ...rules.event_types import catalogue_of, sample_payload
 from ...rules.principals import Role
 from ...rules.replays import kept_until
 from ..bodies import read_json
 from ..context import context, principal, scope
+from ..listed import check_type
+from ..request_keys import digest_of
 from . import answers, parsing
 from .parsing import EVENT_SELECTION, Body
 from .routes import Route
@@ -30,25 +30,22 @@ class Send(Body):
     occurred_at: str | None = None
 
 
-class Link(Body):
-    """A link to the pages of one project, and how long it opens them (`1h`)."""
-
-    project_id: str
-    expires: str = "1h"
-
-
 async def send(request: web.Request) -> web.Response:
     """202 once it is committed; the same id with the same content is taken once, with other content it is a conflict."""
     fields = await parsing.body(request, Send, as_spelled="payload")
     ctx = context(request)
+    raw = await read_json(request)
+    key = request.headers.get("Idempotency-Key")
+    # An id that comes of the key: the outbox may be in another file, and takes an id once by itself.
+    own_id = f"evt_{digest_of(principal(request).id, key, raw)[:32]}" if key is not None else None
     sent = await actions.send(
         ctx,
         principal(request),
         settings=ctx.settings,
         project_id=fields.project_id,
         event_type=fields.event_type,
-        payload=parsing.as_written((await read_json(request)).decode(), "payload"),
-        event_id=fields.event_id,
+        payload=parsing.as_written(raw.decode(), "payload"),
+        event_id=own_id if fields.event_id is None else fields.event_id,
         occurred_at=fields.occurred_at,
     )
     answer: answers.SentEvent = {"event_id": sent.event_id}
@@ -59,12 +56,10 @@ async def list_(request: web.Request) -> web.Response:
     """Newest first, each with the number of its deliveries."""
     params = parsing.query(request)
     ctx = context(request)
-    page = await ctx.read(
-        ctx.reading.log.events,
-        parsing.event_selection(request, params),
-        limit=parsing.limit(params),
-        cursor=parsing.row_cursor(params),
-    )
+    selection, cursor = parsing.event_selection(request, params), parsing.row_cursor(params)
+    page = await ctx.read(ctx.reading.log.events, selection, limit=parsing.limit(params), cursor=cursor)
+    if not page.items and page.next_cursor is None and cursor is None:
+        await check_type(request, selection, "type")
     answer: answers.EventPage = {
         "items": [answers.event(row) for row in page.items],
         "next_cursor": page.next_cursor,
@@ -84,7 +79,8 @@ async def show(request: web.Request) -> web.Response:
         after=parsing.cursor(params, r"wh_\w{1,64}") or "",
         limit=_OUTCOMES,
     )
-    until = kept_until(event["created_at"], ctx.settings.retention.succeeded)
+    kept = ctx.settings.retention
+    until = kept_until(event["created_at"], kept.succeeded, kept.bodies)
     return parsing.answer(answers.event_details(event, until))
 
 
@@ -124,23 +120,6 @@ async def trail(request: web.Request) -> web.Response:
     return parsing.answer(answer)
 
 
-async def portal_link(request: web.Request) -> web.Response:
-    """So that an application's own page can link to a project's webhooks."""
-    fields = await parsing.body(request, Link)
-    ctx = context(request)
-    link = await tokens.make_link(
-        ctx,
-        principal(request),
-        now=clock.now(),
-        settings=ctx.settings,
-        signing_keys=ctx.keys,
-        project_id=fields.project_id,
-        expires=fields.expires,
-    )
-    answer: answers.PortalLink = {"project_id": link.project_id, "url": link.url, "expires_at": link.expires_at}
-    return parsing.answer(answer, 201)
-
-
 async def whoami(request: web.Request) -> web.Response:
     """Who the caller is here."""
     caller = principal(request)
@@ -161,7 +140,5 @@ ROUTES = (
     Route("GET", "/api/v1/audit", "listAudit", trail, "List who did what, newest first", {200: answers.AuditPage},
           parameters=_TRAIL),
     Route("GET", "/api/v1/event-types", "listEventTypes", types, "List the event types", {200: answers.EventTypePage}, roles=_EVERYBODY),
-    Route("POST", "/api/v1/portal-links", "createPortalLink", portal_link, "Make a link to the pages of one project", {201: answers.PortalLink},
-          roles=(Role.OPERATOR,), body=Link),
     Route("GET", "/api/v1/whoami", "whoAmI", whoami, "Tell who the caller is", {200: answers.Caller}, roles=_EVERYBODY),
 )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ...model import NewWebhook, Webhook
-from ..problems import CODES
+from ..problems import CODES, TYPES
 from .documented import EVENTS, PARAMETERS, TAGS
 from .routes import Route
 from .schemas import name_of, schemas_of
@@ -41,7 +41,7 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
     ),
     "Problem": _object(
         {
-            "type": _TEXT,
+            "type": {"enum": list(TYPES)},
             "title": _TEXT,
             "status": {"type": "integer"},
             "code": {"enum": list(CODES.values())},
@@ -109,10 +109,12 @@ def _operation(route: Route) -> dict[str, Any]:
         for name in route.parameters
         for words, schema in (PARAMETERS[name],)
     ]
-    words, schema = PARAMETERS["If-Match"]
-    in_headers = (
-        [{"name": "If-Match", "in": "header", "schema": schema, "description": words}] if route.if_match else []
-    )
+    names = (["If-Match"] if route.if_match else []) + (["Idempotency-Key"] if route.method == "POST" else [])
+    in_headers = [
+        {"name": name, "in": "header", "schema": schema, "description": words}
+        for name in names
+        for words, schema in (PARAMETERS[name],)
+    ]
     operation: dict[str, Any] = {
         "operationId": route.name,
         "tags": [route.path.split("/")[3]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -40,6 +41,8 @@ async def body(request: web.Request, model: type[M], as_spelled: str = "") -> M:
     """
     await context(request).end_reading()
     raw = await read_json(request)
+    if raw.startswith(codecs.BOM_UTF8):
+        raise Refused("The body begins with a byte order mark, which is not JSON: send it without.", "body")
     try:
         params = json.loads(raw.decode("utf-8")) if raw.strip() else {}
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The log of deliveries, of one webhook or across all, and one delivery with every attempt."""
+"""The log of deliveries, of one webhook or across all."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from ... import clock
 from ...actions import resends as actions
 from ...model import Refused, Webhook
 from ...rules.selection import Selection
+from ...rules.texts import Text, plural
 from ...storage.engine import MOST_COUNTED
 from ...storage.records import Delivery
-from ..context import check_reach, context, principal, scope
+from ..context import context, principal, scope
+from ..listed import check_type
 from . import selecting
+from .form_fields import families
 from .formatting import day_and_time, number
 from .page import check_params, list_cursor, local_path, people, read_form, redirect, show, webhook_of
 from .webhooks import catalogue
 
 PAGE = 50
 _NAMES = ("state", "status", "event_type", "since", "until", "cause", "event_id", "text", "project")
-_FOLDED = ("until", "cause", "event_id", "text", "project")
+_FOLDED = ("until", "cause", "event_id", "project")
 
 
 @people
@@ -48,10 +51,13 @@ async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
         selection = replace(parsed, project_id=project, webhook_id=webhook.id if webhook else None)
         cursor = list_cursor(request, r"dlv_\w{1,64}") or ""
         rows, following, remark = await _read(request, selection, cursor)
+        if not rows and following is None and not cursor:
+            await check_type(request, selection, "event_type")
         if request.query.get("count"):
             total = await _count(request, selection)
     except Refused as refused:
         problem = refused.message
+    types = catalogue(request)
     here_now = typed.url(path, before=cursor, count="1" if total else "")
     return show(
         request,
@@ -67,7 +73,8 @@ async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
         rows=rows,
         names=await ctx.read(ctx.reading.summaries.names, list({row["webhook_id"] for row in rows})),
         attempts_in_all=len(ctx.settings.delivery.retry_schedule),
-        catalogue=catalogue(request),
+        catalogue=types,
+        families=families(types),
         # A resend of many goes by no text: the button would send more than is shown.
         many=None if typed.text else typed.url("/resends/new", webhook=webhook.id if webhook else ""),
         older=typed.url(path, before=following) if following else None,
@@ -83,7 +90,8 @@ async def _read(request: web.Request, selection: Selection, cursor: str) -> tupl
     page = await ctx.read(ctx.reading.search.deliveries, selection, limit=PAGE, cursor=cursor or None)
     remark = ""
     if page.looked_back_to is not None:
-        remark = f"Looked back to {day_and_time(page.looked_back_to)}. Older goes on from there."
+        back_to = day_and_time(page.looked_back_to)
+        remark = Text("Looked back to {time}. Older goes on from there.", time=back_to)
     return page.items, page.next_cursor, remark
 
 
@@ -91,35 +99,14 @@ async def _count(request: web.Request, selection: Selection) -> str:
     """Say how many deliveries match; asked for at a link, since it can take as long as the page itself."""
     ctx = context(request)
     number_found, whole = await ctx.read(ctx.reading.search.count, selection)
+    shown = number(number_found)
     if whole:
-        return f"{number(number_found)} {'delivery matches' if number_found == 1 else 'deliveries match'}."
+        return plural("{number} delivery matches.", "{number} deliveries match.", number_found, number=shown)
     if number_found >= MOST_COUNTED:
-        return f"More than {number(number_found)} deliveries match."
-    return f"At least {number(number_found)} deliveries match; what is older than a page looks through was not counted."
-
-
-@people
-async def detail(request: web.Request) -> web.Response:
-    """Show one delivery: every attempt side by side, and the body."""
-    ctx = context(request)
-    delivery = await ctx.read(ctx.reading.log.delivery, request.match_info["id"])
-    check_reach(request, delivery["project_id"], f"delivery {delivery['delivery_id']}")
-    return show(
-        request,
-        "delivery.html",
-        section="/deliveries",
-        delivery=delivery,
-        webhook=await ctx.read(ctx.reading.webhooks.get, delivery["webhook_id"]),
-        attempts_in_all=len(ctx.settings.delivery.retry_schedule),
+        return Text("More than {number} deliveries match.", number=shown)
+    return Text(
+        "At least {number} deliveries match; what is older than a page looks through was not counted.", number=shown
     )
-
-
-@people
-async def resend(request: web.Request) -> web.Response:
-    """Ask for one more attempt of one delivery."""
-    ids = [request.match_info["id"]]
-    requested = await actions.resend(context(request), principal(request), ids, now=clock.now())
-    raise redirect(f"/deliveries/{request.match_info['id']}", done="resent" if requested else "waits")
 
 
 @people
@@ -130,8 +117,11 @@ async def resend_selected(request: web.Request) -> web.Response:
     ids = [str(delivery_id) for delivery_id in form.getall("id", ())][: 2 * PAGE]
     if not ids:
         raise redirect(back)
-    requested = await actions.resend(context(request), principal(request), ids, now=clock.now())
-    raise redirect(back, done="resent" if requested else "waits")
+    selected = await actions.resend_selected(context(request), principal(request), ids, now=clock.now())
+    if selected.refused:
+        left = {"n": str(selected.asked), "left": str(len(selected.refused))}
+        raise redirect(back, done="resent-some" if selected.asked else "resent-none", **left)
+    raise redirect(back, done="resent" if selected.asked else "waits")
 
 
 def add(app: web.Application) -> None:
@@ -141,7 +131,5 @@ def add(app: web.Application) -> None:
             web.get("/deliveries", across),
             web.get("/webhooks/{id:wh_[^/]+}/deliveries", of_webhook),
             web.post("/deliveries/resend", resend_selected),
-            web.get("/deliveries/{id:dlv_[^/]+}", detail),
-            web.post("/deliveries/{id:dlv_[^/]+}/resend", resend),
         ]
     )

@@ -9,26 +9,29 @@ from aiohttp import web
 from ... import clock
 from ...model import Refused
 from ...rules.replays import kept_until
+from ...rules.texts import Text
 from ...rules.values import cursor
 from ...storage.records import Event
 from ..context import context, scope
+from ..listed import check_type
 from . import selecting
+from .form_fields import families
 from .page import check_params, list_row, people, show
 from .webhooks import catalogue
 
 PAGE = 50
 _OUTCOMES = 200  # webhooks on a page of one event
 _WHY = {
-    "succeeded": "It was delivered.",
-    "pending": "It is tried until it succeeds or its attempts are used up.",
-    "failed": "Every attempt failed; it can be resent.",
-    "cancelled": "It was discarded, or held for too long.",
-    "held": "The webhook is disabled; enabling it sends this.",
+    "succeeded": Text("It was delivered."),
+    "pending": Text("It is tried until it succeeds or its attempts are used up."),
+    "failed": Text("Every attempt failed; it can be resent."),
+    "cancelled": Text("It was discarded, or held for too long."),
+    "held": Text("The webhook is disabled; enabling it sends this."),
     "filtered out": "",  # its verdict says which condition
-    "not subscribed to this type": "None of its subscriptions matched when the event came.",
-    "webhook created later": "An event goes to the webhooks that are there when it comes.",
-    "a test of another webhook": "A test goes to one webhook alone.",
-    "unmatched": "Nothing was there to send it to.",
+    "not subscribed to this type": Text("None of its subscriptions matched when the event came."),
+    "webhook created later": Text("An event goes to the webhooks that are there when it comes."),
+    "a test of another webhook": Text("A test goes to one webhook alone."),
+    "unmatched": Text("Nothing was there to send it to."),
 }
 
 
@@ -38,6 +41,7 @@ async def list_(request: web.Request) -> web.Response:
     typed = selecting.typed(request.query, tuple(selecting.EVENTS.values()))
     project = scope(request, typed.project or None)
     ctx = context(request)
+    types = catalogue(request)
     rows: list[Event] = []
     at, following, problem = None, None, ""
     try:
@@ -46,6 +50,8 @@ async def list_(request: web.Request) -> web.Response:
         at = list_row(request)
         page = await ctx.read(ctx.reading.log.events, selection, limit=PAGE, cursor=at)
         rows, following = page.items, page.next_cursor
+        if not rows and following is None and at is None:
+            await check_type(request, selection, "event_type")
     except Refused as refused:
         problem = refused.message
     return show(
@@ -58,7 +64,8 @@ async def list_(request: web.Request) -> web.Response:
         problem=problem,
         rows=rows,
         rejected=None,
-        catalogue=catalogue(request),
+        catalogue=types,
+        families=families(types),
         older=typed.url("/events", before=following) if following else None,
         newest=typed.url("/events") if at is not None else None,
     )
@@ -83,6 +90,7 @@ async def rejected(request: web.Request) -> web.Response:
         rows=[],
         rejected=rows,
         catalogue=(),
+        families=(),
         older=typed.url("/rejected", before=str(following)) if following is not None else None,
         newest=typed.url("/rejected") if at is not None else None,
     )
@@ -96,13 +104,17 @@ async def detail(request: web.Request) -> web.Response:
     after = cursor(text, "after", r"wh_\w{1,64}") if text else ""
     ctx = context(request)
     event = await ctx.read(ctx.reading.log.event, request.match_info["id"], project, after=after, limit=_OUTCOMES)
+    kept = ctx.settings.retention
     return show(
         request,
         "event.html",
         section="/events",
         event=event,
+        names=await ctx.read(
+            ctx.reading.summaries.names, [row["webhook_id"] for row in event["outcomes"] if row["webhook_id"]]
+        ),
         why=lambda outcome: _WHY.get(outcome, ""),
-        kept_until=kept_until(event["created_at"], ctx.settings.retention.succeeded),
+        kept_until=kept_until(event["created_at"], kept.succeeded, kept.bodies),
     )
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from ... import clock
+from ...rules.texts import Text, plural
 
 _MAX_DEPTH = 64  # deeper JSON is shown as it was sent: each level indents every line below it
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
-_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "min"))
 _LEFT_TO_CURL = frozenset({"host", "content-length"})
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _PLAIN = re.compile(r"[\t\n\x20-\x7e]*")
@@ -43,14 +43,29 @@ def ago(moment: str, now: datetime) -> str:
     except ValueError:  # the producer's word: SQLite has a year 0000
         return ""
     span = abs(seconds)
-    words = next((_count(int(span // size), unit) for size, unit in _UNITS if span >= size), f"{int(span)} s")
+    words = next((count(int(span // size)) for size, count in _COUNTS if span >= size), _seconds(int(span)))
     if seconds < 0:
-        return f"in {words}" if span >= 1 else "now"
-    return f"{words} ago" if span >= 2 else "just now"
+        return Text("in {time}", time=words) if span >= 1 else Text("now")
+    return Text("{time} ago", time=words) if span >= 2 else Text("just now")
 
 
-def _count(number: int, unit: str) -> str:
-    return f"{number} {unit}" if number == 1 or unit == "min" else f"{number} {unit}s"
+def _days(number: int) -> Text:
+    return plural("{number} day", "{number} days", number)
+
+
+def _hours(number: int) -> Text:
+    return plural("{number} hour", "{number} hours", number)
+
+
+def _minutes(number: int) -> Text:
+    return Text("{number} min", number=number)
+
+
+def _seconds(number: float) -> Text:
+    return Text("{number} s", number=number)
+
+
+_COUNTS = ((86_400, _days), (3_600, _hours), (60, _minutes))
 
 
 def took(milliseconds: int | None) -> str:
@@ -58,18 +73,30 @@ def took(milliseconds: int | None) -> str:
     if milliseconds is None:
         return ""
     if milliseconds < 1000:
-        return f"{milliseconds} ms"
-    return f"{milliseconds / 1000:.{2 if milliseconds < 10_000 else 1}f} s"
+        return Text("{number} ms", number=milliseconds)
+    if milliseconds < 10_000:
+        return Text("{number:.2f} s", number=milliseconds / 1000)
+    return Text("{number:.1f} s", number=milliseconds / 1000)
 
 
-def size(count: int) -> str:
+def size(count: int) -> Text:
     """Write a number of bytes: `312 B`, `16.0 KiB`."""
-    return f"{count} B" if count < 1024 else f"{count / 1024:.1f} KiB"
+    return Text("{number} B", number=count) if count < 1024 else Text("{number:.1f} KiB", number=count / 1024)
 
 
 def number(count: float) -> str:
     """Write a whole number with thin spaces between its thousands."""
     return f"{count:,.0f}".replace(",", "\u202f")
+
+
+def percent(share: float | None) -> str:
+    """Write a share: `0 %`, `0.3 %`, `12 %`."""
+    if share is None:
+        return ""
+    hundredths = share * 100
+    if 0 < hundredths < 10:
+        return Text("{number:.1f}\u202f%", number=hundredths)
+    return Text("{number:.0f}\u202f%", number=hundredths)
 
 
 def pretty(text: str) -> str:
@@ -78,6 +105,15 @@ def pretty(text: str) -> str:
         json.loads(text)
     except (ValueError, RecursionError):
         return text
+    return _indented(text)
+
+
+def beginning(text: str, most: int) -> str:
+    """Indent the first `most` characters of JSON."""
+    return _indented(text[:most])
+
+
+def _indented(text: str) -> str:
     lines: list[str] = []
     line, depth, previous = "", 0, ""
     for part in _TOKEN.findall(text):
@@ -98,14 +134,24 @@ def pretty(text: str) -> str:
     return "\n".join([*lines, line])
 
 
-def curl(url: str, headers: Iterable[tuple[str, str]], body: str) -> str:
-    """Write a request as one command for a POSIX shell, with its signatures, each part quoted."""
+def curl(url: str, headers: Iterable[tuple[str, str]], body: str, most: int | None = None) -> str:
+    """Write a request as one command for a POSIX shell, with its signatures, each part quoted.
+
+    A body of more than `most` characters is read from the file `body.json`.
+    """
     parts = [f"curl --globoff --request POST --url {shlex.quote(url)}"]
     parts += [
         f"--header {shlex.quote(f'{name}: {value}')}" for name, value in headers if name.lower() not in _LEFT_TO_CURL
     ]
-    parts.append(f"--data-raw {shlex.quote(body)}")
+    parts.append(f"--data-raw {shlex.quote(body)}" if most is None or len(body) <= most else "--data-binary @body.json")
     return " \\\n  ".join(parts)
+
+
+def span(seconds: float) -> Text:
+    """Write how long something takes in words: `0.4 s`, `5 min`, `2 hours`."""
+    if seconds < 10:
+        return Text("{number:.1f} s", number=seconds)
+    return next((count(round(seconds / size)) for size, count in _COUNTS if seconds >= size), _seconds(round(seconds)))
 
 
 def host(url: str) -> str:

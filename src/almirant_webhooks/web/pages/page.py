@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from aiohttp import web
-from multidict import MultiDictProxy
+from aiohttp import hdrs, web
+from multidict import MultiDict, MultiDictProxy
 
 from ... import clock
 from ...actions import reach
-from ...model import Webhook
-from ...rules.principals import Role
+from ...model import Conflict, Webhook
+from ...rules.languages import LANGUAGES
+from ...rules.principals import Principal, Role
+from ...rules.stored_texts import recognised
+from ...rules.texts import Text
 from ...rules.values import cursor, is_text, row_cursor
 from ..address import base, prefix_links
 from ..bodies import check_not_compressed
@@ -20,38 +22,49 @@ from ..context import PRINCIPAL, context, principal
 from ..guard import allow
 from ..limits import in_time
 from ..values import check_names
+from . import choosing, live
+from .form_keys import NOT_FIELDS, TYPED_FOR, give_key
+from .looking import without_changes
 from .render import render
 
 people = allow(Role.OPERATOR, Role.PROJECT_ADMIN)
+changing = allow(Role.OPERATOR, Role.PROJECT_ADMIN, changes=True)  # a GET that leads to a change alone
 
+FRONT = "/webhooks"
 _DONE = {
-    "saved": "Saved. The next attempt uses it.",
-    "enabled": "Enabled.",
-    "enabled-held": "Enabled; what was held goes out now.",
-    "enabled-discarded": "Enabled; what was held was discarded.",
-    "disabled": "Disabled. Its deliveries are held until it is enabled.",
-    "deleted": "Deleted, with its delivery history.",
-    "tested": "The test event is on its way.",
-    "resent": "The resend is on its way.",
-    "waits": "A resend waits already; nothing more was asked for.",
-    "resend-started": "They are sent again, after whatever is due.",
-    "resend-cancelled": "Nothing more of it is sent; what is in flight ends.",
-    "replay-started": "They are sent, oldest first, after whatever is due.",
-    "sent-to": "It is on its way.",
-    "rotated": "A new secret was made.",
-    "kept": "The webhook keeps its secret.",
+    "saved": Text("Saved. The next attempt uses it."),
+    "enabled": Text("Enabled."),
+    "enabled-held": Text("Enabled; what was held goes out now."),
+    "enabled-discarded": Text("Enabled; what was held was discarded."),
+    "disabled": Text("Disabled. Its deliveries are held until it is enabled."),
+    "deleted": Text("Deleted, with its delivery history."),
+    "tested": Text("The test event is on its way."),
+    "resent": Text("The resend is on its way."),
+    "waits": Text("A resend waits already; nothing more was asked for."),
+    "resent-some": Text("{n} sent again; {left} left out, as their webhook is disabled or their content was erased."),
+    "resent-none": Text(
+        "None of the {left} can be sent again: their webhook is disabled, or their content was erased."
+    ),
+    "resend-started": Text("They are sent again, after whatever is due."),
+    "resend-cancelled": Text("Nothing more of it is sent; what is in flight ends."),
+    "replay-started": Text("They are sent, oldest first, after whatever is due."),
+    "sent-to": Text("It is on its way."),
+    "rotated": Text("A new secret was made."),
+    "ended": Text("Ended. Its browser has to sign in again."),
+    "revoked": Text("Revoked. It opens nothing any more."),
+    "kept": Text("The webhook keeps its secret."),
 }
 _TITLES = {
-    403: "Not for you",
-    404: "Not here",
-    405: "Not that way",
-    408: "Too slow",
-    409: "That cannot be done",
-    413: "Too large",
-    421: "Unknown address",
-    422: "That does not fit",
-    429: "Too many tries",
-    503: "Not at the moment",
+    403: Text("Not for you"),
+    404: Text("Not here"),
+    405: Text("Not that way"),
+    408: Text("Too slow"),
+    409: Text("That cannot be done"),
+    413: Text("Too large"),
+    421: Text("Unknown address"),
+    422: Text("That does not fit"),
+    429: Text("Too many tries"),
+    503: Text("Not at the moment"),
 }
 
 
@@ -67,11 +80,30 @@ async def read_form(request: web.Request) -> MultiDictProxy[str | bytes | bytear
     try:
         form = await in_time(request.post())
     except (ValueError, LookupError):
-        raise web.HTTPBadRequest(text="This form cannot be read.") from None
+        raise web.HTTPBadRequest(text=Text("This form cannot be read.")) from None
     for name, value in form.items():  # halves of surrogate pairs come by charsets of Python's own
         if not isinstance(value, str) or not is_text(value) or (len(form.getall(name)) > 1 and name not in _MANY):
-            raise web.HTTPBadRequest(text="This form cannot be read.")
-    return form
+            raise web.HTTPBadRequest(text=Text("This form cannot be read."))
+    if TYPED_FOR in form:
+        _check_typed_for(str(form[TYPED_FOR]), request.get(PRINCIPAL))
+    return MultiDictProxy(MultiDict((name, value) for name, value in form.items() if name not in NOT_FIELDS))
+
+
+def _check_typed_for(project: str, caller: Principal | None) -> None:
+    """Raise `Conflict` for what was typed in a session of another project, and is sent again in this one."""
+    if caller is not None and project != (caller.project_id or ""):
+        whose, other = (_whom(one) for one in (project, caller.project_id))
+        raise Conflict(
+            Text(
+                "This was typed for {whose}, and you are signed in for {other} now. Nothing was changed.",
+                whose=whose,
+                other=other,
+            )
+        )
+
+
+def _whom(project: str | None) -> Text:
+    return Text("the project {project}", project=project) if project else Text("the operator")
 
 
 def list_cursor(request: web.Request, form: str) -> str | None:
@@ -88,29 +120,46 @@ def list_row(request: web.Request) -> int | None:
 
 def check_params(request: web.Request, *known: str) -> None:
     """Raise `Refused` for a parameter that a list does not have, but for those that every page has."""
-    check_names(request.query, (*known, "before", "done"))
+    check_names(request.query, (*known, "before", "done", "n", "left"))
 
 
 def show(request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
     """Answer with a page; every template knows who looks, the time, and what was just done."""
-    caller = request.get(PRINCIPAL)
-    ends_at = caller.expires_at if caller is not None else None
+    caller, language = request.get(PRINCIPAL), choosing.of(request)
     common = {
         "session": caller,
-        "ends_at": clock.text(datetime.fromtimestamp(ends_at, UTC)) if ends_at else None,
+        "ends_at": clock.text(caller.expires_at) if caller is not None and caller.expires_at else None,
         "now": clock.now(),
         "section": "",
-        "notice": _DONE.get(request.query.get("done", ""), ""),
+        "base": base(request),
+        "look": context(request).settings.pages,
+        "language": language,
+        "languages": LANGUAGES,
+        "here_now": request.path_qs if request.method == hdrs.METH_GET else FRONT,
+        "notice": _notice(request),
     }
-    text = render(template, {**common, **values})
-    return web.Response(
-        text=prefix_links(base(request), text), status=status, content_type="text/html", charset="utf-8"
-    )
+    text = render(language, template, {**common, **values})
+    if caller is not None:
+        text = without_changes(text) if caller.read_only else give_key(text)
+    response = live.answer(request, prefix_links(base(request), text), language.code)
+    if status != 200:
+        response.set_status(status)
+    return response
 
 
-def redirect(path: str, **query: str) -> web.HTTPSeeOther:
-    """Return the answer to a form: go and look at that page."""
-    return web.HTTPSeeOther(f"{path}{'&' if '?' in path else '?'}{urlencode(query)}" if query else path)
+def _notice(request: web.Request) -> str:
+    """Return what was just done, with its numbers."""
+    query, said = request.query, _DONE.get(request.query.get("done", ""), "")
+    if "{" not in said:
+        return said
+    numbers = {name: text for name in ("n", "left") if (text := query.get(name, "0")).isdecimal()}
+    return Text(said, **numbers) if len(numbers) == 2 else ""
+
+
+def redirect(path: str, *, fragment: str = "", **query: str) -> web.HTTPSeeOther:
+    """Return the answer to a form: go and look at that page, at the part whose id is `fragment`."""
+    place = f"{path}{'&' if '?' in path else '?'}{urlencode(query)}" if query else path
+    return web.HTTPSeeOther(f"{place}#{fragment}" if fragment else place)
 
 
 def local_path(path: object, otherwise: str) -> str:
@@ -132,6 +181,6 @@ async def error(request: web.Request, status: int, sentence: str) -> web.StreamR
         "sentence.html",
         status=status,
         code=status,
-        title=_TITLES.get(status, "Something went wrong" if status >= 500 else "That did not work"),
-        sentence=sentence,
+        title=_TITLES.get(status, Text("Something went wrong") if status >= 500 else Text("That did not work")),
+        sentence=sentence if isinstance(sentence, Text) else recognised(sentence),
     )

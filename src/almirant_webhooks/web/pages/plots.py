@@ -1,35 +1,39 @@
-"""Small plots as plain numbers, from the hourly counts of table `webhook_hours`; the templates draw them as SVG."""
+"""Small plots as plain numbers, from counts of attempts by the time of their start; the templates draw them as SVG."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from ... import clock
+from ...rules.activity import Span, whole
+from ...rules.texts import Text
 
-WIDTH = 4  # of an hour, in the units of the drawing
+WIDTH = 4  # of a bar, in the units of the drawing
 UP, DOWN = 30, 14  # room above the baseline for what was delivered, below it for what failed
 LATENCY = 44
+WEEK = 168  # hours; beyond them a bar is a day
 
 
 @dataclass(frozen=True, slots=True)
-class Hour:
-    """What a webhook's attempts were in one hour."""
+class Part:
+    """What attempts were in one part of a span: an hour, a day, or five minutes."""
 
     start: str
     succeeded: int = 0
     failed: int = 0
     mean_ms: int | None = None
     longest_ms: int | None = None
+    duration_ms: int = 0  # of all attempts together: a mean of rounded means is another one
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One hour as drawn: its left edge, and how far it goes up and down from the baseline."""
+    """One part as drawn: its left edge, and how far it goes up and down from the baseline."""
 
-    hour: Hour
+    part: Part
     x: int
     up: float
     down: float
@@ -37,7 +41,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Attempts by the hour: delivered above the baseline, failed below it, so that shape tells as much as colour."""
+    """Attempts by the time: delivered above the baseline, failed below it, so that shape tells as much as colour."""
 
     bars: tuple[Bar, ...]
     width: int
@@ -46,18 +50,21 @@ class Plot:
     highest: int
 
     @property
-    def words(self) -> str:
+    def words(self) -> Text:
         """The plot as a sentence."""
         if not self.succeeded and not self.failed:
-            return "no attempts"
-        bad = [bar.hour.start[11:16] for bar in self.bars if bar.hour.failed]
-        when = f" (at {', '.join(bad[:6])}{' …' if len(bad) > 6 else ''} UTC)" if bad and len(self.bars) <= 24 else ""
-        return f"{self.succeeded} attempts delivered, {self.failed} failed{when}"
+            return Text("no attempts")
+        bad = [bar.part.start[11:16] for bar in self.bars if bar.part.failed]
+        counts = {"succeeded": self.succeeded, "failed": self.failed}
+        if not bad or len(self.bars) > 24:
+            return Text("{succeeded} attempts delivered, {failed} failed", **counts)
+        hours = f"{', '.join(bad[:6])}{' …' if len(bad) > 6 else ''}"
+        return Text("{succeeded} attempts delivered, {failed} failed (at {hours} UTC)", **counts, hours=hours)
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Mean and longest answer time by the hour; `mean` is a path with a gap where nothing was sent."""
+    """Mean and longest answer time by the time; `mean` is a path with a gap where nothing was sent."""
 
     mean: str
     longest: tuple[tuple[float, float], ...]
@@ -66,54 +73,76 @@ class Latency:
     mean_ms: int
 
 
-def hours(rows: Iterable[Mapping[str, Any]], now: datetime, count: int) -> list[Hour]:
-    """Return the last `count` hours, oldest first, the current one last; an hour without a row is empty."""
-    of_hour = {row["hour"]: row for row in rows}
+def parts(rows: Iterable[Mapping[str, Any]], now: datetime, of: Span) -> list[Part]:
+    """Return the parts of a span, oldest first, the current one last; one without a row is empty."""
+    by_start = {whole(row["start"]): row for row in rows}
+    begin = of.begin(now)
     result = []
-    for back in range(count - 1, -1, -1):
-        start = clock.text(now - timedelta(hours=back))[:13]
-        row = of_hour.get(start)
+    for at in range(of.parts):
+        start = clock.text(begin + at * of.part)
+        row = by_start.get(start)
         if row is None:
-            result.append(Hour(f"{start}:00:00.000Z"))
+            result.append(Part(start))
             continue
         attempts = row["succeeded"] + row["failed"]
         mean = round(row["duration_ms"] / attempts) if attempts else None
-        result.append(
-            Hour(f"{start}:00:00.000Z", row["succeeded"], row["failed"], mean, row["longest_ms"] if attempts else None)
-        )
+        longest = row["longest_ms"] if attempts else None
+        result.append(Part(start, row["succeeded"], row["failed"], mean, longest, row["duration_ms"]))
     return result
 
 
-def attempts(shown: list[Hour]) -> Plot:
-    """Draw attempts by the hour, all to one scale; an hour that has any is never drawn as nothing."""
-    highest = max((max(hour.succeeded, hour.failed) for hour in shown), default=0)
+def span(rows: Iterable[Mapping[str, Any]], now: datetime, of: Span) -> list[Part]:
+    """Return what the bars of a span show: each a part, or a day where there are more than a week of hours."""
+    shown = parts(rows, now, of)
+    if of.parts <= WEEK:
+        return shown
+    return [_sum(shown[at : at + 24]) for at in range(0, len(shown), 24)]
+
+
+def _sum(parts: list[Part]) -> Part:
+    """Return parts as one, from the first of them on."""
+    count = sum(part.succeeded + part.failed for part in parts)
+    took = sum(part.duration_ms for part in parts)
+    return Part(
+        parts[0].start,
+        sum(part.succeeded for part in parts),
+        sum(part.failed for part in parts),
+        round(took / count) if count else None,
+        max(part.longest_ms or 0 for part in parts) if count else None,
+        took,
+    )
+
+
+def attempts(shown: list[Part]) -> Plot:
+    """Draw attempts by the time, all to one scale; a part that has any is never drawn as nothing."""
+    highest = max((max(part.succeeded, part.failed) for part in shown), default=0)
 
     def length(count: int, room: int) -> float:
         return round(max(count / highest * room, 3), 1) if count else 0
 
     bars = tuple(
-        Bar(hour, at * WIDTH, length(hour.succeeded, UP), length(hour.failed, DOWN)) for at, hour in enumerate(shown)
+        Bar(part, at * WIDTH, length(part.succeeded, UP), length(part.failed, DOWN)) for at, part in enumerate(shown)
     )
     return Plot(
-        bars, len(shown) * WIDTH, sum(hour.succeeded for hour in shown), sum(hour.failed for hour in shown), highest
+        bars, len(shown) * WIDTH, sum(part.succeeded for part in shown), sum(part.failed for part in shown), highest
     )
 
 
-def latency(shown: list[Hour]) -> Latency:
-    """Draw the mean as a line and the longest of each hour as points."""
-    highest = max((hour.longest_ms or 0 for hour in shown), default=0)
+def latency(shown: list[Part]) -> Latency:
+    """Draw the mean as a line and the longest of each part as points."""
+    highest = max((part.longest_ms or 0 for part in shown), default=0)
     scale = LATENCY / max(highest, 1)
     path, points, pen_down = [], [], False
-    for at, hour in enumerate(shown):
+    for at, part in enumerate(shown):
         x = at * WIDTH + WIDTH / 2
-        if hour.mean_ms is None or hour.longest_ms is None:
+        if part.mean_ms is None or part.longest_ms is None:
             pen_down = False
             continue
-        y = round(LATENCY - hour.mean_ms * scale, 1)
-        # A lone hour is a short dash; a line needs two points to be seen.
+        y = round(LATENCY - part.mean_ms * scale, 1)
+        # A lone part is a short dash; a line needs two points to be seen.
         path.append(f"L{x:g} {y:g}" if pen_down else f"M{x - 1:g} {y:g}L{x + 1:g} {y:g}")
-        points.append((x, round(LATENCY - hour.longest_ms * scale, 1)))
+        points.append((x, round(LATENCY - part.longest_ms * scale, 1)))
         pen_down = True
-    count = sum(hour.succeeded + hour.failed for hour in shown)
-    total = sum((hour.mean_ms or 0) * (hour.succeeded + hour.failed) for hour in shown)
+    count = sum(part.succeeded + part.failed for part in shown)
+    total = sum(part.duration_ms for part in shown)
     return Latency("".join(path), tuple(points), len(shown) * WIDTH, highest, round(total / count) if count else 0)

@@ -1,24 +1,77 @@
-"""The templates: every value is escaped, an unknown name is an error, and what cannot be seen is written out."""
+"""The templates: every value is escaped, an unknown name is an error, and what cannot be seen is written out.
+
+Each language has an environment of its own, in which texts are said in it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from ...rules import conditions
-from . import formatting
+from ...rules import conditions, event_schemas
+from ...rules.names import name_of
+from ...rules.sentences import At, DeliveryId
+from ...rules.stored_texts import recognised
+from ...rules.texts import Cased, Text
+from . import formatting, naming
 from .assets import asset
+from .languages import Language
 
 
-def _finalize(value: object) -> object:
-    """Show what would be invisible or turn a line around; Markup is a template's own."""
-    if value is None:
-        return ""
-    return formatting.visible(value) if type(value) is str else value
+class Saying:
+    """Says texts and values in a language, as HTML."""
+
+    def __init__(self, language: Language, templates: Environment) -> None:
+        self._language, self._templates = language, templates
+
+    def finalize(self, value: object) -> object:
+        """Show what would be invisible or turn a line around; Markup is a template's own."""
+        if value is None:
+            return ""
+        if isinstance(value, Text):
+            return formatting.visible(self._language.text(value))
+        return formatting.visible(value) if type(value) is str else value
+
+    def gettext(self, msgid: str, /, **values: object) -> Markup:
+        """Return a text of a template, with the values of its names."""
+        return self._filled(self._language.catalogue.gettext(msgid), values)
+
+    def ngettext(self, singular: str, plural: str, number: int, /, **values: object) -> Markup:
+        """Return the one of two texts of a template that goes with a number."""
+        return self._filled(self._language.catalogue.ngettext(singular, plural, number), values)
+
+    def _filled(self, words: str, values: Mapping[str, object]) -> Markup:
+        return Markup(words) % {name: escape(self.finalize(value)) for name, value in values.items()}  # noqa: S704 - a text of ours
+
+    def worded(self, text: Text, now: datetime) -> Markup:
+        """Return a sentence: a time in it as pages show one, a delivery as a link."""
+        words = escape(self._language.template(text))
+        parts = {name: self._part(value, now) for name, value in text.parts.items()}
+        return words.format(**parts) if parts else words
+
+    def _part(self, value: object, now: datetime) -> object:
+        if isinstance(value, At):
+            return self._templates.get_template("parts.html").module.when(value, now)  # type: ignore[attr-defined]
+        if isinstance(value, DeliveryId):
+            return Markup('<a href="/deliveries/{0}"><code>{0}</code></a>').format(value)
+        if isinstance(value, Text) and not isinstance(value, Cased):
+            return self.worded(value, now)
+        words = self._language.part(value)
+        return formatting.visible(words) if isinstance(words, str) else words
+
+    def ago(self, moment: str, now: datetime) -> Markup:
+        """Write how far a time is from now, so that the page counts on by itself."""
+        words = self._language.text(formatting.ago(moment, now))
+        return Markup('<time data-ago datetime="{}">{}</time>').format(moment, words)
+
+    def notes(self, notes: str) -> str:
+        """Write what was done with a body so that it can be read."""
+        return "; ".join(self._language.text(recognised(note)) for note in notes.split("; "))
 
 
 def _kept(value: str) -> Markup:
@@ -27,34 +80,51 @@ def _kept(value: str) -> Markup:
 
 
 @cache
-def environment() -> Environment:
-    """Return the templates' environment, made once."""
+def environment(language: Language) -> Environment:
+    """Return the templates' environment in a language, made once."""
     templates = Environment(
         loader=PackageLoader("almirant_webhooks.web", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_finalize,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        extensions=["jinja2.ext.i18n"],
     )
+    saying = Saying(language, templates)
+    templates.finalize = saying.finalize
+    templates.policies["ext.i18n.trimmed"] = True
+    templates.newstyle_gettext = True  # type: ignore[attr-defined]  # its own texts get their values unescaped
     templates.filters |= {
-        "ago": formatting.ago,
+        "ago": saying.ago,
+        "beginning": formatting.beginning,
         "bytes": lambda text: len(text.encode()),
+        "condition": naming.condition,
         "conditions": lambda filter_: [conditions.words(condition) for condition in filter_],
         "curl": formatting.curl,
         "day_and_time": formatting.day_and_time,
+        "family_name": lambda family: recognised(family.name.replace("_", " ").capitalize()),
         "host": formatting.host,
         "kept": _kept,
+        "meaning": event_schemas.meaning,
+        "name_of": name_of,
+        "notes": saying.notes,
         "number": formatting.number,
+        "percent": formatting.percent,
         "pretty": formatting.pretty,
+        "role": naming.role,
+        "sample": event_schemas.sample_text,
+        "schema": event_schemas.schema_text,
         "size": formatting.size,
+        "span": formatting.span,
+        "stored": lambda text: recognised(str(text)),
         "took": formatting.took,
+        "worded": saying.worded,
     }
-    templates.globals["asset"] = asset
+    templates.globals |= {"asset": asset, "gettext": saying.gettext, "ngettext": saying.ngettext}
     return templates
 
 
-def render(template: str, values: Mapping[str, Any]) -> str:
-    """Return a page."""
-    return environment().get_template(template).render(values)
+def render(language: Language, template: str, values: Mapping[str, Any]) -> str:
+    """Return a page in a language."""
+    return environment(language).get_template(template).render(values)

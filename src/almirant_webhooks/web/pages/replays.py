@@ -13,13 +13,13 @@ from ...rules.replays import ReplayCount, ReplaySelection
 from ..context import context, principal
 from ..values import check_names
 from . import selecting
-from .page import people, read_form, redirect, show, webhook_of
+from .page import changing, people, read_form, redirect, show, webhook_of
 from .webhooks import catalogue
 
 _NAMES = ("since", "until", "event", "include_cancelled")
 
 
-@people
+@changing
 async def ask(request: web.Request) -> web.Response:
     """Ask from when on; with an answer, show how many events that is and the button that sends them."""
     return await _ask(request, request.query)

@@ -11,11 +11,15 @@ from ... import clock
 from ...actions import reach
 from ...actions import resends as actions
 from ...model import Refused
+from ...rules.resending import progress
 from ...rules.selection import Selection
+from ...rules.texts import Text, plural
+from ...storage.records import Resend, ResendKind
 from ..context import context, principal, scope
 from ..values import check_names
 from . import selecting
-from .page import check_params, list_cursor, people, read_form, redirect, show
+from .formatting import number
+from .page import changing, check_params, list_cursor, people, read_form, redirect, show
 from .webhooks import catalogue
 
 PAGE = 50
@@ -38,12 +42,13 @@ async def list_(request: web.Request) -> web.Response:
         "resends.html",
         section="/deliveries",
         rows=rows[:PAGE],
+        words=_words,
         older=typed.url("/resends", before=rows[PAGE - 1]["id"]) if len(rows) > PAGE else None,
         newest=typed.url("/resends") if cursor else None,
     )
 
 
-@people
+@changing
 async def ask(request: web.Request) -> web.Response:
     """Show how many deliveries are selected, and the button that sends them again."""
     return await _ask(request, request.query)
@@ -53,7 +58,7 @@ async def _ask(request: web.Request, params: Mapping[str, str], problem: str = "
     ctx = context(request)
     typed = selecting.typed(params, _NAMES, _FOLDED)
     project = scope(request, typed.project or None)
-    counts: dict[str, int] = {}
+    counted = actions.Counted({}, ())
     fixed: dict[str, str] = {}
     narrow = True
     try:
@@ -64,9 +69,13 @@ async def _ask(request: web.Request, params: Mapping[str, str], problem: str = "
         fixed = {name: texts[name] for name in ("since", "until") if name in texts}
         fixed.setdefault("until", clock.text(clock.now()))
         narrow = selection.is_narrow
-        counts = await actions.count_many(ctx, principal(request), selection) if narrow else {}
+        if narrow:
+            counted = await actions.count_some(ctx, principal(request), selection)
     except Refused as refused:
         problem = problem or refused.message
+    counts = counted.by_webhook
+    if counted.rest and not counts:
+        problem = problem or actions.NONE_YET
     largest_first = sorted(counts, key=lambda webhook: -counts[webhook])
     return show(
         request,
@@ -77,12 +86,28 @@ async def _ask(request: web.Request, params: Mapping[str, str], problem: str = "
         fixed={**typed.values, **fixed},
         problem=problem,
         narrow=narrow,
-        total=sum(counts.values()),
+        total=counted.total,
+        how_many=_how_many(counted),
         counts={webhook: counts[webhook] for webhook in largest_first[:_SHOWN]},
         webhooks=len(largest_first),
         names=await ctx.read(ctx.reading.summaries.names, largest_first[:_SHOWN]),
         catalogue=catalogue(request),
     )
+
+
+def _how_many(counted: actions.Counted) -> Text:
+    """Say on the button how many deliveries were counted, and whether there may be more."""
+    if counted.rest and counted.total > actions.MOST_COUNTED:
+        return Text("Resend more than {number} deliveries", number=number(actions.MOST_COUNTED))
+    total = number(counted.total)
+    if counted.rest:
+        return plural(
+            "Resend all that match, at least {number} delivery",
+            "Resend all that match, at least {number} deliveries",
+            counted.total,
+            number=total,
+        )
+    return plural("Resend {number} delivery", "Resend {number} deliveries", counted.total, number=total)
 
 
 def _selection(typed: selecting.Typed, project: str | None) -> Selection:
@@ -112,7 +137,15 @@ async def detail(request: web.Request) -> web.Response:
     resend = await reach.bulk_resend(ctx, principal(request), request.match_info["id"])
     webhook = resend["filters"].get("webhook_id")
     names = await ctx.read(ctx.reading.summaries.names, [webhook] if webhook else [])
-    return show(request, "resend.html", section="/deliveries", resend=resend, names=names)
+    return show(request, "resend.html", section="/deliveries", resend=resend, names=names, words=_words(resend))
+
+
+def _words(resend: Resend) -> str:
+    return progress(
+        is_replay=resend["kind"] is ResendKind.REPLAY,
+        state=resend["state"],
+        **{name: resend[name] for name in ("matched", "requested", "waiting", "succeeded", "failed")},
+    )
 
 
 @people

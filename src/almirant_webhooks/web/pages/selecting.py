@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from ...rules import values
 from ...rules.selection import EventSelection, Selection
+from . import naming
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +53,21 @@ def time(typed: Typed, name: str, now: datetime) -> datetime | None:
 
 def deliveries(typed: Typed, now: datetime) -> Selection:
     """Return which deliveries were typed; raises `Refused` for what means nothing."""
-    return Selection.parse(_texts(typed, DELIVERIES), now, DELIVERIES)
+    return Selection.parse(_texts(typed, DELIVERIES), now, _in_words(DELIVERIES))
 
 
 def events(typed: Typed, now: datetime) -> EventSelection:
     """Return which events were typed; raises `Refused` for what means nothing."""
-    return EventSelection.parse(_texts(typed, EVENTS), now, EVENTS)
+    return EventSelection.parse(_texts(typed, EVENTS), now, _in_words(EVENTS))
 
 
 def _texts(typed: Typed, names: Mapping[str, str]) -> dict[str, str | None]:
     return {field: typed.values.get(name) or None for field, name in names.items()}
+
+
+def _in_words(names: Mapping[str, str]) -> dict[str, str]:
+    """Return what sentences call each field: nobody who reads a page knows its parameters."""
+    return {field: naming.field(name) for field, name in names.items()}
 
 
 # The parameter of each field.

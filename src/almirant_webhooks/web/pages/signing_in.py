@@ -1,17 +1,28 @@
-"""Sign in with the operator's token, come by a link to a project, sign out."""
+"""Sign in with the operator's token, sign out, and sign in again without losing what was typed."""
 
 from __future__ import annotations
 
-import time
+import json
+from contextlib import suppress
+from typing import Any
 
 from aiohttp import hdrs, web
 
-from ...rules import principals
+from ... import clock
+from ...actions import sessions as actions
+from ...model import NotFound
 from ...rules.principals import Role
+from ...rules.texts import Text
+from ...storage.engine import SessionRow
+from .. import framing, sessions
 from ..context import PRINCIPAL, context
-from ..guard import SIGN_IN, allow, authenticate, end_session, start_session
+from ..guard import SIGN_IN, allow, authenticate
 from ..limits import Failures
-from .page import local_path, read_form, redirect, show
+from .form_keys import TYPED_FOR
+from .page import FRONT, local_path, read_form, redirect, show
+from .portal import remember_next
+
+_PROBLEM = Text("This is not the operator's token; `almirant-webhooks token` prints it.")
 
 
 @allow()
@@ -22,21 +33,13 @@ async def front(request: web.Request) -> web.Response:
 
 @allow()
 async def ask(request: web.Request) -> web.Response:
-    """Show the form for the token."""
-    return show(request, "sign_in.html", problem="", next=local_path(request.query.get("next", ""), "/webhooks"))
-
-
-@allow()
-async def portal(request: web.Request) -> web.Response:
-    """Take the link to a project, whose session ends when the link does."""
-    key = context(request).keys.signing_key
-    caller = principals.read(key, principals.LINK, request.match_info["link"], time.time())
-    if caller is None:
-        raise web.HTTPForbidden(
-            text="This link has expired or is not whole. Ask for a new one in the project's settings."
-        )
-    answer = web.Response(status=303, headers={hdrs.LOCATION: "/webhooks"})
-    start_session(request, answer, caller)
+    """Show the form for the token; a link that is opened next leads to the page that was asked for."""
+    next_page = local_path(request.query.get("next", ""), "")
+    if framing.is_framed(request):
+        return _not_signed_in(request, next_page)
+    answer = show(request, "sign_in.html", problem="", next=next_page or "/webhooks", again=None)
+    if next_page:
+        remember_next(request, answer, next_page)
     return answer
 
 
@@ -44,8 +47,57 @@ async def portal(request: web.Request) -> web.Response:
 async def sign_out(request: web.Request) -> web.Response:
     """End the session of this browser."""
     answer = web.Response(status=303, headers={hdrs.LOCATION: SIGN_IN})
-    end_session(request, answer)
+    caller = request[PRINCIPAL]
+    if caller is not None and caller.session is not None:
+        with suppress(NotFound):
+            await actions.end(context(request), caller, caller.session, now=clock.now())
+    sessions.delete_cookie(request, answer)
     return answer
+
+
+@allow()
+async def renew(request: web.Request) -> web.Response:
+    """Let the session last longer, as somebody who is warned of its end asks for; answer when it ends then."""
+    caller = request[PRINCIPAL]
+    if caller is None:
+        return web.json_response({"ends_at": None})
+    await sessions.renew(request, caller, at_once=True)
+    row = await sessions.row_of(request)
+    return web.json_response({"ends_at": row["expires_at"] if row is not None else None})
+
+
+async def ask_again(request: web.Request, row: SessionRow | None) -> web.Response:
+    """Show who sent a form after their session had ended how to sign in again, with the form to send once more."""
+    if framing.is_framed(request):
+        return _not_signed_in(request, FRONT)
+    fields = [(name, str(value)) for name, value in (await read_form(request)).items()]
+    if row is not None:
+        fields.append((TYPED_FOR, row["project_id"] or ""))
+    return _ask_again(request, {"action": request.path, "fields": fields}, "")
+
+
+def _not_signed_in(request: web.Request, next_page: str) -> web.Response:
+    """Say in a frame, where no token is asked for, that there is no session, with the way to a tab."""
+    framing.allow_for_all(request)
+    return show(request, "framed.html", status=401, next=next_page or FRONT)
+
+
+def _ask_again(request: web.Request, again: dict[str, Any], problem: str) -> web.Response:
+    return show(request, "sign_in.html", status=401, problem=problem, next="/webhooks", again=_with_text(again))
+
+
+def _with_text(again: dict[str, Any]) -> dict[str, Any]:
+    return {**again, "text": json.dumps(again["fields"])}
+
+
+def _read_again(form: Any) -> dict[str, Any] | None:
+    """Return the form that is to be sent once more, if there is one."""
+    action = local_path(form.get("action", ""), "")
+    try:
+        fields = [(str(name), str(value)) for name, value in json.loads(str(form.get("again", "")))]
+    except (ValueError, TypeError):
+        return None
+    return {"action": action, "fields": fields} if action else None
 
 
 def add(app: web.Application, failures: Failures) -> None:
@@ -54,16 +106,25 @@ def add(app: web.Application, failures: Failures) -> None:
     @allow()
     async def sign_in(request: web.Request) -> web.Response:
         form = await read_form(request)
-        target = local_path(form.get("next", ""), "/webhooks")
-        problem = "This is not the operator's token; `almirant-webhooks token` prints it."
+        next_page, again = local_path(form.get("next", ""), "/webhooks"), _read_again(form)
         try:
             caller = await authenticate(request, str(form.get("token", "")).strip(), failures)
         except web.HTTPUnauthorized:
             caller = None
         if caller is None or caller.role is not Role.OPERATOR:
-            return show(request, "sign_in.html", status=401, problem=problem, next=target)
-        answer = web.Response(status=303, headers={hdrs.LOCATION: target})
-        start_session(request, answer, caller)
+            if again is not None:
+                return _ask_again(request, again, _PROBLEM)
+            return show(request, "sign_in.html", status=401, problem=_PROBLEM, next=next_page, again=None)
+        ctx = context(request)
+        started = await actions.start(
+            ctx, caller, now=clock.now(), signing_key=ctx.keys.signing_key, replaced=request[PRINCIPAL]
+        )
+        if again is None:
+            answer = web.Response(status=303, headers={hdrs.LOCATION: next_page})
+        else:
+            request[PRINCIPAL] = caller
+            answer = show(request, "send_again.html", again=again)
+        sessions.set_cookie(request, answer, started.cookie)
         return answer
 
     app.add_routes(
@@ -72,6 +133,6 @@ def add(app: web.Application, failures: Failures) -> None:
             web.get(SIGN_IN, ask),
             web.post(SIGN_IN, sign_in),
             web.post("/sign-out", sign_out),
-            web.get("/portal/{link}", portal),
+            web.post("/session/renew", renew),
         ]
     )

@@ -12,14 +12,19 @@ from ...actions import webhooks as actions
 from ...model import NotFound, Outdated, Refused, Webhook
 from ...rules import presets, versions
 from ...rules.conditions import OPERATORS
+from ...rules.texts import Text
 from ..context import context, principal, scope
 from . import form_fields
 from .form_fields import WebhookForm
-from .page import people, read_form, redirect, show, webhook_of
+from .page import changing, people, read_form, redirect, show, webhook_of
 from .webhooks import catalogue, note_fresh
 
+_OWN_OR_GENERATED = Text(
+    "A secret is typed here, and “Generate one” is chosen. Choose “Use my own”, or empty the field."
+)
 
-@people
+
+@changing
 async def new(request: web.Request) -> web.Response:
     """Show an empty form."""
     project = scope(request, request.query.get("project") or None)
@@ -31,6 +36,9 @@ async def create(request: web.Request) -> web.Response:
     """Create a webhook and show it with its secret."""
     ctx, caller = context(request), principal(request)
     form = form_fields.read(await read_form(request), caller.project_id)
+    if form.secret and not form.own_secret:
+        form.errors = {"secret": _OWN_OR_GENERATED}
+        return _show(request, form, None)
     try:
         created = await actions.create(
             ctx,
@@ -86,7 +94,7 @@ async def _preview(request: web.Request, webhook: Webhook | None) -> web.Respons
     return _show(request, form, webhook, preview=result, problem=problem)
 
 
-@people
+@changing
 async def edit(request: web.Request) -> web.Response:
     """Show a webhook's settings."""
     webhook = await webhook_of(request)

@@ -1,29 +1,40 @@
-"""The list of webhooks, and the overview of one."""
+"""The overview of a webhook."""
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
-from datetime import timedelta
+from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
 from ... import clock
 from ...actions import webhook_secrets
-from ...model import Refused, Secrets, Webhook
-from ...rules import presets
+from ...model import NotFound, Secrets, State, Webhook
+from ...rules import activity, outcomes, presets, trouble
 from ...rules.event_types import catalogue_of, patterns_for
-from ...rules.values import whole
-from ...storage.engine import MOST_WAITING
-from ..context import context, principal, scope
+from ...rules.sentences import Sentence
+from ...rules.trouble import MOST_WAITING
+from ...storage.records import DeliveryDetails
+from ..context import context, principal
 from . import plots
+from .formatting import pretty
 from .page import people, show, webhook_of
+from .verifiers import verifiers
 
-PAGE = 100
-MOST_PAGES = 10**9
-_SPANS = {"24h": 24, "7d": 168}
 _FRESH = web.AppKey("fresh secrets", dict[tuple[str | None, str], float])
 _FRESH_FOR = 60.0  # seconds
+_MOST_ANSWER = 2_000  # characters of the answer to a test
+
+
+class Tested(NamedTuple):
+    """What became of a test event; `refused`: by the status that receivers give to a wrong signature."""
+
+    delivery: DeliveryDetails
+    outcome: tuple[Sentence, ...]
+    answer: str
+    refused: bool
+    is_open: bool
 
 
 def note_fresh(request: web.Request, webhook_id: str) -> None:
@@ -33,39 +44,6 @@ def note_fresh(request: web.Request, webhook_id: str) -> None:
     for old in [key for key, created_at in fresh.items() if created_at < limit]:
         del fresh[old]
     fresh[principal(request).session, webhook_id] = time.monotonic()
-
-
-@people
-async def list_(request: web.Request) -> web.Response:
-    """Show the webhooks of a project, or of all to the operator."""
-    ctx, now = context(request), clock.now()
-    project = scope(request, request.query.get("project", "").strip() or None)
-    at = 1
-    with suppress(Refused):
-        at = whole(request.query.get("page", ""), "page", 1, MOST_PAGES)
-    since, offset = now - timedelta(hours=23), (at - 1) * PAGE
-    rows, more = await ctx.read(ctx.reading.summaries.page, project, since, limit=PAGE, offset=offset)
-    ids = [row["webhook"].id for row in rows if row["webhook"].rate_limit is not None]
-    waiting = await ctx.read(ctx.reading.rates.waiting, ids, now, MOST_WAITING) if ids else {}
-    operator = principal(request).project_id is None
-    return show(
-        request,
-        "webhooks.html",
-        section="/webhooks",
-        project=project if operator else None,
-        projects=await ctx.read(ctx.reading.summaries.projects, 500) if operator else [],
-        webhooks=[
-            {
-                **row,
-                "plot": plots.attempts(plots.hours(row["hours"], now, 24)),
-                "rate_limited": waiting.get(row["webhook"].id, 0),
-            }
-            for row in rows
-        ],
-        most_waiting=MOST_WAITING,
-        page=at,
-        next_page=at + 1 if more else None,
-    )
 
 
 @people
@@ -101,20 +79,31 @@ async def _reveal(request: web.Request, webhook_id: str) -> Secrets:
 
 async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, *, fresh: bool) -> web.Response:
     ctx, now = context(request), clock.now()
-    span = request.query.get("span", "24h")
-    count = _SPANS.get(span, 24)
-    summary = await ctx.read(ctx.reading.summaries.webhook, webhook_id, now - timedelta(hours=count - 1), now)
+    span = request.query.get("span", "")
+    span = span if span in activity.SPANS else activity.DEFAULT
+    summary = await ctx.read(ctx.reading.summaries.webhook, webhook_id, now, now)
+    counted = await ctx.read(ctx.reading.activity.counted, [webhook_id], activity.SPANS[span], now)
     waiting = await ctx.read(ctx.reading.rates.waiting, [webhook_id], now, MOST_WAITING)
-    hours = plots.hours(summary["hours"], now, count)
+    wrong = await ctx.read(ctx.reading.summaries.trouble, webhook_id)
+    attempts_in_all = len(ctx.settings.delivery.retry_schedule)
+    said = trouble.said(
+        summary["webhook"],
+        wrong,
+        ahead=summary["waits_for"],
+        rate_limited=waiting.get(webhook_id, 0),
+        attempts_in_all=attempts_in_all,
+    )
+    bars = plots.span(counted["parts"], now, activity.SPANS[span])
     types = catalogue(request, summary["webhook"].project_id)
     subscribed = [event_type for event_type in types if set(patterns_for(event_type)) & set(summary["webhook"].events)]
     return show(
         request,
         "webhook.html",
         section="/webhooks",
-        span=span if span in _SPANS else "24h",
-        plot=plots.attempts(hours),
-        latency=plots.latency(hours),
+        activity=activity.activity(counted, span, now),
+        spans=tuple(activity.SPANS),
+        plot=plots.attempts(bars),
+        latency=plots.latency(bars),
         secrets=secrets,
         ready_template=presets.title(summary["webhook"].template or ""),
         fresh=fresh,
@@ -124,8 +113,32 @@ async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, 
         rate_limited=waiting.get(webhook_id, 0),
         most_waiting=MOST_WAITING,
         why_not_opened=await _why_not_opened(request, summary["webhook"]),
-        attempts_in_all=len(ctx.settings.delivery.retry_schedule),
+        attempts_in_all=attempts_in_all,
+        said=said,
+        trouble=wrong,
+        first_run=summary["last_at"] is None,
+        verifiers=verifiers(),
+        tested=await _tested(request, webhook_id, request.query.get("test", "")),
         **summary,
+    )
+
+
+async def _tested(request: web.Request, webhook_id: str, delivery_id: str) -> Tested | None:
+    """Return what became of a test of this webhook; None for an id that is of none."""
+    ctx = context(request)
+    delivery = None
+    if delivery_id:
+        with suppress(NotFound):
+            delivery = await ctx.read(ctx.reading.log.delivery, delivery_id)
+    if delivery is None or delivery["webhook_id"] != webhook_id or not delivery["test"]:
+        return None
+    last = delivery["attempt_list"][-1] if delivery["attempt_list"] else None
+    return Tested(
+        delivery,
+        outcomes.outcome(delivery, len(ctx.settings.delivery.retry_schedule)),
+        pretty(last["response_body"])[:_MOST_ANSWER] if last is not None else "",
+        last is not None and last["status_code"] in (401, 403),
+        delivery["state"] is State.PENDING,
     )
 
 
@@ -145,7 +158,6 @@ def add(app: web.Application) -> None:
     app[_FRESH] = {}
     app.add_routes(
         [
-            web.get("/webhooks", list_),
             web.get("/webhooks/{id:wh_[^/]+}", overview),
             web.post("/webhooks/{id:wh_[^/]+}/secret", reveal),
         ]

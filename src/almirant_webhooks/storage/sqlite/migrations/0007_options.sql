@@ -93,3 +93,74 @@ ALTER TABLE webhooks ADD COLUMN ordered INTEGER CONSTRAINT "ordered is 1 or noth
 -- insertion and succeeds is never in it.
 CREATE INDEX deliveries_in_order ON deliveries (webhook_id, generation)
     WHERE state = 'pending' AND in_flight = 0 AND next_attempt_at IS NOT NULL;
+
+-- A project's own API tokens: what its admin may do, in that project alone. What is kept is a digest.
+CREATE TABLE project_tokens (
+    id TEXT NOT NULL PRIMARY KEY,         -- ptk_…
+    digest TEXT NOT NULL UNIQUE,          -- SHA-256 of the token
+    project_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    created_by TEXT NOT NULL,
+    CONSTRAINT "a project's tokens have different names" UNIQUE (project_id, name)
+) STRICT;
+
+-- What a webhook was imported from, as `svix:ep_…`: a second import of it finds it.
+ALTER TABLE webhooks ADD COLUMN imported_from TEXT;
+CREATE UNIQUE INDEX webhooks_imported ON webhooks (project_id, imported_from)
+    WHERE imported_from IS NOT NULL AND deleted_at IS NULL;
+
+-- Sessions of browsers. The cookie has a random text, of which the digest is kept; who signs in has a row until it ends.
+CREATE TABLE sessions (
+    id TEXT NOT NULL PRIMARY KEY,         -- ses_…
+    digest TEXT NOT NULL UNIQUE,          -- SHA-256 of the cookie
+    key_digest TEXT NOT NULL,             -- of the key that signs links: a session ends with it
+    role TEXT NOT NULL,
+    project_id TEXT,                      -- NULL for the operator, who sees all
+    actor TEXT NOT NULL,                  -- who the link was for; empty where it does not say
+    read_only INTEGER NOT NULL CONSTRAINT "read_only is 0 or 1" CHECK (read_only IN (0, 1)),
+    created_at TEXT NOT NULL,
+    expires_at TEXT NOT NULL,             -- later with each use, up to `ends_at`
+    ends_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX sessions_by_end ON sessions (expires_at);
+
+-- Links that were used: each opens the pages once.
+CREATE TABLE used_links (
+    digest TEXT NOT NULL PRIMARY KEY,     -- SHA-256 of the link
+    expires_at TEXT NOT NULL              -- of the link itself: then nobody needs to remember it
+) STRICT, WITHOUT ROWID;
+CREATE INDEX used_links_by_end ON used_links (expires_at);
+
+-- Requests with a key of their own (`Idempotency-Key`, or a form's), and what they did, for a day: written in the transaction
+-- of the change itself. Row 0 is the answer, row n what its nth transaction returned.
+CREATE TABLE request_keys (
+    owner TEXT NOT NULL,                  -- whose key it is: `operator`, or the id of a token or session
+    key_digest TEXT NOT NULL,             -- SHA-256 of the key
+    number INTEGER NOT NULL,
+    request_digest TEXT NOT NULL,         -- SHA-256 of what was asked for
+    content TEXT NOT NULL,                -- sealed JSON
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (owner, key_digest, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX request_keys_by_time ON request_keys (created_at);
+
+-- Counts of attempts are of five minutes while they are new (`hour` is `YYYY-MM-DDTHH:MM` then), and become hours later.
+CREATE INDEX webhook_hours_apart ON webhook_hours (hour, webhook_id) WHERE length(hour) > 13;
+
+-- Attempts that failed, by their status, counted likewise.
+CREATE TABLE webhook_failures (
+    webhook_id TEXT NOT NULL,
+    hour TEXT NOT NULL,
+    status TEXT NOT NULL,                 -- as the log shows it; a code that HTTP does not know is its class, as 5xx
+    attempts INTEGER NOT NULL,
+    PRIMARY KEY (webhook_id, hour, status)
+) STRICT, WITHOUT ROWID;
+INSERT INTO webhook_failures
+SELECT d.webhook_id, substr(a.started_at, 1, 13),
+       CASE WHEN a.outcome = 'http_error' THEN CAST(a.status_code AS TEXT) ELSE replace(a.outcome, '_', ' ') END, count(*)
+FROM attempts a JOIN deliveries d ON d.id = a.delivery_id
+WHERE a.outcome IN ('http_error', 'timeout', 'connection_error', 'blocked')
+GROUP BY 1, 2, 3;
+CREATE INDEX webhook_failures_by_time ON webhook_failures (hour);
+CREATE INDEX webhook_failures_apart ON webhook_failures (hour, webhook_id, status) WHERE length(hour) > 13;

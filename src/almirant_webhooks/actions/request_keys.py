@@ -1,0 +1,21 @@
+"""What requests with a key of their own have done, noted so that one that is repeated gets the same answer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ..storage.engine import KeyedRow, Session
+from .database import Writes
+
+
+def note(database: Writes, session: Session, owner: str, key_digest: str, row: KeyedRow, *, now: datetime) -> None:
+    """Note one thing that a request has done, in the transaction of the change itself.
+
+    Raises `Conflict` where another request of the same key has noted it meanwhile: then nothing is changed.
+    """
+    database.store.request_keys.note(session, owner, key_digest, row, now)
+
+
+async def keep(database: Writes, owner: str, key_digest: str, row: KeyedRow, *, now: datetime) -> None:
+    """Keep the answer that a request had. Raises `Conflict` and `StorageError`; the change is noted all the same."""
+    await database.write(database.store.request_keys.note, owner, key_digest, row, now)

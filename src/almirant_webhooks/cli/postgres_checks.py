@@ -1,0 +1,75 @@
+"""Looks of `doctor` at an outbox in PostgreSQL: whether it is there, can be written, and wakes the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..rules.buckets import BUCKETS
+from ..rules.postgres_urls import Place
+from ..settings.schema import Settings
+from ..storage.engine import Session
+from .findings import Finding, ok
+
+HEARD_WITHIN = 3.0  # seconds
+
+
+def check_postgres(settings: Settings) -> Iterator[Finding]:
+    """Connect as the daemon does; raises `Misconfigured` or `Refused` where that fails."""
+    if (everything := settings.database_place) is not None:
+        yield from _check_database(settings, everything)
+    elif (place := settings.outbox_place) is not None:
+        from ..storage.postgres import opening
+
+        with opening.opened(place) as session:
+            yield from _check_session(session, place)
+        yield _check_notify(settings, place)
+
+
+def _check_database(settings: Settings, place: Place) -> Iterator[Finding]:
+    from ..storage.postgres import daemons
+    from .postgres_database import opened
+
+    with opened(settings) as session:
+        yield from _check_session(session, place)
+        for daemon in daemons.listed(session):
+            words = f"{daemon['name']} owns {daemon['buckets']} of {BUCKETS} buckets with {daemon['projects']} projects, since {daemon['since']}."
+            yield ok("daemons", words)
+    yield _check_notify(settings, place)
+
+
+def _check_session(session: Session, place: Place) -> Iterator[Finding]:
+    from ..storage.postgres import figures, trial
+
+    server = figures.server(session)
+    words = f"{place}: PostgreSQL {server.version}, as {server.role}."
+    if server.read_only:
+        more = "It is read-only (a standby?): nothing is taken from it. See target_session_attrs in docs/postgresql.md."
+        yield Finding("PostgreSQL", "wrong", f"{words} {more}")
+        return
+    yield ok("PostgreSQL", words)
+    inserting, marking = trial.insert_and_mark(session)
+    if inserting is not None:
+        yield Finding("producers", "wrong", f"An INSERT into the outbox fails: {inserting}")
+    elif marking is not None:
+        yield Finding("producers", "wrong", f"The daemon cannot mark a row of the outbox: {marking}")
+    else:
+        yield ok("producers", "An INSERT into the outbox works (it was rolled back).")
+    if (oldest := server.oldest_transaction) > figures.LONG_TRANSACTION:
+        words = (
+            f"A transaction is open for {oldest:.0f} s in this database: rows that were marked since stay in the way of "
+            "each read until it ends. SELECT pid, state, query FROM pg_stat_activity ORDER BY xact_start shows it."
+        )
+        yield Finding("transactions", "warning", words)
+
+
+def _check_notify(settings: Settings, place: Place) -> Finding:
+    from ..storage.postgres import listener
+
+    if listener.is_heard(place, HEARD_WITHIN):
+        return ok("NOTIFY", "It arrives: commits are noticed at once.")
+    every = settings.outbox.poll_interval.total_seconds()
+    words = (
+        f"It does not arrive, as behind a pooler in transaction mode: commits are noticed within outbox.poll_interval "
+        f"({every:g} s). Name the server itself in the URL for quicker ones."
+    )
+    return Finding("NOTIFY", "warning", words)

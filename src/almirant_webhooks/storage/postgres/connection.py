@@ -1,0 +1,189 @@
+"""Opens connections to PostgreSQL, and runs transactions on them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from ...model import Misconfigured
+from ...rules.postgres_urls import Place, is_local
+from .driver import Connection, Error, conninfo, psycopg
+from .driver import errors as driver_errors
+from .errors import engine_errors
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+APPLICATION = "almirant-webhooks"  # the name of our connections in the server's list
+OLDEST = 140000
+WAIT = 5.0  # seconds that a write of a person's waits for a lock
+NO_WAIT = 0.01  # seconds instead of none: a new page of a table needs a lock for a moment too
+STATEMENT = 10.0  # seconds that one statement may take
+BRIEF = 4.0  # seconds that one may take of those for whom deliveries wait: less than they wait
+# Statements are written for nested loops along indexes, as SQLite runs them; they never read a table as a whole. Tables that were
+# just made or emptied have no statistics, by which the planner would choose that, or sort all that waits to find the first.
+PLANS = (
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; "
+    "SET LOCAL enable_sort = off; SET LOCAL plan_cache_mode = force_generic_plan"
+)
+# libpq's own names: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+_DEFAULTS: dict[str, Any] = {
+    "connect_timeout": 3,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 4000,
+}
+
+
+class Session:
+    """A connection to the outbox's database. Outside of `transaction` each statement is a transaction of its own.
+
+    What a transaction needs is set in it and not in the session, which a pooler may give to others after it.
+    """
+
+    def __init__(self, place: Place, conn: Connection[tuple[Any, ...]]) -> None:
+        self.place = place
+        self.conn = conn
+        self.in_transaction = False  # also once the connection was lost within one: nothing more may be run then
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection has ended."""
+        return bool(self.conn.closed)
+
+    def revive(self) -> None:
+        """Do nothing: whoever has the session makes another one once this has ended."""
+
+    def begin(self, statements: str) -> None:
+        """Begin a transaction, on another connection if the one of before was lost while nobody used it."""
+        self.revive()
+        try:
+            self.conn.execute(statements)
+        except Error:
+            if not self.is_lost:
+                raise
+            self.revive()
+            self.conn.execute(statements)
+
+    def commit(self) -> None:
+        """Commit the transaction."""
+        self.conn.execute("COMMIT")
+
+    def errors(self) -> AbstractContextManager[None]:
+        """Return what turns the driver's errors in a block into an engine's."""
+        return engine_errors()
+
+    def run(self, query: str, *params: object) -> list[tuple[Any, ...]]:
+        """Run a statement; return its rows. Raises the driver's errors."""
+        cursor = self.conn.execute(query, params or None)
+        return cursor.fetchall() if cursor.description is not None else []
+
+    def count(self, query: str, *params: object) -> int:
+        """Run a statement that writes; return the number of its rows. Raises the driver's errors."""
+        return self.conn.execute(query, params or None).rowcount
+
+    def vacuum(self, names: str) -> bool:
+        """Vacuum tables, outside of a transaction, where the role may; tell whether none was left out, as somebody has locked it.
+
+        Raises the driver's errors.
+        """
+        skipped: list[str] = []
+
+        def note(diagnostic: Any) -> None:
+            if diagnostic.sqlstate == driver_errors.LockNotAvailable.sqlstate:
+                skipped.append(diagnostic.message_primary)
+
+        conn = self.conn
+        conn.add_notice_handler(note)
+        try:
+            conn.execute(f"VACUUM (SKIP_LOCKED, TRUNCATE off) {names}")
+        finally:
+            conn.remove_notice_handler(note)
+        return not skipped
+
+    def close(self) -> None:
+        """End the connection."""
+        with suppress(Error):
+            self.conn.close()
+
+
+def connect(place: Place, application: str = APPLICATION) -> Session:
+    """Connect, under a name unless the URL has one; raises `StorageError` while the server is away, and `Misconfigured` for a place that can never be right."""
+    with engine_errors():
+        given = conninfo.conninfo_to_dict(place.url.text)
+        values: dict[str, Any] = {"application_name": application, **_DEFAULTS, **given, "client_encoding": "UTF8"}
+        conn = psycopg.connect(conninfo.make_conninfo("", **values), autocommit=True, prepare_threshold=None)
+    try:
+        _check(place, conn, given)
+    except BaseException:
+        conn.close()
+        raise
+    return Session(place, conn)
+
+
+def _check(place: Place, conn: Connection[tuple[Any, ...]], given: dict[str, Any]) -> None:
+    """Look at what a service file or the environment may have chosen, and at what the server is."""
+    chosen = {**conn.info.get_parameters(), **given}
+    if not is_local(conn.info.host) and "sslmode" not in chosen:
+        raise Misconfigured(
+            f"{place}: the host {conn.info.host} is not local, and nobody has chosen an sslmode. Name one in the URL or "
+            "in the service file, as in sslmode=verify-full."
+        )
+    if conn.info.server_version < OLDEST:
+        raise Misconfigured(
+            f"{place}: the server is PostgreSQL {conn.info.server_version // 10000}; {OLDEST // 10000} or newer is needed."
+        )
+    encoding = conn.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise Misconfigured(f"{place}: the database's encoding is {encoding}; the outbox needs one in UTF8.")
+
+
+@contextmanager
+def transaction(session: Session, wait: float = WAIT, statement: float = STATEMENT) -> Iterator[Session]:
+    """Run the block as one transaction: committed as a whole, or rolled back when it raises.
+
+    `wait` are the seconds for locks of others, `statement` those for each statement. An own process that stops within it
+    (a debugger, a suspended machine) keeps no lock for longer than `statement` either. Raises `StorageError`.
+    """
+    with session.errors():
+        limit = int(statement * 1000)
+        session.begin(
+            f"BEGIN; SET LOCAL search_path = {session.place.schema}, pg_temp; SET LOCAL timezone = 'UTC'; "
+            f"SET LOCAL lock_timeout = {int(max(NO_WAIT, wait) * 1000)}; SET LOCAL statement_timeout = {limit}; "
+            f"SET LOCAL idle_in_transaction_session_timeout = {limit}; "
+            f"{PLANS}"
+        )
+        session.in_transaction = True
+        try:
+            yield session
+            session.commit()
+        except BaseException:
+            with suppress(Error):
+                session.conn.execute("ROLLBACK")
+            raise
+        finally:
+            session.in_transaction = False
+
+
+@contextmanager
+def within(session: Session, wait: float = WAIT) -> Iterator[Session]:
+    """Run the block in the transaction that is open, or in one of its own. Raises `StorageError`."""
+    if session.in_transaction:
+        yield session
+    else:
+        with transaction(session, wait):
+            yield session
+
+
+def reads(function: Callable[Concatenate[Session, P], T]) -> Callable[Concatenate[Session, P], T]:
+    """Give a function that reads a transaction of its own, unless there is one. Raises `StorageError`."""
+
+    @functools.wraps(function)
+    def wrapped(session: Session, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with within(session):
+            return function(session, *args, **kwargs)
+
+    return wrapped

@@ -1,0 +1,43 @@
+"""The daemons on a database, for people to read, and how much room it takes."""
+
+from __future__ import annotations
+
+from ..records import Daemon
+from .connection import Session, reads
+from .lease import LEASE
+
+_ALIVE = "seen_at > clock_timestamp() - make_interval(secs => %s)"
+_LISTED = f"""
+WITH projects (bucket, number) AS MATERIALIZED (
+    SELECT outbox_bucket(project_id), count(DISTINCT project_id) FROM webhooks WHERE deleted_at IS NULL GROUP BY 1)
+SELECT d.id, d.name, d.joined_at, count(b.number), coalesce(sum(p.number), 0)::bigint
+FROM daemons d LEFT JOIN buckets b ON b.daemon_id = d.id LEFT JOIN projects p ON p.bucket = b.number
+WHERE {_ALIVE} GROUP BY d.id ORDER BY d.joined_at, d.id LIMIT 1000
+"""
+_SINCE = f"SELECT extract(epoch FROM min(joined_at)) FROM daemons WHERE {_ALIVE}"
+_BYTES = """
+SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_catalog.pg_class c
+WHERE c.relnamespace = to_regnamespace(%s) AND c.relkind = 'r'
+"""
+
+
+@reads
+def listed(session: Session) -> list[Daemon]:
+    """Return the daemons that are alive, and how many buckets, and projects with a webhook, each owns."""
+    return [
+        {"id": id_, "name": name, "since": since, "buckets": buckets, "projects": projects}
+        for id_, name, since, buckets, projects in session.run(_LISTED, LEASE)
+    ]
+
+
+@reads
+def alive_since(session: Session) -> float | None:
+    """Return since when the first of the daemons is there, in seconds since 1970; None where there is none."""
+    since = session.run(_SINCE, LEASE)[0][0]
+    return None if since is None else float(since)
+
+
+@reads
+def bytes_used(session: Session) -> int:
+    """Return the bytes of our tables and their indexes."""
+    return int(session.run(_BYTES, session.place.schema)[0][0])

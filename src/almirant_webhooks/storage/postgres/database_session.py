@@ -1,0 +1,215 @@
+"""A connection to a database of ours in PostgreSQL, which runs the statements of `storage.sql`."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import Any
+
+from ...ops.sealing import Seals
+from ...rules.postgres_urls import Place
+from ..engine import Damaged, StorageError
+from .connection import APPLICATION, BRIEF, PLANS, WAIT, Session, connect, transaction, within
+from .dialect import spell, spell_list, spell_rows
+from .driver import Buffer, Dumper, Error, Loader, RawCursor, StrDumperUnknown
+from .errors import NoTables, engine_errors
+
+READ = 60  # seconds that one read of people's may take, and that a transaction of theirs may rest
+PREPARE = 2  # runs of a statement after which it is kept parsed and planned
+RETRY = 0.5  # seconds between two attempts to connect
+WRITERS = 1634495865  # the advisory lock of whoever writes, until the end of the transaction
+_TIME = re.compile(rb"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{1,3})\d*)?\+00")
+
+
+_NOT_OURS = "{what}: its tables are missing, or are not those of this release. Restore them, or run `almirant-webhooks migrate`."
+
+
+class NotOurTables(Damaged):
+    """Tables of the database are gone or others."""
+
+    why = "the tables of the database in PostgreSQL are not there, or are not those of this release"
+
+
+class DatabaseSession(Session):
+    """A session that reads and writes as SQLite's connections do: `storage.sql.session.Session`.
+
+    Times are text, as the contract writes them. A statement outside of a transaction is one of its own.
+    """
+
+    def __init__(self, place: Place, seals: Seals, application: str = APPLICATION) -> None:
+        super().__init__(place, connect(place, application).conn)
+        self._application = application
+        self.seals = seals
+        self._failed: tuple[float, StorageError] | None = None  # at which monotonic second no connection could be made
+        self._adapt()
+
+    def _adapt(self) -> None:
+        # A pooler in transaction mode tells a process of its own making: statements that were prepared would be gone there.
+        (served_by,) = self.conn.execute("SELECT pg_backend_pid()").fetchone() or (None,)
+        if served_by == self.conn.info.backend_pid:
+            self.conn.prepare_threshold = PREPARE
+        self.conn.adapters.register_loader("timestamptz", _TimeLoader)
+        self.conn.adapters.register_loader("numeric", _NumericLoader)
+        for kind, dumper in ((str, _TextDumper), (int, _NumberDumper), (bool, _NumberDumper)):
+            self.conn.adapters.register_dumper(kind, dumper)
+
+    def revive(self) -> None:
+        """Connect anew if the connection has ended, at most once a `RETRY`. Raises `StorageError`."""
+        if not self.is_lost:
+            return
+        if self._failed is not None and time.monotonic() < self._failed[0] + RETRY:
+            raise self._failed[1]
+        try:
+            self.conn = connect(self.place, self._application).conn
+        except StorageError as error:
+            self._failed = time.monotonic(), error
+            raise
+        self._failed = None
+        self._adapt()
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn the driver's errors in a block into an engine's: tables of ours that are gone are beyond repair."""
+        try:
+            with engine_errors():
+                yield
+        except NoTables as error:
+            raise NotOurTables(str(error), _NOT_OURS) from error
+
+    def execute(self, sql: str, parameters: Sequence[object] | Mapping[str, object] = (), /) -> RawCursor[Any]:
+        """Run a statement."""
+        statement = spell(sql)
+        return self._run(statement.text, statement.values(parameters))
+
+    def executemany(self, sql: str, parameters: Sequence[Sequence[object]], /) -> RawCursor[Any]:
+        """Run a statement once for each row of values."""
+        statement = spell(sql)
+        with within(self):
+            cursor = RawCursor(self.conn)
+            cursor.executemany(statement.text.encode(), [statement.values(values) for values in parameters])
+            return cursor
+
+    def read_rows(self, select: str, /, *values: object) -> list[list[Any]]:
+        """Return the rows of `SELECT json_group_array(json_array(…)) …`."""
+        statement = spell_rows(select)
+        return [list(row) for row in self._run(statement.text, statement.values(values))]
+
+    def read_together(self, selects: Sequence[str], /, *values: object) -> list[list[list[Any]]]:
+        """Return the rows of several such SELECTs, one after the other: writers have a lock, so they are of one state."""
+        return [self.read_rows(select, *values) for select in selects]
+
+    def write_rows(self, statement: str, types: str, rows: Sequence[Sequence[object]], /) -> int:
+        """Run a statement for all rows together; return how many rows it changed."""
+        if not rows:
+            return 0
+        return self._run(spell_list(statement, types), [list(column) for column in zip(*rows, strict=True)]).rowcount
+
+    def vacuum_tables(self, *tables: str) -> bool:
+        """Remove versions of rows that nobody sees any more; tell whether no table was left out. Raises `StorageError`."""
+        with self.errors():
+            self.revive()
+            return self.vacuum(", ".join(f"{self.place.schema}.{table}" for table in tables))
+
+    def _run(self, text: str, values: Sequence[object]) -> RawCursor[Any]:
+        with within(self):
+            cursor = RawCursor(self.conn, row_factory=_row_factory)
+            cursor.execute(text.encode(), values)
+            return cursor
+
+
+@engine_errors()
+def open_database(place: Place, seals: Seals, application: str = APPLICATION) -> DatabaseSession:
+    """Open a database of ours; raises `StorageError`, and `Misconfigured` for a place that can never be right."""
+    return DatabaseSession(place, seals, application)
+
+
+@contextmanager
+def writing(session: DatabaseSession, wait: float = WAIT, statement: float = BRIEF) -> Iterator[DatabaseSession]:
+    """Run a block as one write transaction: one at a time in the database, whoever writes. Raises `StorageError`.
+
+    It waits `wait` seconds for other writers at most, and a statement may take `statement` seconds.
+    """
+    with transaction(session, wait, statement):
+        session.conn.execute("SELECT pg_advisory_xact_lock(%s)", (WRITERS,))
+        yield session
+
+
+def begin_reading(session: DatabaseSession) -> None:
+    """Let all that is read from now on be of one state of the database."""
+    end_reading(session)  # an earlier user of the session may have been cancelled
+    with session.errors():
+        session.begin(
+            f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = {session.place.schema}, pg_temp; "
+            f"SET LOCAL timezone = 'UTC'; {PLANS}; "
+            f"SET LOCAL statement_timeout = {READ * 1000}; SET LOCAL idle_in_transaction_session_timeout = {READ * 1000}"
+        )
+    session.in_transaction = True
+
+
+def end_reading(session: DatabaseSession) -> None:
+    """Let the next read be of what is committed then."""
+    if session.in_transaction:
+        session.in_transaction = False
+        with suppress(Error):
+            session.conn.execute("ROLLBACK")
+
+
+class Row(tuple[Any, ...]):
+    """A row, by place and by name."""
+
+    names: tuple[str, ...] = ()
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the names of the columns."""
+        return self.names
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return a column."""
+        return super().__getitem__(self.names.index(key) if isinstance(key, str) else key)
+
+
+def _row_factory(cursor: Any) -> type[Row]:
+    return _row_of(tuple(column.name for column in cursor.description or ()))
+
+
+@lru_cache(maxsize=512)
+def _row_of(names: tuple[str, ...]) -> type[Row]:
+    return type("Row", (Row,), {"names": names})
+
+
+class _NumericLoader(Loader):
+    """Numbers as SQLite gives them: a sum of whole ones is whole, which in PostgreSQL is `numeric`."""
+
+    def load(self, data: Buffer) -> int | float:
+        text = bytes(data).decode()
+        return int(text) if text.lstrip("-").isdecimal() else float(text)
+
+
+class _TimeLoader(Loader):
+    """Loads a time as text: UTC, with milliseconds."""
+
+    def load(self, data: Buffer) -> str:
+        match = _TIME.fullmatch(bytes(data))
+        if match is None:  # written by hand: of another era, or infinite
+            return bytes(data).decode()
+        day, time, part = (group.decode() if group else "" for group in match.groups())
+        return f"{day}T{time}.{part:0<3}Z"
+
+
+class _TextDumper(StrDumperUnknown):
+    """Writes a text. PostgreSQL has none with a NUL, which a search or a receiver's words may have."""
+
+    def dump(self, obj: str) -> Buffer | None:
+        return super().dump(obj.replace("\0", "\ufffd"))
+
+
+class _NumberDumper(Dumper):
+    """Writes a number, or a truth as one: PostgreSQL chooses the type by what it is used for."""
+
+    oid = 0
+
+    def dump(self, obj: int) -> bytes:
+        return b"%d" % obj

@@ -1,0 +1,106 @@
+"""Turns the driver's errors into an engine's. No other room sees those of the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..engine import Busy, Denied, Full, Lost, StorageError
+from .driver import Error, errors
+
+_BUSY = (
+    errors.LockNotAvailable,
+    errors.QueryCanceled,
+    errors.DeadlockDetected,
+    errors.SerializationFailure,
+    errors.ObjectInUse,
+)
+_AWAY = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.IdleInTransactionSessionTimeout)
+_NOT_OURS = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction, errors.InvalidSchemaName)
+
+
+class ServerAway(Lost):
+    """The server cannot be reached, or has ended the connection."""
+
+    why = "the connection to PostgreSQL was lost, or could not be made"
+
+
+class NoAnswer(ServerAway):
+    """The server has a statement of ours for longer than we wait."""
+
+    why = "PostgreSQL does not answer: it is too slow, or a trigger on outbox is"
+
+
+class TooManyConnections(Lost):
+    """The server has no connection left for us."""
+
+    why = "PostgreSQL has too many connections: raise max_connections, or the limit of this role or database"
+
+
+class NoRoom(Full):
+    """The server's disk is full, or its memory."""
+
+    why = "PostgreSQL has no room left on its disk, or no memory"
+
+
+class ReadOnly(Denied):
+    """The server is a standby, or was made read-only."""
+
+    why = "PostgreSQL is read-only here: a standby, or default_transaction_read_only"
+
+
+class NoRights(Denied):
+    """The role lacks a right."""
+
+    why = "the role lacks a right in PostgreSQL"
+
+
+class NoTables(Denied):
+    """The outbox's tables are not there, or are others: `migrate` mends it while the daemon runs."""
+
+    why = "the tables of the outbox in PostgreSQL are not there, or are not those of this release"
+
+
+def storage_error(error: Error) -> StorageError:
+    """Return an error of the driver as an engine's error, with its text and a sentence for people."""
+    other = _storage_error(error, " ".join(str(error).split()))
+    other.__cause__ = error
+    return other
+
+
+def _storage_error(error: Error, words: str) -> StorageError:
+    if isinstance(error, errors.TooManyConnections):
+        return TooManyConnections(words, f"PostgreSQL takes no further connection to {{what}} ({words}). Try again.")
+    if isinstance(error, _AWAY) or (isinstance(error, errors.OperationalError) and error.sqlstate is None):
+        # What libpq says itself: a connection that failed or was cut. The server's own errors have a code.
+        kind = TooManyConnections if "too many" in words or "remaining connection slots" in words else ServerAway
+        return kind(words, f"PostgreSQL cannot be reached for {{what}} ({words}). Try again once it is there.")
+    if isinstance(error, (errors.DiskFull, errors.OutOfMemory)):
+        return NoRoom(words, f"PostgreSQL has no room left for {{what}} ({words}). Nothing was changed; try again.")
+    if isinstance(error, _BUSY):
+        return Busy(words, f"{{what}} is locked, or PostgreSQL is too slow ({words}). Nothing was changed; try again.")
+    if isinstance(error, errors.ReadOnlySqlTransaction):
+        return ReadOnly(words, f"{{what}} is read-only ({words}). Name the primary server; see target_session_attrs.")
+    if isinstance(error, errors.InsufficientPrivilege):
+        return NoRights(
+            words, f"The role may not do that in {{what}} ({words}). See docs/postgresql.md for its rights."
+        )
+    if isinstance(error, _NOT_OURS):
+        return NoTables(
+            words, f"The outbox's tables in {{what}} are missing or others ({words}). Run `almirant-webhooks migrate`."
+        )
+    return StorageError(words)
+
+
+@contextmanager
+def engine_errors() -> Iterator[None]:
+    """Turn the driver's errors in a block, or in a decorated function, into an engine's errors."""
+    try:
+        yield
+    except Error as error:
+        raise storage_error(error) from error
+
+
+def as_engines(error: BaseException) -> BaseException:
+    """Return an error of the driver as an engine's error, and any other as it is."""
+    return storage_error(error) if isinstance(error, Error) else error

@@ -1,0 +1,124 @@
+"""The outbox in our own database: read and marked within the transaction of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from ... import clock
+from ...rules.buckets import ALL
+from ..engine import FanOut, Mark, OutboxRow, ReadPlan
+from ..turns import round_robin
+from . import erasing_outbox, marking, triggers, unread
+from .connection import within
+from .database_session import DatabaseSession, writing
+from .driver import Error
+from .share import Share
+
+_ANY = f"SELECT EXISTS (SELECT FROM outbox WHERE {unread.UNREAD} AND id <> ALL(%s::bigint[]))"
+_ANY_OWNED = f"""
+SELECT EXISTS (SELECT FROM unnest(%s::int[]) o WHERE EXISTS (
+    SELECT FROM outbox WHERE {unread.UNREAD} AND outbox_bucket(project_id) = o AND id <> ALL(%s::bigint[])))
+"""
+# Rows that an application holds locked are left for later: waiting for them would keep everything waiting.
+_FREE = f"SELECT id FROM outbox WHERE id = ANY(%s::bigint[]) AND {unread.IS_UNREAD} FOR NO KEY UPDATE SKIP LOCKED"
+_TAKE = """
+DELETE FROM outbox o USING unnest(%s::bigint[], %s::text[]) v (id, version)
+WHERE o.id = v.id AND o.xmin = v.version::xid RETURNING o.id
+"""
+
+
+class Inside:
+    """What a batch reads and marks: `storage.sql.batch.OutboxInside`. Rows that it takes are deleted, unless it is to `keep` them.
+
+    Rows are of the projects of a daemon's `share`. A deleted row costs the server 0.7 of what a marked one costs (contract, section 6: `retention.outbox` is `0s`).
+    """
+
+    def __init__(self, *, keep: bool, share: Share | None = None) -> None:
+        self._keep = keep
+        self._share = share or Share()
+
+    def read(self, session: DatabaseSession, plan: ReadPlan, /) -> Sequence[OutboxRow]:
+        """Return rows that wait: projects take turns, and each one's oldest come first. They are locked then."""
+        line = unread.line(session, plan, self._share.active)
+        ids = list(round_robin((rows[: plan.limit(project)] for project, rows in line), plan.max_rows))
+        free = {row[0] for row in session.run(_FREE, ids)} if ids else set()
+        ids = [row for row in ids if row in free]
+        return unread.rows(session, ids) if ids else []
+
+    def is_anything_unread(self, session: DatabaseSession, plan: ReadPlan) -> bool:
+        """Tell whether any row waits, but for those that the plan excludes."""
+        excluded, owned = list(plan.excluded), self._share.active
+        with within(session):
+            rows = session.run(_ANY, excluded) if owned == ALL else session.run(_ANY_OWNED, list(owned), excluded)
+        return bool(rows[0][0])
+
+    def check(self, session: DatabaseSession) -> None:
+        """Raise `Superseded` in a transaction of a daemon that was taken for gone."""
+        self._share.check(session)
+
+    def mark(self, session: DatabaseSession, fan_out: FanOut, marks: Sequence[Mark], now: str, /) -> None:
+        """Take rows out of the outbox, or mark them. What an application's trigger refuses is added to `fan_out`."""
+        session.run("SAVEPOINT marks")
+        try:
+            self._write(session, fan_out, marks, now)
+        except Error as error:
+            if not triggers.is_of_the_application(error):
+                raise
+            session.run("ROLLBACK TO SAVEPOINT marks")
+            marked = marking.one_by_one(session, marks, now, triggers.trigger_names(session))
+            marked.apply_to(fan_out)
+
+    def _write(self, session: DatabaseSession, fan_out: FanOut, marks: Sequence[Mark], now: str) -> None:
+        to_mark = marks if self._keep else [mark for mark in marks if mark.rejected_reason is not None]
+        taken = [] if self._keep else [mark.row for mark in marks if mark.rejected_reason is None]
+        if taken:
+            session.run(_TAKE, [row.id for row in taken], [row.version for row in taken])
+        if to_mark:
+            fan_out.replace(marking.write(session, to_mark, now))
+        if fan_out.swallowed:
+            erasing_outbox.erase_rows(session, fan_out.swallowed)
+        if fan_out.duplicates:  # a row that was marked and read again: a trigger may have ignored the mark
+            rows, refusal = triggers.ignored_marks(session, [mark.row.id for mark in marks])
+            fan_out.refused, fan_out.refusal = fan_out.refused | rows, refusal or fan_out.refusal
+
+
+class OutboxInDatabase:
+    """The outbox as the delivery loop needs it beside its batches: `storage.engine.OutboxStore`."""
+
+    is_in_database = True
+    is_by_project = True
+
+    def __init__(self, inside: Inside) -> None:
+        self._inside = inside
+
+    def open(self) -> None:
+        """Do nothing: the database is open."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def has_free_space(self) -> bool:
+        """Return True: a full disk of the server's is told by the error of a write."""
+        return True
+
+    def changes(self) -> int:
+        """Return 0: who commits to it commits to the database."""
+        return 0
+
+    def is_anything_unread(self, session: DatabaseSession, plan: ReadPlan) -> bool:
+        """Tell whether any row waits, but for those that the plan excludes."""
+        return self._inside.is_anything_unread(session, plan)
+
+    def read(self, plan: ReadPlan) -> list[OutboxRow]:
+        """Return nothing: a batch reads what is asked for."""
+        return []
+
+    def mark(self, session: DatabaseSession, fan_outs: Sequence[FanOut], now: datetime) -> None:
+        """Mark the rows that are larger than an event may be."""
+        with writing(session, 0.0):
+            self._inside.check(session)
+            for fan_out in fan_outs:
+                slow = [mark for mark in fan_out.marks if mark.is_slow]
+                if slow:
+                    self._inside.mark(session, fan_out, slow, clock.text(now))

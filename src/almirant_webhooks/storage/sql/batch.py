@@ -1,0 +1,91 @@
+"""Writes one batch: it records results, claims due deliveries, and fans out rows of the outbox, in one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from ... import clock
+from ...model import SERVICE
+from ...rules.retry import Schedule
+from ..engine import FanOut, Mark, OutboxRow, ReadPlan, Work, WrittenBatch
+from .allowance import Allowance
+from .claiming import claim
+from .deliveries import first_due_and_revision
+from .fanout import fan_out
+from .health import report_failed
+from .results import record
+from .session import Session
+from .webhooks import disable
+
+# Tests are claimed while their webhook is disabled: those of one whose secret cannot be opened would be claimed for ever.
+_END_TESTS = """
+UPDATE deliveries SET state = iif(state = 'pending', 'cancelled', state),
+    cancelled_reason = iif(state = 'pending', ?2, cancelled_reason), resend_requested_at = NULL
+WHERE rowid IN (SELECT rowid FROM deliveries INDEXED BY deliveries_to_test
+    WHERE webhook_id = ?1 AND test = 1 AND resend_requested_at IS NOT NULL AND in_flight = 0 LIMIT 100)
+"""
+
+# An empty transaction would succeed on a full disk too.
+PROVE_WRITABLE = "UPDATE database_meta SET batch = batch"
+
+
+class OutboxInside(Protocol):
+    """An outbox in the database: its rows are read and marked in the transaction that takes them."""
+
+    def read(self, conn: Any, plan: ReadPlan, /) -> Sequence[OutboxRow]:
+        """Return rows that wait: projects take turns, and each one's oldest come first."""
+
+    def mark(self, conn: Any, fan_out: FanOut, marks: list[Mark], now: str, /) -> None:
+        """Write answers into rows that were read in this transaction, and so cannot have changed."""
+
+
+def write(conn: Session, work: Work, schedule: Schedule, now: datetime, outbox: OutboxInside) -> WrittenBatch:
+    """Record, claim and fan out, inside a transaction; rows of an outbox in the same file are marked too, except slow ones.
+
+    `now` must be a time within the transaction, so that each webhook that it sees is older: `event show` relies on that.
+    """
+    one_file = work.to_read is not None
+    touched = set(work.starts)
+    dropped = record(conn, work.results, schedule, touched) if work.results else 0
+    more: set[str] = set()
+    gone: list[str] = []
+    unopenable: dict[str, str] = {}
+    allowance = Allowance.of(work)
+    begun = claim(conn, work.starts, now, more, gone, allowance, unopenable) if work.starts else []
+    served = work.starts.keys() - more
+    rows = outbox.read(conn, work.to_read) if work.to_read is not None else work.rows
+    fanned_out = None
+    if rows:
+        begin = time.monotonic()
+        wait = schedule.waits[0]
+        fanned_out = fan_out(
+            conn,
+            rows,
+            wait,
+            now,
+            lambda webhook: work.take_slot(webhook, webhook in served),
+            work.max_deliveries,
+            numbered=not one_file,
+            allowance=allowance,
+        )
+        if fanned_out.failed:
+            report_failed(conn, fanned_out.failed, now)
+        if one_file:
+            quick = [row_mark for row_mark in fanned_out.marks if not row_mark.is_slow]
+            outbox.mark(conn, fanned_out, quick, clock.text(now))
+        fanned_out.seconds = time.monotonic() - begin
+        begun += fanned_out.claims
+        touched |= fanned_out.due
+        unopenable |= fanned_out.unopenable
+    for webhook, reason in unopenable.items():
+        disable(conn, webhook, now, actor=SERVICE, detail=reason)
+        conn.execute(_END_TESTS, (webhook, reason))
+        touched.add(webhook)
+    if not (work.results or begun or gone or fanned_out):
+        conn.execute(PROVE_WRITABLE)
+    ended = {result.claim.webhook_id for result in work.results}
+    due, revision = first_due_and_revision(conn, touched, ended)
+    return WrittenBatch(dropped, begun, gone, fanned_out, touched, due, revision, unopenable)

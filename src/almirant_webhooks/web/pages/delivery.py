@@ -1,0 +1,95 @@
+"""One delivery: what became of it, the receiver's answer, what was sent, and every attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from aiohttp import hdrs, web
+
+from ... import clock
+from ...actions import resends as actions
+from ...model import NotFound, Refused
+from ...rules import outcomes
+from ...rules.names import name_of
+from ...rules.outcomes import Attempt
+from ...rules.texts import Text
+from ...rules.values import whole
+from ...storage.records import DeliveryDetails
+from ..context import check_reach, context, principal
+from .page import people, redirect, show
+
+MOST_STEPS = 50  # attempts that the timeline has, the newest ones
+MOST_BODY = 32 * 1024  # characters of a body that a page shows; all of it is a file to download
+MOST_CURL = 16 * 1024  # characters of a body that a command to copy has in it
+_MOST_NUMBER = 10**9
+
+
+async def _delivery(request: web.Request) -> DeliveryDetails:
+    """Return the delivery that the path names; one of another project is not there."""
+    ctx = context(request)
+    delivery = await ctx.read(ctx.reading.log.delivery, request.match_info["id"])
+    check_reach(request, delivery["project_id"], f"delivery {delivery['delivery_id']}")
+    return delivery
+
+
+@people
+async def detail(request: web.Request) -> web.Response:
+    """Show one delivery; the attempt whose answer is shown is the one that the address names, or the newest."""
+    ctx = context(request)
+    delivery = await _delivery(request)
+    webhook = await ctx.read(ctx.reading.webhooks.get, delivery["webhook_id"])
+    waits = [wait.total_seconds() for wait in ctx.settings.delivery.retry_schedule]
+    attempts = delivery["attempt_list"]
+    return show(
+        request,
+        "delivery.html",
+        section="/deliveries",
+        delivery=delivery,
+        webhook=webhook,
+        name=name_of(webhook.description, webhook.url),
+        outcome=outcomes.outcome(delivery, len(waits)),
+        following=outcomes.following(delivery, len(waits)),
+        shown=_shown(attempts, request.query.get("attempt", "")),
+        steps=outcomes.steps(attempts)[-MOST_STEPS:],
+        attempts_in_all=len(waits),
+        waits_after=waits[delivery["tries"] + 1 :] if delivery["next_attempt_at"] else [],
+        most_body=MOST_BODY,
+        most_curl=MOST_CURL,
+    )
+
+
+def _shown(attempts: Sequence[Attempt], text: str) -> Attempt | None:
+    """Return the attempt that is asked for, else the newest with an end, else the newest."""
+    number = 0
+    with suppress(Refused):
+        number = whole(text, "attempt", 1, _MOST_NUMBER) if text else 0
+    ended = [attempt for attempt in attempts if attempt["outcome"] is not None]
+    asked = [attempt for attempt in attempts if attempt["number"] == number]
+    return next(reversed(asked or ended or attempts), None)
+
+
+@people
+async def body(request: web.Request) -> web.Response:
+    """Answer with the bytes of the body as a file."""
+    delivery = await _delivery(request)
+    if delivery["body"] is None or delivery["erased_at"] is not None:
+        raise NotFound(Text("Delivery {delivery_id} has no body.", delivery_id=delivery["delivery_id"]), "id")
+    disposition = f'attachment; filename="{delivery["delivery_id"]}.json"'
+    return web.Response(
+        body=delivery["body"].encode(), content_type="application/json", headers={hdrs.CONTENT_DISPOSITION: disposition}
+    )
+
+
+@people
+async def resend(request: web.Request) -> web.Response:
+    """Ask for one more attempt of one delivery."""
+    ids = [request.match_info["id"]]
+    requested = await actions.resend(context(request), principal(request), ids, now=clock.now())
+    raise redirect(f"/deliveries/{request.match_info['id']}", done="resent" if requested else "waits")
+
+
+def add(app: web.Application) -> None:
+    """Add the routes."""
+    path = "/deliveries/{id:dlv_[^/]+}"
+    app.add_routes([web.get(path, detail), web.get(f"{path}/body", body), web.post(f"{path}/resend", resend)])

@@ -1,0 +1,84 @@
+"""What the form of a webhook and the switches say while they are used."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from .conftest import visit
+from .scene import Scene
+
+
+@pytest.mark.slow
+async def test_a_family_that_is_ticked_has_its_boxes_ticked(browser: Browser, portal: Scene) -> None:
+    """They were greyed out unticked, as if the family left them out. Unticking brings back what was chosen before."""
+    async with visit(browser) as context:
+        page = await context.new_page()
+        await portal.come_in(page, "proj_1")
+        await page.goto(f"{portal.address}/webhooks/new")
+        family = page.get_by_role("checkbox", name="Whole family work_item.*")
+        moved, created = (page.locator(f"input[value='work_item.{word}']") for word in ("moved", "created"))
+        everything = page.locator("input[name=events][value='*']")
+        await moved.check()
+        await family.check()
+        await expect(created).to_be_checked()
+        await expect(created).to_be_disabled()
+        await everything.check()
+        await expect(family).to_be_disabled()
+        await everything.uncheck()
+        await expect(family).to_be_checked()
+        await expect(created).to_be_checked()
+        await expect(created).to_be_disabled()
+        await family.uncheck()
+        await expect(created).not_to_be_checked()
+        await expect(moved).to_be_checked()
+        await expect(moved).to_be_enabled()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
+async def test_the_switch_leaves_people_where_they_are(browser: Browser, portal: Scene, script: bool) -> None:
+    """On a webhook's page and on the list, whose words are those of the last switch."""
+    webhook = portal.service.webhook("https://example.com/in")
+    async with visit(browser, java_script_enabled=script) as context:
+        page = await context.new_page()
+        await portal.come_in(page, "proj_1")
+        for path in (f"/webhooks/{webhook.id}", "/webhooks"):
+            await page.goto(portal.address + path)
+            for word, checked in (
+                ("Disabled.", "false"),
+                ("Enabled.", "true"),
+                ("Disabled.", "false"),
+                ("Enabled.", "true"),
+            ):
+                await page.get_by_role("switch").click()
+                await expect(page.get_by_role("switch")).to_have_attribute("aria-checked", checked)
+                if await page.locator("main > .notice").count():
+                    await expect(page.locator("main > .notice")).to_contain_text(word)
+                assert page.url.partition("?")[0] == portal.address + path
+
+
+@pytest.mark.slow
+async def test_back_leads_to_the_form_after_one_that_was_refused(browser: Browser, portal: Scene) -> None:
+    """It was an error page of the browser; and what was deleted meanwhile says so, with a way on."""
+    async with visit(browser) as context:
+        page = await context.new_page()
+        await portal.come_in(page, "proj_1")
+        await page.goto(f"{portal.address}/webhooks/new")
+        await page.get_by_label("URL").fill("http://example.com/in")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.locator("#url-error")).to_be_visible()
+        await page.get_by_label("URL").fill("https://example.com/in")
+        await page.locator("input[name=events][value='*']").check()
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.locator("#secret")).to_be_visible()
+        await page.go_back()
+        await expect(page.get_by_role("heading", name="Create webhook")).to_be_visible()
+        await expect(page.locator("#url-error")).to_have_count(0)
+        await page.go_forward()
+        await page.goto(f"{page.url}/delete")
+        await page.get_by_role("button", name="Delete for good").click()
+        await page.go_back()
+        await expect(page.get_by_text("There is no webhook")).to_be_visible()
+        await page.get_by_role("link", name="To the webhooks").click()
+        await expect(page.get_by_role("heading", name="No webhooks yet")).to_be_visible()

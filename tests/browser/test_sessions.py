@@ -1,0 +1,92 @@
+"""A link, the session that it begins, and its end, in a browser."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from almirant_webhooks.ops.keys import Keys
+from almirant_webhooks.rules import links
+from almirant_webhooks.rules.links import PortalLink
+from almirant_webhooks.storage.sql import audit, webhooks
+
+from .conftest import visit
+from .scene import Scene
+
+pytestmark = pytest.mark.slow
+SCRIPT = pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
+
+
+def _link(portal: Scene, **fields: str | bool) -> str:
+    link = PortalLink("proj_1", int(time.time()) + 600, **fields)  # type: ignore[arg-type]
+    return links.url(Keys(portal.service.settings()).signing_key, link, portal.address)
+
+
+@SCRIPT
+async def test_a_link_leads_to_its_page_once_and_names_its_opener(
+    browser: Browser, portal: Scene, script: bool
+) -> None:
+    """A second press is told; a link to look only has no buttons that change anything."""
+    webhook = portal.service.webhook("https://example.com/in", description="Board")
+    async with visit(browser, java_script_enabled=script) as context:
+        page = await context.new_page()
+        link = _link(portal, actor="maria@example.com", next=f"/webhooks/{webhook.id}/edit")
+        await page.goto(link)
+        await expect(page.get_by_text("maria@example.com")).to_be_visible()
+        await page.get_by_role("button", name="Open", exact=True).click()
+        await expect(page).to_have_url(f"{portal.address}/webhooks/{webhook.id}/edit")
+        await page.get_by_role("textbox", name="Description").fill("Boards")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_role("heading", name="Boards")).to_be_visible()
+        (entry,) = portal.service.read(audit.entries, limit=10, action="webhook.updated")
+        assert entry["actor"] == "maria@example.com (link)"
+
+        await context.clear_cookies()
+        await page.goto(link)
+        await expect(page.get_by_role("button", name="Open", exact=True)).to_have_count(0)
+        await page.goto(_link(portal, read_only=True, next=f"/webhooks/{webhook.id}"))
+        await page.get_by_role("button", name="Open", exact=True).click()
+        await expect(page.get_by_role("heading", name="Boards")).to_be_visible()
+        await expect(page.get_by_role("button", name="Send test")).to_have_count(0)
+        await expect(page.get_by_role("switch")).to_have_count(0)
+
+
+@SCRIPT
+async def test_what_was_typed_outlives_the_session(browser: Browser, portal: Scene, script: bool) -> None:
+    """It is sent once the link was opened anew, in another tab."""
+    async with visit(browser, java_script_enabled=script) as context:
+        page = await context.new_page()
+        await portal.come_in(page, "proj_1")
+        await page.goto(f"{portal.address}/webhooks/new")
+        await page.get_by_label("URL").fill("https://example.com/in")
+        await page.get_by_role("checkbox", name="Whole family lead.*").check()
+        with closing(sqlite3.connect(portal.service.database)) as conn, conn:
+            conn.execute("UPDATE sessions SET expires_at = '2020-01-01T00:00:00.000Z'")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_role("heading", name="Your session has ended")).to_be_visible()
+        other = await context.new_page()
+        await portal.come_in(other, "proj_1")
+        await page.get_by_role("button", name="I am signed in again: send it").click()
+        await expect(page.get_by_role("heading", name="Put this secret into your receiver now")).to_be_visible()
+    (made,) = portal.service.read(webhooks.find, project_id="proj_1")
+    assert (made.url, made.events) == ("https://example.com/in", ("lead.*",))
+
+
+@SCRIPT
+async def test_a_programs_token_is_made_shown_once_and_revoked(browser: Browser, portal: Scene, script: bool) -> None:
+    """A page that is opened again does not have it."""
+    async with visit(browser, java_script_enabled=script) as context:
+        page = await context.new_page()
+        await portal.come_in(page, "proj_1")
+        await page.goto(f"{portal.address}/tokens")
+        await page.get_by_label("Name").fill("deploy")
+        await page.get_by_role("button", name="Make a token").click()
+        await expect(page.locator("#new-token")).to_be_visible()
+        await page.goto(f"{portal.address}/tokens")
+        await expect(page.locator("#new-token")).to_have_count(0)
+        await page.get_by_role("button", name="Revoke deploy").click()
+        await expect(page.get_by_role("heading", name="No tokens")).to_be_visible()

@@ -1,0 +1,34 @@
+"""Bugs that can be put into daemons that share a database: each function puts one in for the length of a test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from almirant_webhooks.storage.engine import OutboxRow, ReadPlan
+from almirant_webhooks.storage.postgres import share
+from almirant_webhooks.storage.postgres.in_database import Inside
+from almirant_webhooks.storage.postgres.share import Share
+
+
+def has_no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Share, "fence", lambda self, session: None)
+
+
+def gives_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not look whether anything is under way in the buckets that it gives."""
+    monkeypatch.setattr(share, "_IN_FLIGHT", "SELECT '', '' LIMIT 0")
+
+
+def reads_behind_the_largest_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    true, reached = Inside.read, 0
+
+    def read(self: Inside, session: Any, plan: ReadPlan, /) -> Sequence[OutboxRow]:
+        nonlocal reached
+        rows = [row for row in true(self, session, plan) if row.id > reached]
+        reached = max([reached, *(row.id for row in rows)])
+        return rows
+
+    monkeypatch.setattr(Inside, "read", read)

@@ -1,0 +1,275 @@
+"""Several daemons on one database in PostgreSQL, killed over and over, with clocks that differ, and with bugs put in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from almirant_webhooks.rules.buckets import BUCKETS
+
+from ..conftest import Receiver
+from ..storage.postgres import test_sharing
+from ..support import needs
+from ..support.daemons import PROGRAM, Daemons
+from . import postgres_bugs
+from . import sharing_bugs as bugs
+from .test_clock import ClockOfProcess
+
+pytestmark = pytest.mark.slow
+
+KILLS = int(os.environ.get("FAULTS_KILLS", "12"))
+DAEMONS = 3
+PROJECTS = 12
+AT_ONCE = 4
+RATE = 20  # attempts a second
+INSERT = "INSERT INTO almirant_webhooks.outbox (project_id, event_type, payload) VALUES (%s, 'work_item.created', %s) RETURNING event_id"
+CARELESS = Path(__file__).with_name("careless_daemons.py")
+
+
+class Watching:
+    """Answers after a while, and remembers how many requests of living daemons each path had at once, and in which order."""
+
+    def __init__(self, receiver: Receiver, dice: random.Random) -> None:
+        self.most: Counter[str] = Counter()
+        self.events: dict[str, list[str]] = defaultdict(list)  # by path, those that came for the first time
+        self.deliveries: Counter[str] = Counter()
+        self._dice = dice
+        self._under_way: dict[str, list[web.Request]] = defaultdict(list)
+        receiver.answer = self._answer
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        delivery, path = request.headers["X-Almirant-Delivery"], request.path
+        if delivery not in self.deliveries:
+            self.events[path].append((await request.json())["id"])
+        self.deliveries[delivery] += 1
+        # A killed daemon's connections are closed.
+        here = [
+            other for other in self._under_way[path] if other.transport is not None and not other.transport.is_closing()
+        ]
+        self._under_way[path] = here = [*here, request]
+        self.most[path] = max(self.most[path], len(here))
+        await asyncio.sleep(self._dice.uniform(0.01, 0.3))
+        self._under_way[path].remove(request)
+        return web.Response()
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Daemons]:
+    """A database with no daemon yet."""
+    there = Daemons(tmp_path)
+    there.migrate()
+    yield there
+    await there.close()
+
+
+async def kill_over_and_over(service: Daemons, receiver: Receiver, kills: int) -> None:
+    """Kill one of three daemons at a time while a producer commits, and hold what is promised.
+
+    FAULTS_SEED repeats a run's moments. Each committed event arrives at each webhook of its project; what arrives twice is
+    explained by an attempt that is shown as interrupted; no webhook has more requests at a time, or more attempts in a
+    second, than it may, and an ordered one sees its events in their order.
+    """
+    seed = os.environ.get("FAULTS_SEED") or str(random.randrange(10**9))
+    print(f"FAULTS_SEED={seed}")
+    dice = random.Random(seed)
+    watching = Watching(receiver, random.Random(seed))
+    service.options["delivery"] = {
+        "timeout": "2s", "concurrency_per_webhook": AT_ONCE, "retry_schedule": ["0s"] + ["1s"] * 29,
+    }  # fmt: skip
+    limited = ""
+    for number in range(PROJECTS):
+        project = f"proj_{number}"
+        service.webhook(f"{receiver.url}/any/{number}", project=project)
+        service.webhook(f"{receiver.url}/ordered/{number}", project=project, ordered=True)
+        limited = service.webhook(f"{receiver.url}/rate/{number}", project=project, rate_limit=f"{RATE}/s").id
+    committed: dict[str, list[str]] = defaultdict(list)
+    is_over = asyncio.Event()
+
+    async def produce() -> None:
+        with service.there.connect(autocommit=True) as conn:
+            while not is_over.is_set():
+                project = f"proj_{dice.randrange(PROJECTS)}"
+                (event,) = conn.execute(INSERT, [project, "{}"]).fetchone() or ("",)
+                committed[project].append(event)
+                await asyncio.sleep(0.03)
+
+    producing = asyncio.create_task(produce())
+    daemons = [await service.another() for _ in range(DAEMONS)]
+    for _ in range(kills):
+        await asyncio.sleep(dice.uniform(0.5, 7.0))
+        victim = dice.randrange(DAEMONS)
+        daemons[victim].kill()
+        await daemons[victim].wait()
+        daemons[victim] = await service.another()
+    is_over.set()
+    await producing
+    await service.until(
+        lambda: (
+            service.ask("SELECT count(*) FROM deliveries WHERE state = 'pending'") == (0,)
+            and service.ask("SELECT count(*) FROM outbox") == (0,)
+        ),
+        120,
+    )
+    assert service.ask("SELECT count(*) FROM deliveries WHERE state <> 'succeeded'") == (0,)
+    for number in range(PROJECTS):
+        ids = committed[f"proj_{number}"]
+        for kind in ("any", "ordered", "rate"):
+            assert Counter(watching.events[f"/in/{kind}/{number}"]) == Counter(ids)
+        assert watching.events[f"/in/ordered/{number}"] == ids
+        assert watching.most[f"/in/ordered/{number}"] == 1
+    assert max(watching.most.values()) <= AT_ONCE
+    interrupted = dict(
+        service.there.ask("SELECT delivery_id, count(*) FROM attempts WHERE outcome = 'interrupted' GROUP BY 1")
+    )
+    for delivery, times in watching.deliveries.items():
+        assert times <= 1 + interrupted.get(delivery, 0), delivery
+    begun = service.there.ask(
+        "SELECT max(n) FROM (SELECT count(*) OVER (PARTITION BY limited_webhook ORDER BY started_at "
+        "RANGE BETWEEN CURRENT ROW AND interval '999 ms' FOLLOWING) AS n FROM attempts WHERE limited_webhook IS NOT NULL) v"
+    )
+    assert limited
+    assert begun[0][0] <= RATE
+    print(f"{sum(map(len, committed.values()))} events, {sum(interrupted.values())} attempts interrupted")
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(240 + 12 * KILLS)
+async def test_daemons_killed_over_and_over_lose_nothing(service: Daemons, receiver: Receiver) -> None:
+    """FAULTS_KILLS sets how often (12)."""
+    await kill_over_and_over(service, receiver, KILLS)
+
+    def is_shared() -> bool:
+        sizes = [len(buckets) for buckets in service.shares().values()]
+        return len(sizes) == DAEMONS and sum(sizes) == BUCKETS and max(sizes) <= -(-BUCKETS // DAEMONS)
+
+    await service.until(is_shared)
+
+
+async def kill_one(service: Daemons, receiver: Receiver, environment: dict[str, str] | None = None) -> None:
+    """Kill a daemon that owns everything, and leave it something to deliver."""
+    killed = await service.another(environment=environment)
+    await service.until_shared(BUCKETS)
+    service.webhook(receiver.url, project="p")
+    killed.kill()
+    await killed.wait()
+    service.send("p")
+
+
+async def take_over_by_one_whose_clock_is_behind(
+    service: Daemons, receiver: Receiver, its_clock: ClockOfProcess, *program: str, within: float = 60
+) -> None:
+    """Let a daemon whose clock is an hour behind deliver what a killed one has left."""
+    await kill_one(service, receiver)
+    its_clock.set(-1)
+    await service.another(command=program or (str(PROGRAM),), environment=its_clock.environment)
+    await service.until(lambda: service.states() == [("succeeded", 1)], within)
+
+
+@pytest.fixture
+def its_clock(tmp_path: Path) -> ClockOfProcess:
+    made = needs.shared_library(Path(__file__).with_name("clock.c"), tmp_path)
+    return ClockOfProcess(made, tmp_path / "ahead")
+
+
+async def test_a_daemon_whose_clock_is_ahead_is_taken_over(
+    service: Daemons, receiver: Receiver, its_clock: ClockOfProcess
+) -> None:
+    """No clock counts."""
+    its_clock.set(1)
+    await kill_one(service, receiver, its_clock.environment)
+    await service.start(migrating=False)
+    await service.until(lambda: service.states() == [("succeeded", 1)])
+
+
+async def test_a_daemon_whose_clock_is_behind_takes_over(
+    service: Daemons, receiver: Receiver, its_clock: ClockOfProcess
+) -> None:
+    """No clock counts."""
+    await take_over_by_one_whose_clock_is_behind(service, receiver, its_clock)
+
+
+async def test_a_lease_by_the_daemon_s_own_clock_is_found_by_that(
+    service: Daemons, receiver: Receiver, its_clock: ClockOfProcess
+) -> None:
+    """For an hour nobody would deliver."""
+    with pytest.raises(TimeoutError):
+        await take_over_by_one_whose_clock_is_behind(
+            service, receiver, its_clock, sys.executable, str(CARELESS), within=20
+        )
+
+
+async def test_daemons_whose_clocks_differ_share(
+    service: Daemons, receiver: Receiver, its_clock: ClockOfProcess
+) -> None:
+    """And go on to: none takes another for gone."""
+    its_clock.set(-1)
+    await service.start(migrating=False)
+    await service.another(environment=its_clock.environment)
+    shares = await service.until_shared(BUCKETS // 2, BUCKETS // 2)
+    since = "SELECT count(*) FROM daemons WHERE seen_at > joined_at + interval '8 s'"
+    await service.until(lambda: service.ask(since) == (2,))
+    assert list(service.shares().values()) == shares
+
+
+def test_daemons_without_a_fence_are_found_by_that(service: Daemons, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was taken for gone would go on to write."""
+    bugs.has_no_fence(monkeypatch)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_sharing.test_each_transaction_looks_whether_its_daemon_owns_what_it_takes_for_its_own(service)
+
+
+async def test_a_daemon_that_gives_what_is_in_flight_is_found_by_that(
+    service: Daemons, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A webhook would have requests of two daemons at a time."""
+    bugs.gives_what_is_in_flight(monkeypatch)
+    second = Daemons(tmp_path, service)
+    with pytest.raises(AssertionError):
+        await test_sharing.test_a_daemon_that_joins_gets_a_project_once_nothing_is_in_flight_there(
+            service, second, receiver
+        )
+    await second.close()
+
+
+async def commit_late(service: Daemons, receiver: Receiver, within: float = 60) -> None:
+    """Let a transaction that began first commit last, and nobody hear of it."""
+    service.webhook(receiver.url)
+    service.options["outbox"] = {"poll_interval": "50ms"}
+    await service.start(migrating=False)
+    with service.there.connect() as late:
+        late.execute(INSERT, ["proj_1", '{"n": "late"}'])
+        service.commit()
+        await service.until(lambda: service.states() == [("succeeded", 1)], within)
+        await service.until_deliveries_rest()
+        late.commit()
+    await service.until(lambda: service.states() == [("succeeded", 1)] * 2, within)
+
+
+async def test_what_commits_late_and_unheard_is_found_by_the_poll(
+    service: Daemons, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its id is."""
+    postgres_bugs.never_listens(monkeypatch)
+    await commit_late(service, receiver)
+
+
+@pytest.mark.parametrize("bug", [bugs.reads_behind_the_largest_id, postgres_bugs.never_polls])
+async def test_an_id_watermark_and_a_listener_without_the_poll_are_found_by_that(
+    service: Daemons,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    bug: Callable[[pytest.MonkeyPatch], None],
+) -> None:
+    """Both lose an event."""
+    postgres_bugs.never_listens(monkeypatch)
+    bug(monkeypatch)
+    with pytest.raises(TimeoutError):
+        await commit_late(service, receiver, within=5)

@@ -1,0 +1,77 @@
+"""PostgreSQL as an engine of the conformance suite: the database and its outbox in one schema."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from almirant_webhooks.ops import sealing
+from almirant_webhooks.storage.postgres.database_session import DatabaseSession, open_database, writing
+from almirant_webhooks.storage.postgres.database_tables import migrate_database
+from almirant_webhooks.storage.postgres.errors import as_engines
+from almirant_webhooks.storage.postgres.in_database import Inside, OutboxInDatabase
+from almirant_webhooks.storage.postgres.listener import Listener
+from almirant_webhooks.storage.postgres.stores import (
+    PostgresActionStore,
+    PostgresDeliveryStore,
+    PostgresObservingStore,
+    PostgresPruningStore,
+    PostgresReadingStore,
+    PostgresResendingStore,
+)
+from almirant_webhooks.storage.worker import Worker
+
+from ...support.postgres import new_tables
+from .engines import PostgresOutbox, SqliteEngine
+
+
+class PostgresEngine(PostgresOutbox, SqliteEngine):
+    """The database and its outbox in one schema of PostgreSQL."""
+
+    def __init__(self, folder: Path) -> None:
+        self.there = new_tables()
+        self._seals = sealing.beside(folder / "database")
+        migrate_database(self.there.place, self._seals)
+        self.session = self._open()
+        self.other_session = self._open()
+        self.outbox_session = self._open()
+        self._other = self._open()
+        inside = Inside(keep=True)
+        self.deliveries = store = PostgresDeliveryStore(inside)
+        self.outbox = OutboxInDatabase(inside)
+        self.pruning, self.observing = PostgresPruningStore(), PostgresObservingStore()
+        self.actions, self.reading = PostgresActionStore(), PostgresReadingStore()
+        self.resending = PostgresResendingStore()
+
+        self._heard = threading.Semaphore(0)
+
+        def hear() -> None:
+            store.note_commit()
+            self._heard.release()
+
+        self._listener = Listener(self.there.place, hear)
+        self._listener.start()
+        self._heard.acquire()  # it listens from now on
+
+    def committed(self) -> None:
+        self._heard.acquire()
+
+    def worker(self) -> Worker:
+        return Worker(self._open, writing, as_engines)
+
+    def _open(self) -> DatabaseSession:
+        return open_database(self.there.place, self._seals)
+
+    @contextmanager
+    def locked_outbox(self) -> Iterator[None]:
+        """Hold the lock of whoever writes to the database."""
+        with writing(self._other):
+            yield
+
+    def close(self) -> None:
+        self._listener.stop()
+        self._listener.join()
+        self._other.close()
+        super().close()

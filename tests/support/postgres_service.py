@@ -1,0 +1,199 @@
+"""The daemon with its outbox in PostgreSQL, as tests use it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+
+from almirant_webhooks.ops import sealed_texts
+from almirant_webhooks.ops.sealing import Seals
+from almirant_webhooks.storage.postgres import operator_keys
+from almirant_webhooks.storage.postgres.database_session import DatabaseSession, open_database, writing
+from almirant_webhooks.storage.postgres.database_tables import migrate_database
+from almirant_webhooks.storage.postgres.dialect import spell
+from almirant_webhooks.storage.postgres.tables import migrate
+
+from .postgres import Outbox
+from .service import MadeKeys, Service
+from .shell import Shell
+
+T = TypeVar("T")
+
+INSERT = """
+INSERT INTO outbox (project_id, event_type, payload) VALUES ('proj_1', 'work_item.created', %s) RETURNING event_id
+"""
+_INSERT_OF = "INSERT INTO outbox (project_id, event_type, payload) VALUES (%s, %s, %s) RETURNING event_id"
+
+
+class PostgresService(Service):
+    """A database in a file, and an outbox in a database of a real server."""
+
+    def __init__(self, database: Path, there: Outbox) -> None:
+        super().__init__(database)
+        self.there = there
+        self.url = there.url  # by which the daemon connects
+
+    @classmethod
+    def within(cls, folder: Path, there: Outbox) -> PostgresService:
+        """Make one whose files are in a folder."""
+        return cls(folder / "hooks.db", there)
+
+    def values(self) -> dict[str, dict[str, Any]]:
+        outbox = {"url": self.url, **self.options.get("outbox", {})}
+        return {"database": {"path": str(self.database)}, **self.options, "outbox": outbox}
+
+    def migrate(self) -> None:
+        super().migrate()
+        with self.there.session() as session:
+            migrate(session)
+
+    def ask(self, question: str) -> Any:
+        """Return the first row that a SELECT in the outbox's database gives."""
+        rows = self.there.ask(question)
+        return rows[0] if rows else None
+
+    def commit(self, payload: str = "{}") -> str:
+        """Commit an event as a producer does; return its id."""
+        return str(self.there.ask(INSERT, payload)[0][0])
+
+    def insert(self, *payloads: object, project: str = "proj_1", kind: str = "work_item.created") -> list[str]:
+        """Insert events as a producer does; return their ids."""
+        texts = [payload if isinstance(payload, str) else json.dumps(payload) for payload in payloads or ({},)]
+        return [str(self.there.ask(_INSERT_OF, project, kind, text)[0][0]) for text in texts]
+
+    def states(self) -> list[tuple[str, int]]:
+        """The state and the number of attempts of each delivery."""
+        return [(row["state"], row["attempts"]) for row in self.log()]
+
+    def is_marked(self) -> bool:
+        """Whether the daemon has answered every row."""
+        return not self.there.ask("SELECT FROM outbox WHERE fanned_out_at IS NULL AND rejected_reason IS NULL")
+
+
+class EverythingInPostgres(PostgresService):
+    """The database too is there. Several of them on one place are several daemons."""
+
+    def __init__(self, folder: Path, there: Outbox) -> None:
+        super().__init__(folder / "no-such.db", there)
+        self.key = folder / "seal.key"
+        if not self.key.exists():
+            self.key.write_text(sealed_texts.new_line())
+            self.key.chmod(0o600)
+        self.seals = Seals(self.key, is_own=False)
+        self._token = ""
+        self._reader: DatabaseSession | None = None  # so that `until` need not connect each time
+        self._is_reading = threading.Lock()
+
+    @classmethod
+    def within(cls, folder: Path, there: Outbox) -> EverythingInPostgres:
+        return cls(folder, there)
+
+    def values(self) -> dict[str, dict[str, Any]]:
+        return {"database": {"url": self.url}, "secrets": {"key_file": str(self.key)}, **self.options}
+
+    def migrate(self) -> None:
+        for sentence in migrate_database(self.there.place, self.seals):
+            if "the operator's token made" in sentence:
+                self._token = sentence.split()[-1]
+
+    async def close(self) -> None:
+        await super().close()
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def session(self) -> DatabaseSession:
+        return open_database(self.there.place, self.seals)
+
+    def write(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run a function in a transaction, as a command does."""
+        with closing(self.session()) as session, writing(session):
+            return function(session, *args, **kwargs)
+
+    def read(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run a function on a session."""
+        with self._is_reading:
+            if self._reader is not None and self._reader.place is not self.there.place:
+                self._reader.close()
+                self._reader = None
+            if self._reader is None:
+                self._reader = self.session()
+            return function(self._reader, *args, **kwargs)
+
+    def shell(self, folder: Path | None = None) -> Shell:
+        return shell_of_all(self, folder or self.database.parent)
+
+    def keys(self) -> MadeKeys:
+        configured = self.settings().admin.token
+        made = MadeKeys(configured)
+        made.token = configured or self._token
+        made.learn(*self.read(operator_keys.read))
+        return made
+
+    async def rotate_token(self) -> None:
+        self._token = self.write(operator_keys.rotate)
+        if self.daemon is not None and (known := self.daemon.storage.operator_keys) is not None:
+            await self.until(lambda: known.is_token(self._token))
+
+    def producer(self) -> Any:
+        return _Producer(self.there.connect())
+
+    def insert_broken(self, *kinds: tuple[str, str]) -> None:
+        self.there.ask("ALTER TABLE outbox DROP CONSTRAINT IF EXISTS outbox_payload")
+        with closing(self.producer()) as conn, conn:
+            conn.executemany("INSERT INTO outbox (project_id, event_type, payload) VALUES (?, ?, 'no object')", kinds)
+
+    def dump(self) -> str:
+        tables = self.there.ask("SELECT tablename FROM pg_tables WHERE schemaname = 'almirant_webhooks'")
+        return str([self.there.ask(f"SELECT t::text FROM {table} t") for (table,) in tables])
+
+    def ask(self, question: str) -> Any:
+        """Return the first row that a SELECT gives."""
+        return self.read(lambda session: session.execute(question).fetchone())
+
+
+class _Producer:
+    """A connection to PostgreSQL that is used as one of `sqlite3`."""
+
+    def __init__(self, conn: psycopg.Connection[Any]) -> None:
+        self._conn = conn
+        self.commit, self.rollback, self.close = conn.commit, conn.rollback, conn.close
+
+    def execute(self, statement: str, values: Any = (), /) -> psycopg.RawCursor[Any]:
+        spelled = spell(statement)
+        cursor = psycopg.RawCursor(self._conn)
+        cursor.execute(spelled.text.encode(), spelled.values(values))
+        return cursor
+
+    def executemany(self, statement: str, rows: Any, /) -> None:
+        spelled = spell(statement)
+        psycopg.RawCursor(self._conn).executemany(spelled.text.encode(), [spelled.values(values) for values in rows])
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        (self.rollback if kind else self.commit)()
+
+
+def shell_of(folder: Path, there: Outbox) -> Shell:
+    """A configuration of such a daemon, for commands."""
+    made = Shell(folder)
+    made.config.write_text(made.config.read_text() + f'[outbox]\nurl = "{there.url}"\n')
+    return made
+
+
+def shell_of_all(service: EverythingInPostgres, folder: Path) -> Shell:
+    """A configuration of a daemon that has everything there, for commands."""
+    made = Shell(folder)
+    made.config.write_text(
+        f'[database]\nurl = "{service.url}"\n[secrets]\nkey_file = "{service.key}"\n[egress]\nallow_localhost = true\n'
+        '[admin]\nlisten = ""\n'
+    )
+    return made

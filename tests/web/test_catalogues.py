@@ -1,0 +1,95 @@
+"""Every text of the pages is in every catalogue, translated, and says as much as the English one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from babel.messages.catalog import Catalog
+
+from almirant_webhooks.delivery import network
+from almirant_webhooks.rules import erasing, languages, urls
+from almirant_webhooks.rules.stored_texts import recognised
+from almirant_webhooks.sending import causes, own_faults, proxy_answers
+from almirant_webhooks.storage.engine import words
+from almirant_webhooks.storage.sql import duplicates, held
+from almirant_webhooks.web.pages.languages import language
+
+from ..support import catalogues
+
+CODES = sorted(set(languages.LANGUAGES) - {languages.DEFAULT})
+_PLACEHOLDER = re.compile(r"%\(\w+\)s|\{\w+[^{}]*\}|%%|\{\{|\}\}")
+_TAG = re.compile(r"</?\w+[^>]*>")
+
+
+@pytest.fixture(scope="module", params=catalogues.DOMAINS)
+def texts(request: pytest.FixtureRequest) -> tuple[str, Catalog]:
+    """What stands in templates, code and scripts."""
+    return request.param, catalogues.extracted(request.param)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_no_text_is_missing_left_over_or_in_doubt(texts: tuple[str, Catalog], code: str) -> None:
+    """`python -m tests.support.catalogues` writes new ones into the catalogues; each has a translation in all its forms."""
+    domain, extracted = texts
+    catalogue = catalogues.read(code, domain)
+    there = {message.id: message for message in catalogues.messages(catalogue)}
+    assert [message.id for message in catalogues.messages(extracted) if message.id not in there] == []
+    assert [text for text in there if extracted.get(text[0] if isinstance(text, tuple) else text) is None] == []
+    assert list(catalogue.obsolete) == []
+    for text, message in there.items():
+        assert not message.fuzzy, text
+        said = catalogues.forms(message.string)
+        assert len(said) == (catalogue.num_plurals if isinstance(text, tuple) else 1), text
+        assert all(said), text
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_translation_has_the_values_and_the_links_of_its_text(texts: tuple[str, Catalog], code: str) -> None:
+    """Nothing is lost on the way, and no markup comes in."""
+    for message in catalogues.messages(catalogues.read(code, texts[0])):
+        of_one, of_several = (catalogues.forms(message.id) * 2)[:2]
+        for number, said in enumerate(catalogues.forms(message.string)):
+            first = of_several if number else of_one
+            for pattern in (_PLACEHOLDER, _TAG):
+                assert sorted(pattern.findall(said)) == sorted(pattern.findall(first)), message.id
+            assert (said[0] == " ", said[-1] == " ") == (first[0] == " ", first[-1] == " "), message.id
+
+
+def _stored() -> list[str]:
+    """What the service writes into rows, by the names that modules give to it."""
+    modules = (causes, own_faults, proxy_answers, network)
+    named = [getattr(module, name) for module in modules for name in vars(module) if name.isupper() and name[0] != "_"]
+    tables = [
+        *causes._ERRNO_WORDS.values(),
+        *causes._TLS_WORDS.values(),
+        *causes._CERTIFICATE_WORDS.values(),
+        *own_faults._SHORT_OF.values(),
+        urls.BLOCKED,
+        erasing.REASON,
+        held.DISCARDED,
+        duplicates._USED,
+        words.CHANGED_AFTER_TAKEN,
+    ]
+    proxy = [proxy_answers.refusal(status).cause for status in (401, 403, 407, 500, 502)]
+    composed = [
+        f"{causes.NO_ANSWER} within 10 s",
+        f"{causes.NO_DNS_ANSWER} within 10 s",
+        f"{proxy_answers.NO_CONNECTION}: {causes.NO_ROUTE}",
+        f"{proxy_answers.NO_ANSWER}: {causes.NO_ROUTE}",
+        "TLS: the certificate was not accepted: it has expired",
+    ]
+    return [*(text for text in named if type(text) is str), *map(str, tables), *proxy, *composed]
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_what_the_service_wrote_into_a_row_is_said_in_the_readers_language(code: str) -> None:
+    """Each cause that it knows: a row has the English words alone."""
+    for text in _stored():
+        assert language(code).text(recognised(text)) != text, text
+
+
+def test_every_language_has_its_folder_and_none_is_there_without() -> None:
+    """So that the pages offer what there is."""
+    assert sorted(path.name for path in Path(catalogues.LOCALE).iterdir()) == CODES

@@ -1,0 +1,96 @@
+"""What the page of a delivery says, and how much of it."""
+
+from __future__ import annotations
+
+import html
+import re
+from functools import partial
+
+from aiohttp import web
+
+from ..conftest import Receiver
+from ..support.service import Service
+from .test_pages import Pages, pages
+from .test_webhook_pages import words_of
+
+__all__ = ["pages"]
+
+
+async def test_a_delivery_answers_first(pages: Pages, receiver: Receiver) -> None:
+    """Its outcome in a sentence, the receiver's answer, what was sent, and what comes next on a line of time."""
+    service = pages.service
+
+    async def answer(request: web.Request) -> web.Response:
+        await request.read()
+        return web.json_response({"error": "no <such> board"}, status=410)
+
+    receiver.answer = answer
+    service.webhook(receiver.url)
+    service.insert()
+    await service.until(lambda: service.log(status="410"))
+    path = f"/deliveries/{service.log()[0]['delivery_id']}"
+    page = await pages.get(path)
+    text = words_of(page)
+    assert re.search(r"Attempt 1 of 5 failed: \S+ answered 410: no <such> board\.", text)
+    order = [text.index(part) for part in ("The receiver’s answer", "Payload", "Sent headers", "If it fails, again")]
+    assert order == sorted(order)
+    assert re.search(
+        r"The next attempt \(2 of 5\) is planned for .* If it fails, again 5 min, then 30 min, then 2 hours later", text
+    )
+    assert "<such>" not in page
+    await pages.post(f"{path}/resend")
+    await service.until(lambda: service.log()[0]["attempts"] == 2)
+    page = await pages.get(path)
+    assert "Answer's body to attempt 2" in html.unescape(page)
+    assert re.search(r"Attempt 2 resend .* after the one before", words_of(page))
+    first = html.unescape(await pages.get(f"{path}?attempt=1"))
+    assert "Answer's body to attempt 1" in first
+    assert "Answer's body to attempt 2" not in first
+    for odd in ("0", "9", "x", "-1", "9" * 30):
+        assert "Answer's body to attempt 2" in html.unescape(await pages.get(f"{path}?attempt={odd}"))
+
+
+def _has_attempts(service: Service, number: int) -> bool:
+    return bool(service.log()[0]["attempts"] == number)
+
+
+async def test_a_long_payload_is_a_file_and_its_page_stays_small(pages: Pages, receiver: Receiver) -> None:
+    """240 KB and four attempts made a page of 1.5 MB, which was fetched again every 4 s."""
+    service = pages.service
+    service.webhook(receiver.url)
+    service.insert({"text": "x" * 240_000, "end": True})
+    await service.until(lambda: service.log(state="succeeded"))
+    path = f"/deliveries/{service.log()[0]['delivery_id']}"
+    for number in range(2, 5):
+        await pages.post(f"{path}/resend")
+        await service.until(partial(_has_attempts, service, number))
+    text = await pages.get(path)
+    assert len(text) < 100_000
+    assert "--data-binary @body.json" in text
+    async with pages.client.get(f"{path}/body", headers=pages.cookie("proj_1")) as answer:
+        assert await answer.read() == receiver.requests[0].body
+        assert answer.headers["Content-Disposition"].startswith("attachment; ")
+    await pages.get(f"{path}/body", "proj_2", 404)
+
+
+async def test_a_webhook_without_a_name_is_named_by_its_host(pages: Pages, receiver: Receiver) -> None:
+    """The path of a Slack URL is a secret: a breadcrumb and an event's page are shown to others, and copied."""
+    service = pages.service
+    service.webhook(f"{receiver.url}/T000/B000/XXXXsecret")
+    (event,) = service.insert()
+    await service.until(lambda: service.log(state="succeeded"))
+    delivery = await pages.get(f"/deliveries/{service.log()[0]['delivery_id']}")
+    (crumbs,) = re.findall(r'<p class="crumbs">(.*?)</p>', delivery, re.DOTALL)
+    for text in (crumbs, await pages.get(f"/events/{event}"), await pages.get("/deliveries")):
+        assert "XXXXsecret" not in text
+        assert receiver.url.removesuffix("/in").partition("://")[2] in text
+
+
+async def test_a_test_is_told_from_a_delivery(pages: Pages, receiver: Receiver) -> None:
+    """In the list and on its own page."""
+    service = pages.service
+    webhook = service.webhook(receiver.url)
+    await pages.post(f"/webhooks/{webhook.id}/test", event_type="work_item.created")
+    await service.until(lambda: service.log(state="succeeded"))
+    assert '<span class="tag">test</span>' in await pages.get("/deliveries")
+    assert '<span class="tag">test</span>' in await pages.get(f"/deliveries/{service.log()[0]['delivery_id']}")

@@ -1,0 +1,151 @@
+"""No page shows a text that cannot be translated: in a language of brackets, all that stands outside of them is data."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from almirant_webhooks import clock
+from almirant_webhooks.rules.languages import LANGUAGES
+from almirant_webhooks.storage.sql import webhooks
+from almirant_webhooks.web.pages import languages
+
+from ..conftest import Receiver
+from ..support.catalogues import LOCALE, write_brackets
+from .test_pages import Pages, pages
+
+__all__ = ["pages"]
+
+CODE = "eo"
+# What is written as it is in every language: names, what rows have, what people and programs wrote, and words of the command.
+_DATA_TAGS = {"code", "pre", "bdi", "time", "script", "style", "svg"}
+_DATA_CLASSES = {"url", "meaning-of-others", "actor"}
+_NAMES = re.compile(
+    r"\b(?:Almirant Webhooks|Webhooks|Almirant|proj_\d|operator|UTC|English|Español|Esperanto|Python|Node\.js|PHP|Go|Slack|Discord|Microsoft Teams"
+    r"|Google Chat|Notes?|POST|[a-z]+_[\w.]+|almirant\.[\w.*]+|(?:lead|sprint|work_item)\.[\w*]+|\dh|\dd|\d{2}[hd]"
+    r"|h|d|not exists|exists|in|not in|contains|starts with|ends with|none|high|deploy|data\.[\w.]+|\dxx|https?://\S+|localhost\S*|127\.0\.0\.1\S*|dlv_\w+|evt_\w+|wh_\w+|rsd_\w+|ptk_\w+|webhook\.\w+|\w+\.\w+_\w+)\b",
+)
+_SHOWN_ATTRIBUTES = ("aria-label", "placeholder", "title", "alt")
+
+
+class Visible(HTMLParser):
+    """The texts of a page that people read or hear, but for data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self._open: list[tuple[str, bool]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        shown = [values[name] or "" for name in _SHOWN_ATTRIBUTES if name in values]
+        self.texts += [text for text in shown if text[:1] != "{"]  # an example of JSON
+        if tag in ("input", "meta", "link", "br", "img", "path", "rect", "circle"):
+            return
+        is_data = tag in _DATA_TAGS or bool(_DATA_CLASSES & set((values.get("class") or "").split()))
+        is_data = is_data or values.get("name") in ("filter_op", "event_type")
+        self._open.append((tag, is_data))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if not any(is_data for _, is_data in self._open):
+            self.texts.append(data)
+
+
+def outside(text: str) -> str:
+    """What of a text is in no brackets and no data."""
+    while (inner := re.sub(r"⟦[^⟦⟧]*⟧", "", text)) != text:
+        text = inner
+    return " ".join(re.findall(r"[^\W\d_]{2,}", _NAMES.sub("", text)))
+
+
+def untranslated(page: str) -> list[str]:
+    """The texts of a page that no catalogue can have."""
+    # Marks of one text may stand in several elements, as where it has a link in it.
+    visible = Visible()
+    visible.feed(page)
+    whole = "\x00".join(visible.texts)
+    depth, piece = 0, ""
+    for char in whole:
+        if char == "⟦":
+            depth += 1
+        elif char == "⟧":
+            depth -= 1
+        elif depth == 0:
+            piece += char
+    return [words for part in piece.split("\x00") if (words := outside(part))]
+
+
+@pytest.fixture
+def brackets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One more language, in whose catalogues each text is itself in brackets."""
+    locale = tmp_path / "locale"
+    shutil.copytree(LOCALE, locale)
+    write_brackets(locale, CODE)
+    monkeypatch.setattr(languages, "LOCALE", locale)
+    monkeypatch.setitem(LANGUAGES, CODE, "Esperanto")
+
+
+async def _fail(request: web.Request) -> web.Response:
+    return web.json_response({"error": "Not today"}, status=503)
+
+
+@pytest.fixture
+async def filled(pages: Pages, receiver: Receiver) -> dict[str, str]:
+    """A project in which something has worked, failed, been held, filtered out and rejected."""
+    service = pages.service
+    good = service.webhook(receiver.url, rate_limit="10/s", ordered=True)
+    other = service.webhook(
+        "https://example.com/in", "lead.*", filter=[{"field": "data.x", "op": "exists"}], concurrency=2
+    )
+    off = service.webhook("https://example.com/off", headers={"X-Token": "x"}, template='{"a": 1}')
+    service.write(webhooks.disable, off.id, clock.now())
+    (event,) = service.insert()
+    await service.until(lambda: service.log(webhook_id=good.id, state="succeeded"))
+    receiver.answer = _fail
+    service.insert({"a": 1}, kind="lead.created")
+    await service.until(lambda: any(row["status"] == "503" for row in service.log(webhook_id=good.id)))
+    (done,) = service.log(webhook_id=good.id, state="succeeded")
+    failing = next(row for row in service.log(webhook_id=good.id) if row["state"] != "succeeded")
+    return {
+        "good": good.id,
+        "other": other.id,
+        "off": off.id,
+        "event": event,
+        "done": done["delivery_id"],
+        "failing": failing["delivery_id"],
+    }
+
+
+_PATHS = (
+    "/webhooks", "/webhooks?state=failing&text=zzz", "/webhooks?page=9", "/webhooks/new", "/webhooks/{good}", "/webhooks/{off}",
+    "/webhooks/{other}", "/webhooks/{good}/deliveries", "/webhooks/{other}/edit", "/webhooks/{off}/enable",
+    "/webhooks/{good}/delete", "/webhooks/{good}/rotate-secret", "/webhooks/{good}/replay",
+    "/webhooks/{good}/replay?since=24h", "/deliveries", "/deliveries?count=1", "/deliveries?state=succeeded&status=5xx",
+    "/deliveries?text=zzz", "/deliveries?since=tomorrow", "/deliveries/{done}", "/deliveries/{failing}", "/resends",
+    "/resends/new?since=24h", "/events", "/events?event_type=lead.creatd", "/events/{event}", "/rejected", "/event-types",
+    "/activity?span=7d", "/activity?span=30d", "/audit", "/audit?action=zzz", "/tokens", "/webhooks/wh_none", "/nowhere",
+    "/webhooks?done=saved", "/deliveries?done=resent-some&n=2&left=1",
+)  # fmt: skip
+
+
+@pytest.mark.usefixtures("brackets")
+async def test_no_page_has_a_text_that_no_catalogue_can_have(pages: Pages, filled: dict[str, str]) -> None:
+    """Of templates, of the code, and of rules: what stands outside of brackets is somebody's own."""
+    wrong: list[str] = []
+    for project in ("proj_1", None):
+        headers = {**pages.cookie(project), "Accept-Language": CODE}
+        for path in _PATHS if project else (*_PATHS[:2], "/sessions", "/activity", "/webhooks/new"):
+            async with pages.client.get(path.format(**filled), headers=headers) as answer:
+                page = await answer.text()
+            assert f'<html lang="{CODE}">' in page, path
+            wrong += [f"{path}: {text}" for text in untranslated(page)]
+    assert "\n".join(wrong) == ""

@@ -1,0 +1,70 @@
+"""Reads that take long take turns, and keep no page waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import re
+
+import pytest
+
+from almirant_webhooks.actions import resends as actions
+from almirant_webhooks.storage.engine import Session
+from almirant_webhooks.storage.sqlite.connection import open_reader
+from almirant_webhooks.storage.sqlite.worker import Worker
+from almirant_webhooks.web.snapshots import SlowReads
+
+from ..conftest import Receiver
+from ..support.service import Service
+from .test_pages import Pages, pages
+
+pytestmark = pytest.mark.sqlite
+
+__all__ = ["pages"]
+
+
+async def test_a_project_with_many_long_reads_is_one_part_ahead_of_another_at_most(service: Service) -> None:
+    """However many requests it has made before."""
+    service.migrate()
+    worker = await Worker(lambda: open_reader(service.database)).open()
+    slow, order = SlowReads(worker), []
+
+    def part(_: Session, owner: str) -> None:
+        order.append(owner)
+
+    many = [asyncio.create_task(slow.read("proj_1", part, "proj_1")) for _ in range(20)]
+    await asyncio.gather(*many, slow.read("proj_2", part, "proj_2"))
+    await worker.close()
+    assert order.index("proj_2") <= 1
+    assert order.count("proj_1") == 20
+
+
+async def test_a_button_says_that_there_are_more_than_were_counted(
+    pages: Pages, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the page and in the API alike; what is started goes through all that match."""
+    service = pages.service
+    receiver.status = 500
+    hooks = [service.webhook(receiver.url) for _ in range(3)]
+    service.insert({"n": 1})
+    await service.until(lambda: len(service.log(status="500")) == 3)
+    monkeypatch.setattr("almirant_webhooks.storage.sql.resends.PART_WEBHOOKS", 1)
+    monkeypatch.setattr(actions, "MOST_COUNTED", 1)
+    text = await pages.get("/resends/new?status=500")
+    assert "Resend more than 1 deliveries" in text
+    monkeypatch.setattr(actions, "MOST_COUNTED", 100)
+    monkeypatch.setattr(actions, "LONGEST", 0.0)
+    text = await pages.get("/resends/new?status=500")
+    assert "Resend all that match, at least 1 delivery" in text
+    headers = {"Authorization": f"Bearer {pages.service.keys().token}"}
+    body = {"status": "500", "dry_run": True}
+    async with pages.client.post("/api/v1/resends", json=body, headers=headers) as answer:
+        counted = await answer.json()
+    assert (counted["deliveries"], counted["more"]) == (1, True)
+    receiver.status = 200
+    receiver.requests.clear()
+    form = text.partition('<form method="post" action="/resends"')[2].partition("</form>")[0]
+    fields = re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form)
+    status, _, _ = await pages.post("/resends", **{name: html.unescape(value) for name, value in fields})
+    assert status == 303
+    await service.until(lambda: len(service.log(state="succeeded")) == len(hooks))
