@@ -145,8 +145,10 @@ async def test_rows_whose_marks_wait_are_not_read_again(service: Service, receiv
     await daemon.dispatcher.worker.run(insert_and_lock)  # in the delivery thread, which reads nothing in between
     await service.until(lambda: len(service.log(state="succeeded")) == 2)
     assert service.ask(WAITING)[0] == 2
-    await service.between_batches(daemon.dispatcher.reader.force_read)  # as after a commit
-    await _let_it_step(daemon)
+    reader = daemon.dispatcher.reader
+    await service.between_batches(reader.force_read)  # as after a commit
+    while await service.between_batches(lambda: reader.may_have_rows) and _counted(daemon) == (2, 0):
+        await asyncio.sleep(0.005)
     producer.execute("ROLLBACK")
     producer.close()
     await service.until(lambda: service.ask(WAITING)[0] == 0)
