@@ -46,8 +46,14 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Power losses, browsers, other languages, as root: 10 min."""
-    session.run("pytest", "-q", "-m", "slow and not alone", "-n", "2", *session.posargs)
+    """Power losses, browsers, other languages, as root: 15 min."""
+    session.run("pytest", "-q", "-m", "slow and not alone and not postgres_engine", "-n", "2", *session.posargs)
+
+
+@nox.session(name="slow-postgres")
+def slow_postgres(session: nox.Session) -> None:
+    """The tests that run over a file once more with everything in PostgreSQL: 12 min."""
+    session.run("pytest", "-q", "-m", "slow and not alone and postgres_engine", "-n", "2", *session.posargs)
 
 
 @nox.session

@@ -16,15 +16,16 @@ from .support import needs
 
 HERE = Path(__file__).parents[1]
 PROGRAMS = {"ruff", "mypy", "pytest", "python"}
+WRAPPERS = {"in_time", ".ci/tests"}  # words of `.ci/run` before a check
 HOOKS = (HERE / ".pre-commit-config.yaml").read_text()
 CONTRIBUTING = (HERE / "CONTRIBUTING.md").read_text()
 Command = tuple[str, ...]
 
 
 def of_ci() -> list[Command]:
-    """The checks of `.ci/run`, in its order; a program of the environment with the newest libraries is called by its path there."""
-    text = (HERE / ".ci" / "run").read_text().replace("\\\n", "")
-    lines = [shlex.split(line, comments=True) for line in text.splitlines()]
+    """The checks of `.ci/run` and `.ci/newest`, in their order; the newest libraries' programs are called by their paths."""
+    text = "\n".join((HERE / ".ci" / name).read_text() for name in ("run", "newest")).replace("\\\n", "")
+    lines = [[word for word in shlex.split(line, comments=True) if word not in WRAPPERS] for line in text.splitlines()]
     return [(Path(words[0]).name, *words[1:]) for words in lines if words and Path(words[0]).name in PROGRAMS]
 
 
@@ -66,7 +67,7 @@ def test_every_check_of_ci_is_a_session_in_the_same_words() -> None:
     sessions = of_nox()
     assert sessions.pop("docs") == [("pytest", "-q", "tests/docs")]
     assert sorted(command for commands in sessions.values() for command in commands) == sorted(of_ci())
-    assert sessions.keys() == {"lint", "types", "fast", "tests", "slow", "alone", "bench-quick"}
+    assert sessions.keys() == {"lint", "types", "fast", "tests", "slow", "slow-postgres", "alone", "bench-quick"}
 
 
 def test_the_hooks_are_what_ci_runs_before_the_tests() -> None:
@@ -120,3 +121,54 @@ def test_the_hooks_are_what_pre_commit_reads() -> None:
 def test_the_command_of_each_hook_runs(hook: str) -> None:
     """And has nothing to say of the project as it is."""
     run(*shlex.split(hook))
+
+
+FAILS_AT_FIRST = """
+from pathlib import Path
+
+def test_it():
+    seen = Path(__file__).with_name("seen")
+    if not seen.exists():
+        seen.touch()
+        raise AssertionError
+"""
+FAILS = "def test_it():\n    assert False\n"
+PASSES = "def test_it():\n    pass\n"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("files", "code", "said"),
+    [
+        ([PASSES], 0, "1 passed"),
+        ([PASSES, FAILS_AT_FIRST], 0, "PASSED BY ITSELF ALONE, to be mended:\nproject_1/test_it.py::test_it"),
+        ([PASSES, FAILS_AT_FIRST, FAILS], 1, "once more by itself"),
+        ([FAILS_AT_FIRST] * 4, 1, "4 failed"),
+        ([], 5, "no tests ran"),
+    ],
+)
+def test_what_failed_runs_once_more_by_itself_and_is_named(
+    files: list[str], code: int, said: str, tmp_path: Path
+) -> None:
+    """A test that fails again is an error, and so are more than three that passed by themselves alone."""
+    for number, source in enumerate(files):
+        folder = tmp_path / f"project_{number}"
+        folder.mkdir()
+        (folder / "test_it.py").write_text(source)
+        (folder / "__init__.py").touch()
+    words: list[str | Path] = [
+        HERE / ".ci" / "tests",
+        sys.executable,
+        "-B",
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "0",
+        "--rootdir",
+        tmp_path,
+        tmp_path,
+    ]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert said in done.stdout
