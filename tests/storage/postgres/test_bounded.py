@@ -45,6 +45,11 @@ SELECT sum(heap_blks_read + heap_blks_hit + coalesce(idx_blks_read + idx_blks_hi
 FROM pg_statio_user_tables WHERE schemaname = 'almirant_webhooks'
 """
 
+_FORGET = (
+    "DELETE FROM pg_statistic WHERE starelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'almirant_webhooks'::regnamespace)",
+    "UPDATE pg_class SET reltuples = -1, relpages = 0 WHERE relnamespace = 'almirant_webhooks'::regnamespace AND relkind = 'r'",
+)
+
 
 class Undone(Exception):
     """Rolls a transaction back."""
@@ -71,6 +76,10 @@ def sizes(request: pytest.FixtureRequest, grown: list[Database]) -> Iterator[lis
         for there, _ in both:
             with there.connect(autocommit=True) as conn:
                 conn.execute("VACUUM ANALYZE")
+    else:
+        for there, _ in both:
+            for statement in _FORGET:  # the copying has let it know
+                there.ask(statement)
     yield both
     for there, _ in both:
         there.drop()

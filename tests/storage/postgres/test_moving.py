@@ -22,6 +22,12 @@ from ...support.postgres import new_tables
 from ...support.postgres_service import EverythingInPostgres, shell_of_all
 from ...support.service import SECRET, Service
 
+_ANALYSED = """
+SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'almirant_webhooks'::regnamespace AND c.reltuples > 0
+AND EXISTS (SELECT FROM pg_stats s WHERE s.schemaname = 'almirant_webhooks' AND s.tablename = c.relname)
+"""
+_WEBHOOKS = "SELECT reltuples::int FROM pg_class WHERE oid = 'almirant_webhooks.webhooks'::regclass"
+
 
 @pytest.fixture
 async def source(tmp_path: Path, receiver: Receiver) -> Service:
@@ -73,6 +79,19 @@ async def test_everything_is_there_afterwards_and_goes_on(
     await target.until(lambda: sorted(state for state, _ in target.states()) == ["pending"] + ["succeeded"] * 3)
     assert receiver.requests[-1].headers["X-Token"] == "of the receiver"
     await target.stop()
+
+
+async def test_the_planner_knows_of_what_was_copied(source: Service, target: EverythingInPostgres) -> None:
+    """Each table that has rows was analysed, the outbox too: autovacuum would do so minutes later."""
+    said: list[str] = []
+    old, new = sealing.beside(source.database), target.seals
+    moving.move(source.database, target.there.place, old, new, lambda *_: None, said.append)
+    assert any("ANALYZE" in line for line in said)
+    analysed = {name for (name,) in target.there.ask(_ANALYSED)}
+    filled = {name for name in (*moving.TABLES, "outbox") if target.there.ask(f"SELECT FROM {name} LIMIT 1")}
+    assert {"webhooks", "deliveries", "attempts", "outbox"} <= filled
+    assert filled <= analysed
+    assert target.there.ask(_WEBHOOKS) == [(2,)]
 
 
 @pytest.mark.slow

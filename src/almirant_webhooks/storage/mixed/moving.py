@@ -80,13 +80,18 @@ class _Move:
         self._database = database
         self._told = told
 
-    def run(self) -> list[str]:
+    def run(self) -> Iterator[str]:
+        """Yield a sentence for each thing that was done, and for what takes long before it is."""
         database_id, _ = outbox.identity(self._source)
         with writing(self._database, statement=LONG):
             moves.begin(self._database, database_id)
         count = sum(self._copy(table, key) for table, key in TABLES.items())
         for table, key in TABLES.items():
             self._compare(table, key)
+        yield f"{self._database.place}: {count} rows copied and compared."
+        yield "PostgreSQL now looks at a sample of each table (ANALYZE), so that the daemon's statements are planned for its rows."
+        with writing(self._database, statement=LONG):
+            moves.analyse(self._database, TABLES)
         ((revision, pruned),) = self._source.execute("SELECT revision, pruned_before FROM database_meta").fetchall()
         with writing(self._database, statement=LONG):
             outbox_rows = (
@@ -94,10 +99,9 @@ class _Move:
                 if self._has_outbox()
                 else "The outbox is in another file: nothing of it was copied."
             )
+            moves.analyse(self._database, ("outbox",))
             moves.finish(self._database, database_id, int(revision), str(pruned))
-        return [
-            f"{self._database.place}: {count} rows copied and compared. {outbox_rows} Sessions and links of before are over."
-        ]
+        yield f"{outbox_rows} Sessions and links of before are over."
 
     def _copy_outbox(self) -> str:
         """Copy what waits in the outbox, and what was rejected; return what was done. Called inside a transaction.

@@ -61,6 +61,13 @@ def finish(session: DatabaseSession, database_id: str, revision: int, pruned_bef
     session.run(_FINISH, database_id)
 
 
+def analyse(session: DatabaseSession, tables: Iterable[str]) -> None:
+    """Let the planner know of the tables that have rows, inside a transaction. Of each one a sample of bounded size is read."""
+    for table in tables:
+        if session.run(f"SELECT EXISTS (SELECT FROM {table})")[0][0]:
+            session.run(f"ANALYZE {table}")
+
+
 def reached(session: DatabaseSession, table: str, key: Sequence[str]) -> tuple[int, Row | None]:
     """Return how many rows a table has, and the key of the last one, inside a transaction."""
     count = session.run(f"SELECT count(*) FROM {table}")[0][0]
