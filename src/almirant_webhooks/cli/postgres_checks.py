@@ -34,6 +34,12 @@ def _check_database(settings: Settings, place: Place) -> Iterator[Finding]:
         for daemon in daemons.listed(session):
             words = f"{daemon['name']} owns {daemon['buckets']} of {BUCKETS} buckets with {daemon['projects']} projects, since {daemon['since']}."
             yield ok("daemons", words)
+        if missing := daemons.missing_buckets(session):
+            words = (
+                f"{missing} of {BUCKETS} rows of the table buckets were deleted: no daemon delivers for their projects. "
+                "`almirant-webhooks migrate` puts them back, with the daemons running too."
+            )
+            yield Finding("buckets", "wrong", words)
     yield _check_notify(settings, place)
 
 

@@ -92,6 +92,24 @@ async def test_two_daemons_have_half_of_the_projects_each_and_both_deliver(
     assert (taken_by(first), taken_by(second)) == (1, 2)
 
 
+async def test_rows_of_buckets_that_somebody_deleted_are_put_back(
+    first: Daemons, receiver: Receiver, tmp_path: Path
+) -> None:
+    """No daemon can take those buckets: `doctor` says so, `migrate` puts them back, and a daemon that had one reads it anew."""
+    first.webhook(receiver.url)
+    first.there.ask("DELETE FROM buckets WHERE number % 2 = 0")
+    await first.start(migrating=False)
+    await first.until_shared(HALF)
+    first.there.ask("DELETE FROM buckets")
+    shell = shell_of_all(first, tmp_path)
+    assert "64 of 64 rows of the table buckets were deleted" in await asyncio.to_thread(shell.ours, "doctor", code=1)
+    await asyncio.to_thread(shell.ours, "migrate")
+    await first.until_shared(BUCKETS)
+    first.insert()
+    await first.until(lambda: first.states() == [("succeeded", 1)])
+    assert "the table buckets" not in await asyncio.to_thread(shell.ours, "doctor")
+
+
 async def test_a_daemon_that_joins_gets_a_project_once_nothing_is_in_flight_there(
     first: Daemons, second: Daemons, receiver: Receiver
 ) -> None:

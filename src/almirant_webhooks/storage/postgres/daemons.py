@@ -1,7 +1,8 @@
-"""The daemons on a database, for people to read, and how much room it takes."""
+"""The daemons on a database, for people to read, and how much room it takes; and the buckets that somebody deleted."""
 
 from __future__ import annotations
 
+from ...rules.buckets import BUCKETS
 from ..records import Daemon
 from .connection import Session, reads
 from .lease import LEASE
@@ -15,6 +16,15 @@ FROM daemons d LEFT JOIN buckets b ON b.daemon_id = d.id LEFT JOIN projects p ON
 WHERE {_ALIVE} GROUP BY d.id ORDER BY d.joined_at, d.id LIMIT 1000
 """
 _SINCE = f"SELECT extract(epoch FROM min(joined_at)) FROM daemons WHERE {_ALIVE}"
+_MISSING = "SELECT count(*) FROM generate_series(0, %s) n WHERE n NOT IN (SELECT number FROM buckets)"
+# Who had such a bucket may be sending still.
+_RESTORE = """
+INSERT INTO buckets (number, ordered_from) SELECT n, (
+    SELECT clock_timestamp() + make_interval(secs => %s + max(request_seconds)) FROM daemons)
+FROM generate_series(0, %s) n ON CONFLICT DO NOTHING
+"""
+# And takes the bucket for its own until it reads again what it has.
+_READ_AGAIN = "UPDATE daemon_batches SET changes = changes + 1"
 _BYTES = """
 SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_catalog.pg_class c
 WHERE c.relnamespace = to_regnamespace(%s) AND c.relkind = 'r'
@@ -41,3 +51,17 @@ def alive_since(session: Session) -> float | None:
 def bytes_used(session: Session) -> int:
     """Return the bytes of our tables and their indexes."""
     return int(session.run(_BYTES, session.place.schema)[0][0])
+
+
+@reads
+def missing_buckets(session: Session) -> int:
+    """Return how many buckets have no row: nobody can take them, and nothing is delivered for their projects."""
+    return int(session.run(_MISSING, BUCKETS - 1)[0][0])
+
+
+def restore_buckets(session: Session) -> int:
+    """Put the rows of missing buckets back, inside a transaction of a writer's; return how many there were."""
+    restored = session.count(_RESTORE, LEASE, BUCKETS - 1)
+    if restored:
+        session.run(_READ_AGAIN)
+    return restored

@@ -9,7 +9,7 @@ from ...model import Misconfigured
 from ...ops.sealing import Seals
 from ...rules.postgres_urls import DEFAULT_SCHEMA, Place
 from ..sql import sealed
-from . import moves, operator_keys, tables
+from . import daemons, moves, operator_keys, tables
 from .connection import Session, transaction, within
 from .database_session import DatabaseSession, writing
 from .errors import engine_errors
@@ -54,8 +54,8 @@ def _newer(session: Session, version: int) -> str:
 def migrate_database(place: Place, seals: Seals, *, is_token_given: bool = False) -> list[str]:
     """Make or upgrade the tables, the outbox's too, and seal what is secret; return a sentence for each change.
 
-    Each version is one transaction. With `is_token_given` the operator's token is that of the configuration, and the one that
-    is made beside the key of links is shown to nobody. Raises `StorageError`, and `Misconfigured` for tables of a newer release or
+    Each version is one transaction. Buckets that somebody deleted are put back. With `is_token_given` the operator's token is
+    that of the configuration, and the one that is made beside the key of links is shown to nobody. Raises `StorageError`, and `Misconfigured` for tables of a newer release or
     of others.
     """
     session = DatabaseSession(place, seals)
@@ -65,6 +65,8 @@ def migrate_database(place: Place, seals: Seals, *, is_token_given: bool = False
         with writing(session):
             if (count := sealed.seal_all(session)) is not None:
                 done.append(f"{place}: what is secret of {count} webhooks sealed with the key in {seals.path}")
+            if missing := daemons.restore_buckets(session):
+                done.append(f"{place}: {missing} rows of the table buckets were missing, and are there again")
             token = operator_keys.ensure(session)
         if token is not None and not is_token_given:
             done.append(f"{place}: the operator's token made, which is shown this once: {token}")
