@@ -11,7 +11,7 @@ import pytest
 
 from almirant_webhooks.delivery.outbox_reader import OutboxReader
 from almirant_webhooks.storage.engine import FanOut, OutboxRow, ReadPlan, StorageError
-from almirant_webhooks.storage.postgres import listener, outbox
+from almirant_webhooks.storage.postgres import connection, listener, outbox
 from almirant_webhooks.storage.postgres.connection import Session
 from almirant_webhooks.storage.postgres.store import OutboxInPostgres
 
@@ -65,6 +65,10 @@ def takes_every_mark_for_made(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def keeps_a_connection_that_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Session, "is_lost", property(lambda self: False))
+
+
+def keeps_a_connection_that_is_read_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "ReadOnly", ())
 
 
 def never_polls(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ ONCE = """
 INSERT INTO outbox (project_id, event_type, payload, event_id) VALUES (%s, 'work_item.created', '{}', %s)
 ON CONFLICT (project_id, event_id) DO NOTHING
 """
-OURS = "application_name = 'almirant-webhooks' AND datname = current_database()"
+OURS = "starts_with(application_name, 'almirant-webhooks') AND datname = current_database()"
 END_ALL = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS}"
 
 
@@ -74,8 +74,9 @@ async def each_came_once(service: PostgresService, receiver: Receiver, ids: list
     """Wait until all is marked and delivered, and hold that nothing came twice."""
     await service.until(lambda: service.is_marked() and len(receiver.requests) >= len(ids), within)
     await service.until(lambda: len(service.log(state="succeeded", limit=10_000)) >= len(ids), within)
-    assert Counter(event["event_id"] for event in service.log(limit=10_000)) == Counter(ids)
-    assert len(receiver.requests) == len(ids)
+    log = service.log(limit=10_000)
+    assert Counter(event["event_id"] for event in log) == Counter(ids)
+    assert len(receiver.requests) == sum(event["attempts"] for event in log) == len(ids)
     assert service.ask("SELECT count(*) FROM outbox WHERE rejected_reason IS NOT NULL") == (0,)
 
 

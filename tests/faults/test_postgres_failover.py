@@ -17,7 +17,7 @@ from almirant_webhooks.rules.postgres_urls import Place, parse_postgres_url
 
 from ..conftest import Receiver
 from ..support.postgres import FAST, Outbox, Server, new_database
-from ..support.postgres_service import INSERT, PostgresService, shell_of
+from ..support.postgres_service import INSERT, EverythingInPostgres, PostgresService, shell_of
 from . import postgres_bugs as bugs
 from .postgres_flow import EACH, END_ALL, Producer, each_came_once, hooks, kind, until_it_says, until_ready
 
@@ -144,11 +144,8 @@ async def test_doctor_says_of_a_standby_that_it_is_read_only(pair: Pair, tmp_pat
     assert "target_session_attrs" in said
 
 
-async def test_a_server_that_is_made_read_only_is_said_and_its_return_is_noticed(
-    tmp_path: Path, receiver: Receiver, kind: type[PostgresService]
-) -> None:
-    """What was committed before is delivered once, after it."""
-    service = kind.within(tmp_path, new_database())
+async def make_read_only_for_a_while(service: PostgresService, receiver: Receiver, within: float = 60) -> None:
+    """What was committed before is delivered once, after it. The sessions that were made meanwhile would stay read-only."""
     try:
         daemon = await service.start()
         service.webhook(receiver.url)
@@ -159,7 +156,25 @@ async def test_a_server_that_is_made_read_only_is_said_and_its_return_is_noticed
             producer.execute(INSERT, ["{}"])
             await until_it_says(service, daemon, "read-only")
             producer.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
-        await until_ready(service, daemon)
+        await until_ready(service, daemon, within)
         await service.until(lambda: service.is_marked() and len(receiver.requests) == 1)
+        await service.until(lambda: service.states() == [("succeeded", 1)])
     finally:
         await service.close()
+
+
+@EACH
+async def test_a_server_that_is_made_read_only_is_said_and_its_return_is_noticed(
+    tmp_path: Path, receiver: Receiver, kind: type[PostgresService]
+) -> None:
+    """By `/readyz`, and with no start of the daemon."""
+    await make_read_only_for_a_while(kind.within(tmp_path, new_database()), receiver)
+
+
+async def test_a_daemon_that_keeps_its_read_only_connections_is_found_by_that(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bugs.keeps_a_connection_that_is_read_only(monkeypatch)
+    service = EverythingInPostgres.within(tmp_path, new_database())
+    with pytest.raises(TimeoutError):
+        await make_read_only_for_a_while(service, receiver, within=10)

@@ -75,6 +75,7 @@ async def test_a_daemon_that_does_not_connect_again_is_found_by_that(
         await stop_the_server(apart, receiver, within=5)
 
 
+@EACH
 async def test_sessions_that_are_ended_over_and_over_cost_nothing(service: PostgresService, receiver: Receiver) -> None:
     """By an administrator, one of the daemon's after each 20 events."""
     await service.start()

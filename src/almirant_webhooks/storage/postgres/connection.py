@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ...model import Misconfigured
 from ...rules.postgres_urls import Place, is_local
 from .driver import Connection, Error, conninfo, psycopg
 from .driver import errors as driver_errors
-from .errors import engine_errors
+from .errors import ReadOnly, engine_errors
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,9 +72,18 @@ class Session:
         """Commit the transaction."""
         self.conn.execute("COMMIT")
 
-    def errors(self) -> AbstractContextManager[None]:
-        """Return what turns the driver's errors in a block into an engine's."""
-        return engine_errors()
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn the driver's errors in a block into an engine's.
+
+        A connection that is read-only is ended: it would stay so, whatever is changed on the server.
+        """
+        try:
+            with engine_errors():
+                yield
+        except ReadOnly:
+            self.close()
+            raise
 
     def run(self, query: str, *params: object) -> list[tuple[Any, ...]]:
         """Run a statement; return its rows. Raises the driver's errors."""

@@ -74,7 +74,7 @@ class DatabaseSession(Session):
     def errors(self) -> Iterator[None]:
         """Turn the driver's errors in a block into an engine's: tables of ours that are gone are beyond repair."""
         try:
-            with engine_errors():
+            with super().errors():
                 yield
         except NoTables as error:
             raise NotOurTables(str(error), _NOT_OURS) from error
