@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -69,6 +70,15 @@ def keeps_a_connection_that_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def keeps_a_connection_that_is_read_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "ReadOnly", ())
+
+
+def takes_the_limits_of_its_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    true = Session.begin
+
+    def begin(self: Session, statements: str) -> None:
+        true(self, re.sub(r"SET LOCAL \w+_timeout = \d+;?", "", statements))
+
+    monkeypatch.setattr(Session, "begin", begin)
 
 
 def never_polls(monkeypatch: pytest.MonkeyPatch) -> None:

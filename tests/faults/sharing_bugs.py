@@ -10,6 +10,7 @@ import pytest
 from almirant_webhooks.storage.engine import OutboxRow, ReadPlan
 from almirant_webhooks.storage.postgres import share
 from almirant_webhooks.storage.postgres.in_database import Inside
+from almirant_webhooks.storage.postgres.lease import Lease
 from almirant_webhooks.storage.postgres.share import Share
 
 
@@ -32,3 +33,8 @@ def reads_behind_the_largest_id(monkeypatch: pytest.MonkeyPatch) -> None:
         return rows
 
     monkeypatch.setattr(Inside, "read", read)
+
+
+def is_alive_without_deliveries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that it is alive whether it can deliver or not."""
+    monkeypatch.setattr(Lease, "deliver_by", lambda self, session: None)

@@ -44,6 +44,7 @@ class DatabaseSession(Session):
         self._application = application
         self.seals = seals
         self._failed: tuple[float, StorageError] | None = None  # at which monotonic second no connection could be made
+        self.lost_since: float | None = None  # since which none can be made
         self._adapt()
 
     def _adapt(self) -> None:
@@ -66,8 +67,10 @@ class DatabaseSession(Session):
             self.conn = connect(self.place, self._application).conn
         except StorageError as error:
             self._failed = time.monotonic(), error
+            if self.lost_since is None:
+                self.lost_since = time.monotonic()
             raise
-        self._failed = None
+        self._failed = self.lost_since = None
         self._adapt()
 
     @contextmanager

@@ -118,6 +118,16 @@ class Lease:
         self._ended, self._changed = False, threading.Event()
         self._signs = Signs()
         self._alive_until = 0.0  # seconds of `_CLOCK`
+        self._deliveries: DatabaseSession | None = None
+
+    def deliver_by(self, session: DatabaseSession) -> None:
+        """Give signs of life only while deliveries have a connection: without one, others are to deliver in its place."""
+        self._deliveries = session
+
+    @property
+    def _is_cut_off(self) -> bool:
+        since = self._deliveries.lost_since if self._deliveries is not None else None
+        return since is not None and time.monotonic() >= since + LEASE
 
     @property
     def application(self) -> str:
@@ -190,7 +200,7 @@ class Lease:
             try:
                 if session is None or session.is_lost:
                     session, self._signs = connect(self._place, self.application), Signs()
-                if self._is_wanted:
+                if self._is_wanted and not self._is_cut_off:
                     self._step(session, begun)
                 is_failing = False
             except (StorageError, Misconfigured) as error:  # the delivery loop meets the same, and says so

@@ -87,7 +87,7 @@ class PostgresService:
     async def open(self) -> None:
         """Connect; raises `Misconfigured` or `Refused`. The first batch makes it one of the daemons."""
         try:
-            self.database = await self._open(self._connect)
+            self.database = await self._open(self._connect_deliveries)
             await self._check()
             self.outbox = outbox = await self._open(self._connect)
             self.upkeep = Once(self.database, self._share)
@@ -151,6 +151,11 @@ class PostgresService:
 
     def _connect(self) -> DatabaseSession:
         return open_database(self._place, self._seals, self._lease.application)
+
+    def _connect_deliveries(self) -> DatabaseSession:
+        session = self._connect()
+        self._lease.deliver_by(session)
+        return session
 
     async def _open(self, opener: Callable[[], DatabaseSession]) -> Worker:
         worker = await Worker(opener, self._writing, as_engines).open()
