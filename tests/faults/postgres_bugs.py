@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from almirant_webhooks.delivery.batch import Batch
+from almirant_webhooks.delivery.loop import DeliveryLoop
 from almirant_webhooks.delivery.outbox_reader import OutboxReader
 from almirant_webhooks.storage.engine import FanOut, OutboxRow, ReadPlan, StorageError
 from almirant_webhooks.storage.postgres import connection, listener, outbox
@@ -79,6 +81,19 @@ def takes_the_limits_of_its_role(monkeypatch: pytest.MonkeyPatch) -> None:
         true(self, re.sub(r"SET LOCAL \w+_timeout = \d+;?", "", statements))
 
     monkeypatch.setattr(Session, "begin", begin)
+
+
+def forgets_what_it_could_not_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    true = DeliveryLoop._write
+
+    def write(self: DeliveryLoop, conn: Any, batch: Batch, *, full: bool) -> None:
+        try:
+            true(self, conn, batch, full=full)
+        except StorageError:
+            self._results.drop_recorded(len(batch.work.results))
+            raise
+
+    monkeypatch.setattr(DeliveryLoop, "_write", write)
 
 
 def never_polls(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from ..support.postgres import Outbox
 from ..support.postgres_service import EverythingInPostgres, PostgresService
 
 EACH = pytest.mark.parametrize("kind", [PostgresService, EverythingInPostgres], ids=["the outbox", "everything"])
+EVERYTHING = pytest.mark.parametrize("kind", [EverythingInPostgres], ids=["everything"])
 PROJECTS = 4
 ONCE = """
 INSERT INTO outbox (project_id, event_type, payload, event_id) VALUES (%s, 'work_item.created', '{}', %s)

@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from ..conftest import Receiver
 from ..support import needs
@@ -17,10 +18,10 @@ from ..support.postgres import FAST, NOBODY, Server, new_database
 from ..support.postgres_roles import make_daemon_role, make_role
 from ..support.postgres_service import PostgresService, shell_of
 from . import postgres_bugs as bugs
-from .postgres_flow import each_came_once, until_it_says, until_ready, until_sent
+from .postgres_flow import EVERYTHING, each_came_once, kind, until_it_says, until_ready, until_sent
 from .test_disk_full import Disk, disk, is_full
 
-__all__ = ["disk"]  # a fixture
+__all__ = ["disk", "kind"]  # fixtures
 
 pytestmark = pytest.mark.slow
 
@@ -72,8 +73,8 @@ async def test_a_server_without_a_connection_left_is_said_and_one_that_is_free_a
 
 
 @pytest.fixture
-async def cramped(tmp_path: Path) -> AsyncIterator[tuple[PostgresService, Disk]]:
-    """The outbox in a database whose tables are on a small disk; the server's log of changes is not."""
+async def cramped(tmp_path: Path, kind: type[PostgresService]) -> AsyncIterator[tuple[PostgresService, Disk]]:
+    """A database whose tables are on a small disk; the server's log of changes is not."""
     server = Server()
     try:
         with needs.small_disk(server.folder / "small", 24) as path:
@@ -83,7 +84,7 @@ async def cramped(tmp_path: Path) -> AsyncIterator[tuple[PostgresService, Disk]]
             with server.connect(autocommit=True) as conn:
                 conn.execute(f"CREATE TABLESPACE small LOCATION '{path}'")
                 conn.execute(f"ALTER DATABASE {there.database} SET TABLESPACE small")
-            service = PostgresService(tmp_path / "log.db", there)
+            service = kind.within(tmp_path, there)
             yield service, Disk(path)
             await service.close()
     finally:
@@ -121,6 +122,68 @@ async def test_marks_that_are_taken_for_made_are_found_by_that(
     bugs.does_not_know_what_it_has_taken(monkeypatch)
     with pytest.raises(FOUND):
         await send_without_room_for_marks(*cramped, receiver)
+
+
+@EVERYTHING
+async def test_nothing_begins_while_the_server_s_disk_is_full_at_a_start(
+    cramped: tuple[PostgresService, Disk], receiver: Receiver
+) -> None:
+    """The daemon cannot even join the others; it begins all the same, and `/readyz` and `doctor` say why nothing is sent."""
+    service, disk = cramped
+    service.migrate()
+    service.webhook(receiver.url)
+    ids = [event_id for (event_id,) in service.there.ask(FILL)]
+    disk.fill()
+    daemon = await service.start(migrating=False)
+    await until_it_says(service, daemon, "PostgreSQL has no room left")
+    said = await asyncio.to_thread(service.shell().ours, "doctor", code=1)
+    assert "could not extend file" in said, said
+    assert receiver.requests == []
+    disk.free()
+    await each_came_once(service, receiver, ids)
+    await until_ready(service, daemon)
+
+
+async def fill_the_disk_while_requests_are_under_way(
+    service: PostgresService, disk: Disk, receiver: Receiver, within: float = 120
+) -> None:
+    """Let them end while nothing can be recorded; then let the disk have room."""
+    gate = asyncio.Event()
+
+    async def answer(_: web.Request) -> web.Response:
+        await gate.wait()
+        return web.Response(text=os.urandom(800).hex())  # so that five attempts fill a page
+
+    receiver.answer = answer
+    service.options["delivery"] = {"timeout": "2m"}
+    service.migrate()
+    service.webhook(receiver.url)
+    daemon = await service.start(migrating=False)
+    ids = [event_id for (event_id,) in service.there.ask(FILL)]
+    await until_sent(service, receiver, 1)
+    disk.fill()
+    gate.set()
+    await until_it_says(service, daemon, "PostgreSQL has no room left")
+    disk.free()
+    await each_came_once(service, receiver, ids, within)
+    await until_ready(service, daemon)
+
+
+@EVERYTHING
+async def test_what_ends_while_the_server_s_disk_is_full_is_recorded_when_it_has_room(
+    cramped: tuple[PostgresService, Disk], receiver: Receiver
+) -> None:
+    """No request is made again for it, and none that cannot be recorded is begun."""
+    await fill_the_disk_while_requests_are_under_way(*cramped, receiver)
+
+
+@EVERYTHING
+async def test_a_daemon_that_forgets_what_it_could_not_record_is_found_by_that(
+    cramped: tuple[PostgresService, Disk], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bugs.forgets_what_it_could_not_record(monkeypatch)
+    with pytest.raises(FOUND):
+        await fill_the_disk_while_requests_are_under_way(*cramped, receiver, within=10)
 
 
 async def test_events_wait_in_postgresql_while_the_database_s_own_disk_is_full(disk: Disk, receiver: Receiver) -> None:

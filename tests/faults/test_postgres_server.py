@@ -15,7 +15,19 @@ from ..support.postgres import Server, new_database
 from ..support.postgres_service import INSERT, PostgresService
 from . import postgres_bugs as bugs
 from .cutting import Cut, cutting
-from .postgres_flow import EACH, OURS, Producer, each_came_once, hooks, kind, until_it_says, until_ready, until_sent
+from .postgres_flow import (
+    EACH,
+    END_ALL,
+    EVERYTHING,
+    OURS,
+    Producer,
+    each_came_once,
+    hooks,
+    kind,
+    until_it_says,
+    until_ready,
+    until_sent,
+)
 
 __all__ = ["kind"]  # a fixture
 
@@ -75,17 +87,36 @@ async def test_a_daemon_that_does_not_connect_again_is_found_by_that(
         await stop_the_server(apart, receiver, within=5)
 
 
-@EACH
-async def test_sessions_that_are_ended_over_and_over_cost_nothing(service: PostgresService, receiver: Receiver) -> None:
-    """By an administrator, one of the daemon's after each 20 events."""
+async def end_sessions_over_and_over(
+    service: PostgresService, receiver: Receiver, ends: str, within: float = 120
+) -> None:
+    """By an administrator, after each 20 events."""
     await service.start()
     hooks(service, receiver)
     with Producer(service.there, 200) as producer, service.there.connect(autocommit=True) as admin:
         for count in range(20, 200, 20):
             await service.until(partial(producer.has_committed, count))
-            admin.execute(END_ONE)
+            admin.execute(ends)
         await service.until(producer.is_done)
-    await each_came_once(service, receiver, producer.ids)
+    await each_came_once(service, receiver, producer.ids, within)
+
+
+@EACH
+@pytest.mark.parametrize("ends", [END_ONE, END_ALL], ids=["one of them", "all of them"])
+async def test_sessions_that_are_ended_over_and_over_cost_nothing(
+    service: PostgresService, receiver: Receiver, ends: str
+) -> None:
+    """Each event arrives once, and as many attempts are recorded as were made."""
+    await end_sessions_over_and_over(service, receiver, ends)
+
+
+@EVERYTHING
+async def test_a_daemon_whose_ended_sessions_stay_so_is_found_by_that(
+    service: PostgresService, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bugs.keeps_a_connection_that_is_lost(monkeypatch)
+    with pytest.raises(FOUND):
+        await end_sessions_over_and_over(service, receiver, END_ALL, within=10)
 
 
 async def cut_at_the_commit_of_marks(
@@ -161,5 +192,42 @@ async def test_a_statement_that_takes_too_long_is_given_up_and_done_again(
     await until_sent(service, receiver, 1)
     await until_it_says(service, daemon, "PostgreSQL does not answer")
     await asyncio.to_thread(there.ask, "DROP TRIGGER sleep ON outbox")  # waits for the statement's end
+    await each_came_once(service, receiver, ids)
+    await until_ready(service, daemon)
+
+
+TRIGGER = """
+CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$;
+CREATE TRIGGER sleep BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION sleep()
+"""
+
+
+@EVERYTHING
+async def test_a_lock_on_a_table_of_ours_holds_all_up_until_it_is_released(
+    service: PostgresService, receiver: Receiver
+) -> None:
+    """It is said; nothing was begun that could not be recorded."""
+    daemon = await service.start()
+    service.webhook(receiver.url)
+    with service.there.connect() as somebody:
+        somebody.execute("LOCK TABLE attempts IN ACCESS EXCLUSIVE MODE")
+        ids = [service.commit()]
+        await until_it_says(service, daemon, "the database is locked by another program")
+        assert receiver.requests == []
+    await each_came_once(service, receiver, ids)
+    await until_ready(service, daemon)
+
+
+@EVERYTHING
+async def test_a_statement_on_a_table_of_ours_that_takes_too_long_is_given_up_and_done_again(
+    service: PostgresService, receiver: Receiver
+) -> None:
+    """It is said in words of its own."""
+    daemon = await service.start()
+    service.there.ask(TRIGGER)
+    service.webhook(receiver.url)
+    ids = [service.commit()]
+    await until_it_says(service, daemon, "PostgreSQL takes too long for a statement")
+    await asyncio.to_thread(service.there.ask, "DROP TRIGGER sleep ON events")  # waits for the statement's end
     await each_came_once(service, receiver, ids)
     await until_ready(service, daemon)

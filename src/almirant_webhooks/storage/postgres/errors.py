@@ -10,7 +10,6 @@ from .driver import Error, errors
 
 _BUSY = (
     errors.LockNotAvailable,
-    errors.QueryCanceled,
     errors.DeadlockDetected,
     errors.SerializationFailure,
     errors.ObjectInUse,
@@ -29,6 +28,12 @@ class NoAnswer(ServerAway):
     """The server has a statement of ours for longer than we wait."""
 
     why = "PostgreSQL does not answer: it is too slow, or a trigger on outbox is"
+
+
+class TooSlow(Busy):
+    """A statement has taken longer than it may, and was given up."""
+
+    why = "PostgreSQL takes too long for a statement: it is too slow, or a trigger is"
 
 
 class TooManyConnections(Lost):
@@ -77,8 +82,9 @@ def _storage_error(error: Error, words: str) -> StorageError:
         return kind(words, f"PostgreSQL cannot be reached for {{what}} ({words}). Try again once it is there.")
     if isinstance(error, (errors.DiskFull, errors.OutOfMemory)):
         return NoRoom(words, f"PostgreSQL has no room left for {{what}} ({words}). Nothing was changed; try again.")
-    if isinstance(error, _BUSY):
-        return Busy(words, f"{{what}} is locked, or PostgreSQL is too slow ({words}). Nothing was changed; try again.")
+    if isinstance(error, (*_BUSY, errors.QueryCanceled)):
+        busy = TooSlow if isinstance(error, errors.QueryCanceled) else Busy
+        return busy(words, f"{{what}} is locked, or PostgreSQL is too slow ({words}). Nothing was changed; try again.")
     if isinstance(error, errors.ReadOnlySqlTransaction):
         return ReadOnly(words, f"{{what}} is read-only ({words}). Name the primary server; see target_session_attrs.")
     if isinstance(error, errors.InsufficientPrivilege):

@@ -119,6 +119,7 @@ class Lease:
         self._signs = Signs()
         self._alive_until = 0.0  # seconds of `_CLOCK`
         self._deliveries: DatabaseSession | None = None
+        self._problem: str | None = None  # why the last sign could not be given
 
     def deliver_by(self, session: DatabaseSession) -> None:
         """Give signs of life only while deliveries have a connection: without one, others are to deliver in its place."""
@@ -188,12 +189,15 @@ class Lease:
         return time.clock_gettime(_CLOCK) < self._alive_until
 
     def why_not_begin(self) -> str | None:
-        """Return why nothing may begin, or None: somebody may take it for gone before it is sent."""
-        return SILENT if self._is_member and time.clock_gettime(_CLOCK) >= self._alive_until - MARGIN else None
+        """Return why nothing may begin, or None: somebody may take it for gone before it is sent, or it cannot join the others."""
+        if self._is_member and time.clock_gettime(_CLOCK) < self._alive_until - MARGIN:
+            return None
+        if problem := self._problem:
+            return f"{SILENT} ({problem})"
+        return SILENT if self._is_member else None
 
     def _run(self) -> None:
         session: Session | None = None
-        is_failing = False
         while not self._ended:
             begun = time.clock_gettime(_CLOCK)
             self._changed.clear()
@@ -202,10 +206,10 @@ class Lease:
                     session, self._signs = connect(self._place, self.application), Signs()
                 if self._is_wanted and not self._is_cut_off:
                     self._step(session, begun)
-                is_failing = False
-            except (StorageError, Misconfigured) as error:  # the delivery loop meets the same, and says so
-                (log.debug if is_failing else log.warning)("no sign of life could be given", error=str(error))
-                is_failing = True
+                self._problem = None
+            except (StorageError, Misconfigured) as error:
+                (log.debug if self._problem else log.warning)("no sign of life could be given", error=str(error))
+                self._problem = error.why if isinstance(error, StorageError) else str(error)
             self._changed.wait(max(0.0, begun + BEAT - time.clock_gettime(_CLOCK)))
         if session is not None:
             with suppress(StorageError), transaction(session):
