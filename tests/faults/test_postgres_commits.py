@@ -11,8 +11,8 @@ import pytest
 
 from almirant_webhooks.ops import keys
 
-from ..support.postgres import Outbox, new_database
-from ..support.postgres_service import PostgresService, shell_of
+from ..support.postgres import Outbox, new_database, new_tables
+from ..support.postgres_service import EverythingInPostgres, PostgresService, shell_of
 from . import postgres_bugs as bugs
 from .cutting import Cut, cutting
 
@@ -93,3 +93,26 @@ async def test_the_api_says_so_too(tmp_path: Path) -> None:
             await service.close()
     assert "the event e-1 was committed, and whether it was is not known" in words
     assert ids(service.there) == ["e-1"]
+
+
+@pytest.mark.parametrize("cut", Cut)
+async def test_a_change_whose_commit_was_not_answered_is_not_said_to_be_undone(tmp_path: Path, cut: Cut) -> None:
+    """By the API, with the database in PostgreSQL: 503, and that it is not known, as it may be there."""
+    service = EverythingInPostgres(tmp_path, new_tables())
+    cuts = iter([cut])
+    webhook = {"project_id": "p", "url": "https://example.com/in", "events": ["*"]}
+    async with cutting(service.there, b"INSERT INTO webhooks", lambda: next(cuts, None)) as service.url:
+        try:
+            base = await service.serve()
+            headers = {"Authorization": f"Bearer {service.keys().token}"}
+            async with (
+                aiohttp.ClientSession(base, headers=headers) as client,
+                client.post("/api/v1/webhooks", json=webhook) as answer,
+            ):
+                assert answer.status == 503
+                words = (await answer.json())["detail"]
+        finally:
+            await service.close()
+    assert "whether it was is not known" in words
+    assert "nothing was changed" not in words
+    assert len(service.there.ask("SELECT FROM webhooks")) == {Cut.BEFORE: 0, Cut.AFTER: 1}[cut]

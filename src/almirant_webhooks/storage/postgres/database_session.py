@@ -11,11 +11,11 @@ from typing import Any
 
 from ...ops.sealing import Seals
 from ...rules.postgres_urls import Place
-from ..engine import Damaged, StorageError
+from ..engine import Damaged, Lost, StorageError
 from .connection import APPLICATION, BRIEF, PLANS, WAIT, Session, connect, transaction, within
 from .dialect import spell, spell_list, spell_rows
 from .driver import Buffer, Dumper, Error, Loader, RawCursor, StrDumperUnknown
-from .errors import NoTables, engine_errors
+from .errors import NoTables, UnansweredCommit, engine_errors
 
 READ = 60  # seconds that one read of people's may take, and that a transaction of theirs may rest
 PREPARE = 2  # runs of a statement after which it is kept parsed and planned
@@ -133,11 +133,19 @@ def open_database(place: Place, seals: Seals, application: str = APPLICATION) ->
 def writing(session: DatabaseSession, wait: float = WAIT, statement: float = BRIEF) -> Iterator[DatabaseSession]:
     """Run a block as one write transaction: one at a time in the database, whoever writes. Raises `StorageError`.
 
-    It waits `wait` seconds for other writers at most, and a statement may take `statement` seconds.
+    It waits `wait` seconds for other writers at most, and a statement may take `statement` seconds. Raises `Unconfirmed` where
+    the answer to its COMMIT is lost.
     """
-    with transaction(session, wait, statement):
-        session.conn.execute("SELECT pg_advisory_xact_lock(%s)", (WRITERS,))
-        yield session
+    is_done = False
+    try:
+        with transaction(session, wait, statement):
+            session.conn.execute("SELECT pg_advisory_xact_lock(%s)", (WRITERS,))
+            yield session
+            is_done = True
+    except Lost as error:
+        if is_done:
+            raise UnansweredCommit(str(error)) from error
+        raise
 
 
 def begin_reading(session: DatabaseSession) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..engine import Busy, Denied, Full, Lost, StorageError
+from ..engine import Busy, Denied, Full, Lost, StorageError, Unconfirmed
 from .driver import Error, errors
 
 _BUSY = (
@@ -28,6 +28,17 @@ class NoAnswer(ServerAway):
     """The server has a statement of ours for longer than we wait."""
 
     why = "PostgreSQL does not answer: it is too slow, or a trigger on outbox is"
+
+
+class UnansweredCommit(ServerAway, Unconfirmed):
+    """The connection has ended at the COMMIT of a change."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(
+            words,
+            f"PostgreSQL was lost while a change in {{what}} was committed ({words}): whether it was is not known. "
+            "Look before you try again.",
+        )
 
 
 class TooSlow(Busy):
