@@ -101,6 +101,11 @@ class Receiver:
     answer: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
     status: int = 200
 
+    @property
+    def host(self) -> str:
+        """The receiver as people are told of it."""
+        return self.url.split("/")[2]
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         self.requests.append(Request(dict(request.headers), body, request.path_qs))

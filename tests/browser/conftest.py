@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from ..support import needs
 from ..support.service import Service
 from .scene import Scene, started
 
 HERE = Path(__file__).parent
+LOOK = "window.dispatchEvent(new Event('online'))"  # as if the network had just come back: a look at once
+
+expect.set_options(timeout=20_000)  # as for what is done: a machine may be busy
 
 
 @pytest.fixture
@@ -54,6 +57,26 @@ async def visit(browser: Browser, **options: Any) -> AsyncIterator[BrowserContex
     await context.close()
     expected = ("Failed to load resource",)  # the browser's own words for a page with 404 or 422
     assert [line for line in wrong if not line.startswith(expected)] == []
+
+
+@asynccontextmanager
+async def opened(browser: Browser, portal: Scene, path: str, **options: object) -> AsyncIterator[Page]:
+    """A page that a project's admin has open."""
+    async with visit(browser, viewport={"width": 1280, "height": 700}, **options) as context:
+        page = await context.new_page()
+        await portal.come_in(page, "proj_1")
+        await page.goto(portal.address + path)
+        yield page
+
+
+async def look(page: Page, *, status: int | None = None) -> None:
+    """Let the page look at once, and wait for the answer."""
+    async with page.expect_response(lambda answer: "x-live" in answer.request.headers) as answered:
+        await page.evaluate(LOOK)
+    answer = await answered.value
+    assert status is None or answer.status == status
+    await answer.finished()
+    await page.evaluate("new Promise((done) => setTimeout(done))")
 
 
 @pytest.fixture(scope="session")

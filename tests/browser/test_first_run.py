@@ -43,7 +43,7 @@ async def test_the_first_run_leads_from_the_form_to_the_first_delivery(
             await page.wait_for_load_state()  # it may still be coming from the form
             await page.reload()
         result = page.locator(".outcome-card")
-        await expect(result).to_contain_text("Delivered: ", timeout=20_000)
+        await expect(result).to_contain_text("Delivered: ")
         assert page.url == address
         await expect(page.get_by_role("heading", name="3. What comes next")).to_be_visible()
 
@@ -52,7 +52,7 @@ async def test_the_first_run_leads_from_the_form_to_the_first_delivery(
         if not script:
             await page.wait_for_load_state()  # it may still be coming from the form
             await page.reload()
-        await expect(page.get_by_role("heading", name="Attempts", exact=True)).to_be_visible(timeout=20_000)
+        await expect(page.get_by_role("heading", name="Attempts", exact=True)).to_be_visible()
         await expect(page.get_by_role("heading", name="3. What comes next")).to_have_count(0)
         await page.get_by_role("link", name="Events", exact=True).click()
         await page.get_by_role("link", name="Event types").click()
@@ -70,4 +70,4 @@ async def test_a_test_that_is_refused_says_what_may_be_wrong(
         await portal.come_in(page, "proj_1")
         await page.goto(f"{portal.address}/webhooks/{webhook.id}")
         await page.get_by_role("button", name="Send test").click()
-        await expect(page.locator(".outcome-card")).to_contain_text("a signature that does not fit", timeout=20_000)
+        await expect(page.locator(".outcome-card")).to_contain_text("a signature that does not fit")

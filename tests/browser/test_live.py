@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, expect
 
 from ..conftest import Receiver
 from ..support.service import Service
-from .conftest import visit
+from .conftest import LOOK, look, opened
 from .scene import Scene, started
 
 pytestmark = pytest.mark.slow
 
-LOOK = "window.dispatchEvent(new Event('online'))"  # as if the network had just come back: a look at once
 MORE = ".new-rows"
 # A list's rows as the browser has them: what was replaced has lost its mark.
 MARK = "for (const [at, row] of document.querySelectorAll('tbody tr').entries()) row.mark = at"
@@ -31,26 +28,6 @@ async def portal(service: Service) -> Scene:
     service.options["delivery"] = {"retry_schedule": ["0s"]}
     await service.start()
     return Scene(service, started(service))
-
-
-@asynccontextmanager
-async def opened(browser: Browser, portal: Scene, path: str, **options: object) -> AsyncIterator[Page]:
-    """A page that a project's admin has open."""
-    async with visit(browser, viewport={"width": 1280, "height": 700}, **options) as context:
-        page = await context.new_page()
-        await portal.come_in(page, "proj_1")
-        await page.goto(portal.address + path)
-        yield page
-
-
-async def look(page: Page, *, status: int | None = None) -> None:
-    """Let the page look at once, and wait for the answer."""
-    async with page.expect_response(lambda answer: "x-live" in answer.request.headers) as answered:
-        await page.evaluate(LOOK)
-    answer = await answered.value
-    assert status is None or answer.status == status
-    await answer.finished()
-    await page.evaluate("new Promise((done) => setTimeout(done))")
 
 
 async def deliver(portal: Scene, count: int) -> None:
