@@ -24,6 +24,8 @@ def folded(text: str) -> str:
 
 def has_text(body: bytes, text: str) -> bool:
     """Return whether the bytes of a body have a folded text in one of their strings."""
+    if body.isascii() and b"\\" not in body:  # as most bodies are: nothing is to be decoded
+        return text.isascii() and '"' not in text and text.encode() in body.lower()
     body_text = body.decode("utf-8", "replace")
     if "\\" not in body_text:  # nothing is escaped: no string has a quote in it
         return '"' not in text and text in folded(body_text)

@@ -21,6 +21,7 @@ from .selecting import LAST, Query
 from .session import Session
 
 LOOKED_AT = 10_000  # rows that one page looks at
+COST_OF_OTHERS = 2  # rows that one is worth whose event, body or attempts have to be looked at
 WINDOW = 2_000
 CHUNK = 10  # rows that are read of a webhook first
 EVERYTHING = Selection()
@@ -90,12 +91,13 @@ def _matching(
 ) -> Iterator[tuple[list[str], str | None, bool]]:
     """Yield ids that match, newest first; the id from which it goes on, None at the end; and whether it stops there.
 
-    Where every row matches, `size` of them are read at first.
+    `size` of them are looked at first, and more each time: where most match that is enough.
     """
     looked_at, room = 0, text.LOOKED_BYTES if bounded else math.inf
-    every_row_matches = not query.where and selection.text is None
-    for window, end in _windows(conn, selection, query, before, size=size if every_row_matches else WINDOW):
-        looked_at += len(window)
+    needs_others = (selection.text, selection.event_type, selection.cause) != (None, None, None)
+    cost = COST_OF_OTHERS if needs_others else 1
+    for window, end in _windows(conn, selection, query, before, size=size):
+        looked_at += len(window) * cost
         ids, floor = window, end
         if query.where:
             ids = selecting.matching(conn, selection, query, ids)
@@ -130,6 +132,7 @@ def _windows(
         newest = _merged(conn, webhooks, before, since, query.small_index)
     while len(window := list(islice(newest, size))) == size:
         yield window, window[-1]
+        size = max(size, min(2 * size, WINDOW))
     yield window, None
 
 
@@ -137,7 +140,7 @@ def _all(conn: Session, before: str, since: str, size: int) -> Iterator[str]:
     """Yield the ids of all webhooks, newest first."""
     while rows := conn.execute(_NEWEST_OF_ALL, ("", before, since, size)).fetchall():
         yield from (row[1] for row in rows)
-        before = rows[-1][1]
+        before, size = rows[-1][1], max(size, min(2 * size, WINDOW))
 
 
 def _merged(conn: Session, webhooks: Sequence[str], before: str, since: str, more: str) -> Iterator[str]:

@@ -18,9 +18,10 @@ LAST = "dlv_~"  # sorts behind every id
 UNWELL = "AND d.last_status IS NOT NULL AND d.last_status NOT GLOB '2*'"
 _GIVEN_UP = "AND d.state IN ('failed', 'cancelled')"
 _MATCHING = """
-SELECT d.id FROM json_each(?) v CROSS JOIN deliveries d ON d.id = v.value
-CROSS JOIN webhooks w ON w.id = d.webhook_id AND w.deleted_at IS NULL WHERE {where} ORDER BY d.id DESC
+SELECT d.id FROM json_each(?) v CROSS JOIN deliveries d ON d.id = v.value {webhooks}
+WHERE d.webhook_id NOT IN (SELECT id FROM webhooks WHERE deleted_at IS NOT NULL) AND {where} ORDER BY d.id DESC
 """
+_ITS_WEBHOOK = "CROSS JOIN webhooks w ON w.id = d.webhook_id"
 _ROWS = """
 SELECT delivery_log.*, made.created_at, made.test FROM json_each(?) v
 CROSS JOIN deliveries made ON made.id = v.value CROSS JOIN delivery_log ON delivery_log.delivery_id = v.value
@@ -123,7 +124,9 @@ def matching(conn: Session, selection: Selection, compiled: Query, ids: Sequence
         if value is not None:
             where.append(f"{column} = ?")
             values.append(value)
-    rows = conn.execute(_MATCHING.format(where=" AND ".join(where)), (json.dumps(ids), *values))
+    condition = " AND ".join(where)
+    webhooks = _ITS_WEBHOOK if "w." in condition else ""
+    rows = conn.execute(_MATCHING.format(webhooks=webhooks, where=condition), (json.dumps(ids), *values))
     return [row[0] for row in rows]
 
 
