@@ -19,6 +19,8 @@ from almirant_webhooks import clock
 from almirant_webhooks.delivery.due_loader import RELOAD_EVERY
 from almirant_webhooks.rules.buckets import BUCKETS, bucket_of
 from almirant_webhooks.rules.retry import Schedule
+from almirant_webhooks.storage.postgres import share
+from almirant_webhooks.storage.postgres.connection import transaction
 from almirant_webhooks.storage.postgres.database_session import WRITERS, DatabaseSession, open_database
 from almirant_webhooks.storage.postgres.in_database import Inside
 from almirant_webhooks.storage.postgres.lease import Lease, Superseded
@@ -234,30 +236,60 @@ async def test_the_daemon_that_owns_the_first_bucket_alone_does_what_is_done_onc
                 await service.upkeep.write(lambda session: None)
 
 
-def write(session: DatabaseSession, lease: Lease, share: Share) -> None:
+def test_ordered_webhooks_that_have_to_wait_are_read_a_few_at_a_time(
+    first: Daemons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the projects that were taken over, and no others; each statement looks at so many webhooks by their key."""
+    monkeypatch.setattr(share, "STEP", 2)
+    taken, other = project_in([7]), project_in([8])
+    hooks = [
+        first.webhook("http://127.0.0.1:9/", project=project, ordered=ordered)
+        for project in (taken, other)
+        for ordered in (True, None, True, None)
+    ]
+    first.there.ask("UPDATE buckets SET ordered_from = now() + interval '1 hour' WHERE number = 7")
+    lease, wishes = Lease(first.there.place, 10.0), threading.Semaphore(0)
+    owner = Share(lease)
+    lease.start(wishes.release)
+    with closing(open_database(first.there.place, first.seals)) as session:
+        owner.settle(session, Schedule((timedelta(0),)), clock.now())
+        wishes.acquire()
+        shared = owner.settle(session, Schedule((timedelta(0),)), clock.now())
+        with transaction(session):
+            plan = [line for (line,) in session.run("EXPLAIN " + share._ORDERED, [7], "", share.STEP)]
+    lease.close()
+    assert shared is not None
+    assert set(shared.held) == {hook.id for hook in hooks if hook.ordered and hook.project_id == taken}
+    scans = [line for line in plan if "Scan" in line and "Subquery" not in line]
+    assert len(scans) == 1
+    assert "Index Scan using webhooks_pkey" in scans[0]
+    assert any("Limit" in line for line in plan)
+
+
+def write(session: DatabaseSession, lease: Lease, owner: Share) -> None:
     """Make an empty transaction of the delivery loop's."""
-    with PostgresDeliveryStore(Inside(keep=False, share=share), lease, share).transaction(session):
+    with PostgresDeliveryStore(Inside(keep=False, share=owner), lease, owner).transaction(session):
         pass
 
 
 def test_each_transaction_looks_whether_its_daemon_owns_what_it_takes_for_its_own(first: Daemons) -> None:
     """One that has lost a bucket reads what it owns again; one that was taken for gone ends."""
     lease, wishes = Lease(first.there.place, 10.0), threading.Semaphore(0)
-    share = Share(lease)
+    owner = Share(lease)
     lease.start(wishes.release)
     with closing(open_database(first.there.place, first.seals)) as session:
-        assert share.settle(session, Schedule((timedelta(0),)), clock.now()) is None
+        assert owner.settle(session, Schedule((timedelta(0),)), clock.now()) is None
         wishes.acquire()
-        assert share.settle(session, Schedule((timedelta(0),)), clock.now()) is not None
-        write(session, lease, share)
+        assert owner.settle(session, Schedule((timedelta(0),)), clock.now()) is not None
+        write(session, lease, owner)
         first.there.ask("UPDATE buckets SET daemon_id = NULL WHERE number = 7")
         with pytest.raises(ShareChanged):
-            write(session, lease, share)
-        assert share.settle(session, Schedule((timedelta(0),)), clock.now()) is not None
-        write(session, lease, share)
+            write(session, lease, owner)
+        assert owner.settle(session, Schedule((timedelta(0),)), clock.now()) is not None
+        write(session, lease, owner)
         first.there.ask("DELETE FROM daemons")
         with pytest.raises(Superseded, match="taken this one for gone"):
-            write(session, lease, share)
+            write(session, lease, owner)
     lease.close()
 
 

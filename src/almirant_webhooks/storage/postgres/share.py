@@ -15,6 +15,7 @@ from ...rules.buckets import ALL, bucket_of
 from ...rules.retry import Schedule
 from ..engine import Shared, StorageError
 from ..sql.results import interrupt_open
+from .connection import transaction
 from .database_session import DatabaseSession, writing
 from .lease import Lease, Superseded
 
@@ -36,7 +37,12 @@ _HOLDS = """
 SELECT number, extract(epoch FROM ordered_from - clock_timestamp()) FROM buckets
 WHERE daemon_id = %s AND ordered_from > clock_timestamp()
 """
-_ORDERED = "SELECT id, project_id FROM webhooks WHERE ordered = 1 AND deleted_at IS NULL"
+_ORDERED = """
+SELECT max(id), array_agg(ARRAY[id, project_id]) FILTER (
+    WHERE ordered = 1 AND deleted_at IS NULL AND outbox_bucket(project_id) = ANY(%s))
+FROM (SELECT id, project_id, ordered, deleted_at FROM webhooks WHERE id > %s ORDER BY id LIMIT %s) w
+"""
+STEP = 10_000  # webhooks that one statement looks at
 
 log = structlog.get_logger("almirant_webhooks")
 
@@ -120,10 +126,10 @@ class Share:
             taken = {bucket for (bucket,) in session.run(_TAKE, lease.id, list(take))}
             left = [webhook for webhook, bucket in in_flight if bucket in taken]
             interrupted = interrupt_open(session, schedule, now, left) if left else 0
-            self._held = _held(session, lease)
             rows = session.run(_OWNED, lease.id)
             if not rows:
                 raise Superseded
+        self._held = _held(session, lease)  # others write meanwhile, and nothing begins here
         self._changes, owned = int(rows[0][0]), frozenset(rows[0][1])
         self._is_sure = True
         gained, given = len(owned - self._owned), len(self._owned - owned)
@@ -141,8 +147,14 @@ class Share:
 
 def _held(session: DatabaseSession, lease: Lease) -> dict[str, float]:
     """Return until when, in monotonic seconds, ordered webhooks wait whose daemon is gone: it may be sending still."""
-    holds = session.run(_HOLDS, lease.id)
+    with transaction(session):
+        holds = session.run(_HOLDS, lease.id)
     now = time.monotonic()
     until = {bucket: now + float(wait) for bucket, wait in holds}
-    webhooks = session.run(_ORDERED) if until else []
-    return {webhook: until[bucket] for webhook, project in webhooks if (bucket := bucket_of(project)) in until}
+    held: dict[str, float] = {}
+    last: str | None = "" if until else None
+    while last is not None:
+        with transaction(session):
+            ((last, webhooks),) = session.run(_ORDERED, list(until), last, STEP)
+        held |= {webhook: until[bucket_of(project)] for webhook, project in webhooks or ()}
+    return held
