@@ -15,6 +15,7 @@ from .database_session import DatabaseSession, writing
 from .errors import engine_errors
 
 SCHEMA_VERSION = 1
+MIGRATIONS = resources.files(__package__).joinpath("database_migrations")
 _MIGRATE_LOCK = 1634495866  # one at a time in a database, whoever migrates
 _LONG = 3600.0  # seconds that a migration's statement may take
 _IS_THERE = "SELECT FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass(%s) AND attname = 'schema_version'"
@@ -104,6 +105,5 @@ def _migrate(session: DatabaseSession) -> list[str]:
 
 
 def _script(version: int, schema: str) -> str:
-    folder = resources.files(__package__).joinpath("database_migrations")
-    (file,) = [file for file in folder.iterdir() if file.name.startswith(f"{version:04}_")]
+    (file,) = [file for file in MIGRATIONS.iterdir() if file.name.startswith(f"{version:04}_")]
     return re.sub(rf"\b{DEFAULT_SCHEMA}\b", schema, file.read_text(encoding="utf-8"))
