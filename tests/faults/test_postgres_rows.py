@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -14,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from ..conftest import Receiver
-from ..support import needs, ports
-from ..support.postgres import NOBODY, new_database
+from ..support.pooler import pooled
+from ..support.postgres import new_database
 from ..support.postgres_service import INSERT, PostgresService, shell_of
 from . import postgres_bugs as bugs
 from .postgres_flow import until_sent
@@ -158,19 +157,8 @@ async def test_an_event_is_taken_beside_20_000_dead_rows_that_a_snapshot_keeps(
 @pytest.fixture
 def pooler(service: PostgresService) -> Iterator[str]:
     """The URL of the outbox's database behind PgBouncer in transaction mode."""
-    program, port, there = needs.program("pgbouncer"), ports.free_port(), service.there
-    server = there.server
-    config = server.write(
-        f"pgbouncer-{port}.ini",
-        f"[databases]\n{there.database} = host={server.folder} dbname={there.database} user=postgres\n[pgbouncer]\n"
-        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\nauth_file = "
-        f"{server.write('users', chr(34) * 2)}\npool_mode = transaction\ndefault_pool_size = 5\nlogfile =\npidfile =\n",
-    )
-    user = NOBODY if os.geteuid() == 0 else None
-    process = subprocess.Popen([program, "-q", config], user=user, cwd=server.folder, stderr=subprocess.DEVNULL)
-    yield f"postgresql://postgres@127.0.0.1:{port}/{there.database}"
-    process.terminate()
-    process.wait()
+    with pooled(service.there, "transaction") as url:
+        yield url
 
 
 async def test_behind_a_pooler_in_transaction_mode_the_poll_finds_the_rows(

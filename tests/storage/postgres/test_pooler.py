@@ -1,0 +1,62 @@
+"""Everything in PostgreSQL, with PgBouncer between the daemons and the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from almirant_webhooks.rules.buckets import BUCKETS
+
+from ...conftest import Receiver
+from ...support.daemons import Daemons, project_in
+from ...support.pooler import pooled
+from ...support.postgres_service import shell_of_all
+
+pytestmark = pytest.mark.slow
+
+CONNECTIONS = 24  # two daemons have nine each, and commands one
+HALF = BUCKETS // 2
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Daemons]:
+    there = Daemons(tmp_path)
+    there.migrate()
+    yield there
+    await there.close()
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [("transaction", "as behind a pooler in transaction mode"), ("session", "commits are noticed at once")],
+)
+async def test_two_daemons_share_deliver_and_take_over_behind_a_pooler(
+    service: Daemons, receiver: Receiver, tmp_path: Path, mode: str, words: str
+) -> None:
+    """In either mode: no lock, setting or statement of ours outlives its transaction. `doctor` says how commits are noticed."""
+    with pooled(service.there, mode, CONNECTIONS) as url:
+        service.url = url
+        service.options["outbox"] = {"poll_interval": "50ms"}
+        await service.start(migrating=False)
+        await service.until_shared(BUCKETS)
+        other = await service.another()
+        projects = [project_in(buckets) for buckets in await service.until_shared(HALF, HALF)]
+        for project in projects:
+            service.webhook(receiver.url, project=project, ordered=True)
+            for _ in range(10):
+                service.send(project)
+        await service.until(lambda: service.states() == [("succeeded", 1)] * 20)
+        assert words in await asyncio.to_thread(shell_of_all(service, tmp_path).ours, "doctor")
+        other.kill()
+        await other.wait()
+        await service.until_shared(BUCKETS)
+        for project in projects:
+            service.send(project)
+        await service.until(lambda: service.states() == [("succeeded", 1)] * 22)
+        await service.stop()
+    sent = Counter(request.headers["X-Almirant-Delivery"] for request in receiver.requests)
+    assert sorted(sent.values()) == [1] * 22
