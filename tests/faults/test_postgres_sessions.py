@@ -138,9 +138,9 @@ async def test_a_daemon_that_keeps_what_it_cannot_deliver_is_found_by_that(
 async def deliver_with_limits_of_the_role(service: Limited, receiver: Receiver, within: float = 120) -> None:
     """Have a statement that takes longer than the role's limit."""
     for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"):
-        service.set(f"SET {name} = '1s'")
+        service.set(f"SET {name} = '2s'")
     service.there.ask("""CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN PERFORM pg_sleep(1.5); RETURN NEW; END $$""")
+        BEGIN PERFORM pg_sleep(3); RETURN NEW; END $$""")
     service.there.ask("CREATE TRIGGER sleep BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION sleep()")
     base = await service.serve()
     service.webhook(receiver.url)
