@@ -21,6 +21,15 @@ from ..support import catalogues
 CODES = sorted(set(languages.LANGUAGES) - {languages.DEFAULT})
 _PLACEHOLDER = re.compile(r"%\(\w+\)s|\{\w+[^{}]*\}|%%|\{\{|\}\}")
 _TAG = re.compile(r"</?\w+[^>]*>")
+# Of a script: its strings, and what of it is nothing that a reader sees, or is marked.
+_STRING = r'"(?:[^"\\\n]|\\.)*"'
+_LITERAL = re.compile(rf"{_STRING}|`[^`]*`")
+_NOT_SHOWN = re.compile(
+    rf"//[^\n]*|\b(?:_|ngettext)\({_STRING}(?:, {_STRING})?|className = {_STRING}|\"use strict\""
+    rf"|\b(?:querySelector(?:All)?|matches|closest)\((?:{_STRING}|`[^`]*`)"
+)
+_FILLED = re.compile(r"\$\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}")
+_WORDS = re.compile(r"[a-z]+[ .] ?\w|^[A-Z][a-z]+\W*$")
 
 
 @pytest.fixture(scope="module", params=catalogues.DOMAINS)
@@ -93,3 +102,19 @@ def test_what_the_service_wrote_into_a_row_is_said_in_the_readers_language(code:
 def test_every_language_has_its_folder_and_none_is_there_without() -> None:
     """So that the pages offer what there is."""
     assert sorted(path.name for path in Path(catalogues.LOCALE).iterdir()) == CODES
+
+
+def _own_texts(script: str) -> list[str]:
+    """Return the strings of a script that read as words, and that no catalogue can translate."""
+    literals = (_FILLED.sub("", one[1:-1]) for one in _LITERAL.findall(_NOT_SHOWN.sub("", script)))
+    return [text for text in literals if _WORDS.search(text)]
+
+
+def test_every_text_of_a_script_is_marked_for_the_catalogues() -> None:
+    """What is marked is held to the catalogues above."""
+    assert _own_texts('a.textContent = "Saved."; say(`${n} are new`); say(_("Copied."));') == ["Saved.", " are new"]
+    scripts = sorted((catalogues.SOURCE / "web" / "static").glob("*.js"))
+    assert scripts
+    assert {script.name: _own_texts(script.read_text(encoding="utf-8")) for script in scripts} == {
+        script.name: [] for script in scripts
+    }

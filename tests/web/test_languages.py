@@ -121,6 +121,29 @@ async def test_who_is_not_signed_in_chooses_too(pages: Pages) -> None:
         assert (answer.status, answer.headers["Location"]) == (303, "/sign-in")
 
 
+async def test_a_choice_on_the_answer_to_a_form_leads_to_where_the_form_was(pages: Pages) -> None:
+    """Or to what the form was about: the answer itself is at no address. What leads there is a page."""
+    webhook = pages.service.webhook("https://example.com/in")
+    of_it = f"/webhooks/{webhook.id}"
+    for path, form, status, place in (
+        ("/webhooks", {"url": "http://example.com"}, 422, "/webhooks/new"),
+        ("/webhooks/preview", {"url": "http://example.com"}, 422, "/webhooks/new"),
+        (f"{of_it}/edit", {"url": "http://example.com"}, 422, f"{of_it}/edit"),
+        (f"{of_it}/preview", {"url": "http://example.com"}, 422, f"{of_it}/edit"),
+        (f"{of_it}/rotate-secret", {"secret": "short"}, 422, f"{of_it}/rotate-secret"),
+        (f"{of_it}/replay", {"since": "never"}, 422, f"{of_it}/replay"),
+        (f"{of_it}/secret", {}, 200, of_it),
+        (f"{of_it}/test", {"event": "no type"}, 422, of_it),
+        ("/deliveries/resend", {"id": "dlv_none"}, 404, "/deliveries"),
+        ("/resends", {"state": "nonsense"}, 422, "/resends/new"),
+        ("/tokens", {"name": "CI"}, 200, "/tokens"),
+    ):
+        answered, _, text = await pages.post(path, **form)
+        assert (path, answered) == (path, status)
+        assert (path, re.findall(r'name="back" value="([^"]*)"', text.partition("<footer")[2])) == (path, [place])
+        await pages.get(place)
+
+
 @asynccontextmanager
 async def _configured(service: Service, code: str) -> AsyncIterator[aiohttp.ClientSession]:
     service.options["pages"] = {"language": code}

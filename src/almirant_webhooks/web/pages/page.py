@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlencode
 
@@ -67,6 +68,18 @@ _TITLES = {
     503: Text("Not at the moment"),
 }
 
+
+# Where a form is that is sent to a path without such a page, and the page of what the path of another form is about.
+_FORMS = {
+    "/webhooks": "/webhooks/new",
+    "/webhooks/preview": "/webhooks/new",
+    "/resends": "/resends/new",
+    "/deliveries/resend": "/deliveries",
+}
+_ABOUT = re.compile(
+    r"/webhooks/[^/]+/(?:edit|enable|delete|rotate-secret|replay)$|/(?:webhooks|deliveries|resends|events)/[^/]+"
+    r"|/(?:tokens|sessions|sign-in)"
+)
 
 _MANY = frozenset(
     {"id", "events", "header_name", "header_value", "filter_field", "filter_op", "filter_value"}
@@ -135,7 +148,7 @@ def show(request: web.Request, template: str, *, status: int = 200, **values: An
         "look": context(request).settings.pages,
         "language": language,
         "languages": LANGUAGES,
-        "here_now": request.path_qs if request.method == hdrs.METH_GET else FRONT,
+        "here_now": _here(request),
         "notice": _notice(request),
     }
     text = render(language, template, {**common, **values})
@@ -145,6 +158,16 @@ def show(request: web.Request, template: str, *, status: int = 200, **values: An
     if status != 200:
         response.set_status(status)
     return response
+
+
+def _here(request: web.Request) -> str:
+    """Return where the page is found again: the answer to a form is at no address, but the form is, or what it was about."""
+    if request.method == hdrs.METH_GET:
+        return request.path_qs
+    if request.path in _FORMS:
+        return _FORMS[request.path]
+    about = _ABOUT.match(request.path.replace("/preview", "/edit"))  # the form of the settings shows it
+    return about[0] if about else FRONT
 
 
 def _notice(request: web.Request) -> str:
