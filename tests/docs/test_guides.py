@@ -54,7 +54,7 @@ def receiver_port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[in
         process = subprocess.Popen(
             _command(request.param, port), cwd=tmp_path, env=environment, stdout=out, stderr=out, start_new_session=True
         )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 500
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
