@@ -5,18 +5,21 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from .bench import __main__ as command
 from .bench import bracketed
 from .bench.daemon import Bench, check_rows
 from .bench.filling import fill_due
 from .bench.flood import flood
 from .bench.release import FIRST, HERE, Release, opened
+from .bench.steady import NoEvent
+from .bench.table import Figure, Sizes
 from .bench.turns import Turns
 
 
@@ -91,6 +94,28 @@ def test_without_another_release_nothing_is_compared() -> None:
     turns.take(lambda side: 1.0 if side is None else 0.0)
     assert (turns.this, turns.that) == ([1.0], [])
     assert list(turns.compared("rate", lambda rate: rate, "{:.0f}/s")) == []
+
+
+def test_a_part_without_an_event_ends_a_measurement_but_no_quick_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came before it stays in the table, and the parts after it follow; what else does not count ends both."""
+    first = Figure("first", "1/s", "2/s")
+
+    def part(error: SystemExit) -> Callable[[Sizes], Iterator[Figure]]:
+        def figures(_: Sizes) -> Iterator[Figure]:
+            yield first
+            raise error
+
+        return figures
+
+    monkeypatch.setitem(command.PARTS, "late", part(NoEvent("No event came.")))
+    monkeypatch.setitem(command.PARTS, "wrong", part(SystemExit("1 of 2 events did not arrive.")))
+    assert list(command.measured("late", Sizes(quick=True))) == [
+        first,
+        Figure("late", "not measured", "No event came."),
+    ]
+    for name, quick in (("late", False), ("wrong", True), ("wrong", False)):
+        with pytest.raises(SystemExit):
+            list(command.measured(name, Sizes(quick)))
 
 
 @pytest.mark.long
