@@ -57,7 +57,7 @@ _LEAVE = "DELETE FROM daemons WHERE id = %s"
 
 MARGIN = 1.0  # seconds of its lease that a daemon needs for what it begins
 SILENT = "no sign of life can be given in PostgreSQL, so that other daemons may send in place of this one"
-MISCONFIGURED = "the connection is refused as configured"
+MISCONFIGURED = "the connection is refused as configured"  # its error names the URL: not for /readyz
 # Goes on while the machine is suspended.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -210,9 +210,7 @@ class Lease:
                 self._problem = None
             except (StorageError, Misconfigured) as error:
                 (log.debug if self._problem else log.warning)("no sign of life could be given", error=str(error))
-                self._problem = (
-                    error.why if isinstance(error, StorageError) else MISCONFIGURED
-                )  # whose text has the URL
+                self._problem = error.why if isinstance(error, StorageError) else MISCONFIGURED
             self._changed.wait(max(0.0, begun + BEAT - time.clock_gettime(_CLOCK)))
         if session is not None:
             with suppress(StorageError), transaction(session):
