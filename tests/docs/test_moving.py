@@ -44,7 +44,9 @@ def test_the_page_s_commands_make_webhooks_of_the_samples(shell: Shell) -> None:
         ["outpost", "outpost.json"],
     ]
     look, svix, convoy, outpost = COMMANDS
-    assert "events.extra_types" not in shell.ours(*look)
+    shown = shell.ours(*look)
+    assert "events.extra_types" not in shown
+    assert "Has no equal here:\n  svix:ep_1srOrx2ZWZBpBUvZwXKQmoEYga4: Its metadata." in shown
     assert json.loads(shell.ours("webhook", "list", "--json")) == []
     assert "$.applications[0].endpoints[2]: This URL cannot be used" in shell.ours(*svix, code=1)
     shell.ours(*convoy)
@@ -153,3 +155,15 @@ def test_the_page_s_scripts_put_together_files_that_are_read_as_the_samples_are(
             replace(planned, place="") for planned in expected.webhooks
         ]
         assert made.event_types == expected.event_types
+
+
+def test_it_is_read_from_the_releases_that_the_comparison_is_about() -> None:
+    """Each line of that page is below the release that it was read from."""
+    read_from = dict(re.findall(r"(Svix|Convoy|Outpost) `([\w.-]+)`", PAGE.partition("(Svix's server")[0]))
+    assert len(read_from) == len(SOURCES)
+    page = (DOCS / "compare.md").read_text(encoding="utf-8")
+    headings = [table.splitlines()[0] for table in page.split("\n\n") if table.startswith("|")]
+    assert len(headings) == 3
+    for heading in headings:
+        assert dict(re.findall(r"(Svix|Convoy|Outpost) `([\w.-]+)`", heading)) == read_from
+        assert re.search(r"Hook0 `[^`]+`", heading)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from almirant_webhooks.model import Refused
 from almirant_webhooks.rules import filters, paths
-from almirant_webhooks.rules.imports import SOURCES, Told, convoy, svix, their_filters
+from almirant_webhooks.rules.imports import SOURCES, Told, convoy, outpost, svix, their_filters
 from almirant_webhooks.rules.imports.document import Node, read
 from almirant_webhooks.rules.imports.plan import MAX_WEBHOOKS, Plan, Planned, set_rate
 
@@ -61,6 +62,7 @@ def test_a_byte_order_mark_of_utf_8_does_no_harm() -> None:
         ("svix", {"applications": [{"id": "a", "endpoints": [{**ENDPOINT, "url": "x" * 70_000}]}]}, "endpoints[0].url: it has 70,000 characters"),
         ("svix", {"applications": [{"id": "\ud800", "endpoints": []}]}, "half of a surrogate pair"),
         ("svix", {"applications": [{"id": "a", "endpoints": [{**ENDPOINT, "throttleRate": 1.5}]}]}, "throttleRate: it must be a whole number, and is a number."),
+        ("svix", {"applications": [{"id": "a", "endpoints": [{**ENDPOINT, "throttleRate": 10**4000}]}]}, "throttleRate: it is a number of more than 64 bits."),
         ("svix", {"applications": [{"id": "a", "endpoints": [{**ENDPOINT, "eventTypes": "x"}]}]}, "eventTypes: it must be a list, and is text."),
         ("svix", {"applications": [{"id": "a", "endpoints": [{**ENDPOINT, "headers": {"a b": 1}}]}]}, '.headers["a b"]: it must be text'),
         ("convoy", {"endpoints": []}, "$: subscriptions is missing."),
@@ -73,7 +75,7 @@ def test_a_byte_order_mark_of_utf_8_does_no_harm() -> None:
         ("outpost", {"tenants": [{"id": "t", "destinations": [{**DESTINATION, "config": {"url": "u", "custom_headers": "no"}}]}]}, "config.custom_headers: it must be the JSON of an object as text."),
         ("outpost", {"tenants": [{"id": "t", "destinations": "x"}]}, "$.tenants[0].destinations: it must be an object"),
     ],
-    ids=range(22),
+    ids=range(23),
 )  # fmt: skip
 def test_a_wrong_shape_is_refused_with_its_place(source: str, content: Any, words: str) -> None:
     """Before anything is made."""
@@ -189,6 +191,41 @@ def test_a_filter_that_is_nested_without_end_is_none() -> None:
         their_filters.conditions(written, "data")
 
 
+def _svix(**fields: Any) -> Planned:
+    (planned,) = svix.plan(Node([{**ENDPOINT, **fields}]), PROJECT).webhooks
+    return planned
+
+
+def _convoy(**fields: Any) -> Planned:
+    content = {"endpoints": [{**CONVOY, **fields}], "subscriptions": [SUBSCRIPTION]}
+    (planned,) = convoy.plan(Node(content), PROJECT).webhooks
+    return planned
+
+
+def _outpost(**fields: Any) -> Planned:
+    (planned,) = outpost.plan(Node([{**DESTINATION, **fields}]), PROJECT).webhooks
+    return planned
+
+
+@pytest.mark.parametrize(
+    ("planned", "name", "off", "on"),
+    [
+        (_svix, "disabled", [True], [False, None]),
+        (_convoy, "status", ["inactive", "paused"], ["active", None]),
+        (_outpost, "disabled_at", ["2025-05-01T09:00:00Z"], [None]),
+    ],
+    ids=SOURCES,
+)
+def test_what_is_disabled_there_is_disabled_here(
+    planned: Callable[..., Planned], name: str, off: list[Any], on: list[Any]
+) -> None:
+    """For that alone, not as one that would send its receiver something else; and nothing else is."""
+    for value in off:
+        assert not planned(**{name: value}).enabled
+        assert planned(**{name: value}).differs == []
+    assert all(planned(**{name: value}).enabled for value in on)
+
+
 def test_what_convoy_sends_otherwise_is_named() -> None:
     """OAuth, client certificates, functions, forms, filters on headers: made disabled. Notices, retries: only said."""
     endpoint = {
@@ -261,6 +298,19 @@ def test_basic_authentication_becomes_a_header() -> None:
     plan = convoy.plan(Node(content), Told())
     assert plan.webhooks[0].options["headers"] == {"Authorization": "Basic dTrDqQ=="}
     assert len(plan.skipped) == 4
+
+
+def test_what_older_servers_of_svix_call_by_other_names_is_read() -> None:
+    """Up to 1.98 event types are `filterTypes`, and earlier a rate is `rateLimit`; without them it would get all, at any rate."""
+    content = {
+        "applications": [
+            {"id": "a", "rateLimit": 9, "endpoints": [{**ENDPOINT, "filterTypes": ["a.b"], "rateLimit": 5}]}
+        ]
+    }
+    (planned,) = svix.plan(Node(content), Told()).webhooks
+    assert (planned.events, planned.options["rate_limit"]) == (("a.b",), "5/s")
+    assert planned.lost == ["The application's throttleRate, which is of all its endpoints together."]
+    assert _svix(eventTypes=["c.d"], filterTypes=["a.b"], throttleRate=7, rateLimit=5).events == ("c.d",)
 
 
 def test_a_secret_of_svix_without_its_prefix_is_the_same_secret() -> None:

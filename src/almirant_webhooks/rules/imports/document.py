@@ -79,8 +79,10 @@ class Node:
         return tuple(item.text(longest) for item in self.items())
 
     def whole(self) -> int:
-        """Return a whole number."""
+        """Return a whole number, as others keep them: in 64 bits at most."""
         number: int = self._is(int)
+        if not -(2**63) <= number < 2**63:
+            self.refuse("it is a number of more than 64 bits.")
         return number
 
     def flag(self) -> bool:

@@ -49,8 +49,13 @@ def _whole(node: Node) -> list[Node]:
     return items_of(node, "data")
 
 
+def _either(node: Node, name: str, older: str) -> Node | None:
+    """Return what servers of today and of before have by two names."""
+    return node.get(name) or node.get(older)
+
+
 def _planned(endpoint: Node, project_id: str, told: Told, application: Node | None) -> Planned:
-    types = endpoint.get("eventTypes")
+    types = _either(endpoint, "eventTypes", "filterTypes")
     made = Planned(
         place=endpoint.place,
         origin=f"svix:{endpoint.need('id').text(MAX_ID)}",
@@ -65,9 +70,9 @@ def _planned(endpoint: Node, project_id: str, told: Told, application: Node | No
     set_body(made, told)
     _secret(made, endpoint)
     _headers(made, endpoint)
-    if (rate := endpoint.get("throttleRate")) is not None:
+    if (rate := _either(endpoint, "throttleRate", "rateLimit")) is not None:
         set_rate(made, rate.whole(), 1)
-    if application is not None and application.has("throttleRate"):
+    if application is not None and _either(application, "throttleRate", "rateLimit") is not None:
         made.lost.append("The application's throttleRate, which is of all its endpoints together.")
     if endpoint.has("metadata"):
         made.lost.append("Its metadata.")
