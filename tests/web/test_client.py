@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -46,10 +47,12 @@ def _takes(method: Callable[..., Any]) -> set[str]:
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 def test_each_operation_is_a_method_that_takes_what_the_route_takes(route: Route) -> None:
-    """And nothing else: the ids of its path, the parameters of its URL, the fields of its body."""
+    """And nothing else: the ids of its path, the parameters of its URL and headers, the fields of its body."""
     in_path = {f"{_thing(route)}_id"} if "{id}" in route.path else set()
     in_body = set(route.body.model_fields) if route.body is not None else set()
-    assert _takes(_method(route)) == (in_path | set(route.parameters) | in_body) - LEFT_OUT
+    said = openapi.describe([route])["paths"][route.path][route.method.lower()]["parameters"]
+    in_headers = {each["name"].lower().replace("-", "_") for each in said if each["in"] == "header"}
+    assert _takes(_method(route)) == (in_path | set(route.parameters) | in_headers | in_body) - LEFT_OUT
 
 
 def _thing(route: Route) -> str:
@@ -79,7 +82,7 @@ def test_each_method_returns_what_the_route_answers(route: Route) -> None:
 
 
 def test_a_webhook_has_the_fields_that_the_api_answers() -> None:
-    """At its creation and when it is enabled too."""
+    """At its creation and when it is enabled too; its `ETag`, which is a header, is beside them."""
     schemas = openapi.describe(ROUTES)["components"]["schemas"]
     pairs = {
         "Webhook": types.Webhook,
@@ -87,7 +90,7 @@ def test_a_webhook_has_the_fields_that_the_api_answers() -> None:
         "EnabledWebhook": types.EnabledWebhook,
     }
     for name, kind in pairs.items():
-        assert set(get_type_hints(kind)) == set(schemas[name]["properties"])
+        assert set(get_type_hints(kind)) == {*schemas[name]["properties"], "etag"}
 
 
 def test_it_needs_the_standard_library_alone() -> None:
@@ -149,6 +152,48 @@ async def test_a_refusal_is_an_error_that_names_what_is_wrong(service: Service) 
             Client("127.0.0.1:8420", "token")
 
     await asyncio.to_thread(refused)
+
+
+async def test_what_is_asked_twice_with_a_key_is_done_once(service: Service, receiver: Receiver) -> None:
+    """And answered as the first time, with the secret; with other content it is refused."""
+    address = await service.serve()
+
+    def ask() -> None:
+        client = Client(address, service.keys().token)
+        first, second = (
+            client.create_webhook(receiver.url, ["*"], project_id="proj_1", idempotency_key="a") for _ in "ab"
+        )
+        assert first == second
+        assert len(list(client.list_webhooks())) == 1
+        with pytest.raises(ApiError, match="422"):
+            client.create_webhook(f"{receiver.url}/other", ["*"], project_id="proj_1", idempotency_key="a")
+        tokens = [client.create_token(project_id="proj_1", name="a", idempotency_key="b") for _ in "ab"]
+        assert tokens[0] == tokens[1]
+
+    await asyncio.to_thread(ask)
+
+
+async def test_a_change_is_made_only_if_the_webhook_is_as_it_was_read(service: Service, receiver: Receiver) -> None:
+    """By the `etag` of the answer before; 412 for whoever was second."""
+    address = await service.serve()
+
+    def change() -> None:
+        client = Client(address, service.keys().token)
+        made = client.create_webhook(receiver.url, ["*"], project_id="proj_1")
+        read = client.get_webhook(made["id"])
+        assert read["etag"] == made["etag"]
+        changed = client.update_webhook(read["id"], description="CRM", if_match=read["etag"])
+        late: list[Callable[..., Any]] = [
+            partial(client.update_webhook, description="x"), client.disable_webhook, client.enable_webhook, client.delete_webhook
+        ]  # fmt: skip
+        for method in late:
+            with pytest.raises(ApiError, match="412"):
+                method(read["id"], if_match=read["etag"])
+        disabled = client.disable_webhook(read["id"], if_match=changed["etag"])
+        enabled = client.enable_webhook(read["id"], if_match=disabled["etag"])
+        client.delete_webhook(read["id"], if_match=enabled["etag"])
+
+    await asyncio.to_thread(change)
 
 
 async def test_the_program_of_the_docs_runs_as_it_stands(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

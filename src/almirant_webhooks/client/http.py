@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPSConnection
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 
 class ApiError(Exception):
@@ -42,24 +42,39 @@ class Caller:
             if cursor is None:
                 return
 
-    def call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None
+    def post(
+        self, path: str, body: Mapping[str, Any], idempotency_key: str | None = None, if_match: str | None = None
     ) -> Any:
-        """Make one request; return what its answer's JSON says, None where there is none."""
+        """Make a request that changes something; with a key it can be made again, and is carried out once."""
+        return self.call("POST", path, body, idempotency_key=idempotency_key, if_match=if_match)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        query: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        if_match: str | None = None,
+    ) -> Any:
+        """Make one request; return what its answer's JSON says, an object with the `etag` that it has; None for nothing."""
         given = {
             name: str(value).lower() if isinstance(value, bool) else value for name, value in (query or {}).items()
         }
         words = urlencode({name: value for name, value in given.items() if value is not None})
         url_path = f"{self._path}/api/v1{path}" + (f"?{words}" if words else "")
         connection = self._connection()
-        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
+        kind = None if body is None else "application/json"
+        told = {"Content-Type": kind, "Idempotency-Key": idempotency_key, "If-Match": if_match}
+        headers = {**self._headers, **{name: value for name, value in told.items() if value is not None}}
         try:
             connection.request(method, url_path, None if body is None else json.dumps(body).encode(), headers)
             answer = connection.getresponse()
             text = answer.read()
         finally:
             connection.close()
-        return _read(answer.status, text)
+        return _read(answer.status, text, answer.headers["ETag"])
 
     def _connection(self) -> HTTPConnection:
         host, port = self._address.hostname or "", self._address.port
@@ -71,17 +86,22 @@ class Caller:
         return HTTPSConnection(host, port, timeout=self._timeout, context=tls)
 
 
+def at(*words: str) -> str:
+    """Return the path of what has an id, whatever characters that has."""
+    return "".join(f"/{quote(word, safe='')}" for word in words)
+
+
 def given(**fields: Any) -> dict[str, Any]:
     """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _read(status: int, text: bytes) -> Any:
+def _read(status: int, text: bytes, etag: str | None) -> Any:
     """Return what an answer says; raises `ApiError` for one that is no success."""
     try:
         said = json.loads(text) if text else None
     except ValueError:
         said = None
     if 200 <= status < 300:
-        return said
+        return {**said, "etag": etag} if etag and isinstance(said, dict) else said
     raise ApiError(status, said if isinstance(said, dict) else {"detail": text[:200].decode("utf-8", "replace")})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from ..model import Filter, Options
 
 
 class Webhook(Options):
-    """A webhook, with the options that it was told."""
+    """A webhook, with the options that it was told; in a list without its `etag`, which `if_match` takes."""
 
     id: str
     project_id: str
@@ -20,6 +20,7 @@ class Webhook(Options):
     disabled_reason: str | None
     created_at: str
     updated_at: str
+    etag: NotRequired[str]
 
 
 class CreatedWebhook(Webhook):
@@ -64,6 +65,14 @@ class Deliveries(TypedDict, total=False):
     since: str
     until: str
     q: str
+
+
+class Replayed(TypedDict, total=False):
+    """Which events are replayed, beside the time since when."""
+
+    until: str | None
+    event: str | None
+    include_cancelled: bool
 
 
 class Resent(TypedDict, total=False):
