@@ -32,6 +32,7 @@ from .upkeep.pruner import Pruner
 from .upkeep.resender import Resender
 from .web.app import make_app
 from .web.context import Context
+from .web.pages.render import compile_ahead
 from .web.server import Server
 
 READERS = 2  # read-only connections of the pages and the API
@@ -94,6 +95,9 @@ class Daemon:
         database_path, outbox_path = map(str, storage.paths)
         log.info("started", database=database_path, outbox=outbox_path, interrupted=interrupted)
         systemd.notify("READY=1\nSTATUS=delivering", within=1.0)
+        if self.address is not None:
+            compiling = asyncio.create_task(compile_ahead(self._threads), name="templates")
+            self._closing.callback(compiling.cancel)
 
     async def _open_sender(self, most_idle: int) -> Sender:
         """Open the sender, which dials none of the addresses that the pages listen on."""

@@ -1,26 +1,52 @@
 """The templates: every value is escaped, an unknown name is an error, and what cannot be seen is written out.
 
-Each language has an environment of its own, in which texts are said in it.
+Each language has an environment of its own, in which texts are said in it; what a template is compiled to is the same for all.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
+from types import CodeType
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup, escape
 
+from ...ops.threads import Threads
 from ...rules import conditions, event_schemas
+from ...rules.languages import LANGUAGES
 from ...rules.names import name_of
 from ...rules.sentences import At, DeliveryId
 from ...rules.stored_texts import recognised
 from ...rules.texts import Cased, Text
 from . import formatting, naming
 from .assets import asset
-from .languages import Language
+from .languages import Language, language
+
+AFTER, PAUSE = 1.0, 0.02  # seconds from the start to the first template that is compiled ahead, and between two of them
+
+
+class Compiled(BytecodeCache):
+    """What templates were compiled to, in memory."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give a bucket its code, if there is one."""
+        bucket.code = self._codes.get(bucket.key)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code of a bucket."""
+        if bucket.code is not None:
+            self._codes[bucket.key] = bucket.code
+
+
+COMPILED = Compiled()
 
 
 class Saying:
@@ -28,6 +54,7 @@ class Saying:
 
     def __init__(self, language: Language, templates: Environment) -> None:
         self._language, self._templates = language, templates
+        self._said: dict[str, Markup] = {}  # texts without values, of which a page has hundreds
 
     def finalize(self, value: object) -> object:
         """Show what would be invisible or turn a line around; Markup is a template's own."""
@@ -39,14 +66,18 @@ class Saying:
 
     def gettext(self, msgid: str, /, **values: object) -> Markup:
         """Return a text of a template, with the values of its names."""
-        return self._filled(self._language.catalogue.gettext(msgid), values)
+        if values:
+            return self._filled(self._language.catalogue.gettext(msgid), values)
+        if msgid not in self._said:
+            self._said[msgid] = self._filled(self._language.catalogue.gettext(msgid), values)
+        return self._said[msgid]
 
     def ngettext(self, singular: str, plural: str, number: int, /, **values: object) -> Markup:
         """Return the one of two texts of a template that goes with a number."""
         return self._filled(self._language.catalogue.ngettext(singular, plural, number), values)
 
     def _filled(self, words: str, values: Mapping[str, object]) -> Markup:
-        return Markup(words) % {name: escape(self.finalize(value)) for name, value in values.items()}  # noqa: S704 - a text of ours
+        return Markup(words % {name: escape(self.finalize(value)) for name, value in values.items()})  # noqa: S704 - a text of ours
 
     def worded(self, text: Text, now: datetime) -> Markup:
         """Return a sentence: a time in it as pages show one, a delivery as a link."""
@@ -89,6 +120,7 @@ def environment(language: Language) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        bytecode_cache=COMPILED,
         extensions=["jinja2.ext.i18n"],
     )
     saying = Saying(language, templates)
@@ -128,3 +160,17 @@ def environment(language: Language) -> Environment:
 def render(language: Language, template: str, values: Mapping[str, Any]) -> str:
     """Return a page in a language."""
     return environment(language).get_template(template).render(values)
+
+
+async def compile_ahead(threads: Threads) -> None:
+    """Compile all templates, one by one in a thread, so that no page makes the event loop wait for that."""
+    await asyncio.sleep(AFTER)
+    for code in LANGUAGES:
+        templates = await threads.call(_environment_of, code).future
+        for name in await threads.call(templates.list_templates).future:
+            await threads.call(templates.get_template, name).future
+            await asyncio.sleep(PAUSE)
+
+
+def _environment_of(code: str) -> Environment:
+    return environment(language(code))
