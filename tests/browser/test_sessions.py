@@ -5,16 +5,18 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import closing
+from datetime import timedelta
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
+from almirant_webhooks import clock
 from almirant_webhooks.ops.keys import Keys
 from almirant_webhooks.rules import links
 from almirant_webhooks.rules.links import PortalLink
 from almirant_webhooks.storage.sql import audit, webhooks
 
-from .conftest import visit
+from .conftest import opened, visit
 from .scene import Scene
 
 pytestmark = pytest.mark.slow
@@ -74,6 +76,41 @@ async def test_what_was_typed_outlives_the_session(browser: Browser, portal: Sce
         await expect(page.get_by_role("heading", name="Put this secret into your receiver now")).to_be_visible()
     (made,) = portal.service.read(webhooks.find, project_id="proj_1")
     assert (made.url, made.events) == ("https://example.com/in", ("lead.*",))
+
+
+async def _warned(page: Page, portal: Scene) -> Locator:
+    """Let a session end in three minutes at a page that was opened long before; return the box that warns."""
+    portal.service.execute("UPDATE sessions SET expires_at = ?", clock.text(clock.now() + timedelta(minutes=3)))
+    await page.set_extra_http_headers({"X-Live": "1"})  # a page that looks by itself makes no session last longer
+    await page.reload()
+    await page.set_extra_http_headers({})
+    box = page.locator("#session-end")
+    await expect(box).to_contain_text("Your session ends at")
+    return box
+
+
+async def test_whoever_is_warned_stays_signed_in_at_a_button_and_keeps_what_is_typed(
+    browser: Browser, portal: Scene
+) -> None:
+    """And once the session has ended after all, the page says so, and has what was typed all the same."""
+    async with opened(browser, portal, "/webhooks/new") as page:
+        url = page.get_by_label("URL")
+        await expect(page.locator("#session-end")).to_be_hidden()
+        box = await _warned(page, portal)
+        await url.fill("https://example.com/in")
+        await box.get_by_role("button", name="Stay signed in").click()
+        await expect(box).to_be_hidden()
+        await expect(url).to_have_value("https://example.com/in")
+        (ends,) = portal.service.execute("SELECT expires_at FROM sessions")
+        assert clock.parse(ends[0]) > clock.now() + timedelta(hours=3)
+
+        box = await _warned(page, portal)
+        await url.fill("https://example.com/in")
+        portal.service.execute("UPDATE sessions SET expires_at = '2020-01-01T00:00:00.000Z'")
+        await box.get_by_role("button", name="Stay signed in").click()
+        await expect(box).to_contain_text("Your session has ended. What you have typed stays here")
+        await expect(box.get_by_role("button", name="Stay signed in")).to_be_hidden()
+        await expect(url).to_have_value("https://example.com/in")
 
 
 @SCRIPT

@@ -199,8 +199,9 @@ async def test_a_session_lasts_by_use_and_a_day_at_most(pages: Pages) -> None:
     _move(pages.service, expires_at=soon)
     await _ask(pages, "GET", "/webhooks", cookie, headers={"X-Live": "1"})
     assert _rows(pages.service)[0]["expires_at"] == clock.text(soon)
-    await _ask(pages, "GET", "/webhooks", cookie)
+    _, _, text, _ = await _ask(pages, "GET", "/webhooks", cookie)
     assert clock.parse(_rows(pages.service)[0]["expires_at"]) >= now + principals.SESSION_LASTS
+    assert f'data-ends="{_rows(pages.service)[0]["expires_at"]}"' in text, "it warns of no end that is over"
     _move(pages.service, expires_at=soon, ends_at=soon)
     await _ask(pages, "GET", "/webhooks", cookie)
     assert _rows(pages.service)[0]["expires_at"] == clock.text(soon)

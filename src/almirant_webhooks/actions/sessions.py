@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -112,11 +113,13 @@ async def _start(
     return StartedSession(cookie, next_page)
 
 
-async def renew(database: Writes, caller: Principal, *, now: datetime) -> None:
-    """Let a session last longer, as it is used."""
-    if caller.session is not None and caller.ends_at is not None:
-        expires_at = clock.text(principals.session_expires(now, caller.ends_at))
-        await database.write(database.store.sessions.renew, caller.session, expires_at)
+async def renew(database: Writes, caller: Principal, *, now: datetime) -> Principal:
+    """Let a session last longer, as it is used; return its caller, who knows the new end."""
+    if caller.session is None or caller.expires_at is None or caller.ends_at is None:
+        return caller
+    expires_at = max(caller.expires_at, principals.session_expires(now, caller.ends_at))
+    await database.write(database.store.sessions.renew, caller.session, clock.text(expires_at))
+    return replace(caller, expires_at=expires_at)
 
 
 async def end(database: Database, principal: Principal, session_id: str, *, now: datetime) -> None:

@@ -14,7 +14,7 @@ from ..rules.principals import Principal
 from ..storage.engine import SessionRow, StorageError
 from . import framing
 from .address import base, is_secure
-from .context import context
+from .context import PRINCIPAL, context
 
 COOKIE = "almirant_webhooks"
 _COOKIE_LASTS = principals.SESSION_ENDS + timedelta(days=1)  # so that a form that comes too late says whose it was
@@ -76,4 +76,4 @@ async def renew(request: web.Request, caller: Principal, *, at_once: bool = Fals
     ctx = context(request)
     await ctx.end_reading()
     with suppress(StorageError):
-        await actions.renew(ctx.aside(), caller, now=clock.now())
+        request[PRINCIPAL] = await actions.renew(ctx.aside(), caller, now=clock.now())
