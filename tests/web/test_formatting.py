@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from almirant_webhooks import clock
 from almirant_webhooks.rules.activity import SPANS
+from almirant_webhooks.storage.records import Hour
 from almirant_webhooks.web.pages import form_fields, formatting, plots
 
 NOW = datetime(2026, 11, 24, 21, 30, tzinfo=UTC)
@@ -88,6 +89,11 @@ def test_a_plot_has_every_hour_and_shows_a_single_failure() -> None:
     assert plots.attempts(plots.parts([], NOW, SPANS["24h"])).words == "no attempts"
     latency = plots.latency(hours)
     assert (latency.mean_ms, latency.most_ms) == (2, 90)
+    # A row of a list shows the same, as one path for each.
+    strip = plots.strip([Hour("2026-11-24T20", 4000, 1)], NOW, SPANS["24h"])
+    assert (strip.up, strip.down) == ("M88.4 30v-30h3.2v30z", "M88.4 32v3h3.2v-3z")
+    assert (strip.width, strip.succeeded, strip.failed, strip.words) == (96, 4000, 1, plot.words)
+    assert plots.strip([], NOW, SPANS["24h"]).words == "no attempts"
 
 
 def test_a_whole_family_stands_for_its_types() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypedDict, TypeVar
+from typing import Generic, NamedTuple, TypedDict, TypeVar
 
 from ..model import Health, InOrder, Outcome, Rotation, State, Webhook
 from ..rules.outcomes import Attempt as Attempt
@@ -190,15 +190,12 @@ class Resend(TypedDict):
     state: Progress
 
 
-class Hour(TypedDict):
-    """A webhook's attempts that began in one hour (`2026-01-31T09`); `duration_ms` is that of all of them together."""
+class Hour(NamedTuple):
+    """A webhook's attempts that began in one hour (`2026-01-31T09`)."""
 
-    webhook_id: str
     start: str
     succeeded: int
     failed: int
-    duration_ms: int
-    longest_ms: int
 
 
 class WebhookSummary(TypedDict):

@@ -179,7 +179,7 @@ def test_webhooks_are_listed_with_how_they_stand(engine: Engine) -> None:
     rows, counts, more = reading.summaries.page(session, "p", START - HOUR, limit=1, offset=0)
     assert ([row["webhook"].id for row in rows], more) == ([older.id], True)
     assert counts == {health: 2 if health is Health.WELL else 0 for health in Health}
-    assert [(hour["succeeded"], hour["failed"]) for hour in rows[0]["hours"]] == [(1, 0)]
+    assert [(hour.succeeded, hour.failed) for hour in rows[0]["hours"]] == [(1, 0)]
     assert (rows[0]["last_success"], rows[0]["last_failure"], rows[0]["held"]) == (text(START), None, 0)
     overview = reading.summaries.webhook(session, newer.id, START, START)
     assert overview["webhook"] == reading.webhooks.get(session, newer.id)

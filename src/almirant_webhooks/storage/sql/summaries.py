@@ -27,7 +27,7 @@ _PLACES = {health: place for place, health in enumerate(Health)}
 
 _HOURS = """
 SELECT h.webhook_id, substr(h.hour, 1, 13) AS start, CAST(sum(h.succeeded) AS INTEGER) AS succeeded,
-       CAST(sum(h.failed) AS INTEGER) AS failed, CAST(sum(h.duration_ms) AS INTEGER) AS duration_ms, max(h.longest_ms) AS longest_ms
+       CAST(sum(h.failed) AS INTEGER) AS failed
 FROM json_each(?1) v CROSS JOIN webhook_hours h ON h.webhook_id = v.value AND h.hour >= ?2
 GROUP BY 1, 2 ORDER BY 1, 2
 """
@@ -91,9 +91,9 @@ def of_webhooks(conn: Session, ids: Iterable[str], since: datetime) -> dict[str,
             "held": min(row["held"], COUNTED),
             "held_more": row["held"] > COUNTED,
         }
-    for row in conn.execute(_HOURS, (webhook_ids, clock.text(since)[:13])):
-        if row["webhook_id"] in summaries:
-            summaries[row["webhook_id"]]["hours"].append(row_as(Hour, row))
+    for webhook_id, *hour in conn.execute(_HOURS, (webhook_ids, clock.text(since)[:13])):
+        if webhook_id in summaries:
+            summaries[webhook_id]["hours"].append(Hour(*hour))
     return summaries
 
 

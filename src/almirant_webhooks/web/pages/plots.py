@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -11,6 +11,7 @@ from typing import Any
 from ... import clock
 from ...rules.activity import Span, whole
 from ...rules.texts import Text
+from ...storage.records import Hour
 
 WIDTH = 4  # of a bar, in the units of the drawing
 UP, DOWN = 30, 14  # room above the baseline for what was delivered, below it for what failed
@@ -51,26 +52,37 @@ class Plot:
     highest: int
 
     @property
-    def up(self) -> str:
-        """All that was delivered as one path."""
-        return "".join(f"M{bar.x + 0.4:g} 30v-{bar.up:g}h3.2v{bar.up:g}z" for bar in self.bars if bar.up)
-
-    @property
-    def down(self) -> str:
-        """All that failed as one path."""
-        return "".join(f"M{bar.x + 0.4:g} 32v{bar.down:g}h3.2v-{bar.down:g}z" for bar in self.bars if bar.down)
-
-    @property
     def words(self) -> Text:
         """The plot as a sentence."""
-        if not self.succeeded and not self.failed:
-            return Text("no attempts")
         bad = [bar.part.start[11:16] for bar in self.bars if bar.part.failed]
-        counts = {"succeeded": self.succeeded, "failed": self.failed}
-        if not bad or len(self.bars) > 24:
-            return Text("{succeeded} attempts delivered, {failed} failed", **counts)
-        hours = f"{', '.join(bad[:6])}{' …' if len(bad) > 6 else ''}"
-        return Text("{succeeded} attempts delivered, {failed} failed (at {hours} UTC)", **counts, hours=hours)
+        return _words(self.succeeded, self.failed, bad if len(self.bars) <= 24 else [])
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """The same as two paths, for a row of a list."""
+
+    up: str
+    down: str
+    width: int
+    succeeded: int
+    failed: int
+    words: Text
+
+
+def _words(succeeded: int, failed: int, bad: Sequence[str]) -> Text:
+    """Return a plot as a sentence; `bad` is when attempts failed, as far as that is said."""
+    if not succeeded and not failed:
+        return Text("no attempts")
+    if not bad:
+        return Text("{succeeded} attempts delivered, {failed} failed", succeeded=succeeded, failed=failed)
+    hours = f"{', '.join(bad[:6])}{' …' if len(bad) > 6 else ''}"
+    return Text(
+        "{succeeded} attempts delivered, {failed} failed (at {hours} UTC)",
+        succeeded=succeeded,
+        failed=failed,
+        hours=hours,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +143,49 @@ def _sum(parts: list[Part]) -> Part:
 def attempts(shown: list[Part]) -> Plot:
     """Draw attempts by the time, all to one scale; a part that has any is never drawn as nothing."""
     highest = max((max(part.succeeded, part.failed) for part in shown), default=0)
-
-    def length(count: int, room: int) -> float:
-        return round(max(count / highest * room, 3), 1) if count else 0
-
     bars = tuple(
-        Bar(part, at * WIDTH, length(part.succeeded, UP), length(part.failed, DOWN)) for at, part in enumerate(shown)
+        Bar(part, at * WIDTH, _length(part.succeeded, highest, UP), _length(part.failed, highest, DOWN))
+        for at, part in enumerate(shown)
     )
     return Plot(
         bars, len(shown) * WIDTH, sum(part.succeeded for part in shown), sum(part.failed for part in shown), highest
     )
+
+
+def _length(count: int, highest: int, room: int) -> float:
+    return round(max(count / highest * room, 3), 1) if count else 0
+
+
+def strip(hours: Iterable[Hour], now: datetime, of: Span) -> Strip:
+    """Draw the hours of a span that have attempts, to one scale: many times for a list, so nothing is made but the paths."""
+    places = _places(of.begin(now), of)
+    shown = [(places[hour.start], *hour) for hour in hours if hour.start in places]
+    highest = max((max(ok, bad) for _, _, ok, bad in shown), default=0)
+    succeeded, failed = sum(ok for _, _, ok, _ in shown), sum(bad for _, _, _, bad in shown)
+    return Strip(
+        "".join(_bar_up(at, _length(ok, highest, UP)) for at, _, ok, _ in shown if ok),
+        "".join(_bar_down(at, _length(bad, highest, DOWN)) for at, _, _, bad in shown if bad),
+        of.parts * WIDTH,
+        succeeded,
+        failed,
+        _words(succeeded, failed, [f"{start[11:13]}:00" for _, start, _, bad in shown if bad]),
+    )
+
+
+@lru_cache(maxsize=8)
+def _places(begin: datetime, of: Span) -> dict[str, int]:
+    """Return where the bar of each hour is."""
+    return {start[:13]: at for at, start in enumerate(_starts(begin, of))}
+
+
+@lru_cache(maxsize=8192)
+def _bar_up(at: int, length: float) -> str:
+    return f"M{at * WIDTH + 0.4:g} 30v-{length:g}h3.2v{length:g}z"
+
+
+@lru_cache(maxsize=8192)
+def _bar_down(at: int, length: float) -> str:
+    return f"M{at * WIDTH + 0.4:g} 32v{length:g}h3.2v-{length:g}z"
 
 
 def latency(shown: list[Part]) -> Latency:

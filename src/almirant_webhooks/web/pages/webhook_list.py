@@ -69,7 +69,7 @@ async def list_(request: web.Request) -> web.Response:
         rows=[
             {
                 **row,
-                "plot": plots.attempts(plots.parts(row["hours"], now, activity.SPANS["24h"])),
+                "plot": plots.strip(row["hours"], now, activity.SPANS["24h"]),
                 "rate_limited": waiting.get(row["webhook"].id, 0),
             }
             for row in found.rows
