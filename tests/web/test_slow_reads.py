@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import html
 import re
+import threading
+from typing import Any
 
 import pytest
 
+from almirant_webhooks import daemon
 from almirant_webhooks.actions import resends as actions
+from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.engine import Session
+from almirant_webhooks.storage.sql import resends, search
 from almirant_webhooks.storage.sqlite.connection import open_reader
 from almirant_webhooks.storage.sqlite.worker import Worker
 from almirant_webhooks.web.snapshots import SlowReads
@@ -37,6 +42,61 @@ async def test_a_project_with_many_long_reads_is_one_part_ahead_of_another_at_mo
     await worker.close()
     assert order.index("proj_2") <= 1
     assert order.count("proj_1") == 20
+
+
+async def test_pages_answer_while_the_thread_of_long_reads_is_busy(
+    pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many wait for it, of their own project and of others."""
+    pages.service.webhook("https://receiver.example/in")
+    begun, ends = threading.Event(), threading.Event()
+    count_part = resends.count_part
+
+    def stay(*args: Any, **kwargs: Any) -> Any:
+        begun.set()
+        ends.wait(60)
+        return count_part(*args, **kwargs)
+
+    monkeypatch.setattr(resends, "count_part", stay)
+    counting = [
+        asyncio.create_task(pages.get("/resends/new?status=500", project))
+        for project in ("proj_1", "proj_1", "proj_2", None)
+    ]
+    try:
+        assert await asyncio.to_thread(begun.wait, 60)
+        for project in ("proj_1", "proj_2", None):
+            for path in ("/webhooks", "/deliveries", "/events"):
+                await pages.get(path, project)
+        assert not any(task.done() for task in counting)
+    finally:
+        ends.set()
+    await asyncio.gather(*counting)
+
+
+async def test_a_project_whose_pages_read_for_long_leaves_a_connection_to_others(
+    pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has one at a time; all of its own are answered in the end."""
+    begun, ends = threading.Event(), threading.Event()
+    deliveries = search.deliveries
+
+    def stay(conn: Session, selection: Selection = search.EVERYTHING, **more: Any) -> Any:
+        if selection.text is not None:
+            begun.set()
+            ends.wait(60)
+        return deliveries(conn, selection, **more)
+
+    monkeypatch.setattr(search, "deliveries", stay)
+    searching = [asyncio.create_task(pages.get("/deliveries?text=x")) for _ in range(2 * daemon.READERS)]
+    try:
+        assert await asyncio.to_thread(begun.wait, 60)
+        for project in ("proj_2", None):
+            for path in ("/webhooks", "/deliveries", "/events"):
+                await pages.get(path, project)
+        assert not any(task.done() for task in searching)
+    finally:
+        ends.set()
+    assert all("No deliveries match" in text for text in await asyncio.gather(*searching))
 
 
 async def test_a_button_says_that_there_are_more_than_were_counted(

@@ -92,6 +92,11 @@ class Context:
         await self.end_reading()
         return await self._slow.read(owner, function, *args, **kwargs)
 
+    async def belongs_to(self, owner: str | None) -> None:
+        """Let the request be one of a project, or of the operator, whose requests take turns where they read."""
+        if self._snapshot is not None:
+            await self._snapshot.belongs_to(owner)
+
     async def end_reading(self) -> None:
         """Let go of the snapshot, before anything is waited for that others decide on; the next read begins another."""
         if self._snapshot is not None:

@@ -115,6 +115,8 @@ def identify(failures: Failures) -> Middleware:
             row = await sessions.row_of(request)
         who = await authenticate(request, token, failures) if token is not None else sessions.caller_of(request, row)
         request[PRINCIPAL] = who
+        if who is not None:
+            await context(request).belongs_to(who.project_id)
         changes = request.method not in _SAFE or getattr(route, "writes", False)
         # The cookie of a frame is sent with requests of other sites too.
         unsaid = not framing.cookie_of(request)

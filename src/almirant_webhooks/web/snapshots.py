@@ -13,14 +13,49 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class Turn:
+    """What the requests of one project take turns by."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._asked = 0
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody has it, or waits for it."""
+        return not self._asked
+
+    async def take(self) -> None:
+        """Wait for one's turn."""
+        self._asked += 1
+        try:
+            await self._lock.acquire()
+        except BaseException:
+            self._asked -= 1
+            raise
+
+    def give_back(self) -> None:
+        """Let the next have its turn."""
+        self._asked -= 1
+        self._lock.release()
+
+
 class Readers:
-    """Read-only connections, each on a thread of its own and lent to one request at a time; first come, first served."""
+    """Read-only connections, each on a thread of its own and lent to one request at a time; first come, first served.
+
+    The requests of a project have one at a time, so that its searches and counts leave the others to other projects.
+    """
 
     def __init__(self, reading: ReadingStore, workers: Sequence[Worker]) -> None:
         self.reading = reading
         self._free: asyncio.Queue[Worker] = asyncio.Queue()
+        self._turns: WeakValueDictionary[str | None, Turn] = WeakValueDictionary()
         for worker in workers:
             self.give_back(worker)
+
+    def turn_of(self, owner: str | None) -> Turn:
+        """Return what the requests of an owner take turns by."""
+        return self._turns.setdefault(owner, Turn())
 
     async def borrow(self) -> Worker:
         """Wait for a connection that is free."""
@@ -60,12 +95,37 @@ class Snapshot:
     def __init__(self, readers: Readers) -> None:
         self._readers = readers
         self._held: Worker | None = None
+        self._turn: Turn | None = None
+        self._is_in_turn = False
+
+    async def belongs_to(self, owner: str | None) -> None:
+        """Be one of those of a project from now on; until then nobody knew whose it is."""
+        self._turn = self._readers.turn_of(owner)
+        if self._held is not None and not self._turn.is_free:
+            await self.end()  # others of its own are before it: it holds nothing meanwhile
+        elif self._held is not None:
+            await self._take_turn()
+
+    async def _take_turn(self) -> None:
+        if self._turn is not None and not self._is_in_turn:
+            await self._turn.take()
+            self._is_in_turn = True
+
+    def _end_turn(self) -> None:
+        if self._turn is not None and self._is_in_turn:
+            self._is_in_turn = False
+            self._turn.give_back()
 
     async def read(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that reads on the snapshot."""
         if self._held is not None:
             return await self._held.run(function, *args, **kwargs)
-        self._held = await self._readers.borrow()
+        await self._take_turn()
+        try:
+            self._held = await self._readers.borrow()
+        except BaseException:
+            self._end_turn()
+            raise
 
         def first(session: Session) -> T:
             self._readers.reading.begin(session)
@@ -82,3 +142,4 @@ class Snapshot:
             await worker.run(self._readers.reading.end)
         finally:
             self._readers.give_back(worker)
+            self._end_turn()
