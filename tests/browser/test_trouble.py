@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import timedelta
 from typing import Any
@@ -24,10 +25,10 @@ BUSY = '{"error": "build queue is full", "retryable": true}'
 LATER = "work_item.updated"  # of which the busy receiver says that it may come again in an hour
 
 
-async def begin(service: Service, *retry_schedule: str) -> Scene:
+async def begin(service: Service, *retry_schedule: str, timeout: str = "10s") -> Scene:
     """Start a daemon that serves its pages, with these waits between attempts."""
     service.options["admin"] = {"listen": "127.0.0.1:0"}
-    service.options["delivery"] = {"retry_schedule": [*retry_schedule]}
+    service.options["delivery"] = {"retry_schedule": [*retry_schedule], "timeout": timeout}
     await service.start()
     return Scene(service, started(service))
 
@@ -100,9 +101,17 @@ async def test_a_failing_webhook_says_so_and_its_buttons_lead_to_what_was_given_
         await expect(title).to_contain_text("2 hours ago")
         await expect(banner).to_contain_text(f"{receiver.host} answers 503: build queue is full.")
         await expect(banner).to_contain_text("1 delivery waits and is tried again.")
-        await expect(banner).to_contain_text("2 deliveries were given up since then; a resend sends them again.")
+        gone = banner.locator(
+            "p", has_text=re.compile(r"2 deliveries made since .* were given up; a resend sends them again\.")
+        )
 
-        await banner.get_by_role("link", name="See them").click()
+        # Each sentence that counts deliveries has a link to them.
+        waits = banner.locator("p", has_text="1 delivery waits")
+        await waits.get_by_role("link", name="See it").click()
+        await expect(page).to_have_url(re.compile(rf"{page_of_it}/deliveries\?state=pending$"))
+        await expect(page.locator("tbody tr")).to_have_count(1)
+        await page.goto(portal.address + page_of_it)
+        await gone.get_by_role("link", name="See them").click()
         await expect(page).to_have_url(re.compile(rf"{page_of_it}/deliveries\?state=failed&since="))
         await expect(page.locator("tbody tr")).to_have_count(2)
         await expect(page.locator("tbody tr", has_text="failed")).to_have_count(2)
@@ -135,7 +144,9 @@ async def test_the_banner_comes_and_goes_with_the_trouble(
         await service.until(lambda: service.log(state="failed"))
         await renew(page, script=script)
         await expect(banner.get_by_role("heading")).to_have_text("The last attempt failed.")
-        await expect(banner).to_contain_text("1 delivery was given up since then")
+        await expect(banner).to_contain_text(
+            re.compile("1 delivery made since .* was given up; a resend sends it again")
+        )
         receiver.answer = None
         service.insert({"n": 3})
         await service.until(lambda: len(service.log(state="succeeded")) == 2)
@@ -188,11 +199,17 @@ async def test_a_webhook_that_is_off_or_held_up_says_so_in_the_same_place(
         await banner.get_by_role("link", name=ahead).click()
         await expect(page).to_have_url(f"{portal.address}/deliveries/{ahead}")
 
-        for webhook, state in ((down, "failed"), (off, "held"), (limited, "pending")):
+        for webhook, state, words, number in (
+            (down, "failed", "See it", 1),
+            (down, "held", "See them", 2),
+            (off, "held", "See them", 2),
+            (limited, "pending", "See them", 2),
+            (ordered, "pending", "See them", 2),
+        ):
             await page.goto(f"{portal.address}/webhooks/{webhook}")
-            await banner.get_by_role("link", name="See them").click()
+            await banner.get_by_role("link", name=words).click()
             await expect(page).to_have_url(re.compile(rf"/webhooks/{webhook}/deliveries\?state={state}"))
-            await expect(page.locator("tbody tr")).to_have_count(1 if webhook == down else 2)
+            await expect(page.locator("tbody tr")).to_have_count(number)
 
         await page.goto(f"{portal.address}/webhooks/{off}")
         await banner.get_by_role("link", name="Enable").click()
@@ -200,6 +217,51 @@ async def test_a_webhook_that_is_off_or_held_up_says_so_in_the_same_place(
         await expect(page).to_have_url(re.compile(rf"/webhooks/{off}"))
         await expect(page.get_by_role("heading", level=1)).to_have_text("Off")
         await expect(banner).to_have_count(0)
+
+
+@BOTH
+async def test_a_webhook_says_that_its_order_waits_for_a_request_that_is_under_way(
+    browser: Browser, service: Service, receiver: Receiver, script: bool
+) -> None:
+    """Its receiver does not answer a second attempt; once it does, all the others go out, and nothing is said any more."""
+    ends = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        if (await request.json())["data"]["n"] == 1:
+            if request.headers["X-Almirant-Attempt"] == "1":
+                return web.Response(status=503)
+            await ends.wait()
+        return web.Response(text="thanks")
+
+    receiver.answer = answer
+    portal = await begin(service, "0s", "0s", timeout="2m")
+    ordered = named(service, "Ordered", receiver.url, ordered=True)
+    service.insert({"n": 0})
+    await service.until(lambda: service.log(state="succeeded"))
+    first = service.log()[0]["delivery_id"]
+    service.insert({"n": 1}, {"n": 2}, {"n": 3})
+    try:
+        await service.until(lambda: any(one.headers["X-Almirant-Attempt"] == "2" for one in receiver.requests))
+        (ahead,) = (row["delivery_id"] for row in service.log(status="503"))
+        assert service.resend(first)  # outside of the order; nothing has failed since
+        await service.until(lambda: len(service.detail(first)["attempt_list"]) == 2)
+        await service.until(lambda: service.detail(first)["attempt_list"][1]["outcome"])
+        async with opened(browser, portal, f"/webhooks/{ordered}", java_script_enabled=script) as page:
+            banner = page.locator(".banner")
+            await expect(banner.get_by_role("heading")).to_have_text("Its order holds everything up.")
+            await expect(banner).to_contain_text(
+                f"It sends one after the other, and the others wait for {ahead} (attempt 2 of 2 under way)."
+            )
+            await banner.get_by_role("link", name="See them").click()
+            await expect(page.locator("tbody tr")).to_have_count(3)
+            await page.goto(f"{portal.address}/webhooks/{ordered}")
+            await expect(banner).to_have_count(1)
+            ends.set()
+            await service.until(lambda: len(service.log(state="succeeded")) == 4)
+            await renew(page, script=script)
+            await expect(banner).to_have_count(0)
+    finally:
+        ends.set()
 
 
 @BOTH

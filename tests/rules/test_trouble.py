@@ -12,7 +12,7 @@ from almirant_webhooks.rules.trouble import MOST_WAITING, LastFailure, Said, Tro
 
 from ..support.sentences import marked
 
-NOON, LATER = "2026-11-23T12:00:00.000Z", "2026-11-23T12:05:00.000Z"
+BEFORE, NOON, LATER = "2026-11-23T11:55:00.000Z", "2026-11-23T12:00:00.000Z", "2026-11-23T12:05:00.000Z"
 WEBHOOK = Webhook(
     id="wh_1", project_id="p", url="https://ci.acme.dev/in", description="", events=("*",), filter=None, concurrency=None,
     headers=None, rate_limit=None, template=None, ordered=False, enabled=True, disabled_at=None, disabled_reason=None,
@@ -51,7 +51,7 @@ def _said(webhook: Webhook, trouble: Trouble, ahead: Ahead | None = None, rate_l
 
 def _words(told: Said | None) -> str:
     assert told is not None
-    return " ".join(plain(sentence) for sentence in (told.title, *told.lines))
+    return " ".join(plain(sentence) for sentence in (told.title, *(line.words for line in told.lines)))
 
 
 def test_a_webhook_that_is_well_says_nothing() -> None:
@@ -65,6 +65,7 @@ def test_a_failing_one_says_since_when_why_how_many_wait_and_were_given_up() -> 
     trouble = _trouble(
         Health.FAILING,
         since=NOON,
+        made_since=BEFORE,
         failures_in_a_row=9,
         last_failure=FAILURE,
         waiting=12,
@@ -74,9 +75,11 @@ def test_a_failing_one_says_since_when_why_how_many_wait_and_were_given_up() -> 
     told = _said(WEBHOOK, trouble)
     assert _words(told) == (
         f"Everything has failed since {NOON}. ci.acme.dev answers 503: build queue is full. "
-        "12 deliveries wait and are tried again. 1 delivery was given up since then; a resend sends them again."
+        "12 deliveries wait and are tried again. "
+        f"1 delivery made since {BEFORE} was given up; a resend sends it again."
     )
     assert told is not None
+    assert [(line.state, line.number) for line in told.lines] == [("", 0), ("pending", 12), ("failed", 1)]
     assert told.is_bad
     assert [part for part in marked(told.title) if isinstance(part, At)] == [NOON]
 
@@ -98,13 +101,18 @@ def test_a_disabled_one_says_by_whom_and_what_is_held() -> None:
     assert not told.is_bad
     assert "What comes for it is held" in _words(_said(OFF, _trouble(Health.OFF)))
     by_service = replace(OFF, disabled_reason="nothing but failures since noon")
-    told = _said(by_service, _trouble(Health.DISABLED, since=NOON, last_failure=FAILURE, waiting=1, given_up=2))
+    told = _said(
+        by_service,
+        _trouble(Health.DISABLED, since=NOON, made_since=BEFORE, last_failure=FAILURE, waiting=1, given_up=2),
+    )
     assert _words(told) == (
         f"The service disabled this webhook {NOON}: nothing but failures since noon. "
         "ci.acme.dev answers 503: build queue is full. 1 delivery is held until it is enabled. "
-        "2 deliveries were given up since then; a resend sends them again. "
+        f"2 deliveries made since {BEFORE} were given up; once it is enabled, a resend sends them again. "
         "Enable it once its receiver is well: the count of failures then begins anew."
     )
+    assert told is not None
+    assert [line.state for line in told.lines] == ["", "held", "failed", ""]
 
 
 def test_one_that_waits_for_its_order_or_rate_limit_says_so() -> None:
@@ -116,7 +124,7 @@ def test_one_that_waits_for_its_order_or_rate_limit_says_so() -> None:
         f"It sends one after the other, and the others wait for dlv_7 (attempt 2 of 5 at {LATER})."
     )
     assert told is not None
-    assert DeliveryId("dlv_7") in told.lines[0]
+    assert DeliveryId("dlv_7") in told.lines[0].words
     under_way: Ahead = {**ahead, "in_flight": True, "next_attempt_at": None}
     assert "(attempt 2 of 5 under way)" in _words(_said(WEBHOOK, WELL, ahead=under_way))
     limited = replace(WEBHOOK, rate_limit="10/s")
@@ -124,8 +132,12 @@ def test_one_that_waits_for_its_order_or_rate_limit_says_so() -> None:
         "Its rate limit is used up. 4 deliveries wait for a place in its rate limit of 10/s."
     )
     assert "1,000+ deliveries wait" in _words(_said(limited, WELL, rate_limited=MOST_WAITING))
-    failing = _trouble(Health.FAILING, since=NOON, failures_in_a_row=2, last_failure=FAILURE)
+    failing = _trouble(Health.FAILING, since=NOON, failures_in_a_row=2, last_failure=FAILURE, waiting=3)
     assert "the others wait for dlv_7" in _words(_said(WEBHOOK, failing, ahead=ahead))
+    # Whatever makes them wait, they are listed at one of the sentences.
+    for told in (_said(limited, failing, ahead=ahead, rate_limited=3), _said(limited, {**WELL, "waiting": 3}, ahead=ahead, rate_limited=3)):  # fmt: skip
+        assert told is not None
+        assert [line.number for line in told.lines if line.state] == [3]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 
+from almirant_webhooks import clock
+from almirant_webhooks.storage.sql import webhooks
+
 from ..conftest import Receiver
 from .test_pages import Pages, pages
+from .test_webhook_pages import words_of
 
 __all__ = ["pages"]
 
@@ -62,6 +66,27 @@ async def test_pages_use_the_words_of_people_who_do_not_run_the_service(pages: P
     assert "1 of 5" not in shown, "it succeeded at once"
     assert re.search(r"Delivered: \S+ answered 200 in [\d,]+ ms\.", shown)
     assert "none planned" in shown
+
+
+async def test_a_page_that_says_held_says_until_when(pages: Pages, receiver: Receiver) -> None:
+    """Wherever the state, its chip or its filter stands."""
+    service = pages.service
+    webhook = service.webhook(receiver.url)
+    service.write(webhooks.disable, webhook.id, clock.now())
+    (event,) = service.insert()
+    await service.until(lambda: service.log(state="held"))
+    path = f"/webhooks/{webhook.id}"
+    for place, words in (
+        ("/webhooks", "held 1 until it is enabled"),
+        (path, "1 held until it is enabled"),
+        ("/deliveries", "held until its webhook is enabled"),
+        ("/deliveries", "Held while off"),
+        ("/deliveries", "held, as the webhook is off"),
+        (f"{path}/deliveries?state=held", "held until its webhook is enabled"),
+        (f"/deliveries/{service.log()[0]['delivery_id']}", "held until its webhook is enabled"),
+        (f"/events/{event}", "The webhook is disabled; enabling it sends this."),
+    ):
+        assert words in words_of(await pages.get(place)), place
 
 
 async def test_a_page_behind_the_end_of_the_list_says_so_and_leads_back(pages: Pages) -> None:

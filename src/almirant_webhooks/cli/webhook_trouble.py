@@ -21,4 +21,8 @@ def words_of_trouble(
         rate_limited=rate_limited,
         attempts_in_all=len(settings.delivery.retry_schedule),
     )
-    return None if said is None else " ".join(plain(sentence) for sentence in (said.title, *said.lines))
+    return (
+        None
+        if said is None
+        else " ".join(plain(sentence) for sentence in (said.title, *(line.words for line in said.lines)))
+    )

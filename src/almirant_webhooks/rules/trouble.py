@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypedDict
 
-from ..model import Ahead, Health, Outcome, Webhook
+from ..model import Ahead, Health, Outcome, State, Webhook
 from .endings import ending
 from .outcomes import place_of
 from .sentences import At, Sentence
@@ -47,12 +47,20 @@ class Trouble(TypedDict):
     given_up_more: bool
 
 
+class Line(NamedTuple):
+    """A sentence of a webhook; `state` is what the `number` deliveries are listed by that it counts, empty where it counts none."""
+
+    words: Sentence
+    state: str = ""
+    number: int = 0
+
+
 class Said(NamedTuple):
     """What a webhook says of itself: a title, and sentences below it; `is_bad` is false for what somebody wanted so."""
 
     is_bad: bool
     title: Sentence
-    lines: tuple[Sentence, ...]
+    lines: tuple[Line, ...]
 
 
 def said(
@@ -62,17 +70,20 @@ def said(
 
     `ahead` is the delivery that holds all others of an ordered webhook up, `rate_limited` how many wait for its rate limit.
     """
-    lines: list[Sentence] = []
     if not webhook.enabled:
         return _off(webhook, trouble)
+    lines: list[Line] = []
+    fate = _fate(trouble) if trouble["health"] in (Health.FAILING, Health.FAILED) else []
+    # What waits is counted, and listed, once.
+    waiting = 0 if any(line.state == State.PENDING for line in fate) else trouble["waiting"]
     if trouble["last_failure"] is not None and trouble["failures_in_a_row"]:
-        lines.append(cause(trouble["last_failure"]))
+        lines.append(Line(cause(trouble["last_failure"])))
     if ahead is not None:
-        lines.append(_held_up(ahead, attempts_in_all))
-    if trouble["health"] in (Health.FAILING, Health.FAILED):
-        lines += _fate(trouble)
+        lines.append(_waiting(_held_up(ahead, attempts_in_all), waiting))
+        waiting = 0
+    lines += fate
     if rate_limited and webhook.rate_limit:
-        lines.append(_rate_limited(webhook.rate_limit, rate_limited))
+        lines.append(_waiting(_rate_limited(webhook.rate_limit, rate_limited), waiting))
     since = trouble["since"]
     if trouble["health"] is Health.FAILING and since is not None:
         return Said(True, Text("Everything has failed since {since}.", since=At(since)), tuple(lines))
@@ -102,58 +113,72 @@ def cause(failure: LastFailure) -> Sentence:
 
 def _off(webhook: Webhook, trouble: Trouble) -> Said:
     at = At(webhook.disabled_at or webhook.updated_at)
-    lines: list[Sentence] = []
+    lines: list[Line] = []
     if webhook.disabled_reason:
         if trouble["last_failure"] is not None:
-            lines.append(cause(trouble["last_failure"]))
+            lines.append(Line(cause(trouble["last_failure"])))
         reason = recognised(webhook.disabled_reason)
         title = Text("The service disabled this webhook {at}: {reason}.", at=at, reason=reason)
     else:
         title = Text("This webhook is off since {at}.", at=at)
     lines.append(_held(trouble["waiting"], more=trouble["waiting_more"]))
     if trouble["given_up"]:
-        lines.append(_given_up(trouble))
+        lines.append(_given_up(trouble, enabled=False))
     if webhook.disabled_reason:
-        lines.append(Text("Enable it once its receiver is well: the count of failures then begins anew."))
+        lines.append(Line(Text("Enable it once its receiver is well: the count of failures then begins anew.")))
     return Said(bool(webhook.disabled_reason), title, tuple(lines))
 
 
-def _held(number: int, *, more: bool) -> Sentence:
+def _held(number: int, *, more: bool) -> Line:
     if not number:
-        return Text("What comes for it is held until it is enabled.")
-    return plural(
+        return Line(Text("What comes for it is held until it is enabled."))
+    words = plural(
         "{number} delivery is held until it is enabled.",
         "{number} deliveries are held until it is enabled.",
         number,
         number=amount(number, more=more),
     )
+    return Line(words, "held", number)
 
 
-def _fate(trouble: Trouble) -> list[Sentence]:
+def _fate(trouble: Trouble) -> list[Line]:
     waiting = trouble["waiting"]
-    lines: list[Sentence] = []
+    lines: list[Line] = []
     if waiting:
-        lines.append(
-            plural(
-                "{number} delivery waits and is tried again.",
-                "{number} deliveries wait and are tried again.",
-                waiting,
-                number=amount(waiting, more=trouble["waiting_more"]),
-            )
+        words = plural(
+            "{number} delivery waits and is tried again.",
+            "{number} deliveries wait and are tried again.",
+            waiting,
+            number=amount(waiting, more=trouble["waiting_more"]),
         )
+        lines.append(_waiting(words, waiting))
     if trouble["given_up"]:
-        lines.append(_given_up(trouble))
+        lines.append(_given_up(trouble, enabled=True))
     return lines
 
 
-def _given_up(trouble: Trouble) -> Sentence:
+def _waiting(words: Sentence, number: int) -> Line:
+    return Line(words, State.PENDING, number) if number else Line(words)
+
+
+def _given_up(trouble: Trouble, *, enabled: bool) -> Line:
     number = trouble["given_up"]
-    return plural(
-        "{number} delivery was given up since then; a resend sends them again.",
-        "{number} deliveries were given up since then; a resend sends them again.",
-        number,
-        number=amount(number, more=trouble["given_up_more"]),
-    )
+    parts = {"number": amount(number, more=trouble["given_up_more"]), "since": At(trouble["made_since"] or "")}
+    if enabled:
+        words = plural(
+            "{number} delivery made since {since} was given up; a resend sends it again.",
+            "{number} deliveries made since {since} were given up; a resend sends them again.",
+            number,
+            **parts,
+        )
+    else:
+        words = plural(
+            "{number} delivery made since {since} was given up; once it is enabled, a resend sends that again.",
+            "{number} deliveries made since {since} were given up; once it is enabled, a resend sends them again.",
+            number,
+            **parts,
+        )
+    return Line(words, State.FAILED, number)
 
 
 def _held_up(ahead: Ahead, attempts_in_all: int) -> Sentence:
