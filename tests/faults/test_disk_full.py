@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, web
 
 from almirant_webhooks import clock
+from almirant_webhooks.storage.sql import sealed
+from almirant_webhooks.storage.sqlite.connection import open_database
 
 from ..conftest import Receiver
+from ..storage.test_sealed import TOKEN, found, leave_in_free_pages
+from ..storage.test_upgrade import restore
 from ..support import needs
 from ..support.service import Service
-from .process import whole
+from ..support.shell import Shell
+from .process import COMMAND, whole
 
 pytestmark = pytest.mark.sqlite
 
@@ -39,6 +47,11 @@ class Disk:
                         file.write(b"\0" * size)
                 except OSError:
                     continue
+
+    def leave(self, size: int) -> None:
+        """Leave so many bytes."""
+        self.fill()
+        os.truncate(self._filler, self._filler.stat().st_size - size)
 
     def free(self) -> None:
         self._filler.unlink()
@@ -194,3 +207,37 @@ async def test_at_a_checkpoint(on_disk: Service, disk: Disk, receiver: Receiver)
     on_disk.insert()
     await on_disk.until(lambda: len(on_disk.log(state="succeeded", limit=500)) == 101)
     assert len(receiver.requests) == 101
+
+
+def test_without_room_to_write_the_file_anew_an_upgrade_seals_and_says_what_is_left(tmp_path: Path, disk: Disk) -> None:
+    """It ends well, `doctor` reminds, and `migrate` overwrites what is left once there is room."""
+    path = disk.path / "hooks.db"
+    restore(6, path)
+    with closing(sqlite3.connect(path)) as conn:
+        secrets = {row[0] for row in conn.execute("SELECT secret FROM webhooks WHERE secret != ''")}
+        conn.execute("CREATE TABLE ballast AS SELECT randomblob(8000000) AS bytes")
+        conn.commit()
+    leave_in_free_pages(path, TOKEN)
+    shell = Shell(tmp_path, path)
+    disk.leave(3_000_000)
+
+    def migrate() -> str:
+        done = subprocess.run(
+            [COMMAND, "migrate", "--config", shell.config], capture_output=True, text=True, check=True
+        )
+        return done.stderr
+
+    said = migrate()
+    assert "sealed with the key in" in said
+    assert "there is no room to write the file anew" in said
+    assert "Run `almirant-webhooks migrate` again" in said
+    with closing(open_database(path)) as conn:
+        assert (sealed.is_plain_left(conn), sealed.plain_values(conn), sealed.unopenable(conn)[1]) == (True, 0, {})
+    assert "may be left in the file's free space" in shell.ours("doctor", code=1)
+    assert secrets
+    assert found(disk.path, TOKEN)
+    disk.free()
+    assert "there is no room" not in migrate()
+    assert found(disk.path, TOKEN, *secrets) == []
+    assert "may be left in the file's free space" not in shell.ours("doctor", code=1)
+    assert whole(path) == "ok"
