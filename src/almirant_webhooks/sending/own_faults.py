@@ -6,7 +6,11 @@ import errno
 import socket
 from datetime import datetime
 
+import structlog
+
 from ..model import Claim, Outcome, Result
+
+log = structlog.get_logger("almirant_webhooks")
 
 NO_FILES = "the daemon has too many files open"
 NO_MEMORY = "the daemon's machine has no memory left"
@@ -44,8 +48,13 @@ def own_fault(error: BaseException | None) -> str | None:
 
 
 def interrupted_by_us(claim: Claim, error: BaseException, finished_at: datetime) -> Result:
-    """Return the result of an attempt that failed because of us. It costs no try; after a bug the next one waits 60 s."""
+    """Return the result of an attempt that failed because of us. It costs no try; after a bug the next one waits 60 s.
+
+    The log says where a bug was.
+    """
     fault = own_fault(error)
+    if fault is None:
+        log.error("a fault of ours interrupted an attempt", delivery_id=claim.delivery_id, exc_info=error)
     return Result(
         claim,
         Outcome.INTERRUPTED,
