@@ -1,4 +1,4 @@
-"""The first hour: its commands in one shell, in their order, with a receiver in Slack's place as the page has it."""
+"""The first hour: its commands in one shell, in their order, in a clone, with a receiver in Slack's place as the page has it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ import pytest
 
 from ..support.chats import CHECKS
 from ..support.ports import free_port
+from ..test_release import copy
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^<!-- tutorial -->\n```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 TITLE = "Work item moved: SHOP-215 Prices show no cents"
 MOVE = "python3 move.py\n"
-LIMIT = 180  # seconds, on a machine that is busy
+LIMIT = 500  # seconds, on a machine that is busy; most of it is the installation
 
 
 class Terminal:
@@ -88,10 +89,13 @@ class Terminal:
 @pytest.mark.slow
 def test_the_first_hour_ends_with_a_message_for_slack(tmp_path: Path) -> None:
     """Each message is one that Slack takes, and what waits for a receiver arrives once it is back."""
-    install, receiver, webhook, move, look, down, back, resend, end = BLOCKS
-    terminal = Terminal(tmp_path)
+    install, start, receiver, webhook, move, look, down, back, resend, end = BLOCKS
+    clone = copy(tmp_path / "clone", 0o022)
+    terminal = Terminal(clone)
     try:
-        terminal.type(install)
+        terminal.type(f"{install}command -v almirant-webhooks\n")
+        terminal.until(f"{clone}/.venv/bin/almirant-webhooks\n")
+        terminal.type(start)
         terminal.type(receiver)
         terminal.until("Listening on")
         terminal.type(webhook)
