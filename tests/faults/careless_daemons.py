@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping
 
 from almirant_webhooks import cli
-from almirant_webhooks.storage.postgres.lease import LEASE, Signs
+from almirant_webhooks.storage.postgres.daemons import LEASE
+from almirant_webhooks.storage.postgres.lease import Signs
 
 
 def by_its_own_clock(self: Signs, signs: Mapping[str, str], now: float) -> dict[str, str]:

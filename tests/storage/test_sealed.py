@@ -18,22 +18,23 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.actions import sealing as actions
+from almirant_webhooks.cli import sealing as rotating
 from almirant_webhooks.cli.run_action import CommandDatabase, caller, run_action
 from almirant_webhooks.model import Misconfigured
+from almirant_webhooks.ops import sealed_texts
 from almirant_webhooks.ops.sealing import beside
 from almirant_webhooks.settings import loading
 from almirant_webhooks.storage.sql import audit, log, rotation, sealed, webhooks
-from almirant_webhooks.storage.sqlite import free_pages
+from almirant_webhooks.storage.sqlite import free_pages, lock
 from almirant_webhooks.storage.sqlite.connection import open_database, transaction
 from almirant_webhooks.storage.sqlite.migrate import migrate
 
 from ..conftest import Receiver
+from ..faults.process import DaemonProcess
 from ..support.service import SECRET, Service
 from ..support.shell import Shell
 from ..web.test_pages import Pages
 from .test_upgrade import VERSIONS, restore
-
-pytestmark = pytest.mark.sqlite
 
 TOKEN = "a-token-that-nobody-finds"
 NEXT = "the-next-secret-that-nobody-finds"
@@ -91,6 +92,7 @@ def test_an_upgrade_seals_what_is_there_and_leaves_nothing_of_it(version: int, t
     assert migrate(path, None) == []
 
 
+@pytest.mark.sqlite
 async def test_through_a_webhook_s_life_no_file_and_no_line_has_a_secret(
     service: Service, receiver: Receiver, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,6 +121,7 @@ async def test_through_a_webhook_s_life_no_file_and_no_line_has_a_secret(
     assert found(tmp_path, SECRET, TOKEN, NEXT, "of boards") == []
 
 
+@pytest.mark.sqlite
 async def test_a_secret_is_opened_once_however_many_requests_it_signs(service: Service, receiver: Receiver) -> None:
     """The connections of a daemon share what they have opened."""
     daemon = await service.start()
@@ -131,19 +134,17 @@ async def test_a_secret_is_opened_once_however_many_requests_it_signs(service: S
 
 @pytest.mark.parametrize("what", ["none", "another database's", "too short", "of another mode"])
 async def test_without_its_key_the_service_stops_before_anything_is_sent(
-    service: Service, receiver: Receiver, tmp_path: Path, what: str
+    service: Service, receiver: Receiver, what: str
 ) -> None:
     """With 78 and words; commands that show no secret work, and others exit 78."""
     service.migrate()
     webhook = service.webhook(receiver.url).id
     service.insert()
-    key = beside(service.database).path
+    key = service.key
     if what == "none":
         key.unlink()
     elif what == "another database's":
-        other = Service(tmp_path / "other.db")
-        other.migrate()
-        key.write_text("k7 " + beside(other.database).path.read_text().split()[1])
+        key.write_text("k7 " + sealed_texts.new_line().split()[1])
     elif what == "too short":
         key.write_text("k1 AAAA\n")
     else:
@@ -157,7 +158,7 @@ async def test_without_its_key_the_service_stops_before_anything_is_sent(
     with pytest.raises(Misconfigured, match=words):
         await service.start(migrating=False)
     service.daemon = None
-    shell = Shell(tmp_path, service.database)
+    shell = service.shell()
     if what == "none":
         assert words in await asyncio.to_thread(shell.ours, "serve", "--migrate", code=78)
     assert webhook in await asyncio.to_thread(shell.ours, "webhook", "list")
@@ -171,13 +172,12 @@ async def test_without_its_key_the_service_stops_before_anything_is_sent(
 
 def tamper(service: Service, webhook_id: str, value: str) -> None:
     """Change a row by hand."""
-    with closing(sqlite3.connect(service.database)) as conn, conn:
-        conn.execute("UPDATE webhooks SET secret = ? WHERE id = ?", (value, webhook_id))
+    service.execute("UPDATE webhooks SET secret = ? WHERE id = ?", value, webhook_id)
 
 
 @pytest.mark.parametrize("when", ["before its events", "between two attempts"])
 async def test_a_row_that_was_tampered_with_stops_its_own_webhook_alone(
-    service: Service, receiver: Receiver, tmp_path: Path, when: str
+    service: Service, receiver: Receiver, when: str
 ) -> None:
     """It says why on its page, in its trail, by `webhook show` and `doctor`; with a new secret what was held goes on."""
     service.options["delivery"] = {"retry_schedule": ["0s", "0s", "0s"]}
@@ -210,7 +210,7 @@ async def test_a_row_that_was_tampered_with_stops_its_own_webhook_alone(
     assert entry["detail"].startswith(why)
     async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
         assert why in await Pages(service, client).get(f"/webhooks/{other.id}", None)
-    shell = Shell(tmp_path, service.database)
+    shell = service.shell()
     assert why in await asyncio.to_thread(shell.ours, "doctor", "--json", code=1)
     assert why in await asyncio.to_thread(shell.ours, "webhook", "show", other.id, "--secret", code=1)
     await asyncio.to_thread(shell.ours, "webhook", "update", other.id, "--secret", NEXT)
@@ -228,6 +228,18 @@ def many(service: Service) -> Service:
     return service
 
 
+def is_key_given(service: Service) -> bool:
+    """Tell whether the key file is the operator's, which the service adds nothing to."""
+    return bool(service.settings().secrets.key_file)
+
+
+def add_key(service: Service) -> str:
+    """Add a line with a new key to the file; return its id."""
+    line = sealed_texts.new_line()
+    service.key.write_text(service.key.read_text() + line)
+    return line.split()[0]
+
+
 def key_ids(service: Service) -> set[str]:
     """The ids of the keys with which anything is sealed."""
     dump = found_sealed(service)
@@ -235,56 +247,54 @@ def key_ids(service: Service) -> set[str]:
 
 
 def found_sealed(service: Service) -> list[str]:
-    with closing(sqlite3.connect(service.database)) as conn:
-        rows = conn.execute("SELECT secret, next_secret, headers FROM webhooks UNION ALL SELECT seal_check, NULL, NULL FROM database_meta").fetchall()  # fmt: skip
+    rows = service.execute(
+        "SELECT secret, next_secret, headers FROM webhooks UNION ALL SELECT seal_check, NULL, NULL FROM database_meta"
+    )
     texts = [text for secret, following, headers in rows for text in (secret, following, *(value for _, value in json.loads(headers or "[]")))]  # fmt: skip
     return [text for text in texts if text is not None and text.startswith("sealed:")]
 
 
 @pytest.mark.parametrize("steps_before", [0, 1, 3, 99])
-def test_a_new_key_seals_all_and_one_that_was_cut_short_goes_on(
-    many: Service, tmp_path: Path, steps_before: int
-) -> None:
+def test_a_new_key_seals_all_and_one_that_was_cut_short_goes_on(many: Service, steps_before: int) -> None:
     """After any step; the old key opens nothing that is there any more, and no third one is made."""
-    seals = beside(many.database)
     (old,) = key_ids(many)
+    new = add_key(many) if steps_before or is_key_given(many) else None
     if steps_before:
-        new = seals.add_key()
         reached: str | None = ""
         for _ in range(steps_before):
             if reached is not None:
                 reached = many.write(sealed.reseal, reached, 2).reached
-    shell = Shell(tmp_path, many.database)
-    done = json.loads(shell.ours("secrets", "rotate-key", "--json"))
+    done = json.loads(many.shell().ours("secrets", "rotate-key", "--json"))
     assert (done["webhooks"], done["problems"]) == (7, {})
     assert key_ids(many) == {done["key_id"]} != {old}
-    assert not steps_before or done["key_id"] == new
-    assert len(seals.path.read_text().splitlines()) == 2
-    seals.path.write_text(seals.path.read_text().splitlines()[1])
+    assert new is None or done["key_id"] == new
+    assert len(many.key.read_text().splitlines()) == 2
+    many.key.write_text(many.key.read_text().splitlines()[1])
     assert many.read(sealed.unopenable) == (7, {})
     (entry,) = many.read(audit.entries, action="key.rotated")
     assert entry["detail"] == f"7 webhooks sealed with the key {done['key_id']}"
 
 
-async def test_the_daemon_goes_on_while_the_key_is_changed(
-    service: Service, receiver: Receiver, tmp_path: Path
-) -> None:
-    """It reads the file again for a key that it does not know, and seals with the newest."""
+async def test_the_daemon_goes_on_while_the_key_is_changed(service: Service, receiver: Receiver) -> None:
+    """It reads the file again once it has changed, which the command waits for, and seals with the newest."""
     address = await service.serve()
     for _ in range(3):
         service.webhook(receiver.url, headers=HEADERS)
     service.insert()
     await service.until(lambda: len(service.log(state="succeeded")) == 3)
-    await asyncio.to_thread(Shell(tmp_path, service.database).ours, "secrets", "rotate-key")
+    if is_key_given(service):
+        add_key(service)
+    said = await asyncio.to_thread(service.shell().ours, "secrets", "rotate-key", "--json")
     service.insert()
     await service.until(lambda: len(service.log(state="succeeded")) == 6)
     async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
         form = {"project_id": "p", "url": "https://example.com/", "events": "*", "secret_kind": "generated"}
         assert (await Pages(service, client).post("/webhooks", None, **form))[0] == 303
-    assert key_ids(service) == {beside(service.database).newest()}
+    assert key_ids(service) == {json.loads(said)["key_id"]}
     assert receiver.requests[-1].headers["Authorization"] == HEADERS["Authorization"]
 
 
+@pytest.mark.sqlite
 def test_without_sealing_all_is_plain_on_purpose_and_sealed_again_when_it_is_on(many: Service, tmp_path: Path) -> None:
     """New ones at once, the others by `rotate-key`; `migrate` seals and leaves nothing plain."""
     shell = Shell(tmp_path, many.database)
@@ -388,6 +398,7 @@ def beside_new(folder: Path) -> Path:
     return seals.path
 
 
+@pytest.mark.sqlite
 def test_where_the_key_is_lost_each_webhook_is_disabled_until_it_has_a_new_secret(
     many: Service, tmp_path: Path
 ) -> None:
@@ -406,6 +417,7 @@ def test_where_the_key_is_lost_each_webhook_is_disabled_until_it_has_a_new_secre
     conn.close()
 
 
+@pytest.mark.sqlite
 def test_a_new_key_for_a_database_of_another_key_is_refused(many: Service) -> None:
     """Before the file has another line."""
     seals = beside(many.database)
@@ -414,3 +426,48 @@ def test_a_new_key_for_a_database_of_another_key_is_refused(many: Service) -> No
     with pytest.raises(Misconfigured, match="is not that of this database"):
         run_action(actions.rotate_key(CommandDatabase(many.settings()), caller(), now=clock.now(), seals=seals))
     assert len(seals.path.read_text().splitlines()) == 1
+
+
+@pytest.mark.sqlite
+@pytest.mark.long
+async def test_a_daemon_with_a_credential_of_before_has_to_be_started_again_before_anything_is_sealed_anew(
+    service: Service, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a copy of the file; what is sealed meanwhile, it can open."""
+    key, copies, folder = tmp_path / "seal", tmp_path / "credentials", tmp_path / "commands"
+    copies.mkdir()
+    folder.mkdir()
+    key.write_text(sealed_texts.new_line())
+    key.chmod(0o600)
+    shell = Shell(folder, service.database)
+    shell.config.write_text(f'{shell.config.read_text()}[secrets]\nkey_file = "{key}"\n')
+    shell.ours("migrate")
+    create = ("webhook", "create", "--project", "proj_1", "--url", receiver.url, "--event", "*", "--header", "X-A: b")
+    await asyncio.to_thread(shell.ours, *create)
+    shutil.copy(key, copies / "secrets.key_file")
+    daemon = DaemonProcess(service, environment={"CREDENTIALS_DIRECTORY": str(copies)})
+    daemon.start()
+    try:
+        (old,) = key_ids(service)
+        key.write_text(key.read_text() + sealed_texts.new_line())
+        with monkeypatch.context() as patch:
+            patch.setattr(rotating, "WAIT", 0.0)
+            await service.until(lambda: lock.key_ids(service.database) == [old])
+            said = await asyncio.to_thread(shell.ours, "secrets", "rotate-key", code=1)
+        assert f"These have not: the one on {service.database}." in said
+        assert "restart a daemon" in said
+        await asyncio.to_thread(shell.ours, *create)
+        assert key_ids(service) == {old}
+        service.insert()
+        await service.until(lambda: len(service.log(state="succeeded")) == 2)
+        assert daemon.stop() == 0
+        shutil.copy(key, copies / "secrets.key_file")
+        daemon.start()
+        await service.until(lambda: len(lock.key_ids(service.database)) == 2)
+        done = json.loads(await asyncio.to_thread(shell.ours, "secrets", "rotate-key", "--json"))
+        assert key_ids(service) == {done["key_id"]} != {old}
+        service.insert()
+        await service.until(lambda: len(service.log(state="succeeded")) == 4)
+        assert all(webhook.enabled for webhook in service.read(webhooks.find))
+    finally:
+        daemon.close()

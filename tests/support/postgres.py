@@ -65,10 +65,15 @@ class Server:
             self.call("pg_basebackup", *data, "-h", self._named(standby_of.folder), "-R", "-c", "fast")
         self.start()
 
-    def call(self, name: str, *words: str) -> None:
-        """Run one of PostgreSQL's programs as the server's user."""
+    def call(self, name: str, *words: str) -> str:
+        """Run one of PostgreSQL's programs as the server's user; return what it printed."""
         done = self._run(name, *words)
         assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def dump(self, database: str) -> str:
+        """Return what `pg_dump` writes of a database."""
+        return self.call("pg_dump", "-h", self._named(self.folder), "-p", str(self.port), "-U", "postgres", database)
 
     def promote(self) -> None:
         """Let a standby take over; return once it takes writes."""

@@ -81,7 +81,7 @@ class EverythingInPostgres(PostgresService):
 
     def __init__(self, folder: Path, there: Outbox) -> None:
         super().__init__(folder / "no-such.db", there)
-        self.key = folder / "seal.key"
+        self._key = folder / "seal.key"
         if not self.key.exists():
             self.key.write_text(sealed_texts.new_line())
             self.key.chmod(0o600)
@@ -93,6 +93,10 @@ class EverythingInPostgres(PostgresService):
     @classmethod
     def within(cls, folder: Path, there: Outbox) -> EverythingInPostgres:
         return cls(folder, there)
+
+    @property
+    def key(self) -> Path:
+        return self._key
 
     def values(self) -> dict[str, dict[str, Any]]:
         return {"database": {"url": self.url}, "secrets": {"key_file": str(self.key)}, **self.options}

@@ -15,6 +15,7 @@ from almirant_webhooks.daemon import Daemon
 from almirant_webhooks.model import Webhook
 from almirant_webhooks.ops import keys
 from almirant_webhooks.ops.keys import Keys, StoredKeys
+from almirant_webhooks.ops.sealing import beside
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.settings.schema import Settings
 from almirant_webhooks.storage.sql import deliveries, log, search, webhooks
@@ -63,6 +64,11 @@ class Service:
 
     def settings(self) -> Settings:
         return Settings.model_validate(self.values())
+
+    @property
+    def key(self) -> Path:
+        """The key file of what is sealed."""
+        return beside(self.database).path
 
     def shell(self, folder: Path | None = None) -> Shell:
         """Return a folder with a configuration of this database, for commands; the database's own folder by default."""

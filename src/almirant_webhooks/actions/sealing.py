@@ -8,10 +8,14 @@ from typing import NamedTuple
 from ..model import Refused
 from ..ops.sealing import Seals
 from ..rules.principals import Principal
-from ..storage.engine import Session
+from ..storage.engine import Resealed, Session
 from .database import Database
 
 STEP = 100  # webhooks of one transaction
+
+
+class KeyNotRead(Refused):
+    """A daemon has not read the new key, and would disable each webhook that is sealed with it. It may read it soon."""
 
 
 class RotatedKey(NamedTuple):
@@ -30,7 +34,8 @@ async def rotate_key(
     Where the key `is_lost` it makes one if there is none, and disables each webhook of which something cannot be opened.
 
     A key is added to the service's own file; in a given one it has to be there. Raises `Misconfigured` without the key of
-    this database, and `Refused` where a given file has no new key. Each step is atomic, and the last one with its audit entry.
+    this database, `Refused` where a given file has no new key, and `KeyNotRead` until every daemon that is alive has read it.
+    Each step is atomic, and the last one with its audit entry.
     """
     if is_lost:
         seals.ensure()
@@ -40,22 +45,26 @@ async def rotate_key(
         if not seals.is_own:
             raise Refused(
                 f"The last key in {seals.path} is the one that seals already. Add a line with a new one below it, an id and "
-                '32 bytes in base64, as this prints: echo "k$(date +%s) $(openssl rand -base64 32)". Restart the service, '
-                "which may have a copy of the file from its start. Then run this again."
+                '32 bytes in base64, as this prints: echo "k$(date +%s) $(openssl rand -base64 32)". Where systemd gives the '
+                "file as a credential, restart the service, which has a copy of it from its start. Then run this again."
             )
         seals.add_key()
-    key_id = seals.newest() if seals.is_on else None
-    count, problems = 0, dict[str, str]()
-    reached: str | None = ""
-    while reached is not None:
-        step = await database.write(database.store.sealed.reseal, reached, STEP)
-        count, reached = count + step.looked_at, step.reached
-        problems |= step.problems
-    for webhook_id in problems if is_lost else ():
-        await database.write(database.store.webhooks.disable, webhook_id, now, actor=principal.actor)
-    words = f"sealed with the key {key_id}" if key_id else "no longer sealed"
+    key_id = seals.last() if seals.is_on else None
+
+    def check_is_read(conn: Session) -> None:
+        if key_id is not None and (names := database.store.daemons.without_key(conn, key_id)):
+            raise KeyNotRead(
+                f"Nothing is sealed with the key {key_id} until every daemon has read it, as one that has not would disable "
+                f"the webhooks. These have not: {', '.join(names)}. Give the key file the same last line on each machine; "
+                "restart a daemon that has the file as a credential of systemd's. Then run this again."
+            )
+
+    def reseal(conn: Session, after: str) -> Resealed:
+        check_is_read(conn)
+        return database.store.sealed.reseal(conn, after, STEP)
 
     def finish(conn: Session) -> None:
+        check_is_read(conn)
         database.store.sealed.finish(conn)
         if (stored := database.store.operator_keys) is not None:
             stored.reseal(conn)
@@ -63,5 +72,14 @@ async def rotate_key(
             conn, "key.rotated", actor=principal.actor, now=now, project_id="", detail=f"{count} webhooks {words}"
         )
 
+    count, problems = 0, dict[str, str]()
+    reached: str | None = ""
+    while reached is not None:
+        step = await database.write(reseal, reached)
+        count, reached = count + step.looked_at, step.reached
+        problems |= step.problems
+    for webhook_id in problems if is_lost else ():
+        await database.write(database.store.webhooks.disable, webhook_id, now, actor=principal.actor)
+    words = f"sealed with the key {key_id}" if key_id else "no longer sealed"
     await database.write(finish)
     return RotatedKey(key_id, count, problems)

@@ -71,7 +71,9 @@ def writing(settings: Settings) -> Iterator[Session]:
         return
     path = settings.database.path
     check_rights(path, os.R_OK | os.W_OK, "written")
-    with session(open_database(path, sealing.of(settings))) as conn, transaction(conn):
+    seals = sealing.of(settings)
+    seals.seal_for(lock.key_ids(path))
+    with session(open_database(path, seals)) as conn, transaction(conn):
         yield conn
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from .. import clock
 from ..actions import sealing as actions
-from ..model import Refused
 from ..ops import sealing
 from ..settings.schema import Settings
-from .database import READS, daemon_since, reading
+from .database import READS, reading
 from .options import as_json, config
 from .output import print_json, say
 from .run_action import CommandDatabase, caller, run_action
+
+WAIT = 10.0  # seconds for daemons to read a key file that has changed, which they do every second
+LOOK_EVERY = 0.2
 
 
 @click.group("secrets")
@@ -30,14 +34,7 @@ def rotate_key(settings: Settings, lost: bool, as_json: bool) -> None:
     With `secrets.seal = false` it stores everything plain.
     """
     seals = sealing.of(settings)
-    since, changed = daemon_since(settings), seals.changed_at()
-    if not seals.is_own and since is not None and changed is not None and since < changed:
-        raise Refused(
-            f"The daemon has begun before {seals.path} was changed, and may have a copy of a credential from then: with another "
-            "key it would disable every webhook. Restart it, then run this again."
-        )
-    database, now = CommandDatabase(settings), clock.now()
-    done = run_action(actions.rotate_key(database, caller(), now=now, seals=seals, is_lost=lost))
+    done = _rotate(settings, seals, lost)
     with reading(settings) as conn:
         is_plain_left = READS.sealed.is_plain_left(conn)
     if as_json:
@@ -59,3 +56,18 @@ def rotate_key(settings: Settings, lost: bool, as_json: bool) -> None:
         )
     if done.problems and not lost:
         raise click.exceptions.Exit(1)
+
+
+def _rotate(settings: Settings, seals: sealing.Seals, lost: bool) -> actions.RotatedKey:
+    """Wait a little for daemons that have not read the new key yet."""
+    database, until, is_said = CommandDatabase(settings), time.monotonic() + WAIT, False
+    while True:
+        try:
+            return run_action(actions.rotate_key(database, caller(), now=clock.now(), seals=seals, is_lost=lost))
+        except actions.KeyNotRead:
+            if time.monotonic() >= until:
+                raise
+        if not is_said:
+            say(f"Waiting up to {WAIT:g} s until every daemon has read the new key …")
+            is_said = True
+        time.sleep(LOOK_EVERY)

@@ -10,6 +10,7 @@ import fcntl
 import os
 import pwd
 import stat
+from collections.abc import Collection
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -45,6 +46,7 @@ class Seals:
         self.is_own = is_own
         self._seen: tuple[int, int, int] | None = None
         self._keys: dict[str, bytes] = {}
+        self._read_by_all: Collection[str] = ()
         self._was_wrong: NoKey | None = None  # as root found it, before this user could no longer look
         self._open = lru_cache(maxsize=MOST_OPENED)(self._open_anew)
 
@@ -59,8 +61,7 @@ class Seals:
                     f"A secret or a header's value must not begin with {sealed_texts.PREFIX}, as sealed ones do."
                 )
             return text
-        keys = self._read()
-        key_id = next(reversed(keys))
+        keys, key_id = self._read(), self.newest()
         return sealed_texts.seal(text, key_id, keys[key_id], owner, field)
 
     def open(self, text: str, owner: str, field: str) -> str:
@@ -74,8 +75,24 @@ class Seals:
         return sealed_texts.is_sealed(text) and sealed_texts.key_id_of(text) == self.newest()
 
     def newest(self) -> str:
-        """Return the id of the key that seals. Raises `NoKey`."""
+        """Return the id of the key that seals: the last one, or the last that all daemons have read. Raises `NoKey`."""
+        ids = list(reversed(self._read()))
+        return next((key_id for key_id in ids if key_id in self._read_by_all), ids[0])
+
+    def last(self) -> str:
+        """Return the id of the last key of the file. Raises `NoKey`."""
         return next(reversed(self._read()))
+
+    def ids(self) -> tuple[str, ...]:
+        """Return the ids of the keys that open, none without a file that can be used."""
+        try:
+            return tuple(self._read())
+        except NoKey:
+            return ()
+
+    def seal_for(self, read_by_all: Collection[str]) -> None:
+        """Seal with the last of these keys, which all daemons have read, from now on; with the last of the file if there is none."""
+        self._read_by_all = read_by_all
 
     def is_readable(self) -> bool:
         """Tell whether this user can read the file, or its keys were read before."""

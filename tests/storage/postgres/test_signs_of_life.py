@@ -15,8 +15,9 @@ from almirant_webhooks.rules.buckets import ALL, BUCKETS, bucket_of
 from almirant_webhooks.rules.retry import Schedule
 from almirant_webhooks.storage.postgres import share as share_module
 from almirant_webhooks.storage.postgres.connection import APPLICATION
+from almirant_webhooks.storage.postgres.daemons import LEASE
 from almirant_webhooks.storage.postgres.database_session import open_database
-from almirant_webhooks.storage.postgres.lease import BEAT, LEASE, Lease, Signs, Wishes
+from almirant_webhooks.storage.postgres.lease import BEAT, Lease, Signs, Wishes
 from almirant_webhooks.storage.postgres.share import Share
 
 from ...conftest import Receiver

@@ -16,6 +16,7 @@ from ...model import NewWebhook, Options, Secrets, StartedRotation, Webhook, Web
 from ...ops.sealing import Seals
 from ...rules.replays import ReplayCount, ReplaySelection
 from .access import ProjectTokens, RequestKeys, Sessions, StoredOperatorKeys
+from .daemons import DaemonReads
 from .imports import Imports
 from .previews import Previews
 from .resends import Resends
@@ -253,6 +254,7 @@ class ActionStore(Protocol):
     """All of it."""
 
     operator_keys: StoredOperatorKeys | None  # None where they are in a file of their own
+    daemons: DaemonReads
     webhooks: Webhooks
     held: HeldDeliveries
     secrets: WebhookSecrets

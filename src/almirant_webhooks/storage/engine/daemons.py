@@ -13,3 +13,6 @@ class DaemonReads(Protocol):
 
     def listed(self, session: Session, /) -> list[Daemon]:
         """Return those that are alive, the one that is there longest first; none of an engine with a single daemon."""
+
+    def without_key(self, session: Session, key_id: str, /) -> list[str]:
+        """Return the names of those that are alive and have not read the key of this id."""

@@ -15,7 +15,7 @@ class SealedValues(Protocol):
         """Raise `Misconfigured` unless the key is that of this database."""
 
     def is_key_new(self, session: Session, /) -> bool:
-        """Tell whether the key that seals now is another one than that of the last time that all was sealed."""
+        """Tell whether the last key of the file is another one than that of the last time that all was sealed."""
 
     def reseal(self, session: Session, after: str, limit: int, /) -> Resealed:
         """Store what is secret of the next webhooks after an id as it is stored now: with the newest key, or plain."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ...rules.buckets import BUCKETS
 from ..records import Daemon
 from .connection import Session, reads
-from .lease import LEASE
 
+LEASE = 5.0  # seconds without a sign of life after which a daemon is gone
 _ALIVE = "seen_at > clock_timestamp() - make_interval(secs => %s)"
 _LISTED = f"""
 WITH projects (bucket, number) AS MATERIALIZED (
@@ -15,6 +15,10 @@ SELECT d.id, d.name, d.joined_at, count(b.number), coalesce(sum(p.number), 0)::b
 FROM daemons d LEFT JOIN buckets b ON b.daemon_id = d.id LEFT JOIN projects p ON p.bucket = b.number
 WHERE {_ALIVE} GROUP BY d.id ORDER BY d.joined_at, d.id LIMIT 1000
 """
+_WITHOUT_KEY = f"""
+SELECT name FROM daemons WHERE {_ALIVE} AND NOT coalesce(%s = ANY (string_to_array(key_ids, ' ')), false) ORDER BY joined_at, id
+"""
+_KEYS = f"SELECT key_ids FROM daemons WHERE {_ALIVE} AND key_ids IS NOT NULL"
 _SINCE = f"SELECT extract(epoch FROM min(joined_at)) FROM daemons WHERE {_ALIVE}"
 _MISSING = "SELECT count(*) FROM generate_series(0, %s) n WHERE n NOT IN (SELECT number FROM buckets)"
 # Who had such a bucket may be sending still.
@@ -38,6 +42,19 @@ def listed(session: Session) -> list[Daemon]:
         {"id": id_, "name": name, "since": since, "buckets": buckets, "projects": projects}
         for id_, name, since, buckets, projects in session.run(_LISTED, LEASE)
     ]
+
+
+@reads
+def without_key(session: Session, key_id: str) -> list[str]:
+    """Return the names of those that are alive and have not read the key of this id, those of the release before too."""
+    return [str(name) for (name,) in session.run(_WITHOUT_KEY, LEASE, key_id)]
+
+
+@reads
+def keys_of_all(session: Session) -> frozenset[str]:
+    """Return the ids of the keys that each daemon that is alive has read, as far as they say so."""
+    read = [frozenset(str(ids).split()) for (ids,) in session.run(_KEYS, LEASE)]
+    return frozenset.intersection(*read) if read else frozenset()
 
 
 @reads

@@ -14,7 +14,7 @@ from .connection import Session, transaction, within
 from .database_session import DatabaseSession, writing
 from .errors import engine_errors
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MIGRATIONS = resources.files(__package__).joinpath("database_migrations")
 _MIGRATE_LOCK = 1634495866  # one at a time in a database, whoever migrates
 _LONG = 3600.0  # seconds that a migration's statement may take

@@ -19,20 +19,21 @@ from typing import NamedTuple
 import structlog
 
 from ...model import NO_THREAD, Misconfigured, Refused
+from ...ops.sealing import Seals
 from ...rules.buckets import allocate
 from ...rules.postgres_urls import Place
 from ..engine import StorageError
 from .connection import APPLICATION, Session, connect, transaction
+from .daemons import LEASE, keys_of_all
 from .database_session import WRITERS, DatabaseSession
 
-LEASE = 5.0  # seconds without a sign of life after which a daemon is gone
 BEAT = 1.0  # seconds between two signs of life
 _JOIN = """
 WITH joined AS (
-    INSERT INTO daemons (id, name, request_seconds) VALUES (%s, %s, %s) ON CONFLICT (id) DO NOTHING RETURNING id)
+    INSERT INTO daemons (id, name, request_seconds, key_ids) VALUES (%s, %s, %s, %s) ON CONFLICT (id) DO NOTHING RETURNING id)
 INSERT INTO daemon_batches (daemon_id) SELECT id FROM joined
 """
-_BEAT = "UPDATE daemons SET seen_at = clock_timestamp(), is_leaving = %s WHERE id = %s RETURNING id"
+_BEAT = "UPDATE daemons SET seen_at = clock_timestamp(), is_leaving = %s, key_ids = %s WHERE id = %s RETURNING id"
 _MEMBERS = "SELECT id FROM daemons WHERE NOT is_leaving"
 _OWNERS = "SELECT number, daemon_id FROM buckets"
 _SIGNS = "SELECT id, extract(epoch FROM seen_at)::text FROM daemons WHERE id <> %s"
@@ -107,8 +108,9 @@ class Lease:
     `request_seconds` is how long one of its requests may take. Without a `name` it has that of the host, with its process.
     """
 
-    def __init__(self, place: Place, request_seconds: float, name: str = "") -> None:
+    def __init__(self, place: Place, request_seconds: float, name: str = "", seals: Seals | None = None) -> None:
         self._place = place
+        self._seals = seals
         self._request_seconds = request_seconds
         self.id = f"dmn_{secrets.token_hex(8)}"
         self.name = name or f"{socket.gethostname()}, process {os.getpid()}"
@@ -220,15 +222,18 @@ class Lease:
 
     def _step(self, session: Session, begun: float) -> None:
         """Give a sign of life, free what those who are gone had, and find out what to take and to give."""
+        key_ids = " ".join(self._seals.ids()) if self._seals is not None else None
         with transaction(session):
-            if not session.run(_BEAT, self._is_leaving, self.id):  # it is new, or was taken for gone
+            if not session.run(_BEAT, self._is_leaving, key_ids, self.id):  # it is new, or was taken for gone
                 if self._is_member:
                     self._is_lost = self._ended = True  # the next look or transaction says so, and ends the daemon
                     return
-                session.run(_JOIN, self.id, self.name, self._request_seconds)
+                session.run(_JOIN, self.id, self.name, self._request_seconds, key_ids)
             signs = dict(session.run(_SIGNS, self.id))
             members = [row[0] for row in session.run(_MEMBERS)]
             owners = dict(session.run(_OWNERS))
+            if self._seals is not None:
+                self._seals.seal_for(keys_of_all(session))
         self._is_member, self._alive_until = True, begun + LEASE
         if gone := self._signs.look(signs, time.clock_gettime(_CLOCK)):
             self._end_gone(session, gone)

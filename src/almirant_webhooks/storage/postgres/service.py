@@ -65,7 +65,7 @@ class PostgresService:
         self._place = place
         self._seals = seals
         self._closing = closing
-        self._lease = Lease(place, request_seconds, name)
+        self._lease = Lease(place, request_seconds, name, seals)
         self._share = share = Share(self._lease)
         self._is_untold = False
         self._told_at = 0.0  # monotonic seconds

@@ -199,6 +199,7 @@ class PostgresActionStore(SharedActionStore):
     """What people's actions read and write."""
 
     operator_keys: engine.StoredOperatorKeys | None = operator_keys
+    daemons: engine.DaemonReads = daemons
     events: engine.EventInserts = inserting
     erasing_outbox: engine.ErasingOutbox = erasing_outbox
     pruning: engine.PruningStore = PostgresPruningStore()

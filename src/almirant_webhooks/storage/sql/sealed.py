@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 
 from ...model import Headers, Misconfigured
-from ...ops.sealed_texts import is_sealed
+from ...ops.sealed_texts import is_sealed, key_id_of
 from ...ops.sealing import Seals, Unopenable
 from ..engine import EVERY_ROW, Resealed
 from .session import Row, Session
@@ -197,6 +197,6 @@ def is_plain_left(conn: Session) -> bool:
 
 
 def is_key_new(conn: Session) -> bool:
-    """Tell whether the key that seals now is another one than that of the last time that everything was sealed."""
+    """Tell whether the last key of the file is another one than that of the last time that everything was sealed."""
     (proof,) = conn.execute("SELECT seal_check FROM database_meta").fetchone()
-    return proof is None or not conn.seals.is_current(proof)
+    return proof is None or key_id_of(proof) != conn.seals.last()

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 from .. import engine
 from ..sql.action_store import SharedActionStore
-from . import connection, erasing_outbox, outbox
+from . import connection, daemons, erasing_outbox, outbox
 from .upkeep_store import SqlitePruningStore
 
 
@@ -15,6 +15,7 @@ class SqliteActionStore(SharedActionStore):
     """SQLite's own parts beside the shared ones."""
 
     operator_keys: engine.StoredOperatorKeys | None = None
+    daemons: engine.DaemonReads = daemons
     events: engine.EventInserts = outbox
     erasing_outbox: engine.ErasingOutbox = erasing_outbox
     pruning: engine.PruningStore = SqlitePruningStore()

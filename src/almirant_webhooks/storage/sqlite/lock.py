@@ -1,12 +1,12 @@
-"""The lock of a database, which one daemon at a time can hold."""
+"""The lock of a database, which one daemon at a time can hold. Its file says which keys that daemon has read."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...model import Misconfigured, Refused
@@ -20,8 +20,28 @@ def file_of(database_path: Path) -> Path:
     return Path(f"{database_path.resolve()}.lock")
 
 
+class Held:
+    """The lock while it is held, by the file's descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._told: Sequence[str] | None = None
+
+    def tell(self, key_ids: Sequence[str]) -> None:
+        """Say which keys the daemon has read; without room for that the file says nothing of new ones."""
+        if key_ids == self._told:
+            return
+        line = f"{' '.join(key_ids)}\n".encode()
+        with suppress(OSError):
+            begun = os.fstat(self._descriptor).st_mtime_ns
+            os.pwrite(self._descriptor, line, 0)
+            os.ftruncate(self._descriptor, len(line))
+            os.utime(self._descriptor, ns=(begun, begun))
+            self._told = key_ids
+
+
 @contextmanager
-def hold(database_path: Path) -> Iterator[None]:
+def hold(database_path: Path) -> Iterator[Held]:
     """Hold the lock while the block runs; raises `Refused` if another daemon holds it."""
     path = file_of(database_path)
     try:
@@ -33,8 +53,17 @@ def hold(database_path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise Refused(f"Another daemon runs on {database_path}; one database has one daemon.") from None
+        os.ftruncate(descriptor, 0)
         os.utime(path)  # when the daemon has begun
-        yield
+        yield Held(descriptor)
+
+
+def key_ids(database_path: Path) -> list[str]:
+    """Return the ids of the keys that the daemon has read; none where there is no daemon, or it does not say."""
+    with suppress(OSError):
+        if is_held(database_path):
+            return file_of(database_path).read_text(encoding="ascii").partition("\n")[0].split()
+    return []
 
 
 def held_since(database_path: Path) -> float | None:

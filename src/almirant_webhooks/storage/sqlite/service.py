@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -12,7 +13,7 @@ import structlog
 
 from ...model import Due
 from ...ops.keys import OperatorKeys
-from ...ops.sealing import Seals
+from ...ops.sealing import Seals, beside
 from .. import engine
 from . import lock, outbox, wal
 from .action_store import SqliteActionStore
@@ -25,6 +26,8 @@ from .reading_store import SqliteReadingStore
 from .upkeep_store import SqliteObservingStore, SqlitePruningStore, SqliteResendingStore
 from .watcher import Watcher
 from .worker import FairLock, Worker
+
+TELL_EVERY = 1.0  # seconds between two looks whether the key file has changed
 
 log = structlog.get_logger("almirant_webhooks")
 
@@ -56,7 +59,7 @@ class SqliteService:
         self._open_outbox = functools.partial(open_outbox_for_service, database_path, outbox_path)
         self._open_outbox_reader = functools.partial(outbox.open_outbox, database_path, outbox_path, read_only=True)
         self._observe = observe
-        self._seals = seals
+        self._seals = seals or beside(database_path)
         self._closing = closing
         self._lock = FairLock()  # of writers on the database's file
         self.deliveries = SqliteDeliveryStore(database_path, self._lock, observe)
@@ -110,7 +113,7 @@ class SqliteService:
 
     async def _open_database(self) -> None:
         path = self.paths[0]
-        self._closing.enter_context(lock.hold(path))
+        self._held = self._closing.enter_context(lock.hold(path))
         self.database = await self._open(Worker(lambda: open_for_service(path, self._seals), self._observe, self._lock))
 
     async def open_reader(self) -> Worker:
@@ -119,7 +122,18 @@ class SqliteService:
 
     def watch(self, looks: Sequence[Callable[[], Awaitable[None]]], every: float) -> Coroutine[Any, Any, None]:
         """Return what calls `looks` whenever somebody may have committed, and once `every` seconds, until it is cancelled."""
-        return Watcher(self.files, looks, every).run()
+        return self._watch_and_tell(Watcher(self.files, looks, every))
+
+    async def _watch_and_tell(self, watcher: Watcher) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watcher.run(), name="watch for commits")
+            tasks.create_task(self._tell_keys(), name="tell of keys")
+
+    async def _tell_keys(self) -> None:
+        """Let commands know which keys this daemon has read, until it is cancelled."""
+        while True:
+            self._held.tell(self._seals.ids())
+            await asyncio.sleep(TELL_EVERY)
 
     async def _open(self, worker: Worker) -> Worker:
         await worker.open()
