@@ -35,6 +35,12 @@ FILTER = [
     {"field": 'data["a.b"]', "op": "in", "value": ["x", "y,z", 3]},
     {"field": "type", "op": "exists"},
 ]
+_ROWS = {  # of a form, with the same conditions
+    "filter": "rows",
+    "filter_field": ["data.n", 'data["a.b"]', "type", ""],
+    "filter_op": [">=", "in", "exists", "="],
+    "filter_value": ["1.50", 'x, "y,z", 3', "", ""],
+}
 _SAME = {"url": URL, "events": "*", "description": "b", "concurrency": "", "rate_limit": ""}
 CHANGES: tuple[tuple[tuple[str, ...], tuple[str, str, object], tuple[str, dict[str, Any]]], ...] = (
     (
@@ -115,13 +121,7 @@ CHANGES: tuple[tuple[tuple[str, ...], tuple[str, str, object], tuple[str, dict[s
         ("PATCH", "/{id}", {"filter": FILTER}),
         (
             "/{id}/edit",
-            {
-                **_SAME,
-                "filter": "rows",
-                "filter_field": ["data.n", 'data["a.b"]', "type", ""],
-                "filter_op": [">=", "in", "exists", "="],
-                "filter_value": ["1.50", 'x, "y,z", 3', "", ""],
-            },
+            {**_SAME, **_ROWS},
         ),
     ),
     (  # the same filter once more, and a form without its rows: nothing is changed
@@ -271,48 +271,44 @@ async def test_a_change_by_command_api_or_page_is_the_same_one(doors: Doors) -> 
 
 
 async def test_a_webhook_made_by_command_api_or_page_is_the_same_one(doors: Doors) -> None:
-    """With an own secret, which none of them changes."""
+    """With all options but a template, and an own secret, which none of them changes."""
+    headers = {"Authorization": "Bearer of all", "X-Team": "7"}
     words = (
-        "--project",
-        "proj_new",
-        "--url",
-        URL,
-        "--event",
-        "*",
-        "--secret",
-        SECRET,
-        "--description",
-        "d",
-        "--concurrency",
-        "3",
-        "--rate-limit",
-        "10/s",
+        *("--project", "proj_new", "--url", URL, "--event", "*", "--secret", SECRET, "--description", "d"),
+        *("--concurrency", "1", "--ordered", "--rate-limit", "10/s"),
+        *("--where", "data.n >= 1.5", "--where", 'data["a.b"] in x,"y,z",3', "--where", "type exists"),
+        *(word for name, value in headers.items() for word in ("--header", f"{name}: {value}")),
     )
     made = json.loads(await asyncio.to_thread(doors.shell.ours, "webhook", "create", *words, "--json"))
-    body = {
-        "project_id": "proj_new",
-        "url": URL,
-        "events": ["*"],
-        "secret": SECRET,
-        "description": "d",
-        "concurrency": 3,
-        "rate_limit": "10/s",
-    }
-    status, answer = await doors.api.call("POST", "/api/v1/webhooks", None, body)
+    plain = {"project_id": "proj_new", "url": URL, "events": ["*"], "secret": SECRET, "description": "d"}
+    options = {"concurrency": 1, "ordered": True, "rate_limit": "10/s", "filter": FILTER, "headers": headers}
+    status, answer = await doors.api.call("POST", "/api/v1/webhooks", None, {**plain, **options})
     assert (status, list(answer)) == (201, list(made))
-    assert answer["concurrency"] == made["concurrency"] == 3
-    await doors.pages.post("/webhooks", None, **{**body, "secret_kind": "own", "concurrency": "3"})
+    masked = {**options, "headers": dict.fromkeys(headers, MASK)}
+    assert [{name: row[name] for name in options} for row in (made, answer)] == [masked] * 2
+    form = {**plain, **_ROWS, "secret_kind": "own", "concurrency": "1", "ordered": "true", "ordered_box": "1"}
+    form |= {"rate_limit": "10/s", "header_name": list(headers), "header_value": list(headers.values())}
+    assert (await doors.pages.post("/webhooks", None, **form))[0] == 303
     rows = doors.service.read(storage.find, project_id="proj_new")
     assert len(rows) == 3
-    assert {(row.url, row.events, row.description, row.concurrency) for row in rows} == {(URL, ("*",), "d", 3)}
+    assert {(row.url, row.events, row.description) for row in rows} == {(URL, ("*",), "d")}
+    assert {(row.concurrency, row.ordered, row.rate_limit, str(row.filter)) for row in rows} == {
+        (1, True, "10/s", str(FILTER))
+    }
+    ids = {row.id for row in rows}
+    assert {values for row, values in doors.service.read(opened_headers) if row in ids} == {str(tuple(headers.items()))}
     assert all(row.enabled for row in rows)
     shown = json.loads(await asyncio.to_thread(doors.shell.ours, "webhook", "show", rows[0].id, "--json"))
     listed = json.loads(await asyncio.to_thread(doors.shell.ours, "webhook", "list", "--project", "proj_new", "--json"))
-    assert [(row["concurrency"], row["rate_limit"]) for row in (shown, *listed)] == [(3, "10/s")] * 4
-    assert "<dd>10/s</dd>" in (await doors.pages.get(f"/webhooks/{rows[0].id}", "proj_new"))
-    assert 'name="rate_limit" value="10/s"' in (await doors.pages.get(f"/webhooks/{rows[0].id}/edit", "proj_new"))
-    assert "<dd>3 at most</dd>" in (await doors.pages.get(f"/webhooks/{rows[0].id}", "proj_new"))
-    assert 'name="concurrency" value="3"' in (await doors.pages.get(f"/webhooks/{rows[0].id}/edit", "proj_new"))
+    assert [{name: row[name] for name in options} for row in (shown, *listed)] == [masked] * 4
+    page = await doors.pages.get(f"/webhooks/{rows[0].id}", "proj_new")
+    for text in ("10/s", "one after the other", "1, and a resend or test beside it"):
+        assert f"<dd>{text}</dd>" in page
+    form_page = await doors.pages.get(f"/webhooks/{rows[0].id}/edit", "proj_new")
+    for name, value in (("rate_limit", "10/s"), ("concurrency", "1")):
+        assert f'name="{name}" value="{value}"' in form_page
+    several = doors.service.webhook(URL, project="proj_new", concurrency=3)
+    assert "<dd>3 at most</dd>" in (await doors.pages.get(f"/webhooks/{several.id}", "proj_new"))
     for row in rows:
         assert run_action(webhook_secrets.reveal(CommandDatabase(doors.service.settings()), caller(), row.id, now=clock.now())).current == SECRET  # fmt: skip
 
