@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from almirant_webhooks import clock
 from almirant_webhooks.storage.sql import webhooks
+from almirant_webhooks.storage.sql.session import Session
 
 from ..support.service import SECRET
 from .conftest import visit
@@ -50,6 +51,32 @@ async def _add_long_names(there: Scene, receiver: str) -> dict[str, str]:
         "long delivery": f"/deliveries/{delivery}",
         "long event": f"/events/{event}",
     }
+
+
+@pytest.mark.slow
+async def test_a_hundred_webhooks_fit_a_few_screens(browser: Browser, portal: Scene) -> None:
+    """As many as a project may have, on a screen of 1440 by 900; each row is one line of a name and one of a URL."""
+
+    def create(conn: Session) -> None:
+        for number in range(100):
+            webhooks.create(
+                conn,
+                project_id="proj_1",
+                url=f"https://receiver-{number}.example.com/hooks/{'x' * 20 * (number % 5)}",
+                events=["work_item.*", "lead.*"],
+                secret=SECRET,
+                description=f"Receiver {number}",
+                limit=100,
+                now=clock.now(),
+            )
+
+    portal.service.write(create)
+    async with visit(browser, viewport={"width": 1440, "height": 900}) as context:
+        page = await context.new_page()
+        await portal.come_in(page, "proj_1")
+        await expect(page.locator(".row")).to_have_count(100)
+        height = await page.evaluate("document.documentElement.scrollHeight")
+    assert height <= 6 * 900
 
 
 @pytest.mark.slow

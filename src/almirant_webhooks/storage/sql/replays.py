@@ -32,10 +32,9 @@ SELECT count(*) FROM (SELECT 1 FROM events INDEXED BY events_by_time WHERE creat
 _COUNT = """
 SELECT e.event_type, sum(d.event_seq IS NULL AND e.erased_at IS NULL) AS missing,
        sum(d.event_seq IS NULL AND e.erased_at IS NOT NULL) AS erased, {cancelled} AS cancelled
-FROM events e INDEXED BY events_by_time
-CROSS JOIN webhooks w ON w.id = ?3
+FROM webhooks w CROSS JOIN events e INDEXED BY events_by_time ON e.project_id = w.project_id
 LEFT JOIN deliveries d ON d.event_seq = e.seq AND d.webhook_id = w.id
-WHERE e.created_at >= ?1 AND e.created_at < ?2 AND e.project_id = w.project_id
+WHERE w.id = ?3 AND e.created_at >= ?1 AND e.created_at < ?2
   AND CASE WHEN e.id GLOB 'evt_test_*' THEN e.test ELSE 0 END = 0
 GROUP BY e.event_type
 """
@@ -44,8 +43,8 @@ sum(coalesce(d.test = 0 AND d.erased = 0 AND d.resend_requested_at IS NULL AND {
 """
 # Of some types, those that have no delivery, for which a filter has to look at each body.
 _MISSING = """
-SELECT e.body FROM events e INDEXED BY events_by_time CROSS JOIN webhooks w ON w.id = ?3
-WHERE e.created_at >= ?1 AND e.created_at < ?2 AND e.project_id = w.project_id
+SELECT e.body FROM webhooks w CROSS JOIN events e INDEXED BY events_by_time ON e.project_id = w.project_id
+WHERE w.id = ?3 AND e.created_at >= ?1 AND e.created_at < ?2
   AND e.event_type IN (SELECT value FROM json_each(?4))
   AND CASE WHEN e.id GLOB 'evt_test_*' THEN e.test ELSE 0 END = 0
   AND e.erased_at IS NULL

@@ -16,6 +16,7 @@ from ...rules.trouble import MOST_WAITING, LastFailure, Trouble
 from ..engine import WebhookPage
 from ..records import Hour, ListedWebhook, WebhookOverview, WebhookSummary
 from . import order, rotation, webhooks
+from .hours import HOUR
 from .rows import row_as
 from .selecting import UNWELL, id_at
 from .session import Session
@@ -26,10 +27,8 @@ _IN_ORDER = tuple(Health)
 _PLACES = {health: place for place, health in enumerate(Health)}
 
 _HOURS = """
-SELECT h.webhook_id, substr(h.hour, 1, 13) AS start, CAST(sum(h.succeeded) AS INTEGER) AS succeeded,
-       CAST(sum(h.failed) AS INTEGER) AS failed
+SELECT json_group_array(json_array(h.webhook_id, h.hour, h.succeeded, h.failed))
 FROM json_each(?1) v CROSS JOIN webhook_hours h ON h.webhook_id = v.value AND h.hour >= ?2
-GROUP BY 1, 2 ORDER BY 1, 2
 """
 _STANDING = """
 SELECT w.id, max(w.last_success_at, w.last_failure_at) AS both,
@@ -91,10 +90,20 @@ def of_webhooks(conn: Session, ids: Iterable[str], since: datetime) -> dict[str,
             "held": min(row["held"], COUNTED),
             "held_more": row["held"] > COUNTED,
         }
-    for webhook_id, *hour in conn.execute(_HOURS, (webhook_ids, clock.text(since)[:13])):
+    for webhook_id, hours in _hours(conn, webhook_ids, since).items():
         if webhook_id in summaries:
-            summaries[webhook_id]["hours"].append(Hour(*hour))
+            summaries[webhook_id]["hours"] = [Hour(start, *both) for start, both in sorted(hours.items())]
     return summaries
+
+
+def _hours(conn: Session, webhook_ids: str, since: datetime) -> dict[str, dict[str, tuple[int, int]]]:
+    """Return by webhook and hour how many attempts succeeded and failed; new ones are stored by five minutes."""
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    for webhook_id, stored, succeeded, failed in conn.read_rows(_HOURS, webhook_ids, clock.text(since)[:HOUR]):
+        hours, start = found.setdefault(webhook_id, {}), stored[:HOUR]
+        before = hours.get(start, (0, 0))
+        hours[start] = (before[0] + succeeded, before[1] + failed)
+    return found
 
 
 def webhook(conn: Session, webhook_id: str, since: datetime, now: datetime) -> WebhookOverview:
@@ -125,7 +134,7 @@ def page(
     listed = [
         (row["health"], folded(row["description"] or row["url"].partition("://")[2]), row["id"])
         for row in conn.execute(_ALL, (project_id,))
-        if wanted in folded(row["description"]) or wanted in folded(row["url"])
+        if not wanted or wanted in folded(row["description"]) or wanted in folded(row["url"])
     ]
     counts = Counter(_IN_ORDER[place] for place, _, _ in listed)
     shown = sorted(row for row in listed if health is None or _IN_ORDER[row[0]] is health)

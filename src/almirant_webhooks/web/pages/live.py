@@ -8,8 +8,10 @@ import re
 from aiohttp import hdrs, web
 
 _MAIN = re.compile(r"<main\b.*</main>", re.DOTALL)
-# How long ago something was is counted on by the page itself; keys of forms are new each time.
-_CHANGES_ALWAYS = re.compile(r'(<time data-ago datetime="[^"]*">)[^<]*|<input type="hidden"[^>]*>')
+# How long ago something was is counted on by the page itself; keys of forms are new each time. Each begins with a text of its
+# own, which is found faster than either of two.
+_AGO = re.compile(r'<time data-ago datetime="([^"]*)">[^<]*')
+_HIDDEN = re.compile(r'<input type="hidden"[^>]*>')
 
 
 def answer(request: web.Request, html: str, language: str) -> web.Response:
@@ -20,7 +22,7 @@ def answer(request: web.Request, html: str, language: str) -> web.Response:
     headers = {hdrs.CONTENT_LANGUAGE: language, hdrs.VARY: "Accept-Language, Cookie"}
     response = web.Response(content_type="text/html", charset="utf-8", headers=headers)
     if request.method == hdrs.METH_GET and " data-live" in html and (main := _MAIN.search(html)):
-        shown = _CHANGES_ALWAYS.sub(r"\1", main[0])
+        shown = _HIDDEN.sub("", _AGO.sub(r"\1", main[0]))
         mark = hashlib.sha256(f"{language} {shown}".encode()).hexdigest()[:16]
         response.headers[hdrs.ETAG] = f'"{mark}"'
         if "X-Live" in request.headers and request.headers.get(hdrs.IF_NONE_MATCH) == f'"{mark}"':

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from ... import clock
@@ -15,6 +16,7 @@ from ...storage.records import Hour
 
 WIDTH = 4  # of a bar, in the units of the drawing
 UP, DOWN = 30, 14  # room above the baseline for what was delivered, below it for what failed
+LEAST = 3  # a bar is this long at least
 LATENCY = 44
 WEEK = 168  # hours; beyond them a bar is a day
 
@@ -153,23 +155,23 @@ def attempts(shown: list[Part]) -> Plot:
 
 
 def _length(count: int, highest: int, room: int) -> float:
-    return round(max(count / highest * room, 3), 1) if count else 0
+    return round(max(count / highest * room, LEAST), 1) if count else 0
 
 
 def strip(hours: Iterable[Hour], now: datetime, of: Span) -> Strip:
     """Draw the hours of a span that have attempts, to one scale: many times for a list, so nothing is made but the paths."""
     places = _places(of.begin(now), of)
-    shown = [(places[hour.start], *hour) for hour in hours if hour.start in places]
-    highest = max((max(ok, bad) for _, _, ok, bad in shown), default=0)
-    succeeded, failed = sum(ok for _, _, ok, _ in shown), sum(bad for _, _, _, bad in shown)
-    return Strip(
-        "".join(_bar_up(at, _length(ok, highest, UP)) for at, _, ok, _ in shown if ok),
-        "".join(_bar_down(at, _length(bad, highest, DOWN)) for at, _, _, bad in shown if bad),
-        of.parts * WIDTH,
-        succeeded,
-        failed,
-        _words(succeeded, failed, [f"{start[11:13]}:00" for _, start, _, bad in shown if bad]),
-    )
+    shown = [hour for hour in hours if hour[0] in places]
+    highest = max((max(succeeded, failed) for _, succeeded, failed in shown), default=1)
+    up, down, ups, downs, bad = 10 * UP / highest, 10 * DOWN / highest, [], [], []
+    for start, succeeded, failed in shown:
+        if succeeded:
+            ups.append(_bar_up(places[start], int(succeeded * up + 0.5)))
+        if failed:
+            downs.append(_bar_down(places[start], int(failed * down + 0.5)))
+            bad.append(f"{start[11:13]}:00")
+    sums = sum(map(itemgetter(1), shown)), sum(map(itemgetter(2), shown))
+    return Strip("".join(ups), "".join(downs), of.parts * WIDTH, *sums, _words(*sums, bad))
 
 
 @lru_cache(maxsize=8)
@@ -179,12 +181,14 @@ def _places(begin: datetime, of: Span) -> dict[str, int]:
 
 
 @lru_cache(maxsize=8192)
-def _bar_up(at: int, length: float) -> str:
+def _bar_up(at: int, tenths: int) -> str:
+    length = max(tenths / 10, LEAST)
     return f"M{at * WIDTH + 0.4:g} 30v-{length:g}h3.2v{length:g}z"
 
 
 @lru_cache(maxsize=8192)
-def _bar_down(at: int, length: float) -> str:
+def _bar_down(at: int, tenths: int) -> str:
+    length = max(tenths / 10, LEAST)
     return f"M{at * WIDTH + 0.4:g} 32v{length:g}h3.2v-{length:g}z"
 
 

@@ -153,7 +153,7 @@ def environment(language: Language) -> Environment:
         "took": formatting.took,
         "worded": saying.worded,
     }
-    templates.globals |= {"asset": asset, "gettext": saying.gettext, "ngettext": saying.ngettext}
+    templates.globals |= {"asset": asset, "_": saying.gettext, "gettext": saying.gettext, "ngettext": saying.ngettext}
     return templates
 
 

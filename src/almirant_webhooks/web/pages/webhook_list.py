@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from types import SimpleNamespace
 
 from aiohttp import web
 
@@ -67,11 +68,11 @@ async def list_(request: web.Request) -> web.Response:
         project=project if operator else None,
         projects=await ctx.read(ctx.reading.summaries.projects, 500) if operator else [],
         rows=[
-            {
+            SimpleNamespace(
                 **row,
-                "plot": plots.strip(row["hours"], now, activity.SPANS["24h"]),
-                "rate_limited": waiting.get(row["webhook"].id, 0),
-            }
+                plot=plots.strip(row["hours"], now, activity.SPANS["24h"]),
+                rate_limited=waiting.get(row["webhook"].id, 0),
+            )
             for row in found.rows
         ],
         counts=[(health, WORDS[health], number) for health, number in found.counts.items() if number],
