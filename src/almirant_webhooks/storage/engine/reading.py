@@ -55,8 +55,11 @@ class DeliverySearch(Protocol):
     def newest(self, session: Session, selection: Selection, /, *, limit: int) -> list[Delivery]:
         """Return the newest that match, however far back they are: for commands, beside which nobody waits."""
 
-    def count(self, session: Session, selection: Selection, /) -> tuple[int, bool]:
-        """Return how many match, `MOST_COUNTED` at most, and whether that is all of them; it stops where a page would."""
+    def count(self, session: Session, selection: Selection, first: Page[Delivery] | None = None, /) -> tuple[int, bool]:
+        """Return how many match, `MOST_COUNTED` at most, and whether that is all of them; it stops where a page would.
+
+        `first` is the first page, if it was read before: where it has stopped, nothing is looked at again.
+        """
 
 
 class Log(Protocol):

@@ -60,11 +60,16 @@ def newest(conn: Session, selection: Selection = EVERYTHING, *, limit: int = 50)
     return _page(conn, selection, limit, None, bounded=False).items
 
 
-def count(conn: Session, selection: Selection) -> tuple[int, bool]:
-    """Return how many deliveries match, and whether that is all of them: it stops at 10,000 and where a page would stop."""
+def count(conn: Session, selection: Selection, first: Page[Delivery] | None = None) -> tuple[int, bool]:
+    """Return how many deliveries match, and whether that is all of them: it stops at 10,000 and where a page would stop.
+
+    `first` is the first page, if it was read before: where it has stopped, nothing is looked at again.
+    """
+    if first is not None and (first.next_cursor is None or first.looked_back_to is not None):
+        return len(first.items), first.next_cursor is None
     query = selecting.query(conn, selection)
-    total = 0
-    for ids, floor, stops in _matching(conn, selection, query, query.end, size=MOST_COUNTED + 1, bounded=True):
+    total, size = 0, MOST_COUNTED // _cost(selection) + 1
+    for ids, floor, stops in _matching(conn, selection, query, query.end, size=size, bounded=True):
         total += len(ids)
         if total > MOST_COUNTED:
             return MOST_COUNTED, False
@@ -94,8 +99,7 @@ def _matching(
     `size` of them are looked at first, and more each time: where most match that is enough.
     """
     looked_at, room = 0, text.LOOKED_BYTES if bounded else math.inf
-    needs_others = (selection.text, selection.event_type, selection.cause) != (None, None, None)
-    cost = COST_OF_OTHERS if needs_others else 1
+    cost = _cost(selection)
     for window, end in _windows(conn, selection, query, before, size=size):
         looked_at += len(window) * cost
         ids, floor = window, end
@@ -105,6 +109,11 @@ def _matching(
             ids, looked_bytes, stopped = text.search_bodies(conn, ids, selection.text, room)
             room, floor = room - looked_bytes, stopped or floor
         yield ids, floor, floor is None or (bounded and (looked_at >= LOOKED_AT or room < 0))
+
+
+def _cost(selection: Selection) -> int:
+    needs_others = (selection.text, selection.event_type, selection.cause) != (None, None, None)
+    return COST_OF_OTHERS if needs_others else 1
 
 
 def _windows(

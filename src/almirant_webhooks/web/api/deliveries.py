@@ -46,7 +46,7 @@ async def list_(request: web.Request) -> web.Response:
         "looked_back_to": page.looked_back_to,
     }
     if parsing.flag(params, "count"):
-        total, complete = await ctx.read(ctx.reading.search.count, selection)
+        total, complete = await ctx.read(ctx.reading.search.count, selection, page if cursor is None else None)
         answer["count"] = {"value": total, "complete": complete}
     return parsing.answer(answer)
 

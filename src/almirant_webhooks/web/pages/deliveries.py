@@ -12,7 +12,7 @@ from ...model import Refused, Webhook
 from ...rules.selection import Selection
 from ...rules.texts import Text, plural
 from ...storage.engine import MOST_COUNTED
-from ...storage.records import Delivery
+from ...storage.records import Delivery, Page
 from ..context import context, principal, scope
 from ..listed import check_type
 from . import selecting
@@ -50,11 +50,12 @@ async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
         parsed = selecting.deliveries(typed, clock.now())
         selection = replace(parsed, project_id=project, webhook_id=webhook.id if webhook else None)
         cursor = list_cursor(request, r"dlv_\w{1,64}") or ""
-        rows, following, remark = await _read(request, selection, cursor)
+        page = await ctx.read(ctx.reading.search.deliveries, selection, limit=PAGE, cursor=cursor or None)
+        rows, following, remark = page.items, page.next_cursor, _remark(page.looked_back_to)
         if not rows and following is None and not cursor:
             await check_type(request, selection, "event_type")
         if request.query.get("count"):
-            total = await _count(request, selection)
+            total = await _count(request, selection, None if cursor else page)
     except Refused as refused:
         problem = refused.message
     types = catalogue(request)
@@ -84,21 +85,17 @@ async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
     )
 
 
-async def _read(request: web.Request, selection: Selection, cursor: str) -> tuple[list[Delivery], str | None, str]:
-    """Return rows, where the next page begins, and how far a search has looked that has not come to the end."""
-    ctx = context(request)
-    page = await ctx.read(ctx.reading.search.deliveries, selection, limit=PAGE, cursor=cursor or None)
-    remark = ""
-    if page.looked_back_to is not None:
-        back_to = day_and_time(page.looked_back_to)
-        remark = Text("Looked back to {time}. Older goes on from there.", time=back_to)
-    return page.items, page.next_cursor, remark
+def _remark(looked_back_to: str | None) -> str:
+    """Say how far a search has looked that has not come to the end."""
+    if looked_back_to is None:
+        return ""
+    return Text("Looked back to {time}. Older goes on from there.", time=day_and_time(looked_back_to))
 
 
-async def _count(request: web.Request, selection: Selection) -> str:
+async def _count(request: web.Request, selection: Selection, first: Page[Delivery] | None) -> str:
     """Say how many deliveries match; asked for at a link, since it can take as long as the page itself."""
     ctx = context(request)
-    number_found, whole = await ctx.read(ctx.reading.search.count, selection)
+    number_found, whole = await ctx.read(ctx.reading.search.count, selection, first)
     shown = number(number_found)
     if whole:
         return plural("{number} delivery matches.", "{number} deliveries match.", number_found, number=shown)
