@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from almirant_webhooks.rules import event_schemas
+from almirant_webhooks.rules.signing import signature
 
 from ..conftest import Receiver
 from .conftest import visit
@@ -20,7 +21,8 @@ async def test_the_first_run_leads_from_the_form_to_the_first_delivery(
 ) -> None:
     """Types in words with samples, the secret, a verifier, a test whose result appears in place, then what is real."""
     service = portal.service
-    async with visit(browser, java_script_enabled=script) as context:
+    clipboard = ["clipboard-read", "clipboard-write"]
+    async with visit(browser, java_script_enabled=script, permissions=clipboard) as context:
         page = await context.new_page()
         await portal.come_in(page, "proj_1")
         await page.goto(f"{portal.address}/webhooks/new")
@@ -31,6 +33,11 @@ async def test_the_first_run_leads_from_the_form_to_the_first_delivery(
         await page.get_by_role("checkbox", name="Whole family work_item.*").check()
         await page.get_by_role("button", name="Save").click()
         await expect(page.locator("#secret")).to_be_visible()
+        if script:
+            await page.get_by_role("button", name="Copy the secret").click()
+            await expect(page.locator("#said")).to_have_text("Copied.")
+            copied = await page.evaluate("navigator.clipboard.readText()")
+            assert copied == (await page.locator("#secret").inner_text()).strip()
         await expect(page.get_by_role("img")).to_have_count(0)
         await expect(page.get_by_label("Python", exact=True)).to_contain_text("hmac.compare_digest")
         await page.get_by_text("PHP", exact=True).first.click()
@@ -39,7 +46,10 @@ async def test_the_first_run_leads_from_the_form_to_the_first_delivery(
         await page.get_by_role("button", name="Send test").click()
         address = page.url
         await service.until(lambda: service.log(state="succeeded"))
-        if not script:
+        (sent,) = receiver.requests
+        if script:
+            assert sent.headers["X-Almirant-Signature"] == signature(sent.body, copied)
+        else:
             await page.wait_for_load_state()  # it may still be coming from the form
             await page.reload()
         result = page.locator(".outcome-card")

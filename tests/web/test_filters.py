@@ -94,3 +94,31 @@ async def test_the_search_and_the_times_are_always_to_be_seen(pages: Pages, plac
     outside = re.sub(r"<details.*?</details>", "", page, flags=re.DOTALL)
     assert 'name="since"' in outside
     assert ('name="text"' in outside) is (place == "/deliveries")
+
+
+async def test_the_date_that_a_list_shows_is_its_order_and_what_times_select_by(
+    pages: Pages, receiver: Receiver
+) -> None:
+    """An old delivery that was sent again stays where it is, however new its last attempt."""
+    service = pages.service
+    service.webhook(receiver.url)
+    service.insert({"n": 1})
+    await service.until(lambda: service.log(state="succeeded"))
+    service.insert({"n": 2})
+    await service.until(lambda: len(service.log(state="succeeded")) == 2)
+    new, old = (row["delivery_id"] for row in service.log())
+    assert service.resend(old)
+    await service.until(lambda: [one["outcome"] for one in service.detail(old)["attempt_list"]] == ["success"] * 2)
+    tried = {row["delivery_id"]: row["date"] for row in service.log()}
+    assert tried[old] > tried[new]
+
+    async def listed(query: str = "") -> list[tuple[str, str]]:
+        text = await pages.get(f"/deliveries{query}")
+        return re.findall(r'<td [^>]*class="date"><a href="/deliveries/(\w+)"><time datetime="([^"]+)"', text)
+
+    (first, newer), (second, older) = shown = await listed()
+    assert (first, second) == (new, old)
+    assert older < newer < tried[old]
+    assert await listed(f"?since={newer}") == shown[:1]
+    assert await listed(f"?until={newer}") == shown[1:]
+    assert await listed(f"?since={older}") == shown

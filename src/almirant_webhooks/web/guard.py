@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import TypeVar
 from urllib.parse import quote
@@ -79,6 +80,9 @@ async def add_headers(request: web.Request, handler: Handler) -> web.StreamRespo
 
 def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     prefix_location(request, response)
+    response.headers.setdefault("Cache-Control", "no-store")
+    if response.status == HTTPStatus.NOT_MODIFIED:
+        return  # it shows nothing, and the page that asks has them already
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     if origins := framing.ancestors(request):
@@ -87,7 +91,6 @@ def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
             "ancestors 'none'", f"ancestors {' '.join(origins)}"
         )
         response.headers.pop("X-Frame-Options", None)  # it can name no origin
-    response.headers.setdefault("Cache-Control", "no-store")
 
 
 @web.middleware

@@ -44,7 +44,7 @@
     || [...main.querySelectorAll("[data-live] :is(tbody, ul, ol)")].some((list) => list.getBoundingClientRect().top < 0);
 
   const attributes = (live, before, after) => {
-    const isReaders = (attribute) => READERS.has(attribute) && live.type !== "hidden";
+    const isReaders = (attribute) => READERS.has(attribute) && live.type !== "hidden" && live.localName !== "progress";
     for (const { name: attribute, value } of [...after.attributes]) {
       if (before.getAttribute(attribute) === value) continue;
       before.setAttribute(attribute, value);
