@@ -11,6 +11,7 @@ from . import (
     backlog,
     call,
     cost,
+    daemons,
     exchange,
     growth,
     history,
@@ -54,6 +55,7 @@ PARTS: dict[str, Part] = {
     "waiting": waiting.figures,
     "limited": limited.figures,
     "postgres": postgres.figures,
+    "daemons": daemons.figures,
 }
 BY_TURNS = ("throughput", "tls", "fan-out", "live", "latency", "call", "isolation", "hostile", "growth", "cost")
 

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ _FILL = """
 INSERT INTO outbox (project_id, event_type, payload)
 SELECT %s || '_' || number %% %s, 'work_item.created', %s FROM generate_series(0, %s - 1) number
 """
-_RECORDED = (
+RECORDED = (
     "SELECT count(*), count(*) FILTER (WHERE outcome = 'success'), min(started_at), max(started_at) FROM attempts"
 )
 _TAKEN = "SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"
@@ -63,13 +64,21 @@ class PostgresBench(Bench):
 class WholeBench(PostgresBench):
     """The same, with everything in a database of a server."""
 
-    def __init__(self, folder: Path, there: Outbox) -> None:
+    def __init__(self, folder: Path, there: Outbox, server: Server) -> None:
+        self.server = server
         self.key = folder / "key"
         self.key.write_text(sealed_texts.new_line())
         self.key.chmod(0o600)
         self.seals = Seals(self.key, is_own=False)
         migrate_database(there.place, self.seals)
         super().__init__(folder, there)
+
+    def beside(self, number: int, port: int) -> WholeBench:
+        """Return another daemon on the same database."""
+        other = copy(self)
+        other.folder, other.port = self.folder / str(number), port
+        other.folder.mkdir()
+        return other
 
     def _configure(self) -> Path:
         config = self.folder / "config.toml"
@@ -86,7 +95,7 @@ class WholeBench(PostgresBench):
     def add_webhooks(self, url: str, count: int, *, projects: int | None = None, project: str = "proj") -> list[str]:
         """Create webhooks, each in a project of its own unless `projects` says how many there are."""
         with closing(self.open()) as session, writing(session):
-            return [
+            made = [
                 webhooks.create(
                     session,
                     project_id=f"{project}_{number % (projects or count)}",
@@ -99,6 +108,8 @@ class WholeBench(PostgresBench):
                 ).id
                 for number in range(count)
             ]
+        self.there.ask("ANALYZE")  # as autovacuum does within a minute
+        return made
 
     def read(self, query: str, *values: object) -> tuple[Any, ...]:
         """Return the first row of a query."""
@@ -107,13 +118,13 @@ class WholeBench(PostgresBench):
 
 
 @contextmanager
-def _whole(server: Server) -> Iterator[WholeBench]:
+def whole(server: Server) -> Iterator[WholeBench]:
     """Make a bench with everything in a new database of the server."""
     with tempfile.TemporaryDirectory() as folder:
-        yield WholeBench(Path(folder), new_database(with_outbox=False, its_server=server))
+        yield WholeBench(Path(folder), new_database(with_outbox=False, its_server=server), server)
 
 
-def _server_cpu(server: Server) -> float:
+def server_cpu(server: Server) -> float:
     """Return the processor time that the processes of a server have used, in seconds."""
     assert server.process is not None
     used = 0.0
@@ -127,14 +138,14 @@ def _server_cpu(server: Server) -> float:
 
 def _whole_speed(server: Server, receivers: Nginx, events: int) -> tuple[Speed, float]:
     """Measure a daemon that has everything there, until all has been delivered; and the server's processor time in µs each."""
-    with _whole(server) as bench:
+    with whole(server) as bench:
         bench.add_webhooks(receivers.http, WEBHOOKS)
         bench.insert(events, projects=WEBHOOKS)
         with bench.running() as process:
-            before = _server_cpu(server)
+            before = server_cpu(server)
             bench.wait_for(events)
-            cpu, served = cpu_seconds(process.pid), _server_cpu(server) - before
-        count, succeeded, first, last = bench.there.ask(_RECORDED)[0]
+            cpu, served = cpu_seconds(process.pid), server_cpu(server) - before
+        count, succeeded, first, last = bench.there.ask(RECORDED)[0]
         if count != events or succeeded != events:
             raise SystemExit(f"{succeeded} of {count} attempts succeeded, for {events}: this run does not count.")
         return Speed(events / (last - first).total_seconds(), cpu / events * 1e6), served / events * 1e6
@@ -151,7 +162,7 @@ def _beside(server: Server) -> Iterator[PostgresBench]:
 
 
 @contextmanager
-def _server() -> Iterator[Server]:
+def own_server() -> Iterator[Server]:
     """Run a server of our own with its default settings, so that a commit is synced."""
     try:
         server = Server("")
@@ -215,16 +226,16 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
     speeds: list[tuple[Speed, Speed]] = []
     runs: list[tuple[Run, Run, Run]] = []
     again: list[float] = []
-    whole: list[tuple[Speed, float]] = []
-    with tempfile.TemporaryDirectory() as folder, nginx(Path(folder)) as receivers, _server() as server:
+    everywhere: list[tuple[Speed, float]] = []
+    with tempfile.TemporaryDirectory() as folder, nginx(Path(folder)) as receivers, own_server() as server:
         for _ in sizes.rounds:
             speeds.append((_speed(lambda: _beside(server), receivers, events), _speed(scratch, receivers, events)))
-            whole.append(_whole_speed(server, receivers, events))
+            everywhere.append(_whole_speed(server, receivers, events))
             runs.append(
                 (
                     _steady(lambda: _beside(server), steady),
                     _steady(scratch, steady),
-                    _steady(lambda: _whole(server), steady),
+                    _steady(lambda: whole(server), steady),
                 )
             )
             again.append(_until_it_flows(server))
@@ -235,11 +246,11 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
         f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) of one in SQLite, "
         f"{median(other.rate for _, other in speeds):,.0f}/s, {median(other.cpu for _, other in speeds):.0f} µs",
     )
-    shares = [speed.rate / other.rate for (speed, _), (_, other) in zip(whole, speeds, strict=True)]
+    shares = [speed.rate / other.rate for (speed, _), (_, other) in zip(everywhere, speeds, strict=True)]
     yield Figure(
         "throughput with everything in PostgreSQL",
-        f"{median(speed.rate for speed, _ in whole):,.0f}/s, {median(speed.cpu for speed, _ in whole):.0f} µs of the daemon's CPU "
-        f"and {median(served for _, served in whole):.0f} µs of the server's each",
+        f"{median(speed.rate for speed, _ in everywhere):,.0f}/s, {median(speed.cpu for speed, _ in everywhere):.0f} µs of the daemon's CPU "
+        f"and {median(served for _, served in everywhere):.0f} µs of the server's each",
         f"{median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f}) of one in SQLite",
         "≥ 0.75",
         median(shares) >= 0.75,

@@ -78,6 +78,7 @@ async def test_everything_is_there_afterwards_and_goes_on(
     await target.start(migrating=False)
     await target.until(lambda: sorted(state for state, _ in target.states()) == ["pending"] + ["succeeded"] * 3)
     assert receiver.requests[-1].headers["X-Token"] == "of the receiver"
+    assert target.there.ask("SELECT seq FROM events ORDER BY seq") == [(1,), (2,), (3,), (4,)]
     await target.stop()
 
 

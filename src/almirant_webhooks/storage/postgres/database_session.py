@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
 from ...ops.sealing import Seals
 from ...rules.postgres_urls import Place
 from ..engine import Damaged, Lost, StorageError
+from .arrays import NO_TEXT, literal
 from .connection import APPLICATION, BRIEF, PLANS, WAIT, Session, connect, transaction, within
 from .dialect import spell, spell_list, spell_rows
 from .driver import Buffer, Dumper, Error, Loader, RawCursor, StrDumperUnknown
@@ -21,6 +22,8 @@ READ = 60  # seconds that one read of people's may take, and that a transaction 
 PREPARE = 2  # runs of a statement after which it is kept parsed and planned
 RETRY = 0.5  # seconds between two attempts to connect
 WRITERS = 1634495865  # the advisory lock of whoever writes, until the end of the transaction
+_ALONE = "SELECT pg_advisory_xact_lock(%s)"
+_SHARED = "SELECT pg_advisory_xact_lock_shared(%s)"
 _TIME = re.compile(rb"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{1,3})\d*)?\+00")
 
 
@@ -38,6 +41,9 @@ class DatabaseSession(Session):
 
     Times are text, as the contract writes them. A statement outside of a transaction is one of its own.
     """
+
+    # Batches of several daemons write at the same time: the largest number that each of them sees is not the last one.
+    event_numbers = "SELECT json_group_array(json_array(nextval('event_numbers'))) FROM json_each(?2)"
 
     def __init__(self, place: Place, seals: Seals, application: str = APPLICATION) -> None:
         super().__init__(place, connect(place, application).conn)
@@ -98,17 +104,33 @@ class DatabaseSession(Session):
     def read_rows(self, select: str, /, *values: object) -> list[list[Any]]:
         """Return the rows of `SELECT json_group_array(json_array(…)) …`."""
         statement = spell_rows(select)
-        return [list(row) for row in self._run(statement.text, statement.values(values))]
+        return [list(row) for row in self._run_unnamed(statement.text, statement.values(values))]
 
     def read_together(self, selects: Sequence[str], /, *values: object) -> list[list[list[Any]]]:
-        """Return the rows of several such SELECTs, one after the other: writers have a lock, so they are of one state."""
-        return [self.read_rows(select, *values) for select in selects]
+        """Return the rows of several such SELECTs, one after the other.
+
+        Writers have a lock, so they are of one state: but for what batches of other daemons write for their own projects.
+        """
+        statements = map(spell_rows, selects)
+        with within(self), self.at_once():
+            cursors = [self._run_unnamed(statement.text, statement.values(values)) for statement in statements]
+            return [[list(row) for row in cursor] for cursor in cursors]
+
+    def at_once(self) -> AbstractContextManager[object]:
+        """Let what a block writes be answered at its end: the server runs a statement while the next one is put together.
+
+        See https://www.postgresql.org/docs/current/libpq-pipeline-mode.html.
+        """
+        return self.conn.pipeline()
 
     def write_rows(self, statement: str, types: str, rows: Sequence[Sequence[object]], /) -> int:
         """Run a statement for all rows together; return how many rows it changed."""
         if not rows:
             return 0
-        return self._run(spell_list(statement, types), [list(column) for column in zip(*rows, strict=True)]).rowcount
+        columns = zip(types.split(), zip(*rows, strict=True), strict=True)
+        return self._run_unnamed(
+            spell_list(statement, types), [literal(kind, column) for kind, column in columns]
+        ).rowcount
 
     def vacuum_tables(self, *tables: str) -> bool:
         """Remove versions of rows that nobody sees any more; tell whether no table was left out. Raises `StorageError`."""
@@ -122,6 +144,12 @@ class DatabaseSession(Session):
             cursor.execute(text.encode(), values)
             return cursor
 
+    def _run_unnamed(self, text: str, values: Sequence[object]) -> RawCursor[tuple[Any, ...]]:
+        with within(self):
+            cursor = RawCursor(self.conn)
+            cursor.execute(text.encode(), values)
+            return cursor
+
 
 @engine_errors()
 def open_database(place: Place, seals: Seals, application: str = APPLICATION) -> DatabaseSession:
@@ -130,8 +158,13 @@ def open_database(place: Place, seals: Seals, application: str = APPLICATION) ->
 
 
 @contextmanager
-def writing(session: DatabaseSession, wait: float = WAIT, statement: float = BRIEF) -> Iterator[DatabaseSession]:
-    """Run a block as one write transaction: one at a time in the database, whoever writes. Raises `StorageError`.
+def writing(
+    session: DatabaseSession, wait: float = WAIT, statement: float = BRIEF, *, alone: bool = True
+) -> Iterator[DatabaseSession]:
+    """Run a block as one write transaction. Raises `StorageError`.
+
+    Whoever writes `alone` does so while nobody else writes. The others, which are the batches of daemons, write at the same time,
+    each for projects that are its own.
 
     It waits `wait` seconds for other writers at most, and a statement may take `statement` seconds. Raises `Unconfirmed` where
     the answer to its COMMIT is lost.
@@ -139,7 +172,7 @@ def writing(session: DatabaseSession, wait: float = WAIT, statement: float = BRI
     is_done = False
     try:
         with transaction(session, wait, statement):
-            session.conn.execute("SELECT pg_advisory_xact_lock(%s)", (WRITERS,))
+            session.conn.execute(_ALONE if alone else _SHARED, (WRITERS,))
             yield session
             is_done = True
     except Lost as error:
@@ -214,7 +247,7 @@ class _TextDumper(StrDumperUnknown):
     """Writes a text. PostgreSQL has none with a NUL, which a search or a receiver's words may have."""
 
     def dump(self, obj: str) -> Buffer | None:
-        return super().dump(obj.replace("\0", "\ufffd"))
+        return super().dump(obj.replace("\0", NO_TEXT))
 
 
 class _NumberDumper(Dumper):

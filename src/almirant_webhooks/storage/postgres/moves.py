@@ -23,6 +23,11 @@ INSERT INTO outbox (event_id, project_id, event_type, payload, occurred_at, reje
 """
 _META = "UPDATE database_meta SET revision = revision + %s, pruned_before = %s"
 _NUMBERED = (("deliveries", "rowid"), ("attempts", "rowid"), ("audit", "seq"))
+# Those of deliveries and verdicts count too: if an event's row was deleted by hand, they must not get another event.
+_NUMBER_EVENTS = """
+SELECT setval('event_numbers', greatest((SELECT max(seq) FROM events), (SELECT max(event_seq) FROM deliveries),
+                                        (SELECT max(event_seq) FROM filtered_out), 0) + 1, false)
+"""
 
 
 def begin(session: DatabaseSession, database_id: str) -> None:
@@ -57,6 +62,7 @@ def finish(session: DatabaseSession, database_id: str, revision: int, pruned_bef
             name,
             column,
         )
+    session.run(_NUMBER_EVENTS)
     session.run(_META, revision, pruned_before)
     session.run(_FINISH, database_id)
 

@@ -64,14 +64,14 @@ class PostgresDeliveryStore:
 
     @contextmanager
     def transaction(self, session: DatabaseSession) -> Iterator[None]:
-        """Run a block as one write transaction, after those of writers that asked before.
+        """Run a block as one write transaction, after those of writers that asked before, and beside batches of other daemons.
 
         Whether a commit that was not answered has succeeded is told by the number of the next one. What it began was not sent,
         and is taken back.
         """
         self._begun, number = (), None
         try:
-            with database_session.writing(session, statement=STATEMENT):
+            with database_session.writing(session, statement=STATEMENT, alone=False):
                 if (number := self._share.fence(session)) is not None:
                     self._unknown = [lost for lost in self._unknown if lost[0] < number]
                     claiming.undo(session, [claim for _, claims in self._unknown for claim in claims])

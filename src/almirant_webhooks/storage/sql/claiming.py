@@ -92,7 +92,7 @@ _BEGIN_TYPES = "int time int text"
 _UNDO = """
 WITH undone (number, id) AS (VALUES {rows})
 UPDATE deliveries SET in_flight = 0, begun = undone.number - 1, started_at = NULL, manual = 0, sent = NULL
-FROM undone WHERE deliveries.id = undone.id AND deliveries.begun = undone.number AND in_flight = 1
+FROM undone WHERE deliveries.id = undone.id AND deliveries.begun = undone.number AND +in_flight = 1
 """
 _UNDO_TYPES = "int text"
 _TEST, _SCHEDULED = -1, (1, 3)

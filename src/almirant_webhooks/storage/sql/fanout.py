@@ -22,11 +22,6 @@ from .matching import SUBSCRIBED, Webhooks, match, patterns_of
 from .rendering import MAX_BYTES, Bodies
 from .session import Session
 
-# Of deliveries and verdicts too: if an event's row was deleted by hand, they must not get another event.
-_LAST_SEQ = """
-SELECT json_group_array(json_array(max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(event_seq) FROM deliveries), 0),
-           coalesce((SELECT max(event_seq) FROM filtered_out), 0))))
-"""
 _KNOWN = """
 SELECT json_group_array(json_array(e.project_id, e.id, e.event_type, e.occurred_at, e.body, e.erased_at IS NOT NULL))
 FROM json_each(?2) v CROSS JOIN events e ON e.project_id = json_extract(v.value, '$[0]') AND e.id = json_extract(v.value, '$[1]')
@@ -63,7 +58,7 @@ def fan_out(
     """
     result = FanOut(_next_batch(conn) if numbered else 0)
     read = [(row, event_of(row)) for row in rows]
-    seq, known_events, webhooks, result.unopenable = _look_up(conn, [event for _, event in read])
+    numbers, known_events, webhooks, result.unopenable = _look_up(conn, [event for _, event in read])
     webhooks.tell(result)
     take = order.in_turn(_within(take, webhooks, allowance), webhooks.free)
     now_text, due_at = clock.text(now), clock.text(now + first_wait)
@@ -80,7 +75,7 @@ def fan_out(
         body = event.body(event.occurred_at)
         known_events[key] = (event.event_type, event.occurred_at, body, 0)
         matching = webhooks.matching[event.project_id, event.event_type]
-        seq += 1
+        seq = next(numbers)
         new.append((seq, *key, event.event_type, event.occurred_at, now_text, body, int(not matching)))
         deliveries.make(seq, event, body, matching)
         result.marks.append(Mark(row, None))
@@ -90,8 +85,9 @@ def fan_out(
             break
     if result.swallowed:
         erasing.note(conn, now_text)
-    conn.write_rows(_INSERT_EVENTS, _EVENT_TYPES, new)
-    deliveries.write(conn)
+    with conn.at_once():
+        conn.write_rows(_INSERT_EVENTS, _EVENT_TYPES, new)
+        deliveries.write(conn)
     result.failed, result.filtered_out = deliveries.bodies.failed, len(deliveries.filtered_out)
     result.events, result.deliveries = len(new), len(deliveries.rows)
     return result
@@ -178,8 +174,8 @@ def _within(take: Callable[[str], bool], webhooks: Webhooks, allowance: Allowanc
 
 def _look_up(
     conn: Session, read: Sequence[Event | str]
-) -> tuple[int, dict[tuple[str, str], Sequence[Any]], Webhooks, dict[str, str]]:
-    """Return the last event's number; type, time, body and erasure of the events that are there; and the webhooks.
+) -> tuple[Iterator[int], dict[tuple[str, str], Sequence[Any]], Webhooks, dict[str, str]]:
+    """Return numbers for the events; type, time, body and erasure of the events that are there; and the webhooks.
 
     `read` may have words in place of events that are none. The webhooks' keys are opened. Of those that cannot
     be opened the reasons are returned, and they have no keys.
@@ -187,10 +183,10 @@ def _look_up(
     events = [event for event in read if isinstance(event, Event)]
     kinds = {(event.project_id, event.event_type) for event in events}
     keys = json.dumps([(event.project_id, event.id) for event in events])
-    [[seq]], subscribed, rows = conn.read_together((_LAST_SEQ, SUBSCRIBED, _KNOWN), patterns_of(kinds), keys)
+    numbers, subscribed, rows = conn.read_together((conn.event_numbers, SUBSCRIBED, _KNOWN), patterns_of(kinds), keys)
     known: dict[tuple[str, str], Sequence[Any]] = {(project, event): rest for project, event, *rest in rows}
     webhooks = match(kinds, subscribed)
-    return int(seq), known, webhooks, open_all(conn.seals, webhooks.keys)
+    return _in_order(numbers), known, webhooks, open_all(conn.seals, webhooks.keys)
 
 
 def delivery_ids(now: datetime) -> Iterator[str]:
@@ -207,7 +203,7 @@ def insert_test_event(
     """Insert the sample event of a `webhook test`; return its row, id and body."""
     now_text = clock.text(now)
     event = Event(f"evt_test_{secrets.token_hex(12)}", project_id, event_type, now_text, payload)
-    seq, body = _last_seq(conn) + 1, event.body(now_text)
+    seq, body = next(_numbers(conn, 1)), event.body(now_text)
     conn.execute(
         "INSERT INTO events (seq, project_id, id, event_type, occurred_at, created_at, body, test) VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
         (seq, project_id, event.id, event_type, now_text, now_text, body),
@@ -222,7 +218,7 @@ def insert_own_events(conn: Session, events: Sequence[tuple[str, str, dict[str, 
     """
     kinds = {(project, kind) for project, kind, _ in events}
     found = match(kinds, conn.read_rows(SUBSCRIBED, patterns_of(kinds)) if events else ())
-    seq = _last_seq(conn) if any(found.matching.values()) else 0
+    numbers = _numbers(conn, len(events)) if any(found.matching.values()) else iter(())
     now_text, result = clock.text(now), FanOut()
     new: list[tuple[object, ...]] = []
     deliveries = _NewDeliveries(result, found, lambda webhook: False, now_text, now)
@@ -230,7 +226,7 @@ def insert_own_events(conn: Session, events: Sequence[tuple[str, str, dict[str, 
         webhooks = found.matching[project, kind]
         if not webhooks:
             continue
-        seq += 1
+        seq = next(numbers)
         text = json.dumps(payload, ensure_ascii=False)
         event = Event(f"evt_{secrets.token_hex(16)}", project, kind, now_text, text)
         body = event.body(now_text)
@@ -247,6 +243,9 @@ def have_subscribers(conn: Session, kinds: Collection[tuple[str, str]]) -> set[t
     return {kind for kind, listed in match(kinds, rows).matching.items() if listed}
 
 
-def _last_seq(conn: Session) -> int:
-    [[seq]] = conn.read_rows(_LAST_SEQ)
-    return int(seq)
+def _numbers(conn: Session, count: int) -> Iterator[int]:
+    return _in_order(conn.read_rows(conn.event_numbers, None, json.dumps([0] * count)))
+
+
+def _in_order(numbers: Sequence[Sequence[int]]) -> Iterator[int]:
+    return iter(sorted(number for (number,) in numbers))

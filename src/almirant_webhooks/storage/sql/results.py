@@ -18,10 +18,11 @@ from .health import report_failed
 from .in_flight import Open, all_open
 from .session import Session
 
+# `+`: by their ids, and not by the index of all that is in flight, which an engine may take for a short one.
 _IN_FLIGHT = """
 SELECT json_group_array(json_array(d.id, d.webhook_id, d.begun, d.state, d.next_attempt_at, d.resend_requested_at,
                                    d.tries, d.interruptions, d.test, d.erased))
-FROM json_each(?) v CROSS JOIN deliveries d ON d.id = v.value WHERE d.in_flight = 1
+FROM json_each(?) v CROSS JOIN deliveries d ON d.id = v.value WHERE +d.in_flight = 1
 """
 _INSERT_ATTEMPTS = """
 INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, outcome, status_code, cause, url, request_headers,
@@ -113,10 +114,11 @@ def record(conn: Session, results: Sequence[Result], schedule: Schedule, waiting
             waiting.add(claim.webhook_id)
         status = result.outcome.value.replace("_", " ") if result.status_code is None else str(result.status_code)
         settled.append((*after, status, delivery.id))
-    conn.write_rows(_INSERT_ATTEMPTS, _ATTEMPT_TYPES, [_attempt(result) for result in recorded])
-    conn.write_rows(_SETTLE, _SETTLE_TYPES, settled)
     given_up = _given_up(settled, pending)
-    count(conn, [result for result in recorded if result.outcome is not Outcome.INTERRUPTED], set(given_up))
+    with conn.at_once():
+        conn.write_rows(_INSERT_ATTEMPTS, _ATTEMPT_TYPES, [_attempt(result) for result in recorded])
+        conn.write_rows(_SETTLE, _SETTLE_TYPES, settled)
+        count(conn, [result for result in recorded if result.outcome is not Outcome.INTERRUPTED], set(given_up))
     if given_up:
         report_failed(conn, given_up, max(result.finished_at for result in recorded))
     return len(results) - len(recorded)

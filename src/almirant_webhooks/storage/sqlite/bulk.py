@@ -14,6 +14,13 @@ from functools import lru_cache
 from itertools import chain, repeat
 from typing import Any
 
+# Whoever writes does so alone. Numbers of deliveries and verdicts count too: if an event's row was deleted by hand, they must not
+# get another event.
+EVENT_NUMBERS = """
+SELECT json_group_array(json_array(last.seq + 1 + v.key)) FROM json_each(?2) v CROSS JOIN (
+    SELECT max(coalesce((SELECT max(seq) FROM events), 0), coalesce((SELECT max(event_seq) FROM deliveries), 0),
+               coalesce((SELECT max(event_seq) FROM filtered_out), 0)) AS seq) last
+"""
 # Few sizes, so that each statement is prepared once; SQLite takes 32,766 values in one statement.
 _SIZES = (1, 4, 16, 32, 48, 64, 96, 128, 192, 256)
 

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,9 +28,11 @@ class Connection(sqlite3.Connection):
     """A connection that knows the keys of what is sealed in its file."""
 
     seals: Seals
+    event_numbers = bulk.EVENT_NUMBERS
     read_rows = bulk.read_rows
     read_together = bulk.read_together
     write_rows = bulk.write_rows
+    at_once = nullcontext[None]
 
 
 def seals_of(conn: sqlite3.Connection) -> Seals:

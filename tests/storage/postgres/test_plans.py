@@ -1,0 +1,78 @@
+"""How PostgreSQL finds the rows of a batch: it looks each of them up, whatever it has been told of the tables' sizes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from almirant_webhooks.storage.postgres.database_session import DatabaseSession, writing
+from almirant_webhooks.storage.postgres.dialect import spell_rows
+from almirant_webhooks.storage.sql import results
+from almirant_webhooks.storage.sql.matching import SUBSCRIBED, patterns_of
+
+from ...support.daemons import Daemons
+
+WEBHOOKS = """
+INSERT INTO webhooks (id, project_id, url, secret, created_at, updated_at)
+SELECT 'wh_' || n, 'proj_' || n, 'https://receiver.example/', '', now(), now() FROM generate_series(1, 300) n
+"""
+SUBSCRIPTIONS = "INSERT INTO subscriptions SELECT id, '*' FROM webhooks"
+DELIVERIES = """
+INSERT INTO deliveries (id, event_seq, event_id, webhook_id, state, created_at)
+SELECT 'dlv_' || n, n, 'evt_' || n, 'wh_1', 'succeeded', now() FROM generate_series(1, 3000) n
+"""
+IN_FLIGHT = "UPDATE deliveries SET in_flight = 1 WHERE event_seq <= 200"
+
+
+@pytest.fixture
+async def session(tmp_path: Path) -> AsyncIterator[DatabaseSession]:
+    database = Daemons(tmp_path)
+    database.migrate()
+    with closing(database.session()) as session:
+        yield session
+    await database.close()
+
+
+def plan(session: DatabaseSession, select: str, values: list[object]) -> Iterator[str]:
+    """Yield the lines of a plan as it is run within a batch."""
+    statement = spell_rows(select)
+    with writing(session, alone=False):
+        cursor = psycopg.RawCursor(session.conn)
+        cursor.execute(f"EXPLAIN (ANALYZE) {statement.text}".encode(), statement.values(values))
+        yield from (line for (line,) in cursor)
+
+
+def fill(session: DatabaseSession, *statements: str) -> None:
+    with writing(session):
+        for statement in statements:
+            session.run(statement)
+
+
+KINDS = {("proj_7", "work_item.moved"), ("proj_9", "lead.created")}
+
+
+async def test_the_webhooks_of_an_event_are_found_by_its_project(session: DatabaseSession) -> None:
+    """And not by a look at all webhooks."""
+    fill(session, WEBHOOKS, SUBSCRIPTIONS, "ANALYZE")
+    lines = list(plan(session, SUBSCRIBED, [patterns_of(KINDS)]))
+    assert any("Index Cond: (project_id =" in line for line in lines), lines
+
+
+async def test_tables_are_joined_in_the_order_in_which_they_are_written(session: DatabaseSession) -> None:
+    """While nothing is known of them too: the list of what is looked for was gone through for each webhook."""
+    fill(session, WEBHOOKS, SUBSCRIPTIONS)
+    lines = list(plan(session, SUBSCRIBED, [patterns_of(KINDS)]))
+    first, second = (next(at for at, line in enumerate(lines) if name in line) for name in ("json_each", "on webhooks"))
+    assert first < second, lines
+
+
+async def test_deliveries_whose_attempts_end_are_found_by_their_ids(session: DatabaseSession) -> None:
+    """A seeded bug before: the index of what is in flight was taken for empty, and read as a whole for each of them."""
+    fill(session, DELIVERIES, "ANALYZE deliveries", IN_FLIGHT)
+    lines = list(plan(session, results._IN_FLIGHT, ['["dlv_1", "dlv_2"]']))
+    assert any("deliveries_pkey" in line for line in lines), lines
+    assert not any("Rows Removed" in line for line in lines), lines
