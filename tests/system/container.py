@@ -15,7 +15,17 @@ HERE = Path(__file__).parent.parent.parent
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,sqlite3,curl,ca-certificates"
 TOOLS = ("debootstrap", "systemd-nspawn", "nsenter")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-SOURCE = ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "docs", "src", "systemd", "config.example.toml")
+SOURCE = (
+    "pyproject.toml",
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "docs",
+    "src",
+    "systemd",
+    "deploy",
+    "config.example.toml",
+)
 
 
 def debootstrap(root: Path) -> None:

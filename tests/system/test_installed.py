@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ..support import needs
 from .container import HERE, Container
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -186,6 +189,52 @@ until [ "$(almirant-webhooks delivery list --webhook "$WEBHOOK" --status 'connec
 systemd-run --unit=receiver almirant-webhooks listen --port 8421
 until curl --silent --output /dev/null http://127.0.0.1:8421/; do sleep 0.2; done
 """
+
+
+def test_a_new_machine_goes_on_from_the_copy_by_the_commands_of_the_drill(machine: Container) -> None:
+    """Set up by Litestream as the page has it, then lost, and gone on with: what waits is delivered, and copied again."""
+    shutil.copy(needs.program("litestream"), machine.root / "usr/local/bin/litestream")
+    page = (HERE / "docs" / "standby.md").read_text()
+    blocks = {
+        name: textwrap.dedent(f"{block}\n")
+        for name, block in re.findall(r"^ *<!-- standby: ([a-z ]+) -->\n *```sh\n(.+?)\n *```$", page, re.DOTALL | re.MULTILINE)
+    }  # fmt: skip
+    assert list(blocks) == ["set up", "empty", "restore", "key", "go on", "copy again"]
+    machine.run(blocks.pop("set up"), cwd="/src")
+    machine.run(
+        "install -d -m 0700 /root/kept && cp /var/lib/almirant-webhooks/*.db.seal /var/lib/almirant-webhooks/*.db.keys /root/kept"
+    )
+    machine.run("systemctl stop receiver")
+    machine.run(f"""sqlite3 -cmd '.timeout 5000' {OUTBOX} "{INSERT}" """, user="shop")
+    machine.until(
+        lambda: "connection error" in machine.run("almirant-webhooks delivery show " + _newest(machine, "proj_1"))
+    )
+    waiting = _newest(machine, "proj_1")
+    machine.until(lambda: waiting in copied(machine, DATABASE, "SELECT id FROM deliveries"))
+    machine.until(lambda: copied(machine, OUTBOX, "SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL") == "0")
+    machine.run("systemctl kill --signal=SIGKILL almirant-webhooks-litestream almirant-webhooks")
+    machine.run("systemctl disable --now almirant-webhooks-litestream && rm -r /var/lib/almirant-webhooks-litestream")
+
+    script = "\n".join(blocks.values())
+    machine.run(f"bash -eu <<'END'\n{script}\nEND", HOME="/root")
+    assert machine.run("curl --silent --fail http://127.0.0.1:8420/readyz").strip() == '{"status": "ready"}'
+    hold_that_a_producer_reads_nothing(machine)
+    machine.run("systemd-run --unit=receiver almirant-webhooks listen --port 8421")
+    machine.run("almirant-webhooks delivery resend --project proj_1 --state pending --yes")
+    machine.run(f"""sqlite3 -cmd '.timeout 5000' {OUTBOX} "{INSERT}" """, user="shop")
+    machine.until(lambda: set(states(machine)) == {"succeeded"})
+    newest = _newest(machine, "proj_1")
+    assert newest != waiting
+    machine.until(lambda: newest in copied(machine, DATABASE, "SELECT id FROM deliveries"))
+    machine.run("systemctl disable --now almirant-webhooks-litestream")
+
+
+def copied(machine: Container, path: str, question: str) -> str:
+    """Ask the copy of a file, as far as there is one."""
+    restore = "runuser -u almirant-webhooks -- litestream restore -config /etc/almirant-webhooks/litestream.yml"
+    probe = f"{os.path.dirname(DATABASE)}/probe.db"
+    script = f"rm -f {probe}* && {restore} -o {probe} {path} >/dev/null && sqlite3 {probe} '{question}'; rm -f {probe}*"
+    return machine.run(script, check=False).strip()
 
 
 def test_a_bad_configuration_is_not_tried_over_and_over(machine: Container) -> None:
