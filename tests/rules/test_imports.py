@@ -26,7 +26,7 @@ DESTINATION = {"id": "d", "type": "webhook", "topics": "*", "config": {"url": "h
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "line 1, column 1"),
+        (b"", "The file is empty"),
         (b"{", "not JSON: line 1"),
         (b"\xff\xfe{\x00}\x00", "UTF-16"),
         (b'"\xe9"', "not text in UTF-8: byte 1"),

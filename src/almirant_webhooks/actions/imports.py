@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
@@ -20,6 +21,7 @@ from .webhooks import check_new
 
 _HOW_TO_SEE_IT = "It gets a new secret: `almirant-webhooks webhook show ID --secret` prints it."
 _ALL_TYPES = " Known are "  # from here on a refusal has a list, which would be there for each webhook
+_PASSWORD = re.compile(r"//[^/?#\\]*@")  # and user, for which a URL is refused
 _MORE_DETAIL = 200  # characters of a reason that the audit trail has
 
 
@@ -135,7 +137,7 @@ def _check(planned: Planned, webhook_id: str | None, wanted: Wanted, count: int,
         planned.origin,
         planned.project_id,
         webhook_id,
-        planned.url,
+        _PASSWORD.sub(f"//{MASK}@", planned.url),
         planned.events,
         lost=tuple(planned.lost),
         receiver=planned.receiver,

@@ -116,6 +116,8 @@ def read(content: bytes) -> Node:
     """Return a file's JSON, or raise `Refused`, which says where it is wrong."""
     if len(content) > MAX_BYTES:
         raise Refused(f"The file has more than {MAX_BYTES // 1024**2} MiB; split it, by application say.", "file")
+    if not content.strip():
+        raise Refused("The file is empty.", "file")
     for mark, name in _MARKS.items():
         if content.startswith(mark):
             raise Refused(f"The file is text in {name}; save it in UTF-8.", "file")
