@@ -228,8 +228,13 @@ def _give_history(database: Path, there: Scene) -> None:
                             (webhook, clock.text(hour)[:13], status, part),
                         )
         conn.execute(
-            "UPDATE webhooks SET failing_since = ?, failing_noticed_at = ? WHERE id = ?",
-            (clock.text(now - timedelta(hours=3)), clock.text(now - timedelta(hours=2)), there.failing),
+            "UPDATE webhooks SET last_success_at = ?, failing_since = ?, failing_noticed_at = ? WHERE id = ?",
+            (*(clock.text(now - timedelta(hours=hours)) for hours in (3.25, 3, 2)), there.failing),
+        )
+        conn.execute(
+            "UPDATE deliveries SET state = 'failed', next_attempt_at = NULL WHERE id IN "
+            "(SELECT id FROM deliveries WHERE webhook_id = ? AND id <> ? AND state = 'pending' AND in_flight = 0 ORDER BY id LIMIT 2)",
+            (there.failing, there.delivery),
         )
         conn.execute(
             "UPDATE webhooks SET last_success_at = ? WHERE id = ?",
