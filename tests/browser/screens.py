@@ -48,6 +48,20 @@ async def _connect_slack(page: Page, there: Scene, folder: Path) -> None:
     _save(await page.screenshot(), folder / "slack-test.png")
 
 
+async def _filter(page: Page, there: Scene, folder: Path) -> None:
+    """Fill the rows of a filter in."""
+    await page.goto(f"{there.address}/webhooks/new")
+    rows = page.locator("fieldset").filter(has=page.locator("[data-rows]"))
+    for index, (field, op, value) in enumerate(
+        (("data.workItem.priority", "in", "high,urgent"), ("type", "!=", "work_item.moved"))
+    ):
+        await rows.locator("[name=filter_field]").nth(index).fill(field)
+        await rows.locator("[name=filter_op]").nth(index).select_option(op)
+        await rows.locator("[name=filter_value]").nth(index).fill(value)
+    await rows.locator("legend").click()  # nothing has the focus
+    _save(await rows.screenshot(), folder / "filter.png")
+
+
 async def _replace_secret(page: Page, there: Scene, folder: Path) -> None:
     """Let a new secret sign from tomorrow on."""
     await page.goto(f"{there.address}/webhooks/{there.webhook}/rotate-secret")
@@ -90,6 +104,7 @@ async def take_all(folder: Path) -> None:
                 await _take(page, there, names, ending, folder)
                 if scheme == "light" and width == 1200:
                     await _connect_slack(page, there, folder)
+                    await _filter(page, there, folder)
                     await _replace_secret(page, there, folder)
                 await context.close()
             await browser.close()
