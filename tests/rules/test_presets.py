@@ -111,6 +111,22 @@ def test_a_message_says_what_has_happened(name: str, kind: str) -> None:
     assert "{" not in text
 
 
+@pytest.mark.parametrize("name", presets.NAMES)
+def test_a_message_says_that_a_secret_cannot_be_opened(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where that, and no failures, made the service disable the webhook."""
+    kind = "almirant.webhook.disabled"
+    data = {key: value for key, value in NOTICE_DATA[kind].items() if key != "failingSince"}
+    monkeypatch.setitem(NOTICE_DATA, kind, {**data, "cause": "The secret cannot be opened"})
+    text = as_read(name, templates.render(presets.newest(name), body(kind)))
+    for words in (
+        "switched off, as its secret cannot be opened",
+        "Give it a new secret",
+        "The secret cannot be opened",
+    ):
+        assert words in text
+    assert "everything failed" not in text
+
+
 def test_the_messages_of_a_version_never_change() -> None:
     """Who chose it gets the same after an upgrade: other words are a new version, and this file keeps those of the old one."""
     kept = json.loads(MESSAGES.read_text())

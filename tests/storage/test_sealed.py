@@ -20,7 +20,7 @@ from almirant_webhooks import clock
 from almirant_webhooks.actions import sealing as actions
 from almirant_webhooks.cli import sealing as rotating
 from almirant_webhooks.cli.run_action import CommandDatabase, caller, run_action
-from almirant_webhooks.model import Misconfigured
+from almirant_webhooks.model import RESERVED_PROJECT, Misconfigured
 from almirant_webhooks.ops import sealed_texts
 from almirant_webhooks.ops.sealing import beside
 from almirant_webhooks.settings import loading
@@ -182,7 +182,9 @@ async def test_a_row_that_was_tampered_with_stops_its_own_webhook_alone(
     """It says why on its page, in its trail, by `webhook show` and `doctor`; with a new secret what was held goes on."""
     service.options["delivery"] = {"retry_schedule": ["0s", "0s", "0s"]}
     address = await service.serve()
-    well, other = service.webhook(receiver.url), service.webhook(receiver.url)
+    well, other = service.webhook(receiver.url, "work_item.*"), service.webhook(receiver.url, "work_item.*")
+    channel = service.webhook(f"{receiver.url}/told", "almirant.webhook.disabled")
+    operators = service.webhook(f"{receiver.url}/told", "webhook.disabled", project=RESERVED_PROJECT)
     (stored,) = service.ask(f"SELECT secret FROM webhooks WHERE id = '{well.id}'")
     if when == "before its events":
         tamper(service, other.id, stored)
@@ -208,6 +210,13 @@ async def test_a_row_that_was_tampered_with_stops_its_own_webhook_alone(
     why = f"The secret of {other.id} cannot be opened: the key"
     assert entry["actor"] == "the service"
     assert entry["detail"].startswith(why)
+    for told in (channel, operators):
+        await service.until(lambda: service.log(webhook_id=told.id, state="succeeded"))  # noqa: B023
+    notices = [json.loads(request.body) for request in receiver.requests if request.path.endswith("/told")]
+    assert {notice["type"] for notice in notices} == {"almirant.webhook.disabled", "webhook.disabled"}
+    for notice in notices:
+        assert notice["data"]["webhook"]["id"] == other.id
+        assert notice["data"]["cause"].startswith(why)
     async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
         assert why in await Pages(service, client).get(f"/webhooks/{other.id}", None)
     shell = service.shell()

@@ -23,7 +23,7 @@ MEANINGS = {
     "almirant.webhook.failing": Text("A webhook of the project has failed everything for an hour."),
     "almirant.webhook.recovered": Text("A webhook of the project that failed everything has had a success."),
     "almirant.webhook.disabled": Text(
-        "The service has disabled a webhook of the project that failed everything for long."
+        "The service has disabled a webhook of the project: it failed everything for long, or its secret cannot be opened."
     ),
     "almirant.delivery.failed": Text("Deliveries of a webhook of the project have no attempts left."),
 }

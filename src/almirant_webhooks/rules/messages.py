@@ -158,12 +158,18 @@ def _recovered(body: Value) -> tuple[str, list[Fact]]:
 
 
 def _disabled(body: Value) -> tuple[str, list[Fact]]:
-    return f"The webhook to {_host(body)} was switched off, as everything failed", [
-        _fact(body, "Failing since", "data.failingSince"),
+    since = _fact(body, "Failing since", "data.failingSince")
+    why, what = (
+        ("everything failed", "Mend the receiver")
+        if since[1]
+        else ("its secret cannot be opened", "Give it a new secret")
+    )
+    return f"The webhook to {_host(body)} was switched off, as {why}", [
+        since,
         ("Last delivered", _text(body, "data.lastSuccessAt") or "never"),
         _fact(body, "Cause", "data.cause"),
         _fact(body, "Webhook", "data.webhook.id"),
-        ("What to do", "Mend the receiver, then enable the webhook: what came meanwhile is held."),
+        ("What to do", f"{what}, then enable the webhook: what came meanwhile is held."),
     ]
 
 

@@ -111,6 +111,9 @@ DELIVERING: dict[str, Kind] = {
     "health.has_failed_to_tell": Kind(lambda conn: health.has_failed_to_tell(conn, NOW)),
     "health.tell_failed": Kind(lambda conn: health.tell_failed(conn, NOW)),
     "disabling.disable_down": Kind(lambda conn: disabling.disable_down(conn, DAY, NOW)),
+    "batch.write, of a webhook that cannot be opened": Kind(
+        lambda conn: disabling.disable_unopenable(conn, BUSY, "why", NOW)
+    ),
     "held.discard": Kind(lambda conn: held.discard(conn, LIMIT)),
     "held.TooLong": Kind(lambda conn: steps_of(held.TooLong(NOW - 30 * DAY), conn)),
     "held.TooLong, where all is": Kind(lambda conn: steps_of(held.TooLong(NOW + 2 * DAY), conn)),

@@ -8,17 +8,16 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from ... import clock
-from ...model import SERVICE
 from ...rules.retry import Schedule
 from ..engine import FanOut, Mark, OutboxRow, ReadPlan, Work, WrittenBatch
 from .allowance import Allowance
 from .claiming import claim
 from .deliveries import first_due_and_revision
+from .disabling import disable_unopenable
 from .fanout import fan_out
 from .health import report_failed
 from .results import record
 from .session import Session
-from .webhooks import disable
 
 # Tests are claimed while their webhook is disabled: those of one whose secret cannot be opened would be claimed for ever.
 _END_TESTS = """
@@ -81,7 +80,7 @@ def write(conn: Session, work: Work, schedule: Schedule, now: datetime, outbox: 
         touched |= fanned_out.due
         unopenable |= fanned_out.unopenable
     for webhook, reason in unopenable.items():
-        disable(conn, webhook, now, actor=SERVICE, detail=reason)
+        disable_unopenable(conn, webhook, reason, now)
         conn.execute(_END_TESTS, (webhook, reason))
         touched.add(webhook)
     if not (work.results or begun or gone or fanned_out):

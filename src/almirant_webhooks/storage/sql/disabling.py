@@ -1,4 +1,4 @@
-"""Disables webhooks that have failed everything for long. Call functions that write inside a transaction.
+"""Disables webhooks by the service itself, and tells so. Call functions that write inside a transaction.
 
 `results.record` keeps since when a webhook has been down, and enabling it begins anew.
 """
@@ -16,6 +16,7 @@ from . import audit
 from .health import tell, webhook_named
 from .revisions import bump_revision
 from .session import Session
+from .webhooks import disable
 
 # Milliseconds from the first failure to the newest one; the expression and the conditions are those of the index.
 _DOWN = f"""
@@ -62,3 +63,21 @@ def disable_down(conn: Session, after: timedelta, now: datetime) -> Disabled:
         bump_revision(conn)
     touched = tell(conn, events, now)
     return Disabled([HealthChange(row["id"], host(row["url"]), row["down_since"]) for row in rows], touched)
+
+
+def disable_unopenable(conn: Session, webhook_id: str, reason: str, now: datetime) -> None:
+    """Disable a webhook whose secret or headers cannot be opened, with its events in this transaction unless it was before."""
+    row = conn.execute(
+        "SELECT id, project_id, url, last_success_at, failures_in_a_row FROM webhooks WHERE id = ? AND enabled = 1",
+        (webhook_id,),
+    ).fetchone()
+    disable(conn, webhook_id, now, actor=SERVICE, detail=reason)
+    if row is not None:
+        payload = {
+            "webhook": webhook_named(row),
+            "disabledAt": clock.text(now),
+            "lastSuccessAt": row["last_success_at"],
+            "failuresInARow": row["failures_in_a_row"],
+            "cause": reason,
+        }
+        tell(conn, [("webhook.disabled", payload)], now)
