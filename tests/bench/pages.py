@@ -29,6 +29,7 @@ from .table import Figure, Sizes
 
 REACH = 100.0  # milliseconds
 AT_ONCE = 4
+COMPILED = 8.0  # seconds after which the daemon has compiled its templates
 RESEND = "rsd_bench"
 _FILTERS = (
     "state=failed", "status=5xx", "event_type=lead.created", "event_type=lead.*", "since=24h", "text=nowhere", "cause=nowhere",
@@ -48,6 +49,13 @@ class Places(NamedTuple):
     deep: str
     delivery: str
     event: str
+
+
+class Looks(NamedTuple):
+    """What looks at the pages of one project have taken, in milliseconds."""
+
+    median: float
+    slowest: float
 
 
 def _paths(at: Places) -> Iterator[str]:
@@ -99,8 +107,9 @@ async def _alone(client: aiohttp.ClientSession, paths: Iterable[str], repeats: i
     return [(path, statistics.median([await _ask(client, path) for _ in range(repeats)])) for path in paths]
 
 
-async def _slowest(client: aiohttp.ClientSession, repeats: int) -> float:
-    return max([await _ask(client, path) for path in _LOOKED_AT * 5 * repeats])
+async def _look(client: aiohttp.ClientSession, repeats: int) -> Looks:
+    took = [await _ask(client, path) for path in _LOOKED_AT * 5 * repeats]
+    return Looks(statistics.median(took), max(took))
 
 
 @asynccontextmanager
@@ -150,30 +159,36 @@ def _places(service: Service, ids: list[str]) -> Places:
     return Places(ids[BUSY], new, ids[DISABLED], ids[DISABLED + 20], deep, delivery, event)
 
 
-async def _measure(count: int, repeats: int) -> tuple[list[tuple[str, float]], float, dict[str, float]]:
-    """Return each page and list with the median of its milliseconds, and how long the slowest of one project takes, alone and beside loads."""
+async def _measure(count: int, repeats: int) -> tuple[list[tuple[str, float]], Looks, dict[str, Looks]]:
+    """Return each page and list with the median of its milliseconds, and looks at the pages of one project, alone and beside loads."""
     with scratch() as bench:
         service = Service(bench.database)
-        service.options["admin"] = {"listen": "127.0.0.1:0"}
         at = _places(service, fill(bench, count))
         _finish_a_resend(service, at.webhook, count // 10)
-        address = await service.serve()
-        async with (
-            aiohttp.ClientSession(address, headers=sessions.cookie(service, None)) as operator,
-            aiohttp.ClientSession(address, headers=sessions.cookie(service, "proj_0")) as admin,
-            aiohttp.ClientSession(address, headers=sessions.cookie(service, "proj_1")) as other,
-        ):
-            of_operator = ("/sessions", f"/webhooks/{at.disabled}", f"/webhooks/{at.disabled}/enable")
-            found = [
-                (f"{who}: {path}", took)
-                for who, client, more in (("operator", operator, of_operator), ("admin", admin, ()))
-                for path, took in await _alone(client, (*_paths(at), *more), repeats)
-            ]
-            alone, beside = await _slowest(admin, repeats), dict[str, float]()
-            for name, (who, path) in _loads(at).items():
-                async with _beside({"operator": operator, "other": other}[who], path):
-                    beside[name] = await _slowest(admin, repeats)
-        await service.close()
+        address = f"http://127.0.0.1:{bench.port}"
+        with bench.running():
+            await asyncio.sleep(COMPILED)
+            return await _ask_all(service, address, at, repeats)
+
+
+async def _ask_all(
+    service: Service, address: str, at: Places, repeats: int
+) -> tuple[list[tuple[str, float]], Looks, dict[str, Looks]]:
+    async with (
+        aiohttp.ClientSession(address, headers=sessions.cookie(service, None)) as operator,
+        aiohttp.ClientSession(address, headers=sessions.cookie(service, "proj_0")) as admin,
+        aiohttp.ClientSession(address, headers=sessions.cookie(service, "proj_1")) as other,
+    ):
+        of_operator = ("/sessions", f"/webhooks/{at.disabled}", f"/webhooks/{at.disabled}/enable")
+        found = [
+            (f"{who}: {path}", took)
+            for who, client, more in (("operator", operator, of_operator), ("admin", admin, ()))
+            for path, took in await _alone(client, (*_paths(at), *more), repeats)
+        ]
+        alone, beside = await _look(admin, repeats), dict[str, Looks]()
+        for name, (who, path) in _loads(at).items():
+            async with _beside({"operator": operator, "other": other}[who], path):
+                beside[name] = await _look(admin, repeats)
     return found, alone, beside
 
 
@@ -193,8 +208,8 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
     for load, took in beside.items():
         yield Figure(
             f"a project's pages beside {AT_ONCE} at once of another: {load}",
-            f"slowest {took:.0f} ms",
-            f"alone {alone:.0f} ms",
-            f"at most {REACH:.0f} ms more",
-            took - alone <= REACH,
+            f"slowest {took.slowest:.0f} ms, median {took.median:.0f} ms",
+            f"alone {alone.slowest:.0f} ms, median {alone.median:.0f} ms",
+            f"slowest at most {REACH:.0f} ms more",
+            took.slowest - alone.slowest <= REACH,
         )
