@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from almirant_webhooks.settings.loading import PREFIX
 
+from .support.daemons import Daemons
 from .support.engines import service_on, steps_on
 from .support.service import Service
 from .support.shell import Shell
@@ -174,3 +175,12 @@ def steps(tmp_path: Path, engine_name: str) -> Iterator[Steps]:
     made = steps_on(engine_name, tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+async def daemons(tmp_path: Path) -> AsyncIterator[Daemons]:
+    """A database in PostgreSQL that daemons share, with none of them yet."""
+    there = Daemons(tmp_path)
+    there.migrate()
+    yield there
+    await there.close()

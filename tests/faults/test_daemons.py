@@ -7,7 +7,7 @@ import os
 import random
 import sys
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,16 +61,7 @@ class Watching:
         return web.Response()
 
 
-@pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Daemons]:
-    """A database with no daemon yet."""
-    there = Daemons(tmp_path)
-    there.migrate()
-    yield there
-    await there.close()
-
-
-async def kill_over_and_over(service: Daemons, receiver: Receiver, kills: int) -> None:
+async def kill_over_and_over(daemons: Daemons, receiver: Receiver, kills: int) -> None:
     """Kill one of three daemons at a time while a producer commits, and hold what is promised.
 
     FAULTS_SEED repeats a run's moments. Each committed event arrives at each webhook of its project; what arrives twice is
@@ -81,20 +72,20 @@ async def kill_over_and_over(service: Daemons, receiver: Receiver, kills: int) -
     print(f"FAULTS_SEED={seed}")
     dice = random.Random(seed)
     watching = Watching(receiver, random.Random(seed))
-    service.options["delivery"] = {
+    daemons.options["delivery"] = {
         "timeout": "2s", "concurrency_per_webhook": AT_ONCE, "retry_schedule": ["0s"] + ["1s"] * 29,
     }  # fmt: skip
     limited = ""
     for number in range(PROJECTS):
         project = f"proj_{number}"
-        service.webhook(f"{receiver.url}/any/{number}", project=project)
-        service.webhook(f"{receiver.url}/ordered/{number}", project=project, ordered=True)
-        limited = service.webhook(f"{receiver.url}/rate/{number}", project=project, rate_limit=f"{RATE}/s").id
+        daemons.webhook(f"{receiver.url}/any/{number}", project=project)
+        daemons.webhook(f"{receiver.url}/ordered/{number}", project=project, ordered=True)
+        limited = daemons.webhook(f"{receiver.url}/rate/{number}", project=project, rate_limit=f"{RATE}/s").id
     committed: dict[str, list[str]] = defaultdict(list)
     is_over = asyncio.Event()
 
     async def produce() -> None:
-        with service.there.connect(autocommit=True) as conn:
+        with daemons.there.connect(autocommit=True) as conn:
             while not is_over.is_set():
                 project = f"proj_{dice.randrange(PROJECTS)}"
                 (event,) = conn.execute(INSERT, [project, "{}"]).fetchone() or ("",)
@@ -102,23 +93,23 @@ async def kill_over_and_over(service: Daemons, receiver: Receiver, kills: int) -
                 await asyncio.sleep(0.03)
 
     producing = asyncio.create_task(produce())
-    daemons = [await service.another() for _ in range(DAEMONS)]
+    processes = [await daemons.another() for _ in range(DAEMONS)]
     for _ in range(kills):
         await asyncio.sleep(dice.uniform(0.5, 7.0))
         victim = dice.randrange(DAEMONS)
-        daemons[victim].kill()
-        await daemons[victim].wait()
-        daemons[victim] = await service.another()
+        processes[victim].kill()
+        await processes[victim].wait()
+        processes[victim] = await daemons.another()
     is_over.set()
     await producing
-    await service.until(
+    await daemons.until(
         lambda: (
-            service.ask("SELECT count(*) FROM deliveries WHERE state = 'pending'") == (0,)
-            and service.ask("SELECT count(*) FROM outbox") == (0,)
+            daemons.ask("SELECT count(*) FROM deliveries WHERE state = 'pending'") == (0,)
+            and daemons.ask("SELECT count(*) FROM outbox") == (0,)
         ),
         120,
     )
-    assert service.ask("SELECT count(*) FROM deliveries WHERE state <> 'succeeded'") == (0,)
+    assert daemons.ask("SELECT count(*) FROM deliveries WHERE state <> 'succeeded'") == (0,)
     for number in range(PROJECTS):
         ids = committed[f"proj_{number}"]
         for kind in ("any", "ordered", "rate"):
@@ -127,11 +118,11 @@ async def kill_over_and_over(service: Daemons, receiver: Receiver, kills: int) -
         assert watching.most[f"/in/ordered/{number}"] == 1
     assert max(watching.most.values()) <= AT_ONCE
     interrupted = dict(
-        service.there.ask("SELECT delivery_id, count(*) FROM attempts WHERE outcome = 'interrupted' GROUP BY 1")
+        daemons.there.ask("SELECT delivery_id, count(*) FROM attempts WHERE outcome = 'interrupted' GROUP BY 1")
     )
     for delivery, times in watching.deliveries.items():
         assert times <= 1 + interrupted.get(delivery, 0), delivery
-    begun = service.there.ask(
+    begun = daemons.there.ask(
         "SELECT max(n) FROM (SELECT count(*) OVER (PARTITION BY limited_webhook ORDER BY started_at "
         "RANGE BETWEEN CURRENT ROW AND interval '999 ms' FOLLOWING) AS n FROM attempts WHERE limited_webhook IS NOT NULL) v"
     )
@@ -142,35 +133,35 @@ async def kill_over_and_over(service: Daemons, receiver: Receiver, kills: int) -
 
 @pytest.mark.alone
 @pytest.mark.timeout(240 + 12 * KILLS)
-async def test_daemons_killed_over_and_over_lose_nothing(service: Daemons, receiver: Receiver) -> None:
+async def test_daemons_killed_over_and_over_lose_nothing(daemons: Daemons, receiver: Receiver) -> None:
     """FAULTS_KILLS sets how often (12)."""
-    await kill_over_and_over(service, receiver, KILLS)
+    await kill_over_and_over(daemons, receiver, KILLS)
 
     def is_shared() -> bool:
-        sizes = [len(buckets) for buckets in service.shares().values()]
+        sizes = [len(buckets) for buckets in daemons.shares().values()]
         return len(sizes) == DAEMONS and sum(sizes) == BUCKETS and max(sizes) <= -(-BUCKETS // DAEMONS)
 
-    await service.until(is_shared)
+    await daemons.until(is_shared)
 
 
-async def kill_one(service: Daemons, receiver: Receiver, environment: dict[str, str] | None = None) -> None:
+async def kill_one(daemons: Daemons, receiver: Receiver, environment: dict[str, str] | None = None) -> None:
     """Kill a daemon that owns everything, and leave it something to deliver."""
-    killed = await service.another(environment=environment)
-    await service.until_shared(BUCKETS)
-    service.webhook(receiver.url, project="p")
+    killed = await daemons.another(environment=environment)
+    await daemons.until_shared(BUCKETS)
+    daemons.webhook(receiver.url, project="p")
     killed.kill()
     await killed.wait()
-    service.send("p")
+    daemons.send("p")
 
 
 async def take_over_by_one_whose_clock_is_behind(
-    service: Daemons, receiver: Receiver, its_clock: ClockOfProcess, *program: str, within: float = 60
+    daemons: Daemons, receiver: Receiver, its_clock: ClockOfProcess, *program: str, within: float = 60
 ) -> None:
     """Let a daemon whose clock is an hour behind deliver what a killed one has left."""
-    await kill_one(service, receiver)
+    await kill_one(daemons, receiver)
     its_clock.set(-1)
-    await service.another(command=program or (str(PROGRAM),), environment=its_clock.environment)
-    await service.until(lambda: service.states() == [("succeeded", 1)], within)
+    await daemons.another(command=program or (str(PROGRAM),), environment=its_clock.environment)
+    await daemons.until(lambda: daemons.states() == [("succeeded", 1)], within)
 
 
 @pytest.fixture
@@ -180,90 +171,90 @@ def its_clock(tmp_path: Path) -> ClockOfProcess:
 
 
 async def test_a_daemon_whose_clock_is_ahead_is_taken_over(
-    service: Daemons, receiver: Receiver, its_clock: ClockOfProcess
+    daemons: Daemons, receiver: Receiver, its_clock: ClockOfProcess
 ) -> None:
     """No clock counts."""
     its_clock.set(1)
-    await kill_one(service, receiver, its_clock.environment)
-    await service.start(migrating=False)
-    await service.until(lambda: service.states() == [("succeeded", 1)])
+    await kill_one(daemons, receiver, its_clock.environment)
+    await daemons.start(migrating=False)
+    await daemons.until(lambda: daemons.states() == [("succeeded", 1)])
 
 
 async def test_a_daemon_whose_clock_is_behind_takes_over(
-    service: Daemons, receiver: Receiver, its_clock: ClockOfProcess
+    daemons: Daemons, receiver: Receiver, its_clock: ClockOfProcess
 ) -> None:
     """No clock counts."""
-    await take_over_by_one_whose_clock_is_behind(service, receiver, its_clock)
+    await take_over_by_one_whose_clock_is_behind(daemons, receiver, its_clock)
 
 
 async def test_a_lease_by_the_daemon_s_own_clock_is_found_by_that(
-    service: Daemons, receiver: Receiver, its_clock: ClockOfProcess
+    daemons: Daemons, receiver: Receiver, its_clock: ClockOfProcess
 ) -> None:
     """For an hour nobody would deliver."""
     with pytest.raises(TimeoutError):
         await take_over_by_one_whose_clock_is_behind(
-            service, receiver, its_clock, sys.executable, str(CARELESS), within=20
+            daemons, receiver, its_clock, sys.executable, str(CARELESS), within=20
         )
 
 
 async def test_daemons_whose_clocks_differ_share(
-    service: Daemons, receiver: Receiver, its_clock: ClockOfProcess
+    daemons: Daemons, receiver: Receiver, its_clock: ClockOfProcess
 ) -> None:
     """And go on to: none takes another for gone."""
     its_clock.set(-1)
-    await service.start(migrating=False)
-    await service.another(environment=its_clock.environment)
-    shares = await service.until_shared(BUCKETS // 2, BUCKETS // 2)
+    await daemons.start(migrating=False)
+    await daemons.another(environment=its_clock.environment)
+    shares = await daemons.until_shared(BUCKETS // 2, BUCKETS // 2)
     since = "SELECT count(*) FROM daemons WHERE seen_at > joined_at + interval '8 s'"
-    await service.until(lambda: service.ask(since) == (2,))
-    assert list(service.shares().values()) == shares
+    await daemons.until(lambda: daemons.ask(since) == (2,))
+    assert list(daemons.shares().values()) == shares
 
 
-def test_daemons_without_a_fence_are_found_by_that(service: Daemons, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_daemons_without_a_fence_are_found_by_that(daemons: Daemons, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that was taken for gone would go on to write."""
     bugs.has_no_fence(monkeypatch)
     with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
-        test_sharing.test_each_transaction_looks_whether_its_daemon_owns_what_it_takes_for_its_own(service)
+        test_sharing.test_each_transaction_looks_whether_its_daemon_owns_what_it_takes_for_its_own(daemons)
 
 
 async def test_a_daemon_that_gives_what_is_in_flight_is_found_by_that(
-    service: Daemons, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    daemons: Daemons, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A webhook would have requests of two daemons at a time."""
     bugs.gives_what_is_in_flight(monkeypatch)
-    second = Daemons(tmp_path, service)
+    second = Daemons(tmp_path, daemons)
     with pytest.raises(AssertionError):
         await test_sharing.test_a_daemon_that_joins_gets_a_project_once_nothing_is_in_flight_there(
-            service, second, receiver
+            daemons, second, receiver
         )
     await second.close()
 
 
-async def commit_late(service: Daemons, receiver: Receiver, within: float = 60) -> None:
+async def commit_late(daemons: Daemons, receiver: Receiver, within: float = 60) -> None:
     """Let a transaction that began first commit last, and nobody hear of it."""
-    service.webhook(receiver.url)
-    service.options["outbox"] = {"poll_interval": "50ms"}
-    await service.start(migrating=False)
-    with service.there.connect() as late:
+    daemons.webhook(receiver.url)
+    daemons.options["outbox"] = {"poll_interval": "50ms"}
+    await daemons.start(migrating=False)
+    with daemons.there.connect() as late:
         late.execute(INSERT, ["proj_1", '{"n": "late"}'])
-        service.commit()
-        await service.until(lambda: service.states() == [("succeeded", 1)], within)
-        await service.until_deliveries_rest()
+        daemons.commit()
+        await daemons.until(lambda: daemons.states() == [("succeeded", 1)], within)
+        await daemons.until_deliveries_rest()
         late.commit()
-    await service.until(lambda: service.states() == [("succeeded", 1)] * 2, within)
+    await daemons.until(lambda: daemons.states() == [("succeeded", 1)] * 2, within)
 
 
 async def test_what_commits_late_and_unheard_is_found_by_the_poll(
-    service: Daemons, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    daemons: Daemons, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever its id is."""
     postgres_bugs.never_listens(monkeypatch)
-    await commit_late(service, receiver)
+    await commit_late(daemons, receiver)
 
 
 @pytest.mark.parametrize("bug", [bugs.reads_behind_the_largest_id, postgres_bugs.never_polls])
 async def test_an_id_watermark_and_a_listener_without_the_poll_are_found_by_that(
-    service: Daemons,
+    daemons: Daemons,
     receiver: Receiver,
     monkeypatch: pytest.MonkeyPatch,
     bug: Callable[[pytest.MonkeyPatch], None],
@@ -272,4 +263,4 @@ async def test_an_id_watermark_and_a_listener_without_the_poll_are_found_by_that
     postgres_bugs.never_listens(monkeypatch)
     bug(monkeypatch)
     with pytest.raises(TimeoutError):
-        await commit_late(service, receiver, within=5)
+        await commit_late(daemons, receiver, within=5)

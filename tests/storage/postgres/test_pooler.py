@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -22,41 +21,33 @@ CONNECTIONS = 24  # two daemons have nine each, and commands one
 HALF = BUCKETS // 2
 
 
-@pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Daemons]:
-    there = Daemons(tmp_path)
-    there.migrate()
-    yield there
-    await there.close()
-
-
 @pytest.mark.parametrize(
     ("mode", "words"),
     [("transaction", "as behind a pooler in transaction mode"), ("session", "commits are noticed at once")],
 )
 async def test_two_daemons_share_deliver_and_take_over_behind_a_pooler(
-    service: Daemons, receiver: Receiver, tmp_path: Path, mode: str, words: str
+    daemons: Daemons, receiver: Receiver, tmp_path: Path, mode: str, words: str
 ) -> None:
     """In either mode: no lock, setting or statement of ours outlives its transaction. `doctor` says how commits are noticed."""
-    with pooled(service.there, mode, CONNECTIONS) as url:
-        service.url = url
-        service.options["outbox"] = {"poll_interval": "50ms"}
-        await service.start(migrating=False)
-        await service.until_shared(BUCKETS)
-        other = await service.another()
-        projects = [project_in(buckets) for buckets in await service.until_shared(HALF, HALF)]
+    with pooled(daemons.there, mode, CONNECTIONS) as url:
+        daemons.url = url
+        daemons.options["outbox"] = {"poll_interval": "50ms"}
+        await daemons.start(migrating=False)
+        await daemons.until_shared(BUCKETS)
+        other = await daemons.another()
+        projects = [project_in(buckets) for buckets in await daemons.until_shared(HALF, HALF)]
         for project in projects:
-            service.webhook(receiver.url, project=project, ordered=True)
+            daemons.webhook(receiver.url, project=project, ordered=True)
             for _ in range(10):
-                service.send(project)
-        await service.until(lambda: service.states() == [("succeeded", 1)] * 20)
-        assert words in await asyncio.to_thread(shell_of_all(service, tmp_path).ours, "doctor")
+                daemons.send(project)
+        await daemons.until(lambda: daemons.states() == [("succeeded", 1)] * 20)
+        assert words in await asyncio.to_thread(shell_of_all(daemons, tmp_path).ours, "doctor")
         other.kill()
         await other.wait()
-        await service.until_shared(BUCKETS)
+        await daemons.until_shared(BUCKETS)
         for project in projects:
-            service.send(project)
-        await service.until(lambda: service.states() == [("succeeded", 1)] * 22)
-        await service.stop()
+            daemons.send(project)
+        await daemons.until(lambda: daemons.states() == [("succeeded", 1)] * 22)
+        await daemons.stop()
     sent = Counter(request.headers["X-Almirant-Delivery"] for request in receiver.requests)
     assert sorted(sent.values()) == [1] * 22

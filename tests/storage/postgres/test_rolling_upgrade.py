@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -26,14 +25,6 @@ ALTER TABLE almirant_webhooks.database_meta ADD COLUMN colour text;
 """
 
 
-@pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Daemons]:
-    there = Daemons(tmp_path)
-    there.migrate()
-    yield there
-    await there.close()
-
-
 def become_newer(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """Let this process be of the next release, which has a migration more; those that it starts are of this one."""
     shutil.copytree(Path(str(database_tables.MIGRATIONS)), folder)
@@ -44,37 +35,37 @@ def become_newer(folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 async def test_daemons_are_replaced_one_by_one_and_nothing_is_lost_or_sent_twice(
-    service: Daemons, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    daemons: Daemons, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Older ones that run go on when the newer release migrates; one that starts afterwards refuses with 78."""
-    older = [await service.another()]
-    await service.until_shared(BUCKETS)
-    older.append(await service.another())
-    projects = [project_in(buckets) for buckets in await service.until_shared(HALF, HALF)]
+    older = [await daemons.another()]
+    await daemons.until_shared(BUCKETS)
+    older.append(await daemons.another())
+    projects = [project_in(buckets) for buckets in await daemons.until_shared(HALF, HALF)]
     for project in projects:
-        service.webhook(receiver.url, project=project)
+        daemons.webhook(receiver.url, project=project)
 
     async def deliver(total: int) -> None:
         for project in projects:
-            service.send(project)
-        await service.until(lambda: service.states() == [("succeeded", 1)] * total)
+            daemons.send(project)
+        await daemons.until(lambda: daemons.states() == [("succeeded", 1)] * total)
 
     await deliver(2)
     become_newer(tmp_path / "migrations", monkeypatch)
-    service.migrate()
-    assert service.ask("SELECT schema_version FROM database_meta") == (database_tables.SCHEMA_VERSION,)
+    daemons.migrate()
+    assert daemons.ask("SELECT schema_version FROM database_meta") == (database_tables.SCHEMA_VERSION,)
     await deliver(4)
     assert [process.returncode for process in older] == [None, None]
-    late = await service.another()
+    late = await daemons.another()
     assert await late.wait() == 78
-    assert "made by a newer release" in service.said.read_text()
-    await service.start(migrating=False)
-    await service.until(lambda: len(service.shares()) == 3)
+    assert "made by a newer release" in daemons.said.read_text()
+    await daemons.start(migrating=False)
+    await daemons.until(lambda: len(daemons.shares()) == 3)
     await deliver(6)
     for process, sizes in zip(older, ((HALF, HALF), (BUCKETS,)), strict=True):
         process.terminate()
         assert await process.wait() == 0
-        await service.until_shared(*sizes)
+        await daemons.until_shared(*sizes)
     await deliver(8)
     sent = Counter(request.headers["X-Almirant-Delivery"] for request in receiver.requests)
     assert sorted(sent.values()) == [1] * 8

@@ -37,12 +37,9 @@ HALF = BUCKETS // 2
 
 
 @pytest.fixture
-async def first(tmp_path: Path) -> AsyncIterator[Daemons]:
+def first(daemons: Daemons) -> Daemons:
     """A database with no daemon yet."""
-    there = Daemons(tmp_path)
-    there.migrate()
-    yield there
-    await there.close()
+    return daemons
 
 
 @pytest.fixture
