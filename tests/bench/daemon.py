@@ -18,6 +18,7 @@ from typing import Any
 from almirant_webhooks import clock, verify
 from almirant_webhooks.model import Options
 from almirant_webhooks.storage.sql import log, webhooks
+from almirant_webhooks.storage.sql.session import Session
 from almirant_webhooks.storage.sqlite.connection import open_database, transaction
 from almirant_webhooks.storage.sqlite.migrate import migrate
 
@@ -27,6 +28,23 @@ from .release import Release, in_its_release
 SECRET = "s" * 20
 LOOKED_AT = 500  # attempts whose headers are put together as the log shows them
 PAYLOAD = '{"workItem": {"id": "wi_1", "title": "' + "x" * 930 + '"}}'
+
+
+def create_webhooks(conn: Session, url: str, count: int, projects: int, project: str) -> list[str]:
+    """Create webhooks in turn over the projects; return their ids."""
+    return [
+        webhooks.create(
+            conn,
+            project_id=f"{project}_{number % projects}",
+            url=f"{url}/{project}/{number}",
+            events=["*"],
+            secret=SECRET,
+            description="",
+            limit=count,
+            now=clock.now(),
+        ).id
+        for number in range(count)
+    ]
 
 
 @dataclass
@@ -76,20 +94,8 @@ class Bench:
     def add_webhooks(self, url: str, count: int, *, projects: int | None = None, project: str = "proj") -> list[str]:
         """Create webhooks, each in a project of its own unless `projects` says how many there are."""
         conn = open_database(self.database)
-        made = []
         with transaction(conn):
-            for number in range(count):
-                webhook = webhooks.create(
-                    conn,
-                    project_id=f"{project}_{number % (projects or count)}",
-                    url=f"{url}/{project}/{number}",
-                    events=["*"],
-                    secret=SECRET,
-                    description="",
-                    limit=count,
-                    now=clock.now(),
-                )
-                made.append(webhook.id)
+            made = create_webhooks(conn, url, count, projects or count, project)
         conn.close()
         return made
 

@@ -14,16 +14,14 @@ from typing import Any
 
 import pytest
 
-from almirant_webhooks import clock
 from almirant_webhooks.ops import sealed_texts
 from almirant_webhooks.ops.sealing import Seals
 from almirant_webhooks.storage.postgres.database_session import DatabaseSession, open_database, writing
 from almirant_webhooks.storage.postgres.database_tables import migrate_database
 from almirant_webhooks.storage.postgres.tables import migrate
-from almirant_webhooks.storage.sql import webhooks
 
 from ..support.postgres import Outbox, Server, new_database
-from .daemon import PAYLOAD, SECRET, Bench, check_rows, cpu_seconds, scratch
+from .daemon import PAYLOAD, Bench, check_rows, cpu_seconds, create_webhooks, scratch
 from .nginx import Nginx, nginx
 from .producer import producing
 from .receiver import receiver
@@ -95,19 +93,7 @@ class WholeBench(PostgresBench):
     def add_webhooks(self, url: str, count: int, *, projects: int | None = None, project: str = "proj") -> list[str]:
         """Create webhooks, each in a project of its own unless `projects` says how many there are."""
         with closing(self.open()) as session, writing(session):
-            made = [
-                webhooks.create(
-                    session,
-                    project_id=f"{project}_{number % (projects or count)}",
-                    url=f"{url}/{project}/{number}",
-                    events=["*"],
-                    secret=SECRET,
-                    description="",
-                    limit=count,
-                    now=clock.now(),
-                ).id
-                for number in range(count)
-            ]
+            made = create_webhooks(session, url, count, projects or count, project)
         self.there.ask("ANALYZE")  # as autovacuum does within a minute
         return made
 
