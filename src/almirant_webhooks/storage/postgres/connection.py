@@ -58,20 +58,26 @@ class Session:
     def revive(self) -> None:
         """Do nothing: whoever has the session makes another one once this has ended."""
 
-    def begin(self, statements: str) -> None:
+    def begin(self, statements: str) -> psycopg.Cursor[tuple[Any, ...]]:
         """Begin a transaction, on another connection if the one of before was lost while nobody used it."""
         self.revive()
         try:
-            self.conn.execute(statements)
+            return self.conn.execute(statements)
         except Error:
             if not self.is_lost:
+                self.roll_back()
                 raise
             self.revive()
-            self.conn.execute(statements)
+            return self.conn.execute(statements)
 
     def commit(self) -> None:
         """Commit the transaction."""
         self.conn.execute("COMMIT")
+
+    def roll_back(self) -> None:
+        """Take the transaction back, unless the connection has ended and done so."""
+        with suppress(Error):
+            self.conn.execute("ROLLBACK")
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -151,28 +157,43 @@ def _check(place: Place, conn: Connection[tuple[Any, ...]], given: dict[str, Any
         raise Misconfigured(f"{place}: the database's encoding is {encoding}; the outbox needs one in UTF8.")
 
 
+def _beginning(place: Place, wait: float, statement: float) -> str:
+    """Return the statements that begin a transaction, with the limits that hold in it alone."""
+    limit = int(statement * 1000)
+    return (
+        f"BEGIN; SET LOCAL search_path = {place.schema}, pg_temp; SET LOCAL timezone = 'UTC'; "
+        f"SET LOCAL lock_timeout = {int(max(NO_WAIT, wait) * 1000)}; SET LOCAL statement_timeout = {limit}; "
+        f"SET LOCAL idle_in_transaction_session_timeout = {limit}; {PLANS}"
+    )
+
+
+def look(session: Session, query: str, wait: float = WAIT) -> Any:
+    """Return the only value of a query, as a transaction of its own by one way to the server and back. Raises `StorageError`."""
+    with session.errors():
+        cursor = session.begin(f"{_beginning(session.place, wait, STATEMENT)}; {query}; COMMIT")
+        while cursor.description is None and cursor.nextset():
+            pass
+        return next(cursor)[0]
+
+
 @contextmanager
-def transaction(session: Session, wait: float = WAIT, statement: float = STATEMENT) -> Iterator[Session]:
+def transaction(
+    session: Session, wait: float = WAIT, statement: float = STATEMENT, *, first: str = "SELECT"
+) -> Iterator[Session]:
     """Run the block as one transaction: committed as a whole, or rolled back when it raises.
 
-    `wait` are the seconds for locks of others, `statement` those for each statement. An own process that stops within it
-    (a debugger, a suspended machine) keeps no lock for longer than `statement` either. Raises `StorageError`.
+    It begins with the statement `first`, which is on the same way to the server. `wait` are the seconds for locks of others,
+    `statement` those for each statement. An own process that stops within it (a debugger, a suspended machine) keeps no lock for
+    longer than `statement` either. Raises `StorageError`.
     """
     with session.errors():
-        limit = int(statement * 1000)
-        session.begin(
-            f"BEGIN; SET LOCAL search_path = {session.place.schema}, pg_temp; SET LOCAL timezone = 'UTC'; "
-            f"SET LOCAL lock_timeout = {int(max(NO_WAIT, wait) * 1000)}; SET LOCAL statement_timeout = {limit}; "
-            f"SET LOCAL idle_in_transaction_session_timeout = {limit}; "
-            f"{PLANS}"
-        )
+        session.begin(f"{_beginning(session.place, wait, statement)}; {first}")
         session.in_transaction = True
         try:
             yield session
             session.commit()
         except BaseException:
-            with suppress(Error):
-                session.conn.execute("ROLLBACK")
+            session.roll_back()
             raise
         finally:
             session.in_transaction = False

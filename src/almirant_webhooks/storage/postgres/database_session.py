@@ -22,8 +22,8 @@ READ = 60  # seconds that one read of people's may take, and that a transaction 
 PREPARE = 2  # runs of a statement after which it is kept parsed and planned
 RETRY = 0.5  # seconds between two attempts to connect
 WRITERS = 1634495865  # the advisory lock of whoever writes, until the end of the transaction
-_ALONE = "SELECT pg_advisory_xact_lock(%s)"
-_SHARED = "SELECT pg_advisory_xact_lock_shared(%s)"
+_ALONE = f"SELECT pg_advisory_xact_lock({WRITERS})"
+_SHARED = f"SELECT pg_advisory_xact_lock_shared({WRITERS})"
 _TIME = re.compile(rb"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{1,3})\d*)?\+00")
 
 
@@ -171,8 +171,7 @@ def writing(
     """
     is_done = False
     try:
-        with transaction(session, wait, statement):
-            session.conn.execute(_ALONE if alone else _SHARED, (WRITERS,))
+        with transaction(session, wait, statement, first=_ALONE if alone else _SHARED):
             yield session
             is_done = True
     except Lost as error:

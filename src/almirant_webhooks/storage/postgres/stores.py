@@ -18,13 +18,14 @@ from ..sql.reading_store import SharedReadingStore
 from ..sql.upkeep_store import SharedObservingStore, SharedPruningStore, SharedResendingStore
 from . import daemons, database_session, erasing_outbox, inserting, operator_keys, outbox, rejected_rows
 from . import stats as outbox_figures
-from .connection import STATEMENT
+from .connection import STATEMENT, look
 from .database_session import DatabaseSession
 from .in_database import Inside
 from .lease import Lease, Superseded
 from .share import Share
 
 PostgresResendingStore = SharedResendingStore
+_REVISION = "SELECT revision FROM database_meta"
 
 
 class PostgresDeliveryStore:
@@ -111,7 +112,7 @@ class PostgresDeliveryStore:
         """
         if self._lease is not None and self._lease.is_lost:
             raise Superseded
-        return revisions.revision(session) + self._commits
+        return int(look(session, _REVISION)) + self._commits
 
     def note_commit(self) -> None:
         """Note that a producer has committed; from any thread."""
