@@ -24,7 +24,7 @@ from .due_loader import DueLoader
 from .health import PAUSE, Health
 from .network import Outage
 from .outbox_reader import OutboxReader
-from .pace import Pace
+from .pace import LIMIT_ALONE, LIMIT_AT_SERVER, Pace
 from .reports import report
 from .result_queue import ResultQueue
 from .scheduler import Scheduler
@@ -68,7 +68,7 @@ class DeliveryLoop:
         self._schedule = schedule
         self._poll_interval = poll_interval
         self._due = DueLoader(scheduler, store)
-        self._pace = Pace()
+        self._pace = Pace(LIMIT_AT_SERVER if store.lock_is_fair else LIMIT_ALONE)
         self._chooser = Chooser(scheduler, reader, self._network, self._pace, health, schedule)
         self._version: int | None = None
         self._polled_at = 0.0

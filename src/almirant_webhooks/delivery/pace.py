@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 LIMIT_ALONE = 0.030  # seconds that a batch may take
+LIMIT_AT_SERVER = 0.060  # seconds, where nobody waits for a file's lock, and a batch goes to a server twenty times
 LIMIT_BESIDE_OTHERS = 0.004  # seconds, while other connections commit: a producer waits for the file's lock
 LIMIT_BESIDE_STEADY = 0.010  # seconds, while others commit all the time: each of ours then records more for its commit
 STEADY = 0.8  # the share of the last looks that found a commit of another connection, from which on they do
@@ -22,7 +23,8 @@ FLOW_WAIT = (
 class Pace:
     """Measures batches and limits the next one. Times are monotonic seconds, passed in; delivery thread alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_alone: float = LIMIT_ALONE) -> None:
+        self._limit_alone = limit_alone
         self._seconds_each = 0.0002  # seconds for one attempt that is recorded, begun or inserted
         self._committed_at = self._foreign_at = -OTHERS_LAST
         self._steadiness = 0.0  # a moving average: 1 if each of the last looks found a commit of another connection
@@ -44,7 +46,7 @@ class Pace:
     def limit(self, at: float) -> int:
         """Return how many attempts may begin with the next batch; twice as many may be recorded."""
         beside = LIMIT_BESIDE_STEADY if self._steadiness > STEADY else LIMIT_BESIDE_OTHERS
-        seconds = beside if self._others_commit(at) else LIMIT_ALONE
+        seconds = beside if self._others_commit(at) else self._limit_alone
         return max(LEAST, min(MOST, int(seconds / self._seconds_each / 2)))
 
     def hold(self, at: float, ended: int, others: int, *, flows: bool, rests: bool) -> tuple[int, float]:

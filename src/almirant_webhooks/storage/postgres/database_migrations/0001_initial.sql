@@ -156,9 +156,6 @@ CREATE TABLE events (
     CONSTRAINT "an event id is unique in its project" UNIQUE (project_id, id)
 );
 
--- Daemons take numbers at the same time. Those of one project come from one daemon at a time, in order.
-CREATE SEQUENCE event_numbers OWNED BY events.seq;
-
 CREATE TABLE deliveries (
     id text COLLATE "C" NOT NULL,
     event_seq bigint NOT NULL,
