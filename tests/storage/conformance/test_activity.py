@@ -125,3 +125,16 @@ def test_what_was_given_up_is_counted_from_the_delivery_that_failed_first(engine
     _end(engine, webhook, 70, Outcome.SUCCESS)
     _end(engine, webhook, 80, Outcome.HTTP_ERROR, 503)
     assert engine.reading.summaries.trouble(engine.session, webhook.id)["given_up"] == 0
+
+
+def test_a_test_that_failed_is_not_given_up(engine: Engine) -> None:
+    """A resend of many leaves it out, so nothing would send it again."""
+    webhook = engine.webhook(now=START - DAY)
+    _end(engine, webhook, 0, Outcome.HTTP_ERROR, 503)
+    engine.test(webhook, START + MINUTE)
+    claims = engine.claim(webhook, START + MINUTE, 2)
+    ends = START + 2 * MINUTE
+    engine.batch(ends, results=[Result(claim, Outcome.HTTP_ERROR, ends, 5, 503) for claim in claims])
+    ended = engine.session.execute("SELECT state FROM deliveries WHERE test = 1").fetchall()
+    assert [row[0] for row in ended] == ["failed"]
+    assert engine.reading.summaries.trouble(engine.session, webhook.id)["given_up"] == 0
