@@ -6,6 +6,8 @@ import asyncio
 import html
 import re
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -73,10 +75,9 @@ async def test_pages_answer_while_the_thread_of_long_reads_is_busy(
     await asyncio.gather(*counting)
 
 
-async def test_a_project_whose_pages_read_for_long_leaves_a_connection_to_others(
-    pages: Pages, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It has one at a time; all of its own are answered in the end."""
+@asynccontextmanager
+async def searches_of_a_project(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """Have a project ask for searches, more at once than there are connections, that last until the end; then all are answered."""
     begun, ends = threading.Event(), threading.Event()
     deliveries = search.deliveries
 
@@ -90,13 +91,30 @@ async def test_a_project_whose_pages_read_for_long_leaves_a_connection_to_others
     searching = [asyncio.create_task(pages.get("/deliveries?text=x")) for _ in range(2 * daemon.READERS)]
     try:
         assert await asyncio.to_thread(begun.wait, 60)
-        for project in ("proj_2", None):
-            for path in ("/webhooks", "/deliveries", "/events"):
-                await pages.get(path, project)
+        yield
         assert not any(task.done() for task in searching)
     finally:
         ends.set()
     assert all("No deliveries match" in text for text in await asyncio.gather(*searching))
+
+
+async def test_a_project_whose_pages_read_for_long_leaves_a_connection_to_others(
+    pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has one at a time; all of its own are answered in the end."""
+    async with searches_of_a_project(pages, monkeypatch):
+        for project in ("proj_2", None):
+            for path in ("/webhooks", "/deliveries", "/events"):
+                await pages.get(path, project)
+
+
+async def test_nobody_waits_to_sign_in_because_a_project_reads_for_long(
+    pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New tokens are looked at one by one, so one that waited for its project's turn would hold all others up."""
+    async with searches_of_a_project(pages, monkeypatch):
+        assert (await pages.post("/sign-in", token="wrong"))[0] == 401
+        assert (await pages.post("/sign-in", None, token=pages.service.keys().token))[0] == 303
 
 
 async def test_a_button_says_that_there_are_more_than_were_counted(

@@ -118,8 +118,6 @@ def identify(failures: Failures) -> Middleware:
             row = await sessions.row_of(request)
         who = await authenticate(request, token, failures) if token is not None else sessions.caller_of(request, row)
         request[PRINCIPAL] = who
-        if who is not None:
-            await context(request).belongs_to(who.project_id)
         changes = request.method not in _SAFE or getattr(route, "writes", False)
         # The cookie of a frame is sent with requests of other sites too.
         unsaid = not framing.cookie_of(request)
@@ -128,6 +126,7 @@ def identify(failures: Failures) -> Middleware:
         if roles and who is None:
             return await _ask_who(request, row)
         if roles and who is not None:
+            await context(request).belongs_to(who.project_id)
             if who.role not in roles:
                 raise web.HTTPForbidden(text=f"This is not for a {who.role.value}.")
             if who.read_only and (changes or getattr(route, "changes", False)):
