@@ -76,6 +76,8 @@ APART = {
     "connection.large_rows": "sets how much memory is used",
     "triggers.trigger_error": "reads the names of triggers",
     "results.last_ends": "looks at 4,096 attempts at most, however many there are, at a start",
+    "daemons.listed": "reads a row of each daemon",
+    "daemons.without_key": "reads a row of each daemon, or the lock's file",
     "tables.schema_version": "reads the names of tables, and one row",
     "upkeep_store.SqliteResendingStore": "calls what is in the table",
     "journal.caution": "reads the journal mode",

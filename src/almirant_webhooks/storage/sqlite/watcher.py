@@ -49,12 +49,16 @@ class Watcher:
             except OSError as error:  # fs.inotify.max_user_instances, max_user_watches
                 log.warning("commits are noticed late: inotify cannot be used", error=str(error), every=self._every)
                 return
+            self._note_write()  # what was committed before is looked at too
             async for event in inotify:
                 if str(event.name) in self._names:
-                    for was_written in self._writes.values():
-                        was_written.set()
+                    self._note_write()
                 # Our own commits are seen too, as hundreds of writes; all writes that wait become one event.
                 await asyncio.sleep(REST)
+
+    def _note_write(self) -> None:
+        for was_written in self._writes.values():
+            was_written.set()
 
     async def _check_repeatedly(self, check: Callable[[], Awaitable[None]], was_written: asyncio.Event) -> None:
         while True:
