@@ -116,12 +116,14 @@ def test_a_message_says_that_a_secret_cannot_be_opened(name: str, monkeypatch: p
     """Where that, and no failures, made the service disable the webhook."""
     kind = "almirant.webhook.disabled"
     data = {key: value for key, value in NOTICE_DATA[kind].items() if key != "failingSince"}
-    monkeypatch.setitem(NOTICE_DATA, kind, {**data, "cause": "The secret cannot be opened"})
+    monkeypatch.setitem(
+        NOTICE_DATA, kind, {**data, "cause": "the secret of wh_1 cannot be opened: the key k1 does not open it"}
+    )
     text = as_read(name, templates.render(presets.newest(name), body(kind)))
     for words in (
         "switched off, as its secret cannot be opened",
         "Give it a new secret",
-        "The secret cannot be opened",
+        "the secret of wh_1 cannot be opened: the key k1 does not open it",
     ):
         assert words in text
     assert "everything failed" not in text

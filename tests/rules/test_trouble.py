@@ -115,6 +115,16 @@ def test_a_disabled_one_says_by_whom_and_what_is_held() -> None:
     assert [line.state for line in told.lines] == ["", "held", "failed", ""]
 
 
+def test_one_that_was_disabled_for_its_secret_says_nothing_of_its_receiver() -> None:
+    """What failed before is not why, and what it lacks is a new secret."""
+    reason = "the secret of wh_1 cannot be opened: the key k1 does not open it"
+    told = _said(replace(OFF, disabled_reason=reason), _trouble(Health.DISABLED, since=NOON, last_failure=FAILURE))
+    assert _words(told) == (
+        f"The service disabled this webhook {NOON}: {reason}. What comes for it is held until it is enabled. "
+        "Give it a new secret, and its headers anew; then enable it."
+    )
+
+
 def test_one_that_waits_for_its_order_or_rate_limit_says_so() -> None:
     """The delivery that holds the others up is a part of its own, which pages link."""
     ahead: Ahead = {"delivery_id": "dlv_7", "attempt": 2, "in_flight": False, "next_attempt_at": LATER}

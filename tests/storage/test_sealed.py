@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -34,6 +35,7 @@ from ..faults.process import DaemonProcess
 from ..support.service import SECRET, Service
 from ..support.shell import Shell
 from ..web.test_pages import Pages
+from ..web.test_webhook_pages import words_of
 from .test_upgrade import VERSIONS, restore
 
 TOKEN = "a-token-that-nobody-finds"
@@ -175,6 +177,21 @@ def tamper(service: Service, webhook_id: str, value: str) -> None:
     service.execute("UPDATE webhooks SET secret = ? WHERE id = ?", value, webhook_id)
 
 
+async def check_pages_and_api_say_why(pages: Pages, webhook_id: str, why: str) -> None:
+    """Once, and without what they say of one that was disabled for its failures."""
+    page = await pages.get(f"/webhooks/{webhook_id}", None)
+    assert page.count("cannot be opened") == 1
+    told = words_of(page)
+    assert "The service disabled this webhook" in told
+    assert re.search(rf"{why} [^.]+\. 1 delivery is held until it is enabled\. See it Give it a new secret", told)
+    assert "Enable it once its receiver is well" not in told
+    assert "answers 503" not in told
+    assert why in words_of(await pages.get("/webhooks", None))
+    headers = {"Authorization": f"Bearer {pages.service.keys().token}"}
+    async with pages.client.get(f"/api/v1/webhooks/{webhook_id}", headers=headers) as answer:
+        assert (await answer.json())["disabled_reason"].startswith(why)
+
+
 @pytest.mark.parametrize("when", ["before its events", "between two attempts"])
 async def test_a_row_that_was_tampered_with_stops_its_own_webhook_alone(
     service: Service, receiver: Receiver, when: str
@@ -207,7 +224,7 @@ async def test_a_row_that_was_tampered_with_stops_its_own_webhook_alone(
     (row,) = service.log(webhook_id=other.id, state="pending")
     assert (row["state"], row["held"]) == ("pending", 1)
     (entry,) = service.read(audit.entries, webhook_id=other.id, action="webhook.disabled")
-    why = f"The secret of {other.id} cannot be opened: the key"
+    why = f"the secret of {other.id} cannot be opened: the key"
     assert entry["actor"] == "the service"
     assert entry["detail"].startswith(why)
     for told in (channel, operators):
@@ -218,10 +235,12 @@ async def test_a_row_that_was_tampered_with_stops_its_own_webhook_alone(
         assert notice["data"]["webhook"]["id"] == other.id
         assert notice["data"]["cause"].startswith(why)
     async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
-        assert why in await Pages(service, client).get(f"/webhooks/{other.id}", None)
+        await check_pages_and_api_say_why(Pages(service, client), other.id, why)
     shell = service.shell()
-    assert why in await asyncio.to_thread(shell.ours, "doctor", "--json", code=1)
-    assert why in await asyncio.to_thread(shell.ours, "webhook", "show", other.id, "--secret", code=1)
+    assert f"{other.id} was disabled by the service" in await asyncio.to_thread(shell.ours, "webhook", "list")
+    sentence = why.replace("the secret", "The secret")
+    assert sentence in await asyncio.to_thread(shell.ours, "doctor", "--json", code=1)
+    assert sentence in await asyncio.to_thread(shell.ours, "webhook", "show", other.id, "--secret", code=1)
     await asyncio.to_thread(shell.ours, "webhook", "update", other.id, "--secret", NEXT)
     await asyncio.to_thread(shell.ours, "webhook", "enable", other.id)
     await service.until(lambda: service.log(webhook_id=other.id, state="succeeded"))

@@ -11,6 +11,12 @@ from string import Formatter
 
 from .texts import Text
 
+# Why the service disabled a webhook, other than for its failures.
+_UNOPENABLE = (
+    Text("the secret of {owner} cannot be opened: {reason}"),
+    Text("the next secret of {owner} cannot be opened: {reason}"),
+    Text("a header's value of {owner} cannot be opened: {reason}"),
+)
 # Of each text that has values in it; one without any is found by itself.
 _FORMS = (
     # Of `clock.py`, which stands below.
@@ -38,6 +44,7 @@ _FORMS = (
     Text("this release does not know the template {template}"),
     Text("the body that the template makes of it is larger than {most} KiB"),
     Text("its template is none: {why}"),
+    *_UNOPENABLE,
     Text("The secret of {owner} cannot be opened: {reason}."),
     Text("The next secret of {owner} cannot be opened: {reason}."),
     Text("A header's value of {owner} cannot be opened: {reason}."),
@@ -156,6 +163,11 @@ def recognised(text: str) -> Text:
         if (match := pattern.fullmatch(text)) is not None:
             return Text(form, **{name: recognised(value) for name, value in match.groupdict().items()})
     return Text(text)
+
+
+def is_unopenable(disabled_reason: str | None) -> bool:
+    """Tell whether the service disabled a webhook as its secret or headers cannot be opened."""
+    return disabled_reason is not None and recognised(disabled_reason).msgid in _UNOPENABLE
 
 
 @cache

@@ -11,7 +11,7 @@ from ..model import Ahead, Health, Outcome, State, Webhook
 from .endings import ending
 from .outcomes import place_of
 from .sentences import At, Sentence
-from .stored_texts import recognised
+from .stored_texts import is_unopenable, recognised
 from .texts import Cased, Text, amount, plural
 
 MOST_WAITING = 1000  # deliveries of a webhook that are counted, of what waits or was given up
@@ -114,8 +114,9 @@ def cause(failure: LastFailure) -> Sentence:
 def _off(webhook: Webhook, trouble: Trouble) -> Said:
     at = At(webhook.disabled_at or webhook.updated_at)
     lines: list[Line] = []
+    lacks_secrets = is_unopenable(webhook.disabled_reason)
     if webhook.disabled_reason:
-        if trouble["last_failure"] is not None:
+        if trouble["last_failure"] is not None and not lacks_secrets:
             lines.append(Line(cause(trouble["last_failure"])))
         reason = recognised(webhook.disabled_reason)
         title = Text("The service disabled this webhook {at}: {reason}.", at=at, reason=reason)
@@ -124,7 +125,9 @@ def _off(webhook: Webhook, trouble: Trouble) -> Said:
     lines.append(_held(trouble["waiting"], more=trouble["waiting_more"]))
     if trouble["given_up"]:
         lines.append(_given_up(trouble, enabled=False))
-    if webhook.disabled_reason:
+    if lacks_secrets:
+        lines.append(Line(Text("Give it a new secret, and its headers anew; then enable it.")))
+    elif webhook.disabled_reason:
         lines.append(Line(Text("Enable it once its receiver is well: the count of failures then begins anew.")))
     return Said(bool(webhook.disabled_reason), title, tuple(lines))
 

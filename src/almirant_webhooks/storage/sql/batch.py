@@ -79,7 +79,8 @@ def write(conn: Session, work: Work, schedule: Schedule, now: datetime, outbox: 
         begun += fanned_out.claims
         touched |= fanned_out.due
         unopenable |= fanned_out.unopenable
-    for webhook, reason in unopenable.items():
+    for webhook, sentence in unopenable.items():
+        reason = f"{sentence[:1].lower()}{sentence[1:].removesuffix('.')}"  # as a part of others
         disable_unopenable(conn, webhook, reason, now)
         conn.execute(_END_TESTS, (webhook, reason))
         touched.add(webhook)

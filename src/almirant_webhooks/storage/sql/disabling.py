@@ -16,7 +16,6 @@ from . import audit
 from .health import tell, webhook_named
 from .revisions import bump_revision
 from .session import Session
-from .webhooks import disable
 
 # Milliseconds from the first failure to the newest one; the expression and the conditions are those of the index.
 _DOWN = f"""
@@ -66,18 +65,31 @@ def disable_down(conn: Session, after: timedelta, now: datetime) -> Disabled:
 
 
 def disable_unopenable(conn: Session, webhook_id: str, reason: str, now: datetime) -> None:
-    """Disable a webhook whose secret or headers cannot be opened, with its events in this transaction unless it was before."""
+    """Disable a webhook whose secret or headers cannot be opened, with its events in this transaction, unless it was before."""
     row = conn.execute(
-        "SELECT id, project_id, url, last_success_at, failures_in_a_row FROM webhooks WHERE id = ? AND enabled = 1",
+        "SELECT id, project_id, url, last_success_at, failures_in_a_row FROM webhooks "
+        "WHERE id = ? AND enabled = 1 AND deleted_at IS NULL",
         (webhook_id,),
     ).fetchone()
-    disable(conn, webhook_id, now, actor=SERVICE, detail=reason)
-    if row is not None:
-        payload = {
-            "webhook": webhook_named(row),
-            "disabledAt": clock.text(now),
-            "lastSuccessAt": row["last_success_at"],
-            "failuresInARow": row["failures_in_a_row"],
-            "cause": reason,
-        }
-        tell(conn, [("webhook.disabled", payload)], now)
+    if row is None:
+        return
+    now_text = clock.text(now)
+    conn.execute(_DISABLE, (now_text, reason, webhook_id))
+    audit.note(
+        conn,
+        "webhook.disabled",
+        actor=SERVICE,
+        now=now,
+        project_id=row["project_id"],
+        webhook_id=webhook_id,
+        detail=reason,
+    )
+    bump_revision(conn)
+    payload = {
+        "webhook": webhook_named(row),
+        "disabledAt": now_text,
+        "lastSuccessAt": row["last_success_at"],
+        "failuresInARow": row["failures_in_a_row"],
+        "cause": reason,
+    }
+    tell(conn, [("webhook.disabled", payload)], now)

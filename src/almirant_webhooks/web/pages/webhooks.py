@@ -14,6 +14,7 @@ from ...model import NotFound, Secrets, State, Webhook
 from ...rules import activity, outcomes, presets, trouble
 from ...rules.event_types import catalogue_of, patterns_for
 from ...rules.sentences import Sentence
+from ...rules.stored_texts import is_unopenable
 from ...rules.trouble import MOST_WAITING
 from ...storage.records import DeliveryDetails
 from ..context import context, principal
@@ -143,9 +144,13 @@ async def _tested(request: web.Request, webhook_id: str, delivery_id: str) -> Te
 
 
 async def _why_not_opened(request: web.Request, webhook: Webhook) -> str | None:
-    """Say why a webhook was disabled whose secrets cannot be opened, None for any other."""
+    """Say why the secrets of a disabled webhook cannot be opened; None for one of which the service has said so before."""
     ctx = context(request)
-    return None if webhook.enabled else await ctx.read(ctx.reading.sealed.why_not_opened, webhook.id)
+    return (
+        None
+        if webhook.enabled or is_unopenable(webhook.disabled_reason)
+        else await ctx.read(ctx.reading.sealed.why_not_opened, webhook.id)
+    )
 
 
 def catalogue(request: web.Request, project_id: str = "") -> tuple[str, ...]:
