@@ -151,6 +151,25 @@ def test_one_that_waits_for_its_order_or_rate_limit_says_so() -> None:
 
 
 @pytest.mark.parametrize(
+    ("in_flight", "waiting", "listed"), [(True, 1, [2]), (True, 0, []), (False, 2, [2]), (False, 1, [])]
+)
+def test_the_list_of_what_waits_for_another_has_that_one_too(in_flight: bool, waiting: int, listed: list[int]) -> None:
+    """What waits is counted without what is in flight; where there are no others the sentence leads to the one alone."""
+    ahead: Ahead = {"delivery_id": "dlv_7", "attempt": 2, "in_flight": in_flight, "next_attempt_at": None if in_flight else LATER}  # fmt: skip
+    told = _said(WEBHOOK, {**WELL, "waiting": waiting}, ahead=ahead)
+    assert told is not None
+    assert [line.number for line in told.lines if line.state] == listed
+
+
+@pytest.mark.parametrize(("waiting", "listed"), [(5, [1]), (1, [1]), (0, [])])
+def test_what_waits_for_the_rate_limit_is_listed_where_all_of_it_is_pending(waiting: int, listed: list[int]) -> None:
+    """A resend of what has arrived waits too, and a list of what is pending lacks it; others wait for their time."""
+    told = _said(replace(WEBHOOK, rate_limit="10/s"), {**WELL, "waiting": waiting}, rate_limited=1)
+    assert told is not None
+    assert [line.number for line in told.lines if line.state] == listed
+
+
+@pytest.mark.parametrize(
     ("outcome", "why", "words"),
     [
         (Outcome.TIMEOUT, "no answer within 10 s", "ci.acme.dev does not answer in time: no answer within 10 s"),

@@ -79,11 +79,14 @@ def said(
     if trouble["last_failure"] is not None and trouble["failures_in_a_row"]:
         lines.append(Line(cause(trouble["last_failure"])))
     if ahead is not None:
-        lines.append(_waiting(_held_up(ahead, attempts_in_all), waiting))
+        together = waiting + ahead["in_flight"] if waiting else 0
+        lines.append(_waiting(_held_up(ahead, attempts_in_all), together if together > 1 else 0))
         waiting = 0
     lines += fate
     if rate_limited and webhook.rate_limit:
-        lines.append(_waiting(_rate_limited(webhook.rate_limit, rate_limited), waiting))
+        # Resends that were asked for wait too, and of these some are of what has ended: no list has both.
+        is_listed = waiting >= rate_limited
+        lines.append(_waiting(_rate_limited(webhook.rate_limit, rate_limited), rate_limited if is_listed else 0))
     since = trouble["since"]
     if trouble["health"] is Health.FAILING and since is not None:
         return Said(True, Text("Everything has failed since {since}.", since=At(since)), tuple(lines))
