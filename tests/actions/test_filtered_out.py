@@ -16,6 +16,7 @@ from almirant_webhooks.rules import filters
 from ..conftest import Receiver
 from ..support.service import Service
 from ..web.test_refusals import Doors
+from ..web.test_webhook_pages import words_of
 
 CONDITION = "data.n > 5"
 VERDICT = f"It was filtered out: {CONDITION} did not hold."
@@ -71,6 +72,7 @@ async def test_each_face_says_that_an_event_was_filtered_out_and_by_which_condit
     listed = await doors.pages.get("/events", "proj_f")
     rows = {event: listed.split(f"<code>{event}</code>")[1].split("</tr>")[0] for event in (shared, nobodys, through)}
     assert ["filtered out" in rows[event] for event in (shared, nobodys, through)] == [True, True, False]
+    assert "1 webhook, 1 filtered out" in words_of(rows[shared])
     for event in (shared, nobodys):
         page = html.unescape(await doors.pages.get(f"/events/{event}", "proj_f"))
         assert page.count(VERDICT) == 1

@@ -77,7 +77,7 @@ async def test_a_page_that_says_held_says_until_when(pages: Pages, receiver: Rec
     await service.until(lambda: service.log(state="held"))
     path = f"/webhooks/{webhook.id}"
     for place, words in (
-        ("/webhooks", "held 1 until it is enabled"),
+        ("/webhooks", "1 held until it is enabled"),
         (path, "1 held until it is enabled"),
         ("/deliveries", "held until its webhook is enabled"),
         ("/deliveries", "Held while off"),
