@@ -124,9 +124,11 @@ async def _beside(client: aiohttp.ClientSession, path: str) -> AsyncIterator[Non
                 assert answer.status in (200, 422), (path, answer.status)
 
     asking = [asyncio.create_task(ask_on()) for _ in range(AT_ONCE)]
-    yield
-    over.set()
-    await asyncio.gather(*asking)
+    try:
+        yield
+    finally:
+        over.set()
+        await asyncio.gather(*asking)
 
 
 def _finish_a_resend(service: Service, webhook: str, count: int) -> None:

@@ -51,7 +51,7 @@ async def test_times_and_what_scripts_say_are_spanish_until_another_language_is_
         await expect(page.get_by_text("Las horas son de America/Bogota.")).to_be_visible()
         await page.goto(f"{there.address}/activity?span=7d")
         await expect(page.locator(".axis time[data-local]")).to_have_text(
-            re.compile(r"^\d{1,2} (de )?[a-z]{3,4}\.?, \d")
+            re.compile(r"^\d{1,2} (de )?[a-z]{3,4}\.?( (de )?\d{4})?, \d")
         )
         await page.goto(f"{there.address}/deliveries")
         await expect(page.get_by_role("button", name="En vivo · pausar")).to_be_visible()
