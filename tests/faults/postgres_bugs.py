@@ -77,8 +77,8 @@ def keeps_a_connection_that_is_read_only(monkeypatch: pytest.MonkeyPatch) -> Non
 def takes_the_limits_of_its_role(monkeypatch: pytest.MonkeyPatch) -> None:
     true = Session.begin
 
-    def begin(self: Session, statements: str) -> None:
-        true(self, re.sub(r"SET LOCAL \w+_timeout = \d+;?", "", statements))
+    def begin(self: Session, statements: str) -> Any:
+        return true(self, re.sub(r"SET LOCAL \w+_timeout = \d+;?", "", statements))
 
     monkeypatch.setattr(Session, "begin", begin)
 

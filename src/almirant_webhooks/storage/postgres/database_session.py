@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -116,12 +116,19 @@ class DatabaseSession(Session):
             cursors = [self._run_unnamed(statement.text, statement.values(values)) for statement in statements]
             return [[list(row) for row in cursor] for cursor in cursors]
 
-    def at_once(self) -> AbstractContextManager[object]:
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
         """Let what a block writes be answered at its end: the server runs a statement while the next one is put together.
 
+        An error ends the connection: the server has not prepared what came behind it, and the driver takes it that it has.
         See https://www.postgresql.org/docs/current/libpq-pipeline-mode.html.
         """
-        return self.conn.pipeline()
+        try:
+            with self.conn.pipeline():
+                yield
+        except Error:
+            self.close()
+            raise
 
     def write_rows(self, statement: str, types: str, rows: Sequence[Sequence[object]], /) -> int:
         """Run a statement for all rows together; return how many rows it changed."""

@@ -116,7 +116,7 @@ class OutboxInDatabase:
 
     def mark(self, session: DatabaseSession, fan_outs: Sequence[FanOut], now: datetime) -> None:
         """Mark the rows that are larger than an event may be."""
-        with writing(session, 0.0):
+        with writing(session, 0.0, alone=False):
             self._inside.check(session)
             for fan_out in fan_outs:
                 slow = [mark for mark in fan_out.marks if mark.is_slow]
