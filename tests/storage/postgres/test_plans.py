@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -29,12 +28,9 @@ IN_FLIGHT = "UPDATE deliveries SET in_flight = 1 WHERE event_seq <= 200"
 
 
 @pytest.fixture
-async def session(tmp_path: Path) -> AsyncIterator[DatabaseSession]:
-    database = Daemons(tmp_path)
-    database.migrate()
-    with closing(database.session()) as session:
+def session(daemons: Daemons) -> Iterator[DatabaseSession]:
+    with closing(daemons.session()) as session:
         yield session
-    await database.close()
 
 
 def plan(session: DatabaseSession, select: str, values: list[object]) -> Iterator[str]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -28,16 +27,8 @@ FROM json_each(?2) v
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Daemons]:
-    there = Daemons(tmp_path)
-    there.migrate()
-    yield there
-    await there.close()
-
-
-@pytest.fixture
-def two(database: Daemons) -> Iterator[tuple[DatabaseSession, DatabaseSession]]:
-    with closing(database.session()) as one, closing(database.session()) as other:
+def two(daemons: Daemons) -> Iterator[tuple[DatabaseSession, DatabaseSession]]:
+    with closing(daemons.session()) as one, closing(daemons.session()) as other:
         yield one, other
 
 
@@ -60,18 +51,18 @@ def take_beside_each_other(sessions: tuple[DatabaseSession, DatabaseSession]) ->
         take(one, "third", 1)
 
 
-async def test_who_asks_for_the_lock_first_has_it_first(database: Daemons) -> None:
+async def test_who_asks_for_the_lock_first_has_it_first(daemons: Daemons) -> None:
     """A writer that asks again and again, as the delivery loop does, comes behind one that waits."""
     order = []
 
     def write(name: str) -> None:
-        with closing(database.session()) as session, writing(session):
+        with closing(daemons.session()) as session, writing(session):
             order.append(name)
 
-    with closing(database.session()) as session:
+    with closing(daemons.session()) as session:
         with writing(session, alone=False):
             waiting = asyncio.create_task(asyncio.to_thread(write, "who waited"))
-            await database.until(lambda: database.there.ask(WAITS, WRITERS) == [(1,)])
+            await daemons.until(lambda: daemons.there.ask(WAITS, WRITERS) == [(1,)])
         with writing(session, alone=False):
             order.append("who asked again")
     await waiting
@@ -79,11 +70,11 @@ async def test_who_asks_for_the_lock_first_has_it_first(database: Daemons) -> No
 
 
 async def test_batches_are_written_beside_each_other_and_each_event_has_a_number_of_its_own(
-    database: Daemons, two: tuple[DatabaseSession, DatabaseSession]
+    daemons: Daemons, two: tuple[DatabaseSession, DatabaseSession]
 ) -> None:
     """What the other has not committed yet cannot be seen. Events of one project are numbered in their order."""
     take_beside_each_other(two)
-    assert database.there.ask(NUMBERS) == [
+    assert daemons.there.ask(NUMBERS) == [
         ("one", 1),
         ("one", 2),
         ("other", 3),
@@ -103,26 +94,26 @@ async def test_numbers_behind_the_largest_that_is_seen_are_found_out(
 
 
 async def test_a_command_writes_while_no_batch_is_written(
-    database: Daemons, two: tuple[DatabaseSession, DatabaseSession]
+    daemons: Daemons, two: tuple[DatabaseSession, DatabaseSession]
 ) -> None:
     """It waits for all of them, and those that come after it wait for it."""
     order = []
 
     def write() -> None:
-        with closing(database.session()) as session, writing(session):
+        with closing(daemons.session()) as session, writing(session):
             order.append("the command")
 
     def take_later() -> None:
-        with closing(database.session()) as session, writing(session, alone=False):
+        with closing(daemons.session()) as session, writing(session, alone=False):
             order.append("a later batch")
 
     with ExitStack() as stack:
         for session in two:
             stack.enter_context(writing(session, alone=False))
         command = asyncio.create_task(asyncio.to_thread(write))
-        await database.until(lambda: database.there.ask(WAITS, WRITERS) == [(1,)])
+        await daemons.until(lambda: daemons.there.ask(WAITS, WRITERS) == [(1,)])
         later = asyncio.create_task(asyncio.to_thread(take_later))
-        await database.until(lambda: database.there.ask(WAITS, WRITERS) == [(2,)])
+        await daemons.until(lambda: daemons.there.ask(WAITS, WRITERS) == [(2,)])
         order.append("both batches")
     await command
     await later

@@ -15,7 +15,7 @@ from ..engine import DISABLED_AT_ONCE, Disabled, HealthChange
 from . import audit
 from .health import tell, webhook_named
 from .revisions import bump_revision
-from .session import Session
+from .session import Row, Session
 
 # Milliseconds from the first failure to the newest one; the expression and the conditions are those of the index.
 _DOWN = f"""
@@ -38,16 +38,7 @@ def disable_down(conn: Session, after: timedelta, now: datetime) -> Disabled:
     for row in rows:
         since = f"nothing but failures since {row['down_since']}"
         reason = f"{since}, the last one: {row['down_cause']}"
-        conn.execute(_DISABLE, (now_text, reason, row["id"]))
-        audit.note(
-            conn,
-            "webhook.disabled",
-            actor=SERVICE,
-            now=now,
-            project_id=row["project_id"],
-            webhook_id=row["id"],
-            detail=since,
-        )
+        _disable(conn, row, reason, since, now)
         payload = {
             "webhook": webhook_named(row),
             "disabledAt": now_text,
@@ -74,16 +65,7 @@ def disable_unopenable(conn: Session, webhook_id: str, reason: str, now: datetim
     if row is None:
         return
     now_text = clock.text(now)
-    conn.execute(_DISABLE, (now_text, reason, webhook_id))
-    audit.note(
-        conn,
-        "webhook.disabled",
-        actor=SERVICE,
-        now=now,
-        project_id=row["project_id"],
-        webhook_id=webhook_id,
-        detail=reason,
-    )
+    _disable(conn, row, reason, reason, now)
     bump_revision(conn)
     payload = {
         "webhook": webhook_named(row),
@@ -93,3 +75,17 @@ def disable_unopenable(conn: Session, webhook_id: str, reason: str, now: datetim
         "cause": reason,
     }
     tell(conn, [("webhook.disabled", payload)], now)
+
+
+def _disable(conn: Session, row: Row, reason: str, detail: str, now: datetime) -> None:
+    """Disable a webhook, with its entry in the audit trail."""
+    conn.execute(_DISABLE, (clock.text(now), reason, row["id"]))
+    audit.note(
+        conn,
+        "webhook.disabled",
+        actor=SERVICE,
+        now=now,
+        project_id=row["project_id"],
+        webhook_id=row["id"],
+        detail=detail,
+    )
