@@ -28,7 +28,7 @@ from almirant_webhooks.storage.sql import (
     webhooks,
 )
 
-from ..support.steps import START, Steps, transaction
+from ..support.steps import START, Steps, new_numbers, transaction
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -39,13 +39,13 @@ NOW = START + DAY
 def events(there: Steps, count: int, since: datetime = START, kind: str = "lead.created", project: str = "p") -> None:
     """Take events, a second apart, for the webhooks there are."""
     with transaction(there.conn):
-        seq = there.conn.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
-        for number in range(1, count + 1):
+        there_are = there.conn.execute("SELECT count(*) FROM events").fetchone()[0]
+        for number, seq in enumerate(new_numbers(there.conn, count), 1):
             at = clock.text(since + timedelta(seconds=number))
             there.conn.execute(
                 "INSERT INTO events (seq, id, project_id, event_type, occurred_at, created_at, body) "
                 "VALUES (?, ?, ?, ?, ?, ?, '{}')",
-                (seq + number, f"evt_{seq + number}", project, kind, at, at),
+                (seq, f"evt_{there_are + number}", project, kind, at, at),
             )
 
 

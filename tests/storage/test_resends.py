@@ -27,7 +27,7 @@ from almirant_webhooks.storage.sql import (
 
 from ..conftest import Receiver
 from ..support.service import Service
-from ..support.steps import SCHEDULE, START, Steps, transaction
+from ..support.steps import SCHEDULE, START, Steps, new_numbers, transaction
 
 LATER = START + timedelta(hours=12)
 
@@ -194,15 +194,16 @@ def of_many(there: Steps, count: int) -> str:
         there.webhook(project_id=f"p{number % 2}", limit=count)
     written = clock.text(START)
     with transaction(there.conn):
+        (seq,) = new_numbers(there.conn, 1)
         there.conn.execute(
             "INSERT INTO events (seq, id, project_id, event_type, occurred_at, created_at, body) "
-            "VALUES (1, 'evt_1', 'p', 'lead.created', ?, ?, '{}')",
-            (written, written),
+            "VALUES (?, 'evt_1', 'p', 'lead.created', ?, ?, '{}')",
+            (seq, written, written),
         )
         there.conn.execute(
             "INSERT INTO deliveries (id, event_seq, event_id, webhook_id, state, created_at) "
-            "SELECT 'dlv_' || substr(id, 4), 1, 'evt_1', id, 'failed', ? FROM webhooks",
-            (written,),
+            "SELECT 'dlv_' || substr(id, 4), ?, 'evt_1', id, 'failed', ? FROM webhooks",
+            (seq, written),
         )
         there.conn.execute("UPDATE deliveries SET id = 'dlv_' || printf('%012x', rowid)")
     return begin(there, state="failed")

@@ -28,7 +28,7 @@ from almirant_webhooks.storage.sql.session import Session
 
 from ..support.engines import service_on
 from ..support.service import Service
-from ..support.steps import transaction
+from ..support.steps import new_numbers, transaction
 from ..web.test_pages import Pages
 
 START = clock.parse("2026-11-01T00:00:00Z")
@@ -52,13 +52,13 @@ def filled(tmp_path_factory: pytest.TempPathFactory, engine_name: str) -> Iterat
 
 def _fill(conn: Session, made: list[Webhook]) -> None:
     chance = random.Random(7)
-    for number in range(COUNT):
+    for number, seq in enumerate(new_numbers(conn, COUNT)):
         moment = clock.text(START + timedelta(minutes=number))
         webhook = made[chance.randrange(len(made))]
         kind = chance.choice(("work_item.created", "lead.created", "lead.updated"))
         conn.execute(
             "INSERT INTO events (seq, id, project_id, event_type, occurred_at, created_at, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (number + 1, f"evt_{number}", webhook.project_id, kind, moment, moment, f'{{"n": "é {number}"}}'),
+            (seq, f"evt_{number}", webhook.project_id, kind, moment, moment, f'{{"n": "é {number}"}}'),
         )
         state = chance.choice(STATES)
         status = chance.choice(("200", "500", "404", "timeout", "connection error", None))
@@ -68,7 +68,7 @@ def _fill(conn: Session, made: list[Webhook]) -> None:
             "VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?)",
             (
                 delivery,
-                number + 1,
+                seq,
                 f"evt_{number}",
                 webhook.id,
                 state,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -15,6 +16,7 @@ from almirant_webhooks.rules.retry import Schedule
 from almirant_webhooks.settings.schema import Settings
 from almirant_webhooks.storage.engine import BEGIN, FanOut, Moved, OutboxRow, Place, ReadPlan
 from almirant_webhooks.storage.sql import claiming, deliveries, fanout, results, search, waits, webhooks
+from almirant_webhooks.storage.sql.session import Session
 from almirant_webhooks.storage.sqlite import connection as sqlite
 from almirant_webhooks.storage.sqlite import inside, outbox, rejected_rows, unread
 
@@ -32,6 +34,11 @@ def transaction(conn: Any) -> AbstractContextManager[object]:
     from almirant_webhooks.storage.postgres.database_session import writing
 
     return writing(conn)
+
+
+def new_numbers(conn: Session, count: int) -> list[int]:
+    """Take numbers for events that a test inserts by itself, as a fan-out takes them: it gets none of these later."""
+    return sorted(number for (number,) in conn.read_rows(conn.event_numbers, None, json.dumps([0] * count)))
 
 
 class Steps:
