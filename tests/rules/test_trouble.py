@@ -113,6 +113,13 @@ def test_a_disabled_one_says_by_whom_and_what_is_held() -> None:
     )
     assert told is not None
     assert [line.state for line in told.lines] == ["", "held", "failed", ""]
+    # The last cause is said once, in the receiver's own words.
+    reason = f"nothing but failures since {BEFORE}, the last one: status 503"
+    told = _said(replace(OFF, disabled_reason=reason), _trouble(Health.DISABLED, since=NOON, last_failure=FAILURE))
+    assert _words(told).startswith(
+        f"The service disabled this webhook {NOON}: nothing but failures since {BEFORE}. "
+        "ci.acme.dev answers 503: build queue is full. "
+    )
 
 
 def test_one_that_was_disabled_for_its_secret_says_nothing_of_its_receiver() -> None:

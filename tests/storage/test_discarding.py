@@ -90,7 +90,7 @@ def shown(there: Steps, webhook: Webhook) -> dict[str, Any]:
             found[f"to resend of {state}"] = resends.count(conn, Selection(state=state))
     (health,) = webhooks.health(conn, webhook.id)
     found |= {name: health[name] for name in ("pending", "held", "cancelled")}
-    standing = summaries.of_webhooks(conn, [webhook.id], START)[webhook.id]
+    standing = summaries.of_webhooks(conn, [webhook.id])[webhook.id]
     found["standing"] = standing["held"]
     found["stats"] = stats.pending(conn, START)
     rows = [dict(row) for row in conn.execute("SELECT * FROM delivery_log ORDER BY delivery_id")]

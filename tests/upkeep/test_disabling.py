@@ -306,6 +306,8 @@ async def test_every_face_says_who_disabled_it_since_when_and_why(doors: Doors) 
     _, answer = await doors.api.call("GET", f"/api/v1{path}", None)
     for row in (shown, listed, answer):
         assert (row["disabled_at"], row["disabled_reason"]) == (clock.text(now), reason)
+    in_words = await asyncio.to_thread(doors.shell.ours, "webhook", "show", doors.webhook)
+    assert in_words.count("nothing but failures since") == 1
     words = f"{doors.webhook} was disabled by the service at {clock.text(now)}: {reason}"
     assert words in await asyncio.to_thread(doors.shell.ours, "webhook", "list")
     for page in ("/webhooks", path):

@@ -62,6 +62,8 @@ async def test_a_failing_webhook_s_page_says_why_in_the_receivers_words(pages: P
     assert "answers 503: build queue is <full>." in words_of(banner)
     assert "1 delivery waits and is tried again." in words_of(banner)
     assert f'href="{path}/deliveries?state=pending">See it' in banner
+    await pages.post(f"{path}/test", event_type="work_item.created")  # which is counted nowhere
+    await service.until(lambda: service.log(state="failed"))
     conn = service.producer()
     with conn:
         conn.execute("UPDATE deliveries SET state = 'failed', next_attempt_at = NULL")
@@ -70,10 +72,13 @@ async def test_a_failing_webhook_s_page_says_why_in_the_receivers_words(pages: P
     banner = _banner(await pages.get(path))
     assert "Everything has failed since" in words_of(banner)
     assert re.search(r"1 delivery made since .* was given up; a resend sends it again", words_of(banner))
-    for word in ("See it", "Resend"):
-        (link,) = re.findall(rf'href="([^"]+)">{word}<', banner)
-        assert "503" in words_of(await pages.get(html.unescape(link))) or word == "Resend"
-    assert "Resend 1 delivery" in await pages.get(html.unescape(link))
+    listed, resend = [
+        await pages.get(html.unescape(re.findall(rf'href="([^"]+)">{word}<', banner)[0]))
+        for word in ("See it", "Resend")
+    ]
+    assert "503" in words_of(listed)
+    assert listed.count('name="id" value="dlv_') == 1
+    assert "Resend 1 delivery" in resend
 
 
 async def test_a_webhook_that_is_off_says_what_is_held(pages: Pages, receiver: Receiver) -> None:

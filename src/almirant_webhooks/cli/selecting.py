@@ -25,6 +25,7 @@ Command = Callable[..., Any]
 _PROJECT = ("--project", "project_id", "Of this project alone.")
 _TYPE = ("--type", "event_type", "Of this event type alone, or of a family (lead.*).")
 _TEXT = ("--text", "text", "With this text in its body, in any case and spelling: an order's number, say.")
+_TEST = ("--test", "test", "Tests alone (true), or all but tests (false).")
 _DELIVERIES = (
     _PROJECT,
     ("--webhook", "webhook_id", "Of this webhook alone."),
@@ -95,8 +96,8 @@ def selected(command: Command) -> Command:
 
 
 def selected_with_text(command: Command) -> Command:
-    """Give a command these options and `--text`."""
-    return _selecting(command, Selection, (*_DELIVERIES, _TEXT))
+    """Give a command these options, `--text` and `--test`."""
+    return _selecting(command, Selection, (*_DELIVERIES, _TEXT, _TEST))
 
 
 def selected_events(command: Command) -> Command:

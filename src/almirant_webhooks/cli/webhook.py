@@ -11,6 +11,7 @@ from .. import clock
 from ..actions import webhook_secrets
 from ..actions import webhooks as actions
 from ..model import Webhook
+from ..rules.stored_texts import is_unopenable
 from ..settings.schema import Settings
 from ..storage.engine import EVERY_ROW
 from . import replays, webhook_options
@@ -130,7 +131,8 @@ def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) 
         fields = {k: v for k, v in {**asdict(row), **counts, "enabled": row.enabled}.items() if k != "webhook_id"}
         fields["rate_limited"] = READS.rates.waiting(conn, [webhook_id], now, EVERY_ROW).get(webhook_id, 0)
         fields |= READS.secrets.state(conn, webhook_id, now) or {}
-        problem = None if row.enabled else why_not_opened(conn, webhook_id)
+        said_before = row.enabled or is_unopenable(row.disabled_reason)
+        problem = None if said_before else why_not_opened(conn, webhook_id)
         fields["waits_for"] = ahead = READS.deliveries.held_up_by(conn, webhook_id)
         waiting = int(fields["rate_limited"])
         fields["trouble"] = words_of_trouble(conn, row, settings, ahead=ahead, rate_limited=waiting)
@@ -142,6 +144,7 @@ def show(settings: Settings, webhook_id: str, with_secret: bool, as_json: bool) 
     if as_json:
         print_json(fields)
     else:
+        del fields["disabled_reason"]  # `trouble` says it
         fields |= {**webhook_options.in_words(fields), "waits_for": ahead and words_of(ahead, settings)}
         print_fields({**fields, "events": ", ".join(row.events), "enabled": "yes" if row.enabled else "no"})
     if problem is not None:

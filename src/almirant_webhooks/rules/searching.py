@@ -25,13 +25,20 @@ def folded(text: str) -> str:
 def has_text(body: bytes, text: str) -> bool:
     """Return whether the bytes of a body have a folded text in one of their strings."""
     if body.isascii() and b"\\" not in body:  # as most bodies are: nothing is to be decoded
-        return text.isascii() and '"' not in text and text.encode() in body.lower()
+        plain = _plain(text)
+        return plain is not None and plain in body.lower()
     body_text = body.decode("utf-8", "replace")
     if "\\" not in body_text:  # nothing is escaped: no string has a quote in it
         return '"' not in text and text in folded(body_text)
     meant = _ESCAPES.sub(_meant, body_text.replace('"', _QUOTE))
     # Who copies a text out of a body has it with its escapes.
     return text in folded(meant) or ("\\" in text and _has_escapes(body_text, text))
+
+
+@lru_cache(maxsize=16)
+def _plain(text: str) -> bytes | None:
+    """Return the bytes of a text as bodies of ASCII without escapes can have it, None for one that they cannot have."""
+    return text.encode() if text.isascii() and '"' not in text else None
 
 
 def _has_escapes(body_text: str, text: str) -> bool:

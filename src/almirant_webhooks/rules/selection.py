@@ -28,6 +28,7 @@ _RULES: dict[str, _Rule] = {
     "event_id": lambda text, name, _: values.event_id(text, name),
     "cause": lambda text, name, _: text,
     "text": lambda text, name, _: text,
+    "test": lambda text, name, _: values.flag(text, name),
     "unmatched": lambda text, name, _: values.flag(text, name),
     "since": values.time,
     "until": values.time,
@@ -87,12 +88,26 @@ def _check_can_match(parsed: Mapping[str, Any], names: Mapping[str, str]) -> Non
         )
 
 
+def _loaded(name: str, stored: str) -> object:
+    """Return the value of a field of which `_dumped` has made a text."""
+    if name in _TIMES:
+        return clock.parse(stored)
+    return stored == "true" if name == "test" else stored
+
+
+def _dumped(value: object) -> str:
+    if isinstance(value, datetime):
+        return clock.text(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Conditions on deliveries; all that are not None must hold.
 
     `state` may be `held`. `event_type` may be a family (`lead.*`). `status` is a code, a class (`5xx`) or a word of the log. `cause` is a part of any attempt's
-    cause, `text` a part of the event's body; case is ignored in both. `since` and `until` bound the delivery's creation.
+    cause, `text` a part of the event's body; case is ignored in both. `since` and `until` bound the delivery's creation. `test`
+    is for tests alone, or for all but tests.
     """
 
     project_id: str | None = None
@@ -105,6 +120,7 @@ class Selection:
     since: datetime | None = None
     until: datetime | None = None
     text: str | None = None
+    test: bool | None = None
 
     @classmethod
     def parse(cls, texts: Mapping[str, str | None], now: datetime, names: Mapping[str, str] | None = None) -> Self:
@@ -118,16 +134,12 @@ class Selection:
     def load(cls, stored: Mapping[str, str]) -> Self:
         """Return the selection that `dump` has written."""
         known = {field.name for field in fields(cls)} & set(stored)
-        return cls(**{name: clock.parse(stored[name]) if name in _TIMES else stored[name] for name in known})  # type: ignore[arg-type]
+        return cls(**{name: _loaded(name, stored[name]) for name in known})  # type: ignore[arg-type]
 
     def dump(self) -> dict[str, str]:
         """Return the conditions as texts that `parse` accepts, in the order of the fields."""
         by_name = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            name: clock.text(value) if isinstance(value, datetime) else value
-            for name, value in by_name.items()
-            if value is not None
-        }
+        return {name: _dumped(value) for name, value in by_name.items() if value is not None}
 
     @property
     def is_narrow(self) -> bool:

@@ -119,9 +119,10 @@ def _off(webhook: Webhook, trouble: Trouble) -> Said:
     lines: list[Line] = []
     lacks_secrets = is_unopenable(webhook.disabled_reason)
     if webhook.disabled_reason:
+        reason = recognised(webhook.disabled_reason)
         if trouble["last_failure"] is not None and not lacks_secrets:
             lines.append(Line(cause(trouble["last_failure"])))
-        reason = recognised(webhook.disabled_reason)
+            reason = _without_cause(reason)
         title = Text("The service disabled this webhook {at}: {reason}.", at=at, reason=reason)
     else:
         title = Text("This webhook is off since {at}.", at=at)
@@ -133,6 +134,13 @@ def _off(webhook: Webhook, trouble: Trouble) -> Said:
     elif webhook.disabled_reason:
         lines.append(Line(Text("Enable it once its receiver is well: the count of failures then begins anew.")))
     return Said(bool(webhook.disabled_reason), title, tuple(lines))
+
+
+def _without_cause(reason: Text) -> Text:
+    """Return a reason without the last cause in it, which the next sentence says in the receiver's own words."""
+    if reason.msgid != "nothing but failures since {since}, the last one: {cause}":
+        return reason
+    return Text("nothing but failures since {since}", since=reason.parts["since"])
 
 
 def _held(number: int, *, more: bool) -> Line:

@@ -199,12 +199,11 @@ class Hour(NamedTuple):
 
 
 class WebhookSummary(TypedDict):
-    """How a webhook stands, with its hours that had attempts, oldest first; times are texts of UTC.
+    """How a webhook stands; times are texts of UTC.
 
     Where `held_more` is true more than `held` deliveries are held.
     """
 
-    hours: list[Hour]
     last_at: str | None
     last_success: str | None
     last_failure: str | None
@@ -215,15 +214,18 @@ class WebhookSummary(TypedDict):
 
 
 class ListedWebhook(WebhookSummary):
-    """A webhook in a list."""
+    """A webhook in a list, with its hours that had attempts, oldest first."""
 
     webhook: Webhook
     health: Health
+    hours: list[Hour]
 
 
-class WebhookOverview(ListedWebhook, InOrder):
+class WebhookOverview(WebhookSummary, InOrder):
     """One webhook, the change of its secret if there is one, and what all its others wait for in their order."""
 
+    webhook: Webhook
+    health: Health
     rotation: Rotation | None
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from almirant_webhooks.model import Health, NotFound, Outcome, Refused
+from almirant_webhooks.model import Health, NotFound, Outcome, Refused, Result
 from almirant_webhooks.rules.activity import SPANS
 from almirant_webhooks.rules.selection import EventSelection, Selection
 from almirant_webhooks.storage.records import Progress
@@ -38,6 +38,22 @@ def test_what_is_read_is_of_one_state_until_it_is_ended(engine: Engine) -> None:
     reading.end(session)
     assert len(reading.webhooks.find(session, project_id=None)) == 3
     reading.end(session)
+
+
+def test_a_cause_is_that_of_any_attempt(engine: Engine) -> None:
+    """Of what failed first and went well then too; what went well at once has none."""
+    webhook = engine.webhook()
+    ids = _taken(engine, "p", "p")
+    at_once, later = engine.claim(webhook)
+    failed = Result(later, Outcome.TIMEOUT, START, 5, cause="no answer within 10 s")
+    engine.batch(results=[Result(at_once, Outcome.SUCCESS, START, 5, 200), failed])
+    by_cause, wanted = Selection(cause="NO ANSWER"), [later.delivery_id]
+    for _ in range(2):
+        assert [row["delivery_id"] for row in engine.reading.search.newest(engine.session, by_cause)] == wanted
+        assert engine.actions.resends.count(engine.session, by_cause) == {webhook.id: 1}
+        engine.record(engine.claim(webhook, START + HOUR), Outcome.SUCCESS, START + HOUR)
+    assert {row["state"] for row in engine.reading.search.newest(engine.session, ALL)} == {"succeeded"}
+    assert {*ids} == {at_once.delivery_id, later.delivery_id}
 
 
 def test_what_waits_for_a_rate_limit_is_counted(engine: Engine) -> None:
@@ -181,9 +197,9 @@ def test_webhooks_are_listed_with_how_they_stand(engine: Engine) -> None:
     assert counts == {health: 2 if health is Health.WELL else 0 for health in Health}
     assert [(hour.succeeded, hour.failed) for hour in rows[0]["hours"]] == [(1, 0)]
     assert (rows[0]["last_success"], rows[0]["last_failure"], rows[0]["held"]) == (text(START), None, 0)
-    overview = reading.summaries.webhook(session, newer.id, START, START)
+    overview = reading.summaries.webhook(session, newer.id, START)
     assert overview["webhook"] == reading.webhooks.get(session, newer.id)
-    assert (overview["webhook"].description, overview["hours"], overview["rotation"]) == ("newer", [], None)
+    assert (overview["webhook"].description, overview["rotation"]) == ("newer", None)
     for span in SPANS.values():
         counted = reading.activity.counted(session, [older.id, newer.id], span, START)
         assert [(part["succeeded"], part["failed"]) for part in counted["parts"]] == [(1, 0)]

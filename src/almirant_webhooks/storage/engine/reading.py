@@ -110,10 +110,10 @@ class WebhookPage(NamedTuple):
 class Summaries(Protocol):
     """Many webhooks at a glance, from counts that are kept and never from the log."""
 
-    def of_webhooks(self, session: Session, ids: Iterable[str], since: datetime, /) -> dict[str, WebhookSummary]:
-        """Return for each webhook that is there how it stands, with its hours since a time."""
+    def of_webhooks(self, session: Session, ids: Iterable[str], /) -> dict[str, WebhookSummary]:
+        """Return for each webhook that is there how it stands."""
 
-    def webhook(self, session: Session, webhook_id: str, since: datetime, now: datetime, /) -> WebhookOverview:
+    def webhook(self, session: Session, webhook_id: str, now: datetime, /) -> WebhookOverview:
         """Return one webhook with how it stands, and the change of its secret if there is one."""
 
     def page(
@@ -128,7 +128,7 @@ class Summaries(Protocol):
         text: str = "",
         health: Health | None = None,
     ) -> WebhookPage:
-        """Return webhooks of a project or of all in the order of trouble, then by name.
+        """Return webhooks of a project or of all in the order of trouble, then by name, with their hours since a time.
 
         `text` is a part of the description or the URL, in which case is ignored; `health` those that stand so alone.
         """

@@ -21,7 +21,10 @@ from .selecting import LAST, Query
 from .session import Session
 
 LOOKED_AT = 10_000  # rows that one page looks at
-COST_OF_OTHERS = 2  # rows that one is worth whose event, body or attempts have to be looked at
+COST_OF_OTHERS, COST_OF_BODY = (
+    2,
+    4,
+)  # rows that one is worth whose event or attempts, or whose body, have to be looked at
 WINDOW = 2_000
 CHUNK = 10  # rows that are read of a webhook first
 EVERYTHING = Selection()
@@ -112,7 +115,9 @@ def _matching(
 
 
 def _cost(selection: Selection) -> int:
-    needs_others = (selection.text, selection.event_type, selection.cause) != (None, None, None)
+    if selection.text is not None:
+        return COST_OF_BODY
+    needs_others = selection.event_type is not None or selection.cause is not None
     return COST_OF_OTHERS if needs_others else 1
 
 

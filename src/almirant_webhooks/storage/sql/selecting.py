@@ -16,6 +16,11 @@ from .session import Session
 
 LAST = "dlv_~"  # sorts behind every id
 UNWELL = "AND d.last_status IS NOT NULL AND d.last_status NOT GLOB '2*'"
+# What succeeded at once has no cause, and its attempt is not looked at.
+_OF_CAUSE = """
+CASE WHEN d.attempts = 1 AND d.last_status GLOB '2*' THEN FALSE
+     ELSE EXISTS (SELECT 1 FROM attempts a WHERE a.delivery_id = d.id AND instr(lower(a.cause), lower(?)) > 0) END
+"""
 _GIVEN_UP = "AND d.state IN ('failed', 'cancelled')"
 _MATCHING = """
 SELECT d.id FROM json_each(?) v CROSS JOIN deliveries d ON d.id = v.value {webhooks}
@@ -37,7 +42,7 @@ ORDER BY project_id, id
 class Query(NamedTuple):
     """What a selection asks of rows of `deliveries d` and their webhooks `w`.
 
-    `where` with its `values` asks for state, status, type, event and cause; it is empty where nothing of these is asked, and
+    `where` with its `values` asks for state, status, test, type, event and cause; it is empty where nothing of these is asked, and
     names `w` only where what was discarded is still to be cancelled, or the state is `held`. Ids from `begin` on and before
     `end` are of the selection's time. `small_index` is the condition of the partial index that holds all that can match, or
     empty.
@@ -71,16 +76,15 @@ def query(conn: Session, selection: Selection, *, tried: bool = False) -> Query:
         conditions.append((f"{state} = ?", (selection.state,)))
     if selection.status is not None:
         conditions.append(_status(selection.status))
+    if selection.test is not None:
+        conditions.append((f"d.test = {int(selection.test)}", ()))
     if selection.event_id is not None:
         conditions.append(("d.event_id = ?", (selection.event_id,)))
     if selection.event_type is not None:
         of_type, values = type_is(selection.event_type)
         conditions.append((f"EXISTS (SELECT 1 FROM events e WHERE e.seq = d.event_seq AND {of_type})", values))
     if selection.cause is not None:
-        of_attempt = (
-            "EXISTS (SELECT 1 FROM attempts a WHERE a.delivery_id = d.id AND instr(lower(a.cause), lower(?)) > 0)"
-        )
-        conditions.append((of_attempt, (selection.cause,)))
+        conditions.append((_OF_CAUSE, (selection.cause,)))
     return Query(
         " AND ".join(condition for condition, _ in conditions),
         tuple(value for _, values in conditions for value in values),

@@ -75,13 +75,10 @@ JOIN webhooks w ON w.id = d.webhook_id AND w.deleted_at IS NULL
 """
 
 
-def of_webhooks(conn: Session, ids: Iterable[str], since: datetime) -> dict[str, WebhookSummary]:
-    """Return for each webhook its hours since a time, its last success and failure, and what is held."""
-    webhook_ids = json.dumps(list(ids))
-    summaries: dict[str, WebhookSummary] = {}
-    for row in conn.execute(_STANDING, (webhook_ids, COUNTED + 1)):
-        summaries[row["id"]] = {
-            "hours": [],
+def of_webhooks(conn: Session, ids: Iterable[str]) -> dict[str, WebhookSummary]:
+    """Return for each webhook its last success and failure, and what is held."""
+    return {
+        row["id"]: {
             "last_at": row["both"] or row["either"],
             "last_success": row["last_success_at"],
             "last_failure": row["last_failure_at"],
@@ -90,30 +87,32 @@ def of_webhooks(conn: Session, ids: Iterable[str], since: datetime) -> dict[str,
             "held": min(row["held"], COUNTED),
             "held_more": row["held"] > COUNTED,
         }
-    for webhook_id, hours in _hours(conn, webhook_ids, since).items():
-        if webhook_id in summaries:
-            summaries[webhook_id]["hours"] = [Hour(start, *both) for start, both in sorted(hours.items())]
-    return summaries
+        for row in conn.execute(_STANDING, (json.dumps(list(ids)), COUNTED + 1))
+    }
 
 
-def _hours(conn: Session, webhook_ids: str, since: datetime) -> dict[str, dict[str, tuple[int, int]]]:
-    """Return by webhook and hour how many attempts succeeded and failed; new ones are stored by five minutes."""
+def _hours(conn: Session, ids: Iterable[str], since: datetime) -> dict[str, list[Hour]]:
+    """Return by webhook how many attempts of each hour succeeded and failed; new ones are stored by five minutes."""
     found: dict[str, dict[str, tuple[int, int]]] = {}
-    for webhook_id, stored, succeeded, failed in conn.read_rows(_HOURS, webhook_ids, clock.text(since)[:HOUR]):
+    for webhook_id, stored, succeeded, failed in conn.read_rows(
+        _HOURS, json.dumps(list(ids)), clock.text(since)[:HOUR]
+    ):
         hours, start = found.setdefault(webhook_id, {}), stored[:HOUR]
         before = hours.get(start, (0, 0))
         hours[start] = (before[0] + succeeded, before[1] + failed)
-    return found
+    return {
+        webhook_id: [Hour(start, *both) for start, both in sorted(hours.items())] for webhook_id, hours in found.items()
+    }
 
 
-def webhook(conn: Session, webhook_id: str, since: datetime, now: datetime) -> WebhookOverview:
+def webhook(conn: Session, webhook_id: str, now: datetime) -> WebhookOverview:
     """Return one webhook with its standing, the change of its secret if there is one, and what holds its others up."""
     row = webhooks.get(conn, webhook_id)
     place = conn.execute(f"SELECT {_HEALTH} FROM webhooks w WHERE w.id = ?", (webhook_id,)).fetchone()[0]
     return {
         "webhook": row,
         "health": _IN_ORDER[place],
-        **of_webhooks(conn, [webhook_id], since)[webhook_id],
+        **of_webhooks(conn, [webhook_id])[webhook_id],
         "rotation": rotation.state(conn, webhook_id, now),
         "waits_for": order.held_up_by(conn, webhook_id),
     }
@@ -139,10 +138,15 @@ def page(
     counts = Counter(_IN_ORDER[place] for place, _, _ in listed)
     shown = sorted(row for row in listed if health is None or _IN_ORDER[row[0]] is health)
     places = {webhook_id: place for place, _, webhook_id in shown[offset : offset + limit]}
-    standing = of_webhooks(conn, places, since)
+    standing, hours = of_webhooks(conn, places), _hours(conn, places, since)
     by_id = webhooks.of_ids(conn, places)
     rows: list[ListedWebhook] = [
-        {"webhook": by_id[webhook_id], "health": _IN_ORDER[place], **standing[webhook_id]}
+        {
+            "webhook": by_id[webhook_id],
+            "health": _IN_ORDER[place],
+            "hours": hours.get(webhook_id, []),
+            **standing[webhook_id],
+        }
         for webhook_id, place in places.items()
     ]
     return WebhookPage(rows, {each: counts[each] for each in Health}, len(shown) > offset + limit)

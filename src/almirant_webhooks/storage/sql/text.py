@@ -34,10 +34,10 @@ def search_bodies(conn: Session, ids: Sequence[str], text: str, max_bytes: float
     newest = sorted(ids, reverse=True)
     for at in range(0, len(newest), _AT_ONCE):
         some = newest[at : at + _AT_ONCE]
-        for delivery, *bodies in conn.execute(_BODIES, (json.dumps(some),)):
-            there = [body for body in bodies if body is not None]
-            matching_ids += [delivery] if any(has_text(body, folded_text) for body in there) else []
-            looked += sum(map(len, there))
+        for delivery, body, rendered in conn.execute(_BODIES, (json.dumps(some),)):
+            if has_text(body, folded_text) or (rendered is not None and has_text(rendered, folded_text)):
+                matching_ids.append(delivery)
+            looked += len(body) + len(rendered or b"")
         if looked > max_bytes and at + _AT_ONCE < len(newest):
             return SearchResult(matching_ids, looked, some[-1])
     return SearchResult(matching_ids, looked, None)

@@ -40,6 +40,7 @@ PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
     "since": ("From this time on: `2026-01-31T09:30:00Z`, `2026-01-31`, or how long ago it was (`2h`).", _TEXT),
     "until": ("Before this time, written as `since` is.", _TEXT),
     "q": ("With this text in the body.", _TEXT),
+    "test": ("Tests alone, or all but tests.", _FLAG),
     "count": ("Whether to count what is selected, up to 10,000.", _FLAG),
     "span": (
         "How far back, in whole hours, or five minutes of `1h`: 24h unless given.",

@@ -169,6 +169,7 @@ _SELECTION = {
     "since": "since",
     "until": "until",
     "text": "q",
+    "test": "test",
 }
 _EVENT_SELECTION = {
     "project_id": "project",

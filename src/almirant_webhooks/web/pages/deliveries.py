@@ -22,8 +22,8 @@ from .page import check_params, list_cursor, local_path, people, read_form, redi
 from .webhooks import catalogue
 
 PAGE = 50
-_NAMES = ("state", "status", "event_type", "since", "until", "cause", "event_id", "text", "project")
-_FOLDED = ("until", "cause", "event_id", "project")
+_NAMES = ("state", "status", "event_type", "since", "until", "cause", "event_id", "text", "test", "project")
+_FOLDED = ("until", "cause", "event_id", "test", "project")
 
 
 @people
@@ -76,8 +76,10 @@ async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
         attempts_in_all=len(ctx.settings.delivery.retry_schedule),
         catalogue=types,
         families=families(types),
-        # A resend of many goes by no text: the button would send more than is shown.
-        many=None if typed.text else typed.url("/resends/new", webhook=webhook.id if webhook else ""),
+        # A resend of many goes by no text and has no tests: the button would send others than are shown.
+        many=None
+        if typed.text or typed.test == "true"
+        else typed.url("/resends/new", webhook=webhook.id if webhook else "", test=""),
         older=typed.url(path, before=following) if following else None,
         newest=typed.url(path) if cursor else None,
         total=total,

@@ -26,6 +26,7 @@ _FIELDS = {
     "cause": Text("cause"),
     "event_id": Text("event id"),
     "text": Text("text"),
+    "test": Text("test"),
     "project": Text("project"),
     "webhook": Text("webhook"),
 }

@@ -80,6 +80,7 @@ DELIVERIES = {
     "cause": "cause",
     "event_id": "event_id",
     "text": "text",
+    "test": "test",
     "project_id": "project",
     "webhook_id": "webhook",
 }

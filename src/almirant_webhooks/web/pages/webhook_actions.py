@@ -38,7 +38,7 @@ def _ask(
 async def _held(request: web.Request, webhook: Webhook) -> str:
     """Return how many deliveries are held in words, or an empty text for none."""
     ctx = context(request)
-    summary = (await ctx.read(ctx.reading.summaries.of_webhooks, [webhook.id], clock.now())).get(webhook.id)
+    summary = (await ctx.read(ctx.reading.summaries.of_webhooks, [webhook.id])).get(webhook.id)
     if summary is None or not summary["held"]:
         return ""
     return number(summary["held"]) + ("+" if summary["held_more"] else "")

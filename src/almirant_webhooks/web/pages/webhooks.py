@@ -82,7 +82,7 @@ async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, 
     ctx, now = context(request), clock.now()
     span = request.query.get("span", "")
     span = span if span in activity.SPANS else activity.DEFAULT
-    summary = await ctx.read(ctx.reading.summaries.webhook, webhook_id, now, now)
+    summary = await ctx.read(ctx.reading.summaries.webhook, webhook_id, now)
     counted = await ctx.read(ctx.reading.activity.counted, [webhook_id], activity.SPANS[span], now)
     waiting = await ctx.read(ctx.reading.rates.waiting, [webhook_id], now, MOST_WAITING)
     wrong = await ctx.read(ctx.reading.summaries.trouble, webhook_id)
