@@ -32,7 +32,7 @@ from .upkeep.pruner import Pruner
 from .upkeep.resender import Resender
 from .web.app import make_app
 from .web.context import Context
-from .web.pages.render import compile_ahead
+from .web.pages.render import Ahead
 from .web.server import Server
 
 READERS = 2  # read-only connections of the pages and the API
@@ -95,9 +95,6 @@ class Daemon:
         database_path, outbox_path = map(str, storage.paths)
         log.info("started", database=database_path, outbox=outbox_path, interrupted=interrupted)
         systemd.notify("READY=1\nSTATUS=delivering", within=1.0)
-        if self.address is not None:
-            compiling = asyncio.create_task(compile_ahead(self._threads), name="templates")
-            self._closing.callback(compiling.cancel)
 
     async def _open_sender(self, most_idle: int) -> Sender:
         """Open the sender, which dials none of the addresses that the pages listen on."""
@@ -184,6 +181,8 @@ class Daemon:
         host, port = listen
         storage = self.storage
         readers = [await storage.open_reader() for _ in range(READERS)]
+        templates = Ahead(self._threads)
+        self._closing.callback(templates.cancel)
         ctx = Context(
             settings=self.settings,
             keys=storage.operator_keys or self._own_keys(),
@@ -199,6 +198,7 @@ class Daemon:
             outbox_reader=storage.outbox_reader,
             wake=self._wake_dispatcher,
             address=lambda: self.address,
+            prepare_pages=templates.prepare,
         )
         server = Server(make_app(ctx), max_connections)
         self._closing.push_async_callback(server.close)

@@ -23,7 +23,7 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
         with scratch() as bench:
             bench.add_webhooks("http://127.0.0.1:9/in", WEBHOOKS)
             with bench.running() as process, subprocess.Popen([sys.executable, "-c", _BARE]) as floor:
-                time.sleep(10)  # its templates are compiled soon after the start
+                time.sleep(10)  # until the start is over
                 before = cpu_seconds(process.pid)
                 time.sleep(seconds)
                 core.append((cpu_seconds(process.pid) - before) / seconds * 100)

@@ -12,11 +12,19 @@ from __future__ import annotations
 from aiohttp import web
 
 from . import api, guard, health, idempotency, pages, problems
-from .context import CONTEXT, Context, one_snapshot
+from .context import CONTEXT, Context, context, one_snapshot
 from .limits import Failures
 from .values import check_url
 
 MAX_BODY = 1024 * 1024  # bytes of a request
+
+
+@web.middleware
+async def prepare(request: web.Request, handler: guard.Handler) -> web.StreamResponse:
+    """Have pages prepared once the first one is asked for."""
+    if not request.path.startswith("/api/") and not guard.is_same_for_all(request.match_info.handler):
+        await context(request).prepare_pages()
+    return await handler(request)
 
 
 def make_app(ctx: Context) -> web.Application:
@@ -30,6 +38,7 @@ def make_app(ctx: Context) -> web.Application:
             one_snapshot,
             check_url,
             guard.check_host,
+            prepare,
             guard.identify(failures),
             idempotency.carry_out_once(),
         ],

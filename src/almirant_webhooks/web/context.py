@@ -56,6 +56,7 @@ class Context:
     slow_reader: Worker
     wake: Callable[[], Awaitable[None]]
     address: Callable[[], tuple[str, int] | None]
+    prepare_pages: Callable[[], Awaitable[None]]
     outbox_reader: Worker | None = None
     error_page: ErrorPage | None = None
     ask_again: AskAgain | None = None

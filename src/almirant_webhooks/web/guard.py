@@ -66,6 +66,11 @@ def allowed_by(handler: object) -> frozenset[Role] | None:
     return roles
 
 
+def is_same_for_all(handler: object) -> bool:
+    """Return whether a handler answers whoever asks with the same: health, files, descriptions."""
+    return bool(getattr(handler, "knows_nobody", False))
+
+
 @web.middleware
 async def add_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give every answer the headers that keep a browser from more than it should do, redirects too."""
@@ -114,7 +119,7 @@ def identify(failures: Failures) -> Middleware:
         route = request.match_info.handler
         roles, token = allowed_by(route), _bearer(request)
         row = None
-        if token is None and not getattr(route, "knows_nobody", False):
+        if token is None and not is_same_for_all(route):
             row = await sessions.row_of(request)
         who = await authenticate(request, token, failures) if token is not None else sessions.caller_of(request, row)
         request[PRINCIPAL] = who

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from ...ops.threads import Threads
 from ...rules import conditions, event_schemas
-from ...rules.languages import LANGUAGES
+from ...rules.languages import DEFAULT, LANGUAGES
 from ...rules.names import name_of
 from ...rules.sentences import At, DeliveryId
 from ...rules.stored_texts import recognised
@@ -27,7 +27,8 @@ from . import formatting, naming
 from .assets import asset
 from .languages import Language, language
 
-AFTER, PAUSE = 1.0, 0.02  # seconds from the start to the first template that is compiled ahead, and between two of them
+PAUSE = 0.02  # seconds between two templates that are compiled ahead
+_OF_ALL = ("base.html", "parts.html")  # what every page is made of
 
 
 class Compiled(BytecodeCache):
@@ -162,14 +163,40 @@ def render(language: Language, template: str, values: Mapping[str, Any]) -> str:
     return environment(language).get_template(template).render(values)
 
 
-async def compile_ahead(threads: Threads) -> None:
-    """Compile all templates, one by one in a thread, so that no page makes the event loop wait for that."""
-    await asyncio.sleep(AFTER)
-    for code in LANGUAGES:
-        templates = await threads.call(_environment_of, code).future
-        for name in await threads.call(templates.list_templates).future:
-            await threads.call(templates.get_template, name).future
-            await asyncio.sleep(PAUSE)
+class Ahead:
+    """Compiles all templates, one by one in a thread, from the first page on that is asked for.
+
+    So pages make the event loop wait for that at most once, for the first page's own, and who has none pays nothing.
+    """
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+        self._task: asyncio.Task[None] | None = None
+        self._can_begin = asyncio.Event()
+
+    async def prepare(self) -> None:
+        """Begin, if nobody has yet, and wait for the templates that every page is made of."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._compile(), name="templates")
+        await self._can_begin.wait()
+
+    def cancel(self) -> None:
+        """Compile no more of them."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _compile(self) -> None:
+        try:
+            templates = await self._threads.call(_environment_of, DEFAULT).future
+            for name in _OF_ALL:
+                await self._threads.call(templates.get_template, name).future
+        finally:
+            self._can_begin.set()
+        for code in LANGUAGES:
+            templates = await self._threads.call(_environment_of, code).future
+            for name in await self._threads.call(templates.list_templates).future:
+                await self._threads.call(templates.get_template, name).future
+                await asyncio.sleep(PAUSE)
 
 
 def _environment_of(code: str) -> Environment:
