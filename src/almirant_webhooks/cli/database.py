@@ -72,8 +72,8 @@ def writing(settings: Settings) -> Iterator[Session]:
     path = settings.database.path
     check_rights(path, os.R_OK | os.W_OK, "written")
     seals = sealing.of(settings)
-    seals.seal_for(lock.key_ids(path))
     with session(open_database(path, seals)) as conn, transaction(conn):
+        seals.seal_for(lock.key_ids(path))  # behind `rotate-key`, which has waited until the daemon says the new one
         yield conn
 
 

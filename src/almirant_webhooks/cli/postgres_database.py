@@ -49,10 +49,8 @@ def reading(settings: Settings) -> Iterator[DatabaseSession]:
 @contextmanager
 def writing(settings: Settings) -> Iterator[DatabaseSession]:
     """Open it and begin a transaction, which is committed when the block ends."""
-    with opened(settings) as session:
-        session.seals.seal_for(daemons.keys_of_all(session))
-        with database_session.writing(session):
-            yield session
+    with opened(settings) as session, database_session.writing(session):
+        yield session
 
 
 def daemon_since(settings: Settings) -> float | None:

@@ -18,7 +18,7 @@ WHERE {_ALIVE} GROUP BY d.id ORDER BY d.joined_at, d.id LIMIT 1000
 _WITHOUT_KEY = f"""
 SELECT name FROM daemons WHERE {_ALIVE} AND NOT coalesce(%s = ANY (string_to_array(key_ids, ' ')), false) ORDER BY joined_at, id
 """
-_KEYS = f"SELECT key_ids FROM daemons WHERE {_ALIVE} AND key_ids IS NOT NULL"
+_KEYS = f"SELECT key_ids, (SELECT split_part(seal_check, ':', 3) FROM database_meta) FROM daemons WHERE {_ALIVE}"
 _SINCE = f"SELECT extract(epoch FROM min(joined_at)) FROM daemons WHERE {_ALIVE}"
 _MISSING = "SELECT count(*) FROM generate_series(0, %s) n WHERE n NOT IN (SELECT number FROM buckets)"
 # Who had such a bucket may be sending still.
@@ -52,9 +52,14 @@ def without_key(session: Session, key_id: str) -> list[str]:
 
 @reads
 def keys_of_all(session: Session) -> frozenset[str]:
-    """Return the ids of the keys that each daemon that is alive has read, as far as they say so."""
-    read = [frozenset(str(ids).split()) for (ids,) in session.run(_KEYS, LEASE)]
-    return frozenset.intersection(*read) if read else frozenset()
+    """Return the ids of the keys that each daemon that is alive has read; none where there is no daemon.
+
+    If one does not say so, as those of the release before, it is the key of the last time that all was sealed: it began with that.
+    """
+    rows = session.run(_KEYS, LEASE)
+    read = [frozenset(str(ids or "").split()) for ids, _ in rows]
+    common = frozenset.intersection(*read) if read else frozenset[str]()
+    return common or frozenset(str(proved_by) for _, proved_by in rows if proved_by)
 
 
 @reads

@@ -14,6 +14,7 @@ from ...rules.postgres_urls import Place
 from ..engine import Damaged, Lost, StorageError
 from .arrays import NO_TEXT, literal
 from .connection import APPLICATION, BRIEF, PLANS, WAIT, Session, connect, transaction, within
+from .daemons import keys_of_all
 from .dialect import spell, spell_list, spell_rows
 from .driver import Buffer, Dumper, Error, Loader, RawCursor, StrDumperUnknown
 from .errors import NoTables, UnansweredCommit, engine_errors
@@ -22,7 +23,7 @@ READ = 60  # seconds that one read of people's may take, and that a transaction 
 PREPARE = 2  # runs of a statement after which it is kept parsed and planned
 RETRY = 0.5  # seconds between two attempts to connect
 WRITERS = 1634495865  # the advisory lock of whoever writes, until the end of the transaction
-_ALONE = f"SELECT pg_advisory_xact_lock({WRITERS})"
+ALONE = f"SELECT pg_advisory_xact_lock({WRITERS})"
 _SHARED = f"SELECT pg_advisory_xact_lock_shared({WRITERS})"
 _TIME = re.compile(rb"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{1,3})\d*)?\+00")
 
@@ -171,14 +172,16 @@ def writing(
     """Run a block as one write transaction. Raises `StorageError`.
 
     Whoever writes `alone` does so while nobody else writes. The others, which are the batches of daemons, write at the same time,
-    each for projects that are its own.
+    each for projects that are its own. They seal nothing; who writes alone seals with a key that all daemons have read by then.
 
     It waits `wait` seconds for other writers at most, and a statement may take `statement` seconds. Raises `Unconfirmed` where
     the answer to its COMMIT is lost.
     """
     is_done = False
     try:
-        with transaction(session, wait, statement, first=_ALONE if alone else _SHARED):
+        with transaction(session, wait, statement, first=ALONE if alone else _SHARED):
+            if alone:
+                session.seals.seal_for(keys_of_all(session))
             yield session
             is_done = True
     except Lost as error:

@@ -11,12 +11,11 @@ from ...rules.postgres_urls import DEFAULT_SCHEMA, Place
 from ..sql import sealed
 from . import daemons, moves, operator_keys, tables
 from .connection import Session, transaction, within
-from .database_session import DatabaseSession, writing
+from .database_session import ALONE, DatabaseSession, writing
 from .errors import engine_errors
 
 SCHEMA_VERSION = 2
 MIGRATIONS = resources.files(__package__).joinpath("database_migrations")
-_MIGRATE_LOCK = 1634495866  # one at a time in a database, whoever migrates
 _LONG = 3600.0  # seconds that a migration's statement may take
 _IS_THERE = "SELECT FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass(%s) AND attname = 'schema_version'"
 _OF_OTHERS = """
@@ -79,7 +78,7 @@ def migrate_database(place: Place, seals: Seals, *, is_token_given: bool = False
 def _check_names_are_free(session: DatabaseSession) -> None:
     """Raise `Misconfigured` where another program has a table or view of a name of ours, before anything is made."""
     place = session.place
-    with transaction(session):
+    with transaction(session, first=ALONE):  # else somebody could make ours between the two looks
         if schema_version(session):
             return
         names = re.findall(r"^CREATE (?:TABLE|VIEW) (\w+)", _script(1, place.schema), re.MULTILINE)
@@ -92,8 +91,8 @@ def _check_names_are_free(session: DatabaseSession) -> None:
 def _migrate(session: DatabaseSession) -> list[str]:
     done: list[str] = []
     while True:
-        with transaction(session, statement=_LONG):
-            session.run("SELECT pg_advisory_xact_lock(%s)", _MIGRATE_LOCK)
+        # No batch has rows locked that a change of tables would wait for, and nobody else migrates.
+        with transaction(session, statement=_LONG, first=ALONE):
             version = schema_version(session)
             if version > SCHEMA_VERSION:
                 raise Misconfigured(_newer(session, version))

@@ -24,7 +24,7 @@ from ...rules.buckets import allocate
 from ...rules.postgres_urls import Place
 from ..engine import StorageError
 from .connection import APPLICATION, Session, connect, transaction
-from .daemons import LEASE, keys_of_all
+from .daemons import LEASE
 from .database_session import WRITERS, DatabaseSession
 
 BEAT = 1.0  # seconds between two signs of life
@@ -232,8 +232,6 @@ class Lease:
             signs = dict(session.run(_SIGNS, self.id))
             members = [row[0] for row in session.run(_MEMBERS)]
             owners = dict(session.run(_OWNERS))
-            if self._seals is not None:
-                self._seals.seal_for(keys_of_all(session))
         self._is_member, self._alive_until = True, begun + LEASE
         if gone := self._signs.look(signs, time.clock_gettime(_CLOCK)):
             self._end_gone(session, gone)

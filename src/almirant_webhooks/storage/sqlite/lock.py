@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from ...model import Misconfigured, Refused
 from ...ops import files
 
 MODE = 0o640
+PROBED = 0.05  # seconds for which others that look whether a daemon is there may have the lock
 
 
 def file_of(database_path: Path) -> Path:
@@ -48,14 +50,26 @@ def hold(database_path: Path) -> Iterator[Held]:
         descriptor = _open(path)
     except OSError as error:
         raise Misconfigured(f"{path} cannot be written: {error.strerror}.") from None
-    with os.fdopen(descriptor) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Refused(f"Another daemon runs on {database_path}; one database has one daemon.") from None
+    with os.fdopen(descriptor):
+        if not _take(descriptor):
+            raise Refused(f"Another daemon runs on {database_path}; one database has one daemon.")
         os.ftruncate(descriptor, 0)
         os.utime(path)  # when the daemon has begun
         yield Held(descriptor)
+
+
+def _take(descriptor: int) -> bool:
+    """Take the lock, also if a look at it (`is_held`) is in the way for a moment; tell whether it is taken."""
+    until = time.monotonic() + PROBED
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(PROBED / 20)
+        else:
+            return True
 
 
 def key_ids(database_path: Path) -> list[str]:

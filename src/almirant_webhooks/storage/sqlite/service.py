@@ -114,6 +114,7 @@ class SqliteService:
     async def _open_database(self) -> None:
         path = self.paths[0]
         self._held = self._closing.enter_context(lock.hold(path))
+        self._held.tell(self._seals.ids())
         self.database = await self._open(Worker(lambda: open_for_service(path, self._seals), self._observe, self._lock))
 
     async def open_reader(self) -> Worker:
