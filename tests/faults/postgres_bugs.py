@@ -80,6 +80,7 @@ def takes_the_limits_of_its_role(monkeypatch: pytest.MonkeyPatch) -> None:
     def begin(self: Session, statements: str) -> Any:
         return true(self, re.sub(r"SET LOCAL \w+_timeout = \d+;?", "", statements))
 
+    monkeypatch.setattr(connection, "_UNLIMITED", "SELECT %s::int")
     monkeypatch.setattr(Session, "begin", begin)
 
 

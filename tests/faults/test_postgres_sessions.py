@@ -11,6 +11,8 @@ from aiohttp import ClientSession
 
 from almirant_webhooks.model import Refused
 from almirant_webhooks.rules.buckets import BUCKETS
+from almirant_webhooks.rules.postgres_urls import Place, parse_postgres_url
+from almirant_webhooks.storage.postgres.database_session import DatabaseSession, open_database
 from almirant_webhooks.storage.postgres.lease import Superseded
 
 from ..conftest import Receiver
@@ -40,6 +42,12 @@ class Limited(Daemons):
 
     def set(self, words: str) -> None:
         self.there.ask(f"ALTER ROLE {self.role} {words}")
+
+    def limited_session(self) -> DatabaseSession:
+        """Open a session of the daemon's role."""
+        url = parse_postgres_url(self.url)
+        assert url is not None
+        return open_database(Place(url, self.there.place.schema), self.seals)
 
     def end_sessions(self, but: int = 0) -> None:
         self.there.ask(END, self.role, but)

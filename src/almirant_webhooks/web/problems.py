@@ -9,7 +9,7 @@ import structlog
 from aiohttp import web
 
 from ..model import Conflict, Misconfigured, NotFound, Outdated, Refused
-from ..storage.engine import Busy, StorageError, Unconfirmed
+from ..storage.engine import Busy, Slow, StorageError, Unconfirmed
 from .context import context
 from .guard import Handler
 
@@ -32,6 +32,7 @@ CODES = {
     503: "database_unavailable",
 }
 _TYPE = "urn:almirant-webhooks:problem:"  # a name, which leads nowhere
+_WORDS = ((Slow, "takes too long"), (Busy, "is locked by another program"))
 TYPES = tuple(f"{_TYPE}{code}" for code in CODES.values())
 
 log = structlog.get_logger("almirant_webhooks")
@@ -61,7 +62,7 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         return await _answer(request, 503, str(error.explained("the database")))
     except StorageError as error:
         log.warning("request failed", path=_route(request), error=str(error))
-        words = "is locked by another program" if isinstance(error, Busy) else "cannot be used"
+        words = next((words for kind, words in _WORDS if isinstance(error, kind)), "cannot be used")
         return await _answer(request, 503, f"The database {words} at the moment; nothing was changed. Try again.")
     except Misconfigured as error:
         log.warning("request failed", path=_route(request), error=str(error))

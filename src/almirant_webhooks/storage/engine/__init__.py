@@ -39,7 +39,7 @@ from .actions import (
 from .activity import ActivityReads
 from .daemons import DaemonReads
 from .delivery import DeliveryStore, OutboxStore
-from .errors import Busy, Damaged, Denied, Full, Lost, StorageError, TriggerFails, Unconfirmed, is_beyond_repair
+from .errors import Busy, Damaged, Denied, Full, Lost, Slow, StorageError, TriggerFails, Unconfirmed, is_beyond_repair
 from .imports import Imports
 from .previews import Previews, TakenEvent, TakenEvents
 from .reading import (
@@ -195,6 +195,7 @@ __all__ = [
     "SessionRow",
     "Sessions",
     "Shared",
+    "Slow",
     "Start",
     "Stats",
     "StorageError",

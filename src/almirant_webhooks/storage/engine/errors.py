@@ -32,6 +32,12 @@ class Busy(StorageError):
     why = "the database is locked by another program"
 
 
+class Slow(Busy):
+    """A statement has taken longer than it may, and was given up."""
+
+    why = "the database takes too long for a statement"
+
+
 class Full(StorageError):
     """There is no room left for what is to be written."""
 

@@ -29,6 +29,13 @@ PLANS = (
     "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; "
     "SET LOCAL enable_sort = off; SET LOCAL join_collapse_limit = 1; SET LOCAL plan_cache_mode = force_generic_plan"
 )
+# Limits of a role or database for what no transaction of ours sets: a VACUUM, and a session that rests. The last one is known since
+# PostgreSQL 17. Not behind a pooler in transaction mode, which tells a process of its own making: the session is somebody else's next.
+_UNLIMITED = """
+SELECT set_config('statement_timeout', '0', false), set_config('idle_session_timeout', '0', false),
+    CASE WHEN current_setting('transaction_timeout', true) IS NOT NULL THEN set_config('transaction_timeout', '0', false) END
+WHERE pg_backend_pid() = %s
+"""
 # libpq's own names: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 _DEFAULTS: dict[str, Any] = {
     "connect_timeout": 3,
@@ -134,6 +141,8 @@ def connect(place: Place, application: str = APPLICATION) -> Session:
         conn = psycopg.connect(conninfo.make_conninfo("", **values), autocommit=True, prepare_threshold=None)
     try:
         _check(place, conn, given)
+        with engine_errors():
+            conn.execute(_UNLIMITED, [conn.info.backend_pid])
     except BaseException:
         conn.close()
         raise

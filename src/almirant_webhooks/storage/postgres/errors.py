@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..engine import Busy, Denied, Full, Lost, StorageError, Unconfirmed
+from ..engine import Busy, Denied, Full, Lost, Slow, StorageError, Unconfirmed
 from .driver import Error, errors
 
 _BUSY = (
@@ -14,7 +14,13 @@ _BUSY = (
     errors.SerializationFailure,
     errors.ObjectInUse,
 )
-_AWAY = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.IdleInTransactionSessionTimeout)
+_AWAY = (
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.CannotConnectNow,
+    errors.IdleInTransactionSessionTimeout,
+    errors.IdleSessionTimeout,
+)
 _NOT_OURS = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction, errors.InvalidSchemaName)
 
 
@@ -41,7 +47,7 @@ class UnansweredCommit(ServerAway, Unconfirmed):
         )
 
 
-class TooSlow(Busy):
+class TooSlow(Slow):
     """A statement has taken longer than it may, and was given up."""
 
     why = "PostgreSQL takes too long for a statement: it is too slow, or a trigger is"
