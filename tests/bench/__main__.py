@@ -26,6 +26,7 @@ from . import (
     pages,
     postgres,
     release,
+    shared,
     throughput,
     upkeep,
     waiting,
@@ -56,6 +57,7 @@ PARTS: dict[str, Part] = {
     "limited": limited.figures,
     "postgres": postgres.figures,
     "daemons": daemons.figures,
+    "isolation-daemons": shared.figures,
 }
 BY_TURNS = ("throughput", "tls", "fan-out", "live", "latency", "call", "isolation", "hostile", "growth", "cost")
 

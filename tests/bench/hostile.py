@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import itertools
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from subprocess import Popen
 
 from ..support.hostile import KINDS, all_of_them
-from .daemon import PAYLOAD, Bench, memory_mb
-from .steady import Run, measure, within_twice
+from .daemon import Bench, memory_mb
+from .producer import inserting
+from .steady import Prepare, Run, measure, within_twice
 from .table import Figure, Sizes, median, quantile
 from .turns import Turns
 
 HOSTILE = 50
 BACKLOG = 100  # events for each hostile webhook: it has something due all the time
 INTERVAL = 0.02
+STEADY = f"{HOSTILE} hostile ones that get an event a second each"
+LOADED = f"{HOSTILE} hostile ones that begin with a backlog of {BACKLOG} each"
 
 
 def steadily(bench: Bench, seconds: float) -> None:
     """Insert an event a second for each hostile webhook, one after the other."""
-    conn = sqlite3.connect(bench.outbox, timeout=30, isolation_level=None)
-    begin = time.monotonic()
-    for number in range(int(seconds * HOSTILE)):
-        time.sleep(max(0.0, begin + number / HOSTILE - time.monotonic()))
-        conn.execute(
-            "INSERT INTO outbox (project_id, event_type, payload) VALUES (?, 'work_item.created', ?)",
-            (f"bad{number % HOSTILE}_0", PAYLOAD),
-        )
-    conn.close()
+    with inserting(bench.inserted_into) as insert:
+        begin = time.monotonic()
+        for number in range(int(seconds * HOSTILE)):
+            time.sleep(max(0.0, begin + number / HOSTILE - time.monotonic()))
+            insert(f"bad{number % HOSTILE}_0")
+
+
+def cases(ports: Mapping[str, int], seconds: float) -> dict[str, Prepare]:
+    """Return what makes hostile webhooks of every kind: with an event a second for so long, and with a backlog."""
+
+    def backlog(bench: Bench, _: str, each: int = BACKLOG) -> None:
+        for number, kind in zip(range(HOSTILE), itertools.cycle(KINDS), strict=False):
+            bench.add_webhooks(f"http://127.0.0.1:{ports[kind]}", 1, project=f"bad{number}")
+            bench.insert(each, projects=1, project=f"bad{number}")
+
+    def steady(bench: Bench, url: str) -> Callable[[], None]:
+        backlog(bench, url, 1)
+        return threading.Thread(target=steadily, args=(bench, seconds)).start
+
+    return {STEADY: steady, LOADED: backlog}
 
 
 def figures(sizes: Sizes) -> Iterator[Figure]:
@@ -46,24 +59,16 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
         (after if len(after) < len(before) else before).append(memory_mb(process.pid))
 
     with all_of_them() as ports:
-
-        def prepare(bench: Bench, _: str, backlog: int = BACKLOG) -> None:
-            for number, kind in zip(range(HOSTILE), itertools.cycle(KINDS), strict=False):
-                bench.add_webhooks(f"http://127.0.0.1:{ports[kind]}", 1, project=f"bad{number}")
-                bench.insert(backlog, projects=1, project=f"bad{number}")
-
-        def prepare_steady(bench: Bench, url: str) -> Callable[[], None]:
-            prepare(bench, url, 1)
-            return threading.Thread(target=steadily, args=(bench, count * INTERVAL)).start
-
+        prepared = cases(ports, count * INTERVAL)
         for _ in sizes.rounds:
             alone.append(measure(count, INTERVAL))
-            beside.take(lambda release: measure(count, INTERVAL, prepare, None if release else note, release=release))
-            steady.take(lambda release: measure(count, INTERVAL, prepare_steady, release=release))
+            beside.take(
+                lambda release: measure(count, INTERVAL, prepared[LOADED], None if release else note, release=release)
+            )
+            steady.take(lambda release: measure(count, INTERVAL, prepared[STEADY], release=release))
     lone = [run.delays for run in alone]
-    first = f"a good webhook at 50 events/s beside {HOSTILE} hostile ones that get an event a second each"
-    second = f"the same, where each begins with a backlog of {BACKLOG}"
-    for name, turns, least in ((first, steady, None), (second, beside, 1.0)):
+    for others, turns, least in ((STEADY, steady, None), (LOADED, beside, 1.0)):
+        name = f"a good webhook at 50 events/s beside {others}"
         yield within_twice(name, [run.delays for run in turns.this], lone)
         yield from turns.compared(f"{name}: p99", lambda run: quantile(run.delays, 0.99), "{:.1f} ms")
         yield from turns.compared(f"{name}: requests to the others", lambda run: run.others, "{:,.0f}/s", least=least)

@@ -6,8 +6,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from .daemon import PAYLOAD, Bench, check_rows, cpu_seconds, create_webhooks, sc
 from .nginx import Nginx, nginx
 from .producer import producing
 from .receiver import receiver
-from .steady import GOOD, Run, measure, middle, words
+from .steady import GOOD, Opened, Run, measure, middle, words
 from .table import Figure, Sizes, median
 from .throughput import WEBHOOKS, Speed
 
@@ -39,7 +39,6 @@ RECORDED = (
     "SELECT count(*), count(*) FILTER (WHERE outcome = 'success'), min(started_at), max(started_at) FROM attempts"
 )
 _TAKEN = "SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"
-Opened = Callable[[], AbstractContextManager[Bench]]
 
 
 class PostgresBench(Bench):
@@ -105,9 +104,13 @@ class WholeBench(PostgresBench):
 
 @contextmanager
 def whole(server: Server) -> Iterator[WholeBench]:
-    """Make a bench with everything in a new database of the server."""
+    """Make a bench with everything in a new database of the server, which is dropped in the end."""
+    there = new_database(with_outbox=False, its_server=server)
     with tempfile.TemporaryDirectory() as folder:
-        yield WholeBench(Path(folder), new_database(with_outbox=False, its_server=server), server)
+        try:
+            yield WholeBench(Path(folder), there, server)
+        finally:
+            there.drop()
 
 
 def server_cpu(server: Server) -> float:
@@ -174,8 +177,7 @@ def _speed(opened: Opened, receivers: Nginx, events: int) -> Speed:
 
 
 def _steady(opened: Opened, count: int) -> Run:
-    with opened() as bench:
-        return measure(count, 0.01, bench=bench)
+    return measure(count, 0.01, opened=opened)
 
 
 def _until_it_flows(server: Server) -> float:

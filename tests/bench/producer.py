@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
@@ -24,27 +24,29 @@ class Produced:
     inserts: list[float] = field(default_factory=list)
 
 
-def _opened(outbox: str) -> Callable[[str], str]:
-    """Open an outbox; return what inserts an event into a project and returns its id."""
+@contextmanager
+def inserting(outbox: str) -> Iterator[Callable[[str], str]]:
+    """Open an outbox; yields what inserts an event into a project and returns its id."""
     columns = "INSERT INTO outbox (project_id, event_type, payload) VALUES"
     if outbox.startswith("postgresql://"):
-        there = psycopg.connect(outbox, autocommit=True)
-        there.execute("SET search_path = almirant_webhooks")
-        query = f"{columns} (%s, 'work_item.created', %s) RETURNING event_id"
-        return lambda project: str((there.execute(query, (project, PAYLOAD)).fetchone() or ("",))[0])
-    conn = sqlite3.connect(outbox, timeout=30, isolation_level=None)
-    query = f"{columns} (?, 'work_item.created', ?) RETURNING event_id"
-    return lambda project: str(conn.execute(query, (project, PAYLOAD)).fetchone()[0])
+        with psycopg.connect(outbox, autocommit=True) as there:
+            there.execute("SET search_path = almirant_webhooks")
+            query = f"{columns} (%s, 'work_item.created', %s) RETURNING event_id"
+            yield lambda project: str((there.execute(query, (project, PAYLOAD)).fetchone() or ("",))[0])
+        return
+    with closing(sqlite3.connect(outbox, timeout=30, isolation_level=None)) as conn:
+        query = f"{columns} (?, 'work_item.created', ?) RETURNING event_id"
+        yield lambda project: str(conn.execute(query, (project, PAYLOAD)).fetchone()[0])
 
 
 def produce(outbox: str, project: str, count: int, interval: float) -> None:
     """Insert, and print each event's id with the times before and after its commit."""
-    insert = _opened(outbox)
-    begin = time.monotonic()
-    for number in range(count):
-        time.sleep(max(0.0, begin + number * interval - time.monotonic()))
-        before = time.monotonic()
-        print(insert(project), before, time.monotonic(), flush=True)
+    with inserting(outbox) as insert:
+        begin = time.monotonic()
+        for number in range(count):
+            time.sleep(max(0.0, begin + number * interval - time.monotonic()))
+            before = time.monotonic()
+            print(insert(project), before, time.monotonic(), flush=True)
 
 
 @contextmanager

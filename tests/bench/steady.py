@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from subprocess import Popen
 
@@ -20,21 +20,20 @@ _SUCCEEDED = f"""
 SELECT count(*) >= ? FROM deliveries
 WHERE webhook_id = (SELECT id FROM webhooks WHERE project_id = '{GOOD}') AND state = 'succeeded'
 """
-# From the first request to another webhook until the last one had ended. The view shows every release's attempts, also
-# those that had no end when the daemon was stopped; they were under way until then.
+# The view shows every release's attempts, also those that had no end when the daemon was stopped.
+_AT = "(julianday(started_at) - julianday('1970-01-01')) * 86400"  # SQLite counts from another day than PostgreSQL's tables
 _WINDOW = f"""
-SELECT min(started_at), count(*),
-       strftime('%Y-%m-%dT%H:%M:%fZ', max(coalesce(julianday(started_at) + duration_ms / 86400000.0, julianday('now')))),
-       (julianday(max(started_at)) - julianday(min(started_at))) * 86400
+SELECT count(*), min({_AT}), max({_AT}), max({_AT} + duration_ms / 1000.0), count(*) - count(duration_ms)
 FROM attempt_log WHERE project_id <> '{GOOD}'
 """
-_INSIDE = f"SELECT json_group_array(id) FROM events WHERE project_id = '{GOOD}' AND occurred_at BETWEEN ? AND ?"
 
 TRIES = 8
 
 # Makes what is to be beside the good one; what it returns is called once events flow.
 Prepare = Callable[[Bench, str], Callable[[], None] | None]
 Watch = Callable[[Popen[bytes]], None]
+Opened = Callable[[], AbstractContextManager[Bench]]
+Running = Callable[[Bench], AbstractContextManager[Popen[bytes]]]
 
 
 class NoEvent(SystemExit):
@@ -58,15 +57,18 @@ def measure(
     watch: Watch | None = None,
     bench: Bench | None = None,
     release: Release | None = None,
+    opened: Opened | None = None,
+    running: Running = Bench.running,
 ) -> Run:
     """Measure once; again, seven times at most, where the others were done before an event of the good webhook came.
 
-    See `_measure`.
+    It is measured on a given bench, on one that is `opened` for each try, or on one of a release or of this tree. See `_measure`.
     """
+    opened = opened or (lambda: nullcontext(bench) if bench else scratch(release=release))
     for _ in range(TRIES - 1):
         with suppress(NoEvent):
-            return _measure(count, interval, prepare, watch, bench, release)
-    return _measure(count, interval, prepare, watch, bench, release)
+            return _measure(count, interval, prepare, watch, opened, running)
+    return _measure(count, interval, prepare, watch, opened, running)
 
 
 def _measure(
@@ -74,21 +76,19 @@ def _measure(
     interval: float,
     prepare: Prepare | None,
     watch: Watch | None,
-    bench: Bench | None,
-    release: Release | None,
+    opened: Opened,
+    running: Running,
 ) -> Run:
-    """Give a webhook events at a steady rate, after a first one that opens its connection; on a bench of its own or a given one.
-
-    A bench of its own is one of a release, or of this tree.
+    """Give a webhook events at a steady rate, after a first one that opens its connection.
 
     `prepare` is called before the daemon starts, with the address of a receiver; with it only those events count that
-    were inserted while requests to others were under way. `watch` is called with the daemon at the begin and at the end.
+    were committed while requests to others were under way. `watch` is called with the daemon at the begin and at the end.
     """
-    with nullcontext(bench) if bench else scratch(release=release) as bench:
+    with opened() as bench:
         with receiver(bench.folder) as there:
             before = _aim(bench, f"{there.url}/ok")
             meanwhile = prepare(bench, there.url) if prepare is not None else None
-            with bench.running() as process:
+            with running(bench) as process:
                 if watch is not None:
                     watch(process)
                 bench.insert(1, projects=1, project="good")
@@ -99,15 +99,21 @@ def _measure(
                 bench.wait_until(_SUCCEEDED, before + count + 1)
                 if watch is not None:
                     watch(process)
-        inside, others = set(produced.committed), 0.0
-        if prepare is not None:
-            begin, requests, end, seconds = bench.read(_WINDOW)
-            inside &= set(json.loads(bench.read(_INSIDE, begin, end)[0]))
-            others = requests / max(seconds, 0.001)
+        begin, end, others = (0.0, time.monotonic(), 0.0) if prepare is None else _window(bench)
+        inside = [event for event, moment in produced.committed.items() if begin <= moment <= end]
         committed, begun = (
             {event: moments[event] for event in inside} for moments in (produced.committed, produced.begun)
         )
         return Run(_delays(committed, there), _delays(begun, there), sorted(produced.inserts), others)
+
+
+def _window(bench: Bench) -> tuple[float, float, float]:
+    """Return from when to when requests to others were under way, in monotonic seconds, and how many began a second."""
+    requests, first, last, end, under_way = bench.read(_WINDOW)
+    if not requests:
+        return 0.0, 0.0, 0.0
+    ahead = time.time() - time.monotonic()
+    return first - ahead, time.monotonic() if under_way else end - ahead, requests / max(last - first, 0.001)
 
 
 def _aim(bench: Bench, url: str) -> int:
