@@ -112,7 +112,7 @@ async def test_a_failing_webhook_says_so_and_its_buttons_lead_to_what_was_given_
         await expect(page.locator("tbody tr")).to_have_count(1)
         await page.goto(portal.address + page_of_it)
         await gone.get_by_role("link", name="See them").click()
-        await expect(page).to_have_url(re.compile(rf"{page_of_it}/deliveries\?state=failed&since="))
+        await expect(page).to_have_url(re.compile(rf"{page_of_it}/deliveries\?state=failed&test=false&since="))
         await expect(page.locator("tbody tr")).to_have_count(2)
         await expect(page.locator("tbody tr", has_text="failed")).to_have_count(2)
 
