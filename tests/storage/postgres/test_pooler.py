@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from almirant_webhooks.rules.buckets import BUCKETS
@@ -29,6 +31,7 @@ async def test_two_daemons_share_deliver_and_take_over_behind_a_pooler(
     daemons: Daemons, receiver: Receiver, tmp_path: Path, mode: str, words: str
 ) -> None:
     """In either mode: no lock, setting or statement of ours outlives its transaction. `doctor` says how commits are noticed."""
+    daemons.there.ask(f"ALTER DATABASE {daemons.there.database} SET idle_session_timeout = '1h'")
     with pooled(daemons.there, mode, CONNECTIONS) as url:
         daemons.url = url
         daemons.options["outbox"] = {"poll_interval": "50ms"}
@@ -49,5 +52,8 @@ async def test_two_daemons_share_deliver_and_take_over_behind_a_pooler(
             daemons.send(project)
         await daemons.until(lambda: daemons.states() == [("succeeded", 1)] * 22)
         await daemons.stop()
+        with ExitStack() as strangers:
+            others = [strangers.enter_context(psycopg.connect(url)) for _ in range(3)]
+            assert [conn.execute("SHOW idle_session_timeout").fetchone() for conn in others] == [("1h",)] * 3
     sent = Counter(request.headers["X-Almirant-Delivery"] for request in receiver.requests)
     assert sorted(sent.values()) == [1] * 22

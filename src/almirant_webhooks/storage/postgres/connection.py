@@ -30,7 +30,7 @@ PLANS = (
     "SET LOCAL enable_sort = off; SET LOCAL join_collapse_limit = 1; SET LOCAL plan_cache_mode = force_generic_plan"
 )
 # Limits of a role or database for what no transaction of ours sets: a VACUUM, and a session that rests. The last one is known since
-# PostgreSQL 17. Not behind a pooler in transaction mode, which tells a process of its own making: the session is somebody else's next.
+# PostgreSQL 17. Not behind a pooler, which tells a process of its own making: the session is somebody else's next.
 _UNLIMITED = """
 SELECT set_config('statement_timeout', '0', false), set_config('idle_session_timeout', '0', false),
     CASE WHEN current_setting('transaction_timeout', true) IS NOT NULL THEN set_config('transaction_timeout', '0', false) END
