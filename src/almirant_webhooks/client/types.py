@@ -53,7 +53,7 @@ class Events(TypedDict, total=False):
 
 
 class Deliveries(TypedDict, total=False):
-    """Which deliveries are listed; all conditions hold. `q` is a text in the body."""
+    """Which deliveries are listed; all conditions hold. `q` is a text in the body, `test` is false for all but tests."""
 
     project: str
     webhook: str
@@ -65,6 +65,7 @@ class Deliveries(TypedDict, total=False):
     since: str
     until: str
     q: str
+    test: bool
 
 
 class Replayed(TypedDict, total=False):
