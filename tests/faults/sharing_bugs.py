@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from almirant_webhooks.storage.engine import OutboxRow, ReadPlan
-from almirant_webhooks.storage.postgres import share
+from almirant_webhooks.storage.postgres import lease, share
 from almirant_webhooks.storage.postgres.in_database import Inside
 from almirant_webhooks.storage.postgres.lease import Lease
 from almirant_webhooks.storage.postgres.share import Share
@@ -38,3 +38,19 @@ def reads_behind_the_largest_id(monkeypatch: pytest.MonkeyPatch) -> None:
 def is_alive_without_deliveries(monkeypatch: pytest.MonkeyPatch) -> None:
     """It says that it is alive whether it can deliver or not."""
     monkeypatch.setattr(Lease, "deliver_by", lambda self, session: None)
+
+
+def leaves_open_what_the_dead_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes a bucket does not end the attempts that are under way there."""
+    monkeypatch.setattr(share, "interrupt_open", lambda *of: 0)
+
+
+def takes_who_is_late_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One second without a sign is enough."""
+    monkeypatch.setattr(lease, "LEASE", 1.0)
+    monkeypatch.setattr(Lease, "is_alive", lambda self: self.seconds() < self._alive_until + 4.0)
+
+
+def sends_without_a_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not look before a request whether somebody may have taken it for gone."""
+    monkeypatch.setattr(Lease, "is_alive", lambda self: True)

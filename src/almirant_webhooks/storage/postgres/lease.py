@@ -65,6 +65,10 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 log = structlog.get_logger("almirant_webhooks")
 
 
+def _seconds() -> float:
+    return time.clock_gettime(_CLOCK)
+
+
 class Superseded(Refused):
     """This daemon was taken for gone: it has to end, and may start again."""
 
@@ -87,7 +91,7 @@ class Signs:
 
     def __init__(self) -> None:
         self._watched: dict[str, tuple[str, float]] = {}
-        self._looked_at = 0.0  # seconds of `_CLOCK`
+        self._looked_at = 0.0  # of the clock that `look` is given
 
     def look(self, signs: Mapping[str, str], now: float) -> dict[str, str]:
         """Take note of the signs as they were before `now`; return those that have stayed the same for a lease.
@@ -106,9 +110,19 @@ class Lease:
     """A daemon's place among the others, kept by a thread of its own with a connection of its own.
 
     `request_seconds` is how long one of its requests may take. Without a `name` it has that of the host, with its process.
+    `seconds` is a clock that nobody sets.
     """
 
-    def __init__(self, place: Place, request_seconds: float, name: str = "", seals: Seals | None = None) -> None:
+    def __init__(
+        self,
+        place: Place,
+        request_seconds: float,
+        name: str = "",
+        seals: Seals | None = None,
+        *,
+        seconds: Callable[[], float] = _seconds,
+    ) -> None:
+        self.seconds = seconds
         self._place = place
         self._seals = seals
         self._request_seconds = request_seconds
@@ -119,8 +133,9 @@ class Lease:
         self._thread = threading.Thread(target=self._run, daemon=True, name="lease")
         self._is_wanted = self._is_member = self._is_leaving = self._is_lost = False
         self._ended, self._changed = False, threading.Event()
+        self._session: Session | None = None
         self._signs = Signs()
-        self._alive_until = 0.0  # seconds of `_CLOCK`
+        self._alive_until = 0.0  # of `seconds`
         self._deliveries: DatabaseSession | None = None
         self._problem: str | None = None  # why the last sign could not be given
 
@@ -189,39 +204,49 @@ class Lease:
 
     def is_alive(self) -> bool:
         """Tell whether nobody can have taken it for gone, by a clock that nobody sets; from any thread."""
-        return time.clock_gettime(_CLOCK) < self._alive_until
+        return self.seconds() < self._alive_until
 
     def why_not_begin(self) -> str | None:
         """Return why nothing may begin, or None: somebody may take it for gone before it is sent, or it cannot join the others."""
-        if self._is_member and time.clock_gettime(_CLOCK) < self._alive_until - MARGIN:
+        if self._is_member and self.seconds() < self._alive_until - MARGIN:
             return None
         if problem := self._problem:
             return f"{SILENT} ({problem})"
         return SILENT if self._is_member else None
 
     def _run(self) -> None:
-        session: Session | None = None
         while not self._ended:
-            begun = time.clock_gettime(_CLOCK)
+            begun = self.seconds()
             self._changed.clear()
             try:
-                if session is None or session.is_lost:
-                    session, self._signs = connect(self._place, self.application), Signs()
-                if self._is_wanted and not self._is_cut_off:
-                    self._step(session, begun)
+                self.step()
                 self._problem = None
             except (StorageError, Misconfigured) as error:
                 (log.debug if self._problem else log.warning)("no sign of life could be given", error=str(error))
                 self._problem = error.why if isinstance(error, StorageError) else MISCONFIGURED
-            self._changed.wait(max(0.0, begun + BEAT - time.clock_gettime(_CLOCK)))
-        if session is not None:
-            with suppress(StorageError), transaction(session):
-                session.run("SELECT pg_advisory_xact_lock(%s)", WRITERS)
-                session.run(_LEAVE, self.id)
-            session.close()
+            self._changed.wait(max(0.0, begun + BEAT - self.seconds()))
+        self.end()
 
-    def _step(self, session: Session, begun: float) -> None:
-        """Give a sign of life, free what those who are gone had, and find out what to take and to give."""
+    def step(self) -> None:
+        """Give a sign of life, free what those who are gone had, and find out what to take and to give.
+
+        The thread does so every second. Raises `StorageError` and `Misconfigured`.
+        """
+        begun = self.seconds()
+        if self._session is None or self._session.is_lost:
+            self._session, self._signs = connect(self._place, self.application), Signs()
+        if self._is_wanted and not self._is_cut_off:
+            self._give_sign(self._session, begun)
+
+    def end(self) -> None:
+        """Be none of the daemons any more: the thread does so at its end."""
+        if self._session is not None:
+            with suppress(StorageError), transaction(self._session):
+                self._session.run("SELECT pg_advisory_xact_lock(%s)", WRITERS)
+                self._session.run(_LEAVE, self.id)
+            self._session.close()
+
+    def _give_sign(self, session: Session, begun: float) -> None:
         key_ids = " ".join(self._seals.ids()) if self._seals is not None else None
         with transaction(session):
             if not session.run(_BEAT, self._is_leaving, key_ids, self.id):  # it is new, or was taken for gone
@@ -233,7 +258,7 @@ class Lease:
             members = [row[0] for row in session.run(_MEMBERS)]
             owners = dict(session.run(_OWNERS))
         self._is_member, self._alive_until = True, begun + LEASE
-        if gone := self._signs.look(signs, time.clock_gettime(_CLOCK)):
+        if gone := self._signs.look(signs, self.seconds()):
             self._end_gone(session, gone)
             self._changed.set()  # look again at once
         self._wish(members, owners)

@@ -63,7 +63,7 @@ class Share:
         self._is_sure = True  # what is owned is known: no COMMIT was without an answer
         self._has_news = False
         self._held: dict[str, float] = {}
-        self._tried_at = 0.0  # monotonic seconds
+        self._tried_at = 0.0  # of the clock of the lease
         self.active = self._owned  # those owned that are not to be given
 
     def owns(self, project_id: str) -> bool:
@@ -101,9 +101,9 @@ class Share:
         take, give = lease.wishes
         self._set(self._owned, give)
         shared = Shared(0, self._held)
-        is_due = time.monotonic() >= self._tried_at + RETRY
+        is_due = lease.seconds() >= self._tried_at + RETRY
         if not self._is_sure or take - self._owned or (give & self._owned and is_due):
-            self._tried_at = time.monotonic()
+            self._tried_at = lease.seconds()
             self._is_sure = False
             shared = self._write(session, lease, take, give, schedule, now)
         if not self._has_news:
