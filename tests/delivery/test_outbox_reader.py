@@ -142,7 +142,7 @@ def _read(reader: OutboxReader, slots: dict[str, int], at: float, most: int = MA
 
 
 def test_rows_of_a_project_without_a_free_slot_wait_for_one_in_the_outbox(steps: Steps) -> None:
-    """Deliveries begin with their insertion then. They wait 50 ms at most: what hangs is copied all the same."""
+    """Deliveries begin with their insertion then. After 50 ms their turn comes: what hangs is copied all the same."""
     _insert(steps, "busy", "free", "busy", "free")
     reader = _reader_apart(steps)
     slots = {"busy": 0, "free": 8}
@@ -214,6 +214,24 @@ def test_rows_without_a_slot_are_copied_after_50_ms_however_many_projects_they_a
     _insert(steps, *busy)
     reader = _reader_apart(steps)
     assert _read_until(reader, dict.fromkeys(busy, 0), busy[0], most) < MAX_SKIPPED * 2 + 50 / most * ENOUGH_WAIT
+    reader.close()
+
+
+def test_rows_without_a_slot_leave_half_of_each_read_to_those_with_one(steps: Steps) -> None:
+    """However many projects hang, and however long: those that wait longest come first."""
+    busy = [f"busy{number:02}" for number in range(50)]
+    _insert(steps, *busy, *busy)
+    reader = _reader_apart(steps)
+    slots = dict.fromkeys(busy, 0) | {"free": 8}
+    assert [_read(reader, slots, 100.0, most=8) for _ in range(9)] == [[]] * 9, "all are seen, and none has a slot"
+    seen: list[str] = []
+    for turn in range(12):
+        _insert(steps, "free")
+        read = _read(reader, slots, 100.0 + MAX_SKIPPED + turn / 1000, most=8)
+        assert read.count("free") == 1
+        seen += sorted({*read} - {"free"})
+    assert sorted(seen) == sorted({*seen})
+    assert len(seen) == 12 * 8 / 2
     reader.close()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 import structlog
 
@@ -19,7 +20,7 @@ from .unmarked import Unmarked
 
 FLOW = 4  # rows in one read from which on producers count as committing one after the other
 MIN_ROWS = 4  # rows in one read, at least
-MAX_SKIPPED = 0.05  # seconds at most that rows of a project wait in the outbox for a slot of one of its webhooks
+MAX_SKIPPED = 0.05  # seconds after which rows of a project are read though none of its webhooks has a slot
 MARK_WAIT = 0.001  # seconds until the next try to mark rows while a producer has the lock; doubled with each try
 MAX_MARK_WAIT = 0.020  # seconds
 MARKS_AT_ONCE = 512  # rows
@@ -115,6 +116,9 @@ class OutboxReader:
         skipping_since = self._skipping_since = dict(self._skipped_since)
         # Skipped projects are looked at in addition to the others.
         self._in_line, self._most_in_line = [], rows + len(skipping_since)
+        # Those that wait longest come first. Half of the rows at most are of projects without a free slot.
+        overdue = (project for project, since in skipping_since.items() if at >= since + MAX_SKIPPED)
+        read_anyway = set(islice(overdue, max(1, rows // 2)))
 
         def limit(project: str) -> int | None:
             self._in_line.append(project)
@@ -125,8 +129,8 @@ class OutboxReader:
                 if free is not None:
                     self._planned_of[project] = free
                 return free
-            since = skipping_since.setdefault(project, at)
-            return None if at >= since + MAX_SKIPPED else 0
+            skipping_since.setdefault(project, at)
+            return None if project in read_anyway else 0
 
         return ReadPlan(rows, self._after, self._unmarked | self.refused.rows(), limit, self._most_in_line)
 

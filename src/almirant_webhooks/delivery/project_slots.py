@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Mapping
 
 
 class ProjectSlots:
@@ -12,11 +11,8 @@ class ProjectSlots:
     It only limits how many rows are read. A project of which nothing is known has no limit.
     """
 
-    def __init__(
-        self, per_webhook: int, in_flight: Mapping[str, int], concurrency: Mapping[str, int] = MappingProxyType({})
-    ) -> None:
-        self._per_webhook = per_webhook
-        self._concurrency = concurrency  # the scheduler's own, of webhooks that have their own limit
+    def __init__(self, in_flight: Mapping[str, int], limit: Callable[[str], int]) -> None:
+        self._limit = limit  # the scheduler's own: how many attempts of a webhook may be in flight
         self._in_flight = in_flight  # the scheduler's own count
         self._webhooks: dict[str, set[str]] = {}  # by project, a hundred at most of each
 
@@ -34,13 +30,10 @@ class ProjectSlots:
         webhooks = self._webhooks.get(project)
         if webhooks is None:
             return None
-        in_flight, limits, limit = self._in_flight, self._concurrency, self._per_webhook
+        in_flight, limit = self._in_flight, self._limit
         # One whose limit was lowered may be above it, which takes no slot of the others.
         free = sum(
-            [
-                max(0, limits.get(webhook, limit) - in_flight.get(webhook, 0) - by_webhook.get(webhook, 0))
-                for webhook in webhooks
-            ]
+            [max(0, limit(webhook) - in_flight.get(webhook, 0) - by_webhook.get(webhook, 0)) for webhook in webhooks]
         )
         return -(-free // len(webhooks))
 

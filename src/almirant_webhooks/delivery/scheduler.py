@@ -35,7 +35,7 @@ class Scheduler:
         self.slow: set[str] = set()
         self.slow_in_flight = 0
         self.concurrency_of: dict[str, int] = {}  # of webhooks that say how many they want at once
-        self.project_slots = ProjectSlots(per_webhook, self.in_flight, self.concurrency_of)
+        self.project_slots = ProjectSlots(self.in_flight, self.limit)
         self.rates = RateLimits()
         self.owns: Callable[[str], bool] | None = None  # whether a project is this daemon's; None: all are
         self._proven: set[str] = set()
@@ -217,12 +217,14 @@ class Scheduler:
         if not self.in_flight[webhook]:
             del self.in_flight[webhook]
 
+    def limit(self, webhook: str) -> int:
+        """Return how many attempts a webhook may have in flight."""
+        limit = self.concurrency_of.get(webhook, self.per_webhook)
+        return limit if webhook in self._proven else min(limit, LIMIT_UNPROVEN)
+
     def free_slots(self, webhook: str) -> int:
         """Return how many more attempts a webhook may have in flight."""
-        limit = self.concurrency_of.get(webhook, self.per_webhook)
-        if webhook not in self._proven:
-            limit = min(limit, LIMIT_UNPROVEN)
-        free = limit - self.in_flight[webhook]
+        free = self.limit(webhook) - self.in_flight[webhook]
         return min(free, self._places(webhook)) if self.rates else free
 
     def _places(self, webhook: str) -> int:
