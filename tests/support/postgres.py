@@ -52,7 +52,7 @@ class Server:
         self.programs = programs()
         self.port = port
         self.folder = Path(tempfile.mkdtemp(prefix="almw-pg-", dir=ROOT and f"{ROOT}/tmp"))
-        self._data = self._named(self.folder / "data")
+        self._data = self.named(self.folder / "data")
         self._options = options
         self.process: subprocess.Popen[bytes] | None = None
         self._user = NOBODY if os.geteuid() == 0 else None
@@ -62,7 +62,7 @@ class Server:
         if standby_of is None:
             self.call("initdb", *data, "-A", "trust", "-E", "UTF8", "--no-locale")
         else:
-            self.call("pg_basebackup", *data, "-h", self._named(standby_of.folder), "-R", "-c", "fast")
+            self.call("pg_basebackup", *data, "-h", self.named(standby_of.folder), "-R", "-c", "fast")
         self.start()
 
     def call(self, name: str, *words: str) -> str:
@@ -73,7 +73,7 @@ class Server:
 
     def dump(self, database: str) -> str:
         """Return what `pg_dump` writes of a database."""
-        return self.call("pg_dump", "-h", self._named(self.folder), "-p", str(self.port), "-U", "postgres", database)
+        return self.call("pg_dump", "-h", self.named(self.folder), "-p", str(self.port), "-U", "postgres", database)
 
     def promote(self) -> None:
         """Let a standby take over; return once it takes writes."""
@@ -88,13 +88,13 @@ class Server:
             os.chown(path, self._user, self._user)
         return path
 
-    def _named(self, path: Path) -> str:
+    def named(self, path: Path) -> str:
         """Return a path as the server sees it."""
         return str(path) if ROOT is None else f"/{path.relative_to(ROOT)}"
 
     def _words(self, name: str, *words: str) -> list[str]:
         """Return what runs a program as the server's user."""
-        program = self._named(self.programs / name)
+        program = self.named(self.programs / name)
         return (
             [program, *words] if ROOT is None else ["chroot", f"--userspec=+{NOBODY}:+{NOBODY}", ROOT, program, *words]
         )
@@ -111,7 +111,7 @@ class Server:
 
     def start(self) -> None:
         """Start it, and return once it takes connections."""
-        folder = self._named(self.folder)
+        folder = self.named(self.folder)
         options = f"-k {folder} -p {self.port} -c listen_addresses= {self._options}"
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(

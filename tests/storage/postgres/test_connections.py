@@ -49,7 +49,10 @@ class Remote:
         cert = self.server.write("server.crt", chain)
         key = self.server.write("server.key", made.private_key_pem.bytes())
         self.server.write("data/pg_hba.conf", "local all all trust\nhostssl all all all scram-sha-256\n")
-        self.server.write("data/postgresql.auto.conf", f"ssl = on\nssl_cert_file = '{cert}'\nssl_key_file = '{key}'\n")
+        self.server.write(
+            "data/postgresql.auto.conf",
+            f"ssl = on\nssl_cert_file = '{self.server.named(cert)}'\nssl_key_file = '{self.server.named(key)}'\n",
+        )
         self.server.stop()
         self.server.start()
 
