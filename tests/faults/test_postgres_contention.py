@@ -33,7 +33,9 @@ async def test_ten_producers_beside_three_daemons_and_a_reader_that_stays_lose_n
         daemons.webhook(receiver.url, project=f"proj_{number}")
     for _ in range(DAEMONS):
         await daemons.another()
-    await daemons.until_shared(20, 22, 22)
+    await daemons.until(
+        lambda: len(daemons.shares()) == DAEMONS and sum(map(len, daemons.shares().values())) == BUCKETS
+    )
     reader = daemons.there.connect()
     reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     assert reader.execute("SELECT count(*) FROM outbox").fetchone() == (0,)

@@ -58,7 +58,7 @@ async def rotate_key(
                 f"the webhooks. These have not: {', '.join(names)}. Give the key file the same last line on each machine; "
                 "restart a daemon that has the file as a credential of systemd's. Then run this again."
             )
-        if key_id is not None:  # what seals was chosen before this transaction, when a daemon may not have read it yet
+        if key_id is not None:  # when this transaction began, a daemon may not have read it yet
             conn.seals.seal_for((key_id,))
 
     def reseal(conn: Session, after: str) -> Resealed:

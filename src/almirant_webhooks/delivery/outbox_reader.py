@@ -119,6 +119,7 @@ class OutboxReader:
         # Those that wait longest come first. Half of the rows at most are of projects without a free slot.
         overdue = (project for project, since in skipping_since.items() if at >= since + MAX_SKIPPED)
         read_anyway = set(islice(overdue, max(1, rows // 2)))
+        each = max(1, rows // 2 // max(1, len(read_anyway)))
 
         def limit(project: str) -> int | None:
             self._in_line.append(project)
@@ -130,7 +131,7 @@ class OutboxReader:
                     self._planned_of[project] = free
                 return free
             skipping_since.setdefault(project, at)
-            return None if project in read_anyway else 0
+            return each if project in read_anyway else 0
 
         return ReadPlan(rows, self._after, self._unmarked | self.refused.rows(), limit, self._most_in_line)
 

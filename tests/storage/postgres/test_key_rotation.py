@@ -174,7 +174,7 @@ async def test_a_command_that_waited_for_others_seals_with_the_key_that_all_have
     (old,) = sealed_with(first)
     first.there.ask(_TELLS, old)
     new = add_line(first)
-    with closing(first.session()) as session, writing(session):
+    with closing(first.session()) as session, writing(session, statement=60.0):
         command = asyncio.create_task(asyncio.to_thread(first.shell().ours, *CREATE))
         await first.until(lambda: first.there.ask(_WAITS, WRITERS))
         first.there.ask(_TELLS_MORE, f"{old} {new}")

@@ -44,8 +44,9 @@ async def test_a_migration_begins_once_the_batches_that_are_under_way_are_writte
 ) -> None:
     """It changes tables of which they have rows locked: each would wait for the other."""
     become_newer(tmp_path / "migrations", monkeypatch)
+    monkeypatch.setattr(database_tables, "_check_names_are_free", lambda session: None)  # it waits for them too
     with closing(daemons.session()) as session:
-        with writing(session, alone=False):
+        with writing(session, statement=60.0, alone=False):
             migration = asyncio.create_task(asyncio.to_thread(daemons.migrate))
             await daemons.until(lambda: daemons.there.ask(WAITS, WRITERS))
             assert daemons.there.ask(VERSION) == [(database_tables.SCHEMA_VERSION - 1,)]

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.storage.engine import OutboxRow, StorageError
+from almirant_webhooks.storage.engine import Busy, OutboxRow, Slow, StorageError
 from almirant_webhooks.storage.postgres.database_session import WRITERS, DatabaseSession, writing
 from almirant_webhooks.storage.postgres.in_database import Inside
 from almirant_webhooks.storage.postgres.stores import PostgresDeliveryStore
@@ -91,6 +91,15 @@ async def test_numbers_behind_the_largest_that_is_seen_are_found_out(
     monkeypatch.setattr("almirant_webhooks.storage.postgres.stores.STATEMENT", 1.0)
     with pytest.raises(StorageError, match="events_pkey"):
         take_beside_each_other(two)
+
+
+def test_a_lock_of_somebody_else_s_is_told_as_a_lock_and_not_as_slowness(daemons: Daemons) -> None:
+    """The wait for it ends before the limit of the statement that waits does."""
+    with daemons.there.connect() as other, closing(daemons.session()) as session:
+        other.execute("LOCK TABLE webhooks")
+        with pytest.raises(Busy) as raised, writing(session, wait=5.0, statement=0.5):
+            session.execute("UPDATE webhooks SET description = 'new'")
+        assert not isinstance(raised.value, Slow)
 
 
 async def test_a_command_writes_while_no_batch_is_written(

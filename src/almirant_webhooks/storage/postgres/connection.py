@@ -167,11 +167,16 @@ def _check(place: Place, conn: Connection[tuple[Any, ...]], given: dict[str, Any
 
 
 def _beginning(place: Place, wait: float, statement: float) -> str:
-    """Return the statements that begin a transaction, with the limits that hold in it alone."""
+    """Return the statements that begin a transaction, with the limits that hold in it alone.
+
+    What is read behind a lock is of the time behind it. A wait for a lock ends before the limit of its statement does: it is told as
+    a lock.
+    """
     limit = int(statement * 1000)
+    wait = max(NO_WAIT, min(wait, 0.9 * statement))
     return (
-        f"BEGIN; SET LOCAL search_path = {place.schema}, pg_temp; SET LOCAL timezone = 'UTC'; "
-        f"SET LOCAL lock_timeout = {int(max(NO_WAIT, wait) * 1000)}; SET LOCAL statement_timeout = {limit}; "
+        f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = {place.schema}, pg_temp; SET LOCAL timezone = 'UTC'; "
+        f"SET LOCAL lock_timeout = {int(wait * 1000)}; SET LOCAL statement_timeout = {limit}; "
         f"SET LOCAL idle_in_transaction_session_timeout = {limit}; {PLANS}"
     )
 

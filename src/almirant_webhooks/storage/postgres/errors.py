@@ -21,6 +21,7 @@ _AWAY = (
     errors.IdleInTransactionSessionTimeout,
     errors.IdleSessionTimeout,
 )
+_TRANSACTION_TIMEOUT = "25P04"  # of PostgreSQL 17; older drivers have no class for it
 _NOT_OURS = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction, errors.InvalidSchemaName)
 
 
@@ -93,7 +94,8 @@ def storage_error(error: Error) -> StorageError:
 def _storage_error(error: Error, words: str) -> StorageError:
     if isinstance(error, errors.TooManyConnections):
         return TooManyConnections(words, f"PostgreSQL takes no further connection to {{what}} ({words}). Try again.")
-    if isinstance(error, _AWAY) or (isinstance(error, errors.OperationalError) and error.sqlstate is None):
+    is_ended = isinstance(error, _AWAY) or error.sqlstate == _TRANSACTION_TIMEOUT
+    if is_ended or (isinstance(error, errors.OperationalError) and error.sqlstate is None):
         # What libpq says itself: a connection that failed or was cut. The server's own errors have a code.
         kind = TooManyConnections if "too many" in words or "remaining connection slots" in words else ServerAway
         return kind(words, f"PostgreSQL cannot be reached for {{what}} ({words}). Try again once it is there.")

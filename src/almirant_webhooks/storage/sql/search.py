@@ -21,10 +21,8 @@ from .selecting import LAST, Query
 from .session import Session
 
 LOOKED_AT = 10_000  # rows that one page looks at
-COST_OF_OTHERS, COST_OF_BODY = (
-    2,
-    4,
-)  # rows that one is worth whose event or attempts, or whose body, have to be looked at
+COST_OF_OTHERS = 2  # rows that one is worth whose event or attempts have to be looked at
+COST_OF_BODY = 4  # and one whose body has to be
 WINDOW = 2_000
 CHUNK = 10  # rows that are read of a webhook first
 EVERYTHING = Selection()

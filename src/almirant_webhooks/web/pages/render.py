@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from types import CodeType
@@ -27,6 +28,7 @@ from . import formatting, naming
 from .assets import asset
 from .languages import Language, language
 
+PATIENCE = 2.0  # seconds
 PAUSE = 0.02  # seconds between two templates that are compiled ahead
 _OF_ALL = ("base.html", "parts.html")  # what every page is made of
 
@@ -166,7 +168,7 @@ def render(language: Language, template: str, values: Mapping[str, Any]) -> str:
 class Ahead:
     """Compiles all templates, one by one in a thread, from the first page on that is asked for.
 
-    So pages make the event loop wait for that at most once, for the first page's own, and who has none pays nothing.
+    So the event loop compiles those of the first pages alone, until the thread is done, and who asks for no page pays nothing.
     """
 
     def __init__(self, threads: Threads) -> None:
@@ -175,10 +177,12 @@ class Ahead:
         self._can_begin = asyncio.Event()
 
     async def prepare(self) -> None:
-        """Begin, if nobody has yet, and wait for the templates that every page is made of."""
+        """Begin, if nobody has yet, and wait a moment for the templates that every page is made of."""
         if self._task is None:
             self._task = asyncio.create_task(self._compile(), name="templates")
-        await self._can_begin.wait()
+        with suppress(TimeoutError):  # the threads may all wait for names
+            async with asyncio.timeout(PATIENCE):
+                await self._can_begin.wait()
 
     def cancel(self) -> None:
         """Compile no more of them."""
