@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import datetime, timedelta
 from html import unescape
@@ -84,6 +85,34 @@ async def test_a_link_is_used_up_by_its_button_and_not_by_looking(pages: Pages) 
     assert (await _ask(pages, "GET", path, cookie))[:2] == (303, "/webhooks")
     assert (await _open(pages, path, cookie))[:2] == (303, "/webhooks")
     assert len(_rows(pages.service)) == 1
+
+
+@pytest.mark.parametrize("of_operator", [False, True], ids=["signed out", "signed in as the operator"])
+async def test_two_presses_of_one_button_begin_one_session(pages: Pages, of_operator: bool) -> None:
+    """A double click spent the link, as browsers keep the second answer alone. Another look at it opens nothing."""
+    before = pages.cookie(None)["Cookie"] if of_operator else ""
+    path = sessions.link(pages.service)
+
+    async def form() -> dict[str, str]:
+        text = (await _ask(pages, "GET", path, before))[2]
+        return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]+)">', text.partition("</main>")[0]))
+
+    first, other = await form(), await form()
+    assert first != other
+    (status, location, cookie), second = await asyncio.gather(*(_open(pages, path, before, **first) for _ in range(2)))
+    assert (status, location, bool(cookie)) == (303, "/webhooks", True)
+    assert second == (303, "/webhooks", cookie)
+    assert await _open(pages, path, before, **first) == second, "long after the first answer"
+    assert (await _ask(pages, "GET", "/webhooks", cookie))[0] == 200
+    assert len(_rows(pages.service)) == 1
+    assert len(pages.service.read(audit.entries, action="session.started", project_id="proj_1")) == 1
+    for odd in (other, {}, {"press": ""}):
+        assert (await _open(pages, path, "", **odd))[::2] == (403, "")
+    _move(pages.service, created_at=clock.now() - timedelta(minutes=2))
+    assert (await _open(pages, path, "", **first))[::2] == (403, "")
+    _move(pages.service, created_at=clock.now())
+    assert (await _ask(pages, "POST", "/sign-out", cookie))[0] == 303
+    assert (await _open(pages, path, "", **first))[::2] == (403, "")
 
 
 async def test_a_link_that_was_changed_has_expired_or_is_of_an_older_key_opens_nothing(pages: Pages) -> None:

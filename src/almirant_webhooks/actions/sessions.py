@@ -44,7 +44,7 @@ async def start(
     The cookie is always a new one, so that nobody can prepare it. Atomic with its audit entry.
     """
     row = _row(principal, "", now, signing_key)
-    return await _start(database, principal, row, now=now, link=None, replaced=replaced)
+    return await _start(database, principal, row, _new_cookie(), now=now, link=None, replaced=replaced)
 
 
 async def open_link(
@@ -55,17 +55,24 @@ async def open_link(
     now: datetime,
     signing_key: bytes,
     replaced: Principal | None,
+    press: str = "",
 ) -> StartedSession:
     """Use a link up and begin the session that it is for, in place of the one that the browser had.
 
-    Raises `Conflict` for a link that was used before. Atomic with its audit entry.
+    Raises `Conflict` for a link that was used before. Atomic with its audit entry. `press` is what a button was given
+    that may be pressed twice, in a page that only who looked at the link has.
     """
     caller = Principal(
         Role.PROJECT_ADMIN, link.project_id, name=principals.named_by_link(link.actor), read_only=link.read_only
     )
     row = _row(caller, link.actor, now, signing_key)
     used = principals.digest(text), clock.text(clock.from_unix(link.expires_at))
-    return await _start(database, caller, row, now=now, link=used, replaced=replaced, next_page=link.next)
+    cookie = links.cookie(signing_key, text, press) if press else _new_cookie()
+    return await _start(database, caller, row, cookie, now=now, link=used, replaced=replaced, next_page=link.next)
+
+
+def _new_cookie() -> str:
+    return secrets.token_urlsafe(32)
 
 
 def _row(caller: Principal, actor: str, now: datetime, signing_key: bytes) -> SessionRow:
@@ -87,14 +94,13 @@ async def _start(
     database: Database,
     caller: Principal,
     row: SessionRow,
+    cookie: str,
     *,
     now: datetime,
     link: tuple[str, str] | None,
     replaced: Principal | None,
     next_page: str = "",
 ) -> StartedSession:
-    cookie = secrets.token_urlsafe(32)
-
     def change(conn: Session) -> None:
         if link is not None:
             database.store.sessions.use_link(conn, *link)

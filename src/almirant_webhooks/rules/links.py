@@ -62,6 +62,11 @@ def read(key: bytes, text: str, now: float) -> PortalLink | None:
     return link if link.expires_at > now else None
 
 
+def cookie(key: bytes, text: str, press: str) -> str:
+    """Return the cookie of the session that a link begins at a press of its button: one that is sent again has the same."""
+    return _mac(key, f"cookie.{press}.{text}")
+
+
 def check_actor(text: str) -> str:
     """Return the name of the person that a link is for, or raise `Refused`: one line that shows what it is."""
     name = text.strip()

@@ -12,7 +12,7 @@ from ..model import Conflict, NotFound, Refused
 from ..storage.engine import StorageError
 from .bodies import read_json
 from .context import PRINCIPAL, context
-from .guard import Handler
+from .guard import OPEN, Handler, allowed_by
 from .pages.form_keys import NOT_FIELDS, ONCE
 from .pages.page import read_form
 from .request_keys import LOST, Keyed, Turns, digest_of
@@ -73,6 +73,8 @@ async def _keyed(request: web.Request) -> tuple[str, str, str] | None:
     caller = request.get(PRINCIPAL)
     if request.method != hdrs.METH_POST or caller is None:
         return None
+    if allowed_by(request.match_info.handler) == OPEN:
+        return None  # it begins or ends a session: an answer that is kept has no cookie
     if request.path.startswith("/api/"):
         key = request.headers.get(HEADER)
         if key is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import time
+from datetime import timedelta
 from urllib.parse import quote, unquote
 
 from aiohttp import hdrs, web
@@ -22,6 +24,7 @@ from .page import FRONT, local_path, read_form, redirect, show
 
 NEXT_COOKIE = "almirant_webhooks_next"
 _NEXT_LASTS = 15 * 60  # seconds
+_PRESSED_TWICE = timedelta(minutes=1)  # between the presses
 _MAX_NEXT = 2000
 _OVER = Text("This link has expired or is not whole. Ask for a new one in the project's settings.")
 _USED = Text("This link was used already: each opens the pages once. Ask for a new one in the project's settings.")
@@ -76,6 +79,7 @@ def _ask(request: web.Request, link: PortalLink, status: int) -> web.Response:
         other=other,
         path=request.path,
         framed=framing.is_framed(request),
+        press=secrets.token_urlsafe(16),
     )
 
 
@@ -89,26 +93,39 @@ async def come_in(request: web.Request) -> web.Response:
     framing.allow_for_all(request)
     link, caller = _read(request), request[PRINCIPAL]
     form = await read_form(request)
+    text, press = request.match_info["link"], str(form.get("press", ""))
     if caller is not None and not _is_in(caller, link) and "replace" not in form:
         return _ask(request, link, 409)
     ctx = context(request)
     try:
         started = await actions.open_link(
             ctx,
-            request.match_info["link"],
+            text,
             link,
             now=clock.now(),
             signing_key=ctx.keys.signing_key,
             replaced=caller,
+            press=press,
         )
+        cookie = started.cookie
     except Conflict:
         if _is_in(caller, link):  # pressed twice
             raise redirect(_next_page(request, link)) from None
-        raise web.HTTPForbidden(text=_USED) from None
+        cookie = links.cookie(ctx.keys.signing_key, text, press)
+        if not press or not await _has_just_begun(request, cookie):
+            raise web.HTTPForbidden(text=_USED) from None
     answer = web.Response(status=303, headers={hdrs.LOCATION: _next_page(request, link)})
-    sessions.set_project_cookie(request, answer, started.cookie)
+    sessions.set_project_cookie(request, answer, cookie)
     answer.del_cookie(NEXT_COOKIE, path=base(request) or "/")
     return answer
+
+
+async def _has_just_begun(request: web.Request, cookie: str) -> bool:
+    """Tell whether the first press of this button has just begun a session, of which the browser has not kept the answer."""
+    ctx = context(request)
+    row = await ctx.read(ctx.reading.sessions.find, principals.digest(cookie))
+    is_new = row is not None and clock.parse(row["created_at"]) > clock.now() - _PRESSED_TWICE
+    return is_new and sessions.caller_of(request, row) is not None
 
 
 def add(app: web.Application) -> None:
