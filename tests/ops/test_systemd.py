@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 from pathlib import Path
@@ -46,6 +47,14 @@ def test_the_unit_does_not_loop_on_what_a_restart_cannot_mend() -> None:
     lines = UNIT.read_text().splitlines()
     for line in ("Type=notify", "RestartPreventExitStatus=78", "WatchdogSec=15s", "Restart=on-failure"):
         assert line in lines
+
+
+def test_the_unit_never_gives_up_on_what_a_restart_can_mend() -> None:
+    """A server that is away for a night: no limit of starts, and no start right after another."""
+    values = dict(line.split("=", 1) for line in UNIT.read_text().splitlines() if re.match(r"\w+=", line))
+    assert values["StartLimitIntervalSec"] == "0"
+    assert "StartLimitBurst" not in values
+    assert values["RestartSec"] == "3s"
 
 
 def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -270,7 +270,8 @@ def test_these_tests_find_a_careless_installation(machine: Container) -> None:
     with pytest.raises(AssertionError):
         machine.run("systemd-analyze security --threshold=11 almirant-webhooks")
 
-    seed(machine, "[Unit]", "StartLimitBurst=4", "[Service]", "RestartPreventExitStatus=")
+    limit = ("StartLimitIntervalSec=5min", "StartLimitBurst=4")
+    seed(machine, "[Unit]", *limit, "[Service]", "RestartPreventExitStatus=", "RestartSec=1s")
     with pytest.raises(AssertionError):
         test_a_bad_configuration_is_not_tried_over_and_over(machine)
     seed(machine)
