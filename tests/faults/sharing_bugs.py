@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from almirant_webhooks.delivery.rate_limits import RateLimits
 from almirant_webhooks.storage.engine import OutboxRow, ReadPlan
 from almirant_webhooks.storage.postgres import lease, share
 from almirant_webhooks.storage.postgres.in_database import Inside
@@ -54,3 +55,14 @@ def takes_who_is_late_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
 def sends_without_a_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not look before a request whether somebody may have taken it for gone."""
     monkeypatch.setattr(Lease, "is_alive", lambda self: True)
+
+
+def takes_without_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others have begun does not count for a rate limit."""
+    fill = RateLimits.fill
+    monkeypatch.setattr(RateLimits, "fill", lambda self, webhook, rate, starts: fill(self, webhook, rate, ()))
+
+
+def counts_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it gets back it counts on as if nobody had had it meanwhile."""
+    monkeypatch.setattr(RateLimits, "begin_anew", lambda self, held: None)

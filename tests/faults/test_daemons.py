@@ -16,7 +16,7 @@ from aiohttp import web
 from almirant_webhooks.rules.buckets import BUCKETS
 
 from ..conftest import Receiver
-from ..storage.postgres import test_sharing
+from ..storage.postgres import test_limits_of_daemons, test_sharing
 from ..support import needs
 from ..support.daemons import PROGRAM, Daemons
 from . import postgres_bugs
@@ -227,6 +227,22 @@ async def test_a_daemon_that_gives_what_is_in_flight_is_found_by_that(
         await test_sharing.test_a_daemon_that_joins_gets_a_project_once_nothing_is_in_flight_there(
             daemons, second, receiver
         )
+    await second.close()
+
+
+@pytest.mark.parametrize("bug", [bugs.takes_without_the_log, bugs.counts_on_where_it_was])
+async def test_a_rate_limit_that_is_each_daemon_s_own_is_found_by_that(
+    daemons: Daemons,
+    receiver: Receiver,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bug: Callable[[pytest.MonkeyPatch], None],
+) -> None:
+    """A webhook would get more than it may as its project goes from one to the other."""
+    bug(monkeypatch)
+    second = Daemons(tmp_path, daemons)
+    with pytest.raises(AssertionError):
+        await test_limits_of_daemons.test_a_limit_holds_over_a_daemon_that_joins_and_leaves(daemons, second, receiver)
     await second.close()
 
 

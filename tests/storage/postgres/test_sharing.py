@@ -6,7 +6,6 @@ import asyncio
 import signal
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -34,20 +33,6 @@ from ...support.postgres_service import shell_of_all
 
 TAKEN = "almirant_webhooks_events_taken_total"
 HALF = BUCKETS // 2
-
-
-@pytest.fixture
-def first(daemons: Daemons) -> Daemons:
-    """A database with no daemon yet."""
-    return daemons
-
-
-@pytest.fixture
-async def second(first: Daemons, tmp_path: Path) -> AsyncIterator[Daemons]:
-    """Another daemon on the same database, not started yet."""
-    there = Daemons(tmp_path, first)
-    yield there
-    await there.close()
 
 
 class Gate:
