@@ -8,6 +8,8 @@ from functools import partial
 
 from aiohttp import web
 
+from almirant_webhooks.storage.sql import log
+
 from ..conftest import Receiver
 from ..support.service import Service
 from .test_pages import Pages, pages
@@ -71,6 +73,36 @@ async def test_a_long_payload_is_a_file_and_its_page_stays_small(pages: Pages, r
         assert await answer.read() == receiver.requests[0].body
         assert answer.headers["Content-Disposition"].startswith("attachment; ")
     await pages.get(f"{path}/body", "proj_2", 404)
+
+
+async def test_a_dense_payload_or_answer_leaves_the_pages_small(pages: Pages, receiver: Receiver) -> None:
+    """Indented, 250 KB of it made an event's page of 17 MB, made anew for each look; the whole is a file there too."""
+    service = pages.service
+
+    async def answer(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(text=_dense(5_000), status=500)
+
+    receiver.answer = answer
+    service.webhook(receiver.url)
+    (long, short) = service.insert(*('{"deep":' + _dense(count) + "}" for count in (120_000, 15_000)))
+    await service.until(lambda: len(service.log(status="500")) == 2)
+    for delivery in service.log():
+        path = f"/deliveries/{delivery['delivery_id']}"
+        assert len(await pages.get(path)) < 150_000
+    for event in (long, short):
+        text = await pages.get(f"/events/{event}")
+        assert len(text) < 150_000
+        assert ("/body?project=proj_1" in text) == (event == long)
+    path = f"/events/{long}/body?project=proj_1"
+    async with pages.client.get(path, headers=pages.cookie("proj_1")) as download:
+        assert await download.text() == service.read(log.event, long)["body"]
+        assert download.headers["Content-Disposition"] == f'attachment; filename="{long}.json"'
+    await pages.get(f"/events/{long}/body", "proj_2", 404)
+
+
+def _dense(count: int) -> str:
+    return "[" * 50 + "1," * count + "1" + "]" * 50
 
 
 async def test_a_webhook_without_a_name_is_named_by_its_host(pages: Pages, receiver: Receiver) -> None:

@@ -43,6 +43,15 @@ def test_numbers_keep_their_spelling_and_depth_is_bounded() -> None:
         assert formatting.pretty(deep) == deep
 
 
+@pytest.mark.parametrize("dense", ["1," * 16_000 + "1", "[]," * 10_000 + "[]", '{"a":1},' * 4_000 + "0"])
+def test_what_would_become_very_long_is_left_as_it_is(dense: str) -> None:
+    """32 KiB of dense JSON, sixty levels deep, would become 2 MB."""
+    text = "[" * 60 + dense + "]" * 60
+    assert formatting.pretty(text) == text
+    assert formatting.beginning(text, 10_000) == text[:10_000]
+    assert formatting.pretty("x" * 100_000) == "x" * 100_000
+
+
 @given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60))
 def test_every_part_of_a_command_reaches_curl_as_it_was(text: str) -> None:
     """Read by a shell, whatever quotes and line breaks it holds."""

@@ -75,9 +75,14 @@ async def body(request: web.Request) -> web.Response:
     delivery = await _delivery(request)
     if delivery["body"] is None or delivery["erased_at"] is not None:
         raise NotFound(Text("Delivery {delivery_id} has no body.", delivery_id=delivery["delivery_id"]), "id")
-    disposition = f'attachment; filename="{delivery["delivery_id"]}.json"'
+    return json_file(delivery["delivery_id"], delivery["body"])
+
+
+def json_file(name: str, text: str) -> web.Response:
+    """Answer with a body as a file to download."""
+    disposition = f'attachment; filename="{name}.json"'
     return web.Response(
-        body=delivery["body"].encode(), content_type="application/json", headers={hdrs.CONTENT_DISPOSITION: disposition}
+        body=text.encode(), content_type="application/json", headers={hdrs.CONTENT_DISPOSITION: disposition}
     )
 
 

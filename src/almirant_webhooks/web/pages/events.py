@@ -7,7 +7,7 @@ from dataclasses import replace
 from aiohttp import web
 
 from ... import clock
-from ...model import Refused
+from ...model import NotFound, Refused
 from ...rules.replays import kept_until
 from ...rules.texts import Text
 from ...rules.values import cursor
@@ -15,6 +15,7 @@ from ...storage.records import Event
 from ..context import context, scope
 from ..listed import check_type
 from . import selecting
+from .delivery import MOST_BODY, json_file
 from .form_fields import families
 from .page import check_params, list_row, people, show
 from .webhooks import catalogue
@@ -115,9 +116,28 @@ async def detail(request: web.Request) -> web.Response:
         ),
         why=lambda outcome: _WHY.get(outcome, ""),
         kept_until=kept_until(event["created_at"], kept.succeeded, kept.bodies),
+        most_body=MOST_BODY,
     )
+
+
+@people
+async def body(request: web.Request) -> web.Response:
+    """Answer with the bytes of an event's body as a file."""
+    project = scope(request, request.query.get("project") or None)
+    ctx = context(request)
+    event = await ctx.read(ctx.reading.log.event, request.match_info["id"], project, limit=1)
+    if event["erased_at"] is not None:
+        raise NotFound(Text("Event {event_id} has no body.", event_id=event["event_id"]), "id")
+    return json_file(event["event_id"], event["body"])
 
 
 def add(app: web.Application) -> None:
     """Add the routes."""
-    app.add_routes([web.get("/events", list_), web.get("/rejected", rejected), web.get("/events/{id}", detail)])
+    app.add_routes(
+        [
+            web.get("/events", list_),
+            web.get("/rejected", rejected),
+            web.get("/events/{id}", detail),
+            web.get("/events/{id}/body", body),
+        ]
+    )

@@ -13,6 +13,7 @@ from ... import clock
 from ...rules.texts import Text, plural
 
 _MAX_DEPTH = 64  # deeper JSON is shown as it was sent: each level indents every line below it
+_MOST_INDENTED = 64 * 1024  # characters; what would become longer is shown as it was sent
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 _LEFT_TO_CURL = frozenset({"host", "content-length"})
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -100,7 +101,12 @@ def percent(share: float | None) -> str:
 
 
 def pretty(text: str) -> str:
-    """Indent JSON and keep every token as its producer wrote it; what is no JSON, or very deep, is left as it is."""
+    """Indent JSON and keep every token as its producer wrote it.
+
+    What is no JSON, very deep, or would become very long is left as it is.
+    """
+    if len(text) > _MOST_INDENTED:
+        return text
     try:
         json.loads(text)
     except (ValueError, RecursionError):
@@ -114,24 +120,21 @@ def beginning(text: str, most: int) -> str:
 
 
 def _indented(text: str) -> str:
-    lines: list[str] = []
-    line, depth, previous = "", 0, ""
-    for part in _TOKEN.findall(text):
-        if part in "}]":
-            depth -= 1
-            if previous not in "{[":
-                lines.append(line)
-                line = "  " * depth
-        elif previous in ("{", "[", ","):
-            lines.append(line)
-            line = "  " * depth
-        if part in "{[":
-            depth += 1
-            if depth > _MAX_DEPTH:
-                return text
-        line += part + (" " if part == ":" else "")
+    made: list[str] = []
+    depth, size, previous = 0, 0, ""
+    for found in _TOKEN.finditer(text):
+        part = found[0]
+        depth -= part in "}]"
+        if (part in "}]" and previous not in "{[") or (part not in "}]" and previous in ("{", "[", ",")):
+            made.append("\n" + "  " * depth)
+            size += 1 + 2 * depth
+        depth += part in "{["
+        made.append(part + (" " if part == ":" else ""))
+        size += len(part)
+        if depth > _MAX_DEPTH or size > _MOST_INDENTED:
+            return text
         previous = part
-    return "\n".join([*lines, line])
+    return "".join(made)
 
 
 def curl(url: str, headers: Iterable[tuple[str, str]], body: str, most: int | None = None) -> str:
