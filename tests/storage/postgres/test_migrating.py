@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from almirant_webhooks.ops import sealed_texts
+from almirant_webhooks.ops import sealed_texts, sealing
 from almirant_webhooks.ops.sealing import Seals
+from almirant_webhooks.rules.postgres_urls import Place, parse_postgres_url
 from almirant_webhooks.storage.postgres import database_tables
 from almirant_webhooks.storage.postgres.database_session import WRITERS, writing
 from almirant_webhooks.storage.postgres.database_tables import migrate_database
 
 from ...support.daemons import Daemons
 from ...support.postgres import new_database
+from ...support.postgres_roles import make_role
 from .test_rolling_upgrade import become_newer
 
 VERSION = "SELECT schema_version FROM database_meta"
@@ -53,3 +55,15 @@ async def test_a_migration_begins_once_the_batches_that_are_under_way_are_writte
             session.execute("UPDATE database_meta SET revision = revision + 1")
         await migration
     assert daemons.there.ask(VERSION) == [(database_tables.SCHEMA_VERSION,)]
+
+
+def test_a_role_without_further_rights_makes_the_tables_of_its_own_database(tmp_path: Path) -> None:
+    """It is no superuser, as a managed server's is none."""
+    there = new_database(with_outbox=False)
+    role = make_role(there, "owner")
+    there.ask(f"ALTER DATABASE {there.database} OWNER TO {role}")
+    url = parse_postgres_url(there.server.url(there.database, role))
+    assert url is not None
+    place = Place(url, "almirant_webhooks")
+    migrate_database(place, sealing.beside(tmp_path / "database"))
+    assert there.ask(VERSION) == [(database_tables.SCHEMA_VERSION,)]

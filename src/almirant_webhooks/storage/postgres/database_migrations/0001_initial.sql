@@ -69,8 +69,6 @@ CREATE AGGREGATE sum(boolean) (SFUNC = count_truth, STYPE = bigint, PARALLEL = S
 
 CREATE AGGREGATE total(boolean) (SFUNC = count_truth, STYPE = bigint, INITCOND = 0, PARALLEL = SAFE);
 
-CREATE AGGREGATE group_concat(text, text) (SFUNC = string_agg_transfn, STYPE = internal, FINALFUNC = string_agg_finalfn);
-
 CREATE TABLE database_meta (
     id bigint NOT NULL,
     database_id text COLLATE "C" NOT NULL,
