@@ -9,6 +9,7 @@ from pathlib import Path
 
 from . import (
     backlog,
+    bloat,
     call,
     cost,
     daemons,
@@ -58,6 +59,7 @@ PARTS: dict[str, Part] = {
     "postgres": postgres.figures,
     "daemons": daemons.figures,
     "isolation-daemons": shared.figures,
+    "bloat": bloat.figures,
 }
 BY_TURNS = ("throughput", "tls", "fan-out", "live", "latency", "call", "isolation", "hostile", "growth", "cost")
 
@@ -85,6 +87,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="+", metavar="FIGURE", help=f"all, or {', '.join(PARTS)}")
     parser.add_argument("--quick", action="store_true", help="see that it works, not how fast")
     parser.add_argument("--rows", type=int, default=10_000_000, help="attempts in the log of history [%(default)s]")
+    parser.add_argument("--deliveries", type=int, default=240_000, help="deliveries of bloat [%(default)s]")
     parser.add_argument(
         "--beside",
         type=Path,
@@ -97,7 +100,7 @@ def main() -> None:
     if given.beside and (alone := set(given.parts) - {*BY_TURNS, "all"}):
         parser.error(f"{', '.join(sorted(alone))} cannot be measured by turns: leave --beside out for it")
     with release.opened(given.beside) as beside:
-        sizes = Sizes(given.quick, given.rows, beside)
+        sizes = Sizes(given.quick, given.rows, given.deliveries, beside)
         chosen = PARTS if "all" in given.parts else given.parts
         show((one for part in chosen for one in measured(part, sizes)), beside)
 

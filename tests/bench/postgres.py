@@ -61,8 +61,9 @@ class PostgresBench(Bench):
 class WholeBench(PostgresBench):
     """The same, with everything in a database of a server."""
 
-    def __init__(self, folder: Path, there: Outbox, server: Server) -> None:
+    def __init__(self, folder: Path, there: Outbox, server: Server, settings: str = "") -> None:
         self.server = server
+        self.settings = settings
         self.key = folder / "key"
         self.key.write_text(sealed_texts.new_line())
         self.key.chmod(0o600)
@@ -81,7 +82,7 @@ class WholeBench(PostgresBench):
         config = self.folder / "config.toml"
         config.write_text(
             f'database.url = "{self.there.url}"\nsecrets.key_file = "{self.key}"\nadmin.listen = "127.0.0.1:{self.port}"\n'
-            "egress.allow_localhost = true\n"
+            f"egress.allow_localhost = true\n{self.settings}"
         )
         return config
 
@@ -103,12 +104,12 @@ class WholeBench(PostgresBench):
 
 
 @contextmanager
-def whole(server: Server) -> Iterator[WholeBench]:
-    """Make a bench with everything in a new database of the server, which is dropped in the end."""
+def whole(server: Server, settings: str = "") -> Iterator[WholeBench]:
+    """Make a bench with everything in a new database of the server, which is dropped in the end; `settings` are its daemons' further ones."""
     there = new_database(with_outbox=False, its_server=server)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            yield WholeBench(Path(folder), there, server)
+            yield WholeBench(Path(folder), there, server, settings)
         finally:
             there.drop()
 

@@ -22,6 +22,7 @@ class Sizes:
 
     quick: bool
     rows: int = 10_000_000  # attempts in the log of `history`
+    deliveries: int = 240_000  # of `bloat`
     beside: Release | None = None  # what is measured by turns with this tree
 
     def of(self, full: int, quick: int) -> int:
