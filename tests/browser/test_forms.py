@@ -59,6 +59,31 @@ async def test_the_switch_leaves_people_where_they_are(browser: Browser, portal:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("start", "button", "shown"), [("/webhooks/{id}", "Reveal", "#secret"), ("/tokens", "Make a token", "#new-token")]
+)
+async def test_back_leads_to_a_page_after_what_was_shown_once(
+    browser: Browser, portal: Scene, start: str, button: str, shown: str
+) -> None:
+    """It was an error page of the browser, as an answer to a form cannot be had again. What was shown is not there twice."""
+    path = start.format(id=portal.service.webhook("https://example.com/in").id)
+    async with visit(browser) as context:
+        page = await context.new_page()
+        await portal.come_in(page, "proj_1")
+        await page.goto(portal.address + path)
+        if path == "/tokens":
+            await page.get_by_label("Name").fill("deploy")
+        await page.get_by_role("button", name=button).click()
+        await expect(page.locator(shown)).to_be_visible()
+        await page.wait_for_load_state()
+        await page.goto(f"{portal.address}/events")
+        await page.go_back()
+        await expect(page).to_have_url(portal.address + path)
+        await expect(page.get_by_role("button", name=button)).to_be_visible()
+        await expect(page.locator(shown)).to_have_count(0)
+
+
+@pytest.mark.slow
 async def test_back_leads_to_the_form_after_one_that_was_refused(browser: Browser, portal: Scene) -> None:
     """It was an error page of the browser; and what was deleted meanwhile says so, with a way on."""
     async with visit(browser) as context:

@@ -149,6 +149,7 @@ def show(request: web.Request, template: str, *, status: int = 200, **values: An
         "language": language,
         "languages": LANGUAGES,
         "here_now": _here(request),
+        "place": base(request) + _here(request) if request.method == hdrs.METH_POST and status in (200, 422) else "",
         "notice": _notice(request),
     }
     text = render(language, template, {**common, **values})

@@ -123,7 +123,7 @@ def add(app: web.Application, failures: Failures) -> None:
             answer = web.Response(status=303, headers={hdrs.LOCATION: next_page})
         else:
             request[PRINCIPAL] = caller
-            answer = show(request, "send_again.html", again=again)
+            answer = show(request, "send_again.html", again=again, place="")  # a reload would lose what was typed
         sessions.set_cookie(request, answer, started.cookie)
         return answer
 

@@ -125,11 +125,9 @@
 
   comfort(document);
   document.querySelector(".notice[role=alert]")?.focus();
-  // The answer to a form that was refused takes the place of the form, so that Back leads there and sends nothing again.
-  if (document.querySelector("main form[method=post] [aria-invalid=true], main > .notice[role=alert]")) {
-    const isNew = /\/webhooks$/.test(location.pathname) && document.getElementById("url") !== null;
-    history.replaceState(null, "", isNew ? `${location.pathname}/new` : location.href);
-  }
+  // The answer to a form takes the place of its page, so that Back leads there: it cannot be had again without sending the form.
+  const { place } = document.getElementById("main").dataset;
+  if (place) history.replaceState(null, "", place);
   const url = new URL(location.href);
   if (url.searchParams.has("done")) {
     url.searchParams.delete("done");
