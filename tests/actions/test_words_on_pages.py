@@ -6,6 +6,9 @@ import re
 
 import pytest
 
+from almirant_webhooks.rules import stored_texts
+
+from ..support import catalogues
 from . import test_refusals, test_refused_options, test_refused_sending
 from .conftest import Refusal
 
@@ -18,6 +21,11 @@ REFUSALS: dict[str, Refusal] = {
 _FOREIGN = re.compile(
     r"\b[a-z]+_[a-z_]+\b|(?<![\w-])--[a-z]|\b(?:limits|delivery|admin|egress|retention)\.[a-z]+|almirant-webhooks"
 )
+_OF_OPERATORS = re.compile(
+    r"(?<![\w-])--[a-z]|(?<!almirant\.)\b(?:limits|delivery|admin|egress|retention|outbox|database|pages)\.[a-z_]+|almirant-webhooks"
+)
+# Of those that stand behind words that an admin passes by: "With the operator's token", "For who runs the service".
+_APART = ("Who runs the service has it:", "The pages answer at")
 # What stands in quotes or in braces is what was typed, or an id; event types are known to whoever subscribes to them.
 _TYPED = re.compile(r"'[^']*'|\{\w+\}|\bwork_item\.\w+|\b(?:proj|wh|dlv|rsd|evt|whsec)_\w*")
 
@@ -26,3 +34,21 @@ _TYPED = re.compile(r"'[^']*'|\{\w+\}|\bwork_item\.\w+|\b(?:proj|wh|dlv|rsd|evt|
 def test_no_page_names_an_option_a_field_or_a_key(what: str) -> None:
     """Commands may add what to do there (`Refusal.way`)."""
     assert _FOREIGN.findall(_TYPED.sub("", REFUSALS[what].sentence)) == []
+
+
+def test_no_page_says_a_key_of_the_configuration_or_a_command() -> None:
+    """Nor does a text of a row; rejected rows alone are told of by the names of their columns, for who inserted them."""
+    shown = [
+        str(message.id)
+        for message in catalogues.extracted("messages")
+        if any(place.startswith("web/") for place, _ in message.locations)
+    ]
+    assert len(shown) > 500
+    texts = [*shown, *(str(text) for text in stored_texts.KNOWN)]
+    assert [text for text in texts if _OF_OPERATORS.search(text) and not text.startswith(_APART)] == []
+
+
+def test_a_text_of_rows_of_before_is_said_in_the_words_of_now() -> None:
+    """They named a key of the configuration."""
+    before = stored_texts.recognised("held longer than retention.held")
+    assert before in stored_texts.KNOWN

@@ -58,6 +58,7 @@ async def _look_into_states(browser: Browser, there: Scene, axe: str) -> list[st
     async with visit(browser, bypass_csp=True, reduced_motion="reduce") as context:
         page = await context.new_page()
         await page.goto(f"{there.address}/sign-in")
+        await page.get_by_text("With the operator’s token").click()
         await page.get_by_label("Token").fill("wrong")
         await page.get_by_role("button", name="Sign in").click()
         await expect(page.locator("#token-error")).to_be_visible()

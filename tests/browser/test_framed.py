@@ -49,7 +49,7 @@ async def test_an_admin_works_in_a_frame_of_the_application(browser: Browser, se
         # Beside the frame there is no session.
         tab = await context.new_page()
         await tab.goto(f"{there.address}/webhooks")
-        await expect(tab.get_by_label("Token")).to_be_visible()
+        await expect(tab.get_by_text("With the operator’s token")).to_be_visible()
 
         link = there.link("proj_1")
         await page.goto(named)

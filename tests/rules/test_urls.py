@@ -60,7 +60,7 @@ REFUSALS = {
         "", "example.com", "//example.com/", "ftp://example.com/", "http://example.com/", "javascript:alert(1)",
         "file:///etc/passwd",
     ],
-    "http:// is for localhost in development alone (egress.allow_localhost); use https://": [
+    "http:// is for localhost in development alone, where the service allows it; use https://": [
         "http://localhost/", "http://127.0.0.1/", "http://[::1]/", "http://one.localhost/",
     ],
     f"{BLOCKED}; requests go to public addresses alone": [

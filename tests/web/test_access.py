@@ -118,6 +118,10 @@ async def test_health_is_open_and_the_rest_is_known_by_its_own_names(pages: Serv
             async with client.get(path, headers={"Host": "balancer.example"}) as answer:
                 assert answer.status == 200
                 assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+        async with client.get("/webhooks", headers={"Host": f"evil.example:{port}"}) as answer:
+            before, _, behind = (await answer.text()).partition("<details>")
+            assert (answer.status, "not known here" in before) == (421, True)
+            assert ("admin." in before, "admin.hosts" in behind) == (False, True)
         for host, status in ((f"localhost:{port}", 404), (f"evil.example:{port}", 421), ("127.0.0.1:1", 421)):
             async with client.get("/api/v1/nothing", headers={"Host": host}) as answer:
                 assert answer.status == status, host

@@ -29,6 +29,7 @@ async def test_the_pages_have_the_name_the_logo_the_colour_and_the_way_back(serv
             page = await answer.text()
         assert "· &lt;Ship&gt; &amp; Co Webhooks</title>" in page
         assert 'href="https://shipyard.example/settings?tab=1&amp;x=2">Back to &lt;Ship&gt; &amp; Co</a>' in page
+        assert page.index("Back to") < page.index("<details"), "who comes by links finds the way back before the token"
         assert 'src="/look/logo" alt=""' in page
         async with client.get("/look/logo") as answer:
             assert (await answer.read(), answer.content_type) == (SVG, "image/svg+xml")

@@ -112,7 +112,7 @@ def check_url(text: str, policy: Policy) -> str:
     )
     if scheme == "http" and not (local and not host.endswith(".localhost") and policy.allow_localhost):
         raise refuse(
-            Text("http:// is for localhost in development alone (egress.allow_localhost); use https://")
+            Text("http:// is for localhost in development alone, where the service allows it; use https://")
             if local
             else Text("it must begin with https://")
         )

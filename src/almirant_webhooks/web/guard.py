@@ -105,8 +105,10 @@ async def check_host(request: web.Request, handler: Handler) -> web.StreamRespon
     if not open_to_all and not host_is_ours(request.host, context(request)):
         raise web.HTTPMisdirectedRequest(
             text=Text(
-                "This address is not known here. Use that of admin.listen, set admin.public_url, or add its name to admin.hosts."
+                "This address is not known here. Open the pages where you were told that they are, or ask who runs the service."
             )
+            if not request.path.startswith("/api/")
+            else "This address is not known here. Use that of admin.listen, set admin.public_url, or add its name to admin.hosts."
         )
     return await handler(request)
 

@@ -56,7 +56,7 @@ SELECT count(*), max(id) FROM (
 # Counted from the due time, which is corrected if the clock was ahead when the delivery was made.
 _CANCEL_HELD = _CANCEL.format(
     by="NOT INDEXED",
-    reason="held longer than retention.held",
+    reason="its webhook was disabled for longer than deliveries are held",
     which="""rowid IN (
     SELECT d.rowid FROM webhooks w INDEXED BY webhooks_disabled CROSS JOIN deliveries d
     INDEXED BY deliveries_due_of_a_webhook ON d.webhook_id = w.id AND d.generation = w.generation AND d.state = 'pending'

@@ -22,7 +22,7 @@ from .form_keys import TYPED_FOR
 from .page import FRONT, local_path, read_form, redirect, show
 from .portal import remember_next
 
-_PROBLEM = Text("This is not the operator's token; `almirant-webhooks token` prints it.")
+_PROBLEM = Text("This is not the operator's token.")
 
 
 @allow()
