@@ -188,7 +188,6 @@ _FORMS = (
     "/secret",
     "/disable",
     "/resend",
-    "/cancel",
     "/session/renew",
 )  # where nothing is but a form's answer
 

@@ -87,7 +87,12 @@ async def test_a_cancel_at_the_button_says_what_was_sent(pages: Pages, receiver:
     resend = service.write(resends.start, asked, counts, actor="operator", now=clock.now())
     with pytest.raises(Refused, match=f"{resend} of just these is under way"):
         service.write(resends.start, asked, counts, actor="operator", now=clock.now())
-    assert "Send nothing more" in await pages.get(f"/resends/{resend}")
+    shown = await pages.get(f"/resends/{resend}")
+    assert (f'href="/resends/{resend}/cancel"' in shown, 'action="/resends/' in shown) == (True, False)
+    question = await pages.get(f"/resends/{resend}/cancel")
+    assert ("cannot be undone" in question, f'action="/resends/{resend}/cancel"' in question) == (True, True)
+    await pages.get(f"/resends/{resend}/cancel", "proj_2", 404)
+    assert service.read(resends.get, resend)["state"] == "running"
     status, place, _ = await pages.post(f"/resends/{resend}/cancel")
     assert (status, place) == (303, f"/resends/{resend}?done=resend-cancelled")
     shown = await pages.get(f"/resends/{resend}")

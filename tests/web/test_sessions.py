@@ -314,7 +314,7 @@ async def test_a_read_only_session_looks_at_everything_and_changes_nothing(pages
         assert (await _ask(pages, "GET", path, cookie))[0] == 200, path
         text = (await _ask(pages, "GET", path, cookie))[2]
         assert re.findall(r'method="post" action="([^"]*)"', text) == ["/sign-out", "/language"], path
-        assert re.findall(r'href="[^"]*/(?:new|edit|delete|replay|rotate-secret)\b', text) == [], path
+        assert re.findall(r'href="[^"]*/(?:new|edit|delete|replay|rotate-secret|revoke|end|cancel)\b', text) == [], path
     assert (await _ask(pages, "GET", f"/api/v1/webhooks/{webhook.id}", cookie))[0] == 200
     assert (await _ask(pages, "POST", "/sign-out", cookie))[1] == "/sign-in"
     assert (await _ask(pages, "GET", "/webhooks", cookie))[0] == 303
@@ -328,6 +328,11 @@ async def test_the_operator_lists_and_ends_sessions(pages: Pages) -> None:
     (row,) = [row for row in _rows(pages.service) if row["project_id"]]
     assert (await _ask(pages, "GET", "/sessions", cookie))[0] == 403
     assert (await _ask(pages, "POST", f"/sessions/{row['id']}/end", cookie))[0] == 403
+    assert (f'href="/sessions/{row["id"]}/end"' in text, 'action="/sessions' in text) == (True, False)
+    asked = await pages.get(f"/sessions/{row['id']}/end", None)
+    assert "End the session of maria" in asked
+    assert (await _ask(pages, "GET", "/webhooks", cookie))[0] == 200, "asking ends nothing"
+    await pages.get("/sessions/ses_none/end", None, 404)
     assert (await pages.post(f"/sessions/{row['id']}/end", None))[:2] == (303, "/sessions?done=ended")
     assert (await _ask(pages, "GET", "/webhooks", cookie))[0] == 303
     assert (await pages.post(f"/sessions/{row['id']}/end", None))[0] == 404

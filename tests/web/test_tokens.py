@@ -117,7 +117,12 @@ async def test_the_page_makes_shows_once_and_revokes(pages: Pages) -> None:
     listed = await pages.get("/tokens")
     assert "ci-server" in listed
     assert token[0] not in listed
-    (action,) = re.findall(r'action="(/tokens/ptk_\w+/revoke)"', listed)
+    assert re.findall(r'action="/tokens/[^"]*"', listed) == [], "one click would revoke it"
+    (action,) = re.findall(r'href="(/tokens/ptk_\w+/revoke)"', listed)
+    asked = await pages.get(action)
+    assert ("Revoke the token ci-server" in asked, f'action="{action}"' in asked) == (True, True)
+    await pages.get(action, "proj_2", 404)
+    assert "ci-server" in await pages.get("/tokens"), "asking changes nothing"
     assert "ci-server" not in await pages.get("/tokens", "proj_2")
     assert (await pages.post(action, "proj_2"))[0] == 404
     status, _, text = await pages.post("/tokens", name="<b>x</b>")

@@ -9,7 +9,7 @@ _SELECTING = re.compile(r'<form method="post"[^>]* data-select[^>]*>(.*?)</form>
 _FORM = re.compile(r'<form method="post"(?! action="/(?:sign-out|language|portal/))[^>]*>.*?</form>', re.DOTALL)
 _CONTROL = re.compile(r'<button\b.*?</button>|<input [^>]*type="(?:checkbox|hidden)"[^>]*>', re.DOTALL)
 _LINK = re.compile(
-    r'<a (?P<before>[^>]*)href="/[^"?]*/(?:new|edit|delete|enable|rotate-secret|replay)(?:\?[^"]*)?"(?P<after>[^>]*)>(?P<text>.*?)</a>',
+    r'<a (?P<before>[^>]*)href="/[^"?]*/(?:new|edit|delete|enable|rotate-secret|replay|revoke|end|cancel)(?:\?[^"]*)?"(?P<after>[^>]*)>(?P<text>.*?)</a>',
     re.DOTALL,
 )
 

@@ -17,7 +17,7 @@ from ...rules.texts import Text, plural
 from ...storage.records import Resend, ResendKind
 from ..context import context, principal, scope
 from ..values import check_names
-from . import selecting
+from . import questions, selecting
 from .formatting import number
 from .page import changing, check_params, list_cursor, people, read_form, redirect, show
 from .webhooks import catalogue
@@ -148,6 +148,23 @@ def _words(resend: Resend) -> str:
     )
 
 
+@changing
+async def ask_cancel(request: web.Request) -> web.Response:
+    """Ask, with how far it is."""
+    resend = await reach.bulk_resend(context(request), principal(request), request.match_info["id"])
+    path = f"/resends/{resend['id']}"
+    return questions.ask(
+        request,
+        f"{path}/cancel",
+        Text("Send nothing more"),
+        [_words(resend), Text("What waits is not sent, and what is in flight ends. This cannot be undone.")],
+        [("yes", "1", Text("Send nothing more"), "is-danger")],
+        section="/deliveries",
+        above=Text("Replay") if resend["kind"] is ResendKind.REPLAY else Text("Resend of many"),
+        back=path,
+    )
+
+
 @people
 async def cancel(request: web.Request) -> web.Response:
     """Send nothing more of it."""
@@ -165,6 +182,7 @@ def add(app: web.Application) -> None:
             web.post("/resends", start),
             web.get("/resends/new", ask),
             web.get(path, detail),
+            web.get(f"{path}/cancel", ask_cancel),
             web.post(f"{path}/cancel", cancel),
         ]
     )

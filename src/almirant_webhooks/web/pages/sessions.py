@@ -6,10 +6,14 @@ from aiohttp import web
 
 from ... import clock
 from ...actions import sessions as actions
+from ...model import NotFound
 from ...rules import principals
 from ...rules.principals import Role
+from ...rules.texts import Text
+from ...storage.engine import SessionRow
 from ..context import context, principal
 from ..guard import allow
+from . import naming, questions
 from .page import check_params, redirect, show
 
 _MOST = 200
@@ -21,10 +25,34 @@ async def list_(request: web.Request) -> web.Response:
     """Show the sessions that have not expired, the newest first."""
     check_params(request)
     ctx = context(request)
-    key = principals.key_digest(ctx.keys.signing_key)
-    rows = await ctx.read(ctx.reading.sessions.under_way, key, clock.text(clock.now()), _MOST)
+    rows = await _under_way(request)
     daemons = await ctx.read(ctx.reading.daemons.listed)
     return show(request, "sessions.html", section="/sessions", rows=rows, most=_MOST, daemons=daemons)
+
+
+async def _under_way(request: web.Request) -> list[SessionRow]:
+    ctx = context(request)
+    key = principals.key_digest(ctx.keys.signing_key)
+    return await ctx.read(ctx.reading.sessions.under_way, key, clock.text(clock.now()), _MOST)
+
+
+@_operator
+async def ask_end(request: web.Request) -> web.Response:
+    """Ask, as who is in loses what they are at."""
+    session_id = request.match_info["id"]
+    row = next((row for row in await _under_way(request) if row["id"] == session_id), None)
+    if row is None:
+        raise NotFound(Text("There is no session {session_id}.", session_id=session_id), "id")
+    return questions.ask(
+        request,
+        f"/sessions/{session_id}/end",
+        Text("End the session of {name}", name=row["actor"] or naming.role(row["role"])),
+        [Text("It opens nothing from then on: who is in has to sign in again, and may lose what is not saved.")],
+        [("yes", "1", Text("End the session"), "is-danger")],
+        section="/sessions",
+        above=Text("Sessions"),
+        back="/sessions",
+    )
 
 
 @_operator
@@ -36,4 +64,5 @@ async def end(request: web.Request) -> web.Response:
 
 def add(app: web.Application) -> None:
     """Add the routes."""
-    app.add_routes([web.get("/sessions", list_), web.post("/sessions/{id:ses_[^/]+}/end", end)])
+    path = "/sessions/{id:ses_[^/]+}/end"
+    app.add_routes([web.get("/sessions", list_), web.get(path, ask_end), web.post(path, end)])

@@ -8,9 +8,11 @@ from ... import clock
 from ...actions import tokens as actions
 from ...actions.tokens import NewProjectToken
 from ...model import NotFound, Refused
+from ...rules.texts import Text
 from ...storage.engine import MOST_TOKENS
 from ..context import context, principal, scope
-from .page import check_params, people, read_form, redirect, show
+from . import questions
+from .page import changing, check_params, people, read_form, redirect, show
 
 
 @people
@@ -58,6 +60,26 @@ async def create(request: web.Request) -> web.Response:
     return await _show(request, "" if own else project, made=made)
 
 
+@changing
+async def ask_revoke(request: web.Request) -> web.Response:
+    """Ask, as what uses the token is refused at once."""
+    ctx, token_id = context(request), request.match_info["id"]
+    rows = await ctx.read(ctx.reading.project_tokens.listed, scope(request), MOST_TOKENS)
+    names = [row["name"] for row in rows if row["id"] == token_id]
+    if not names:
+        raise NotFound(Text("There is no API token {token_id}.", token_id=token_id), "id")
+    return questions.ask(
+        request,
+        f"/tokens/{token_id}/revoke",
+        Text("Revoke the token {name}", name=names[0]),
+        [Text("Every program that uses it is refused from then on. This cannot be undone.")],
+        [("yes", "1", Text("Revoke for good"), "is-danger")],
+        section="/tokens",
+        above=Text("API tokens"),
+        back="/tokens",
+    )
+
+
 @people
 async def revoke(request: web.Request) -> web.Response:
     """Remove a token: it opens nothing from then on."""
@@ -71,6 +93,7 @@ def add(app: web.Application) -> None:
         [
             web.get("/tokens", list_),
             web.post("/tokens", create),
+            web.get("/tokens/{id:ptk_[^/]+}/revoke", ask_revoke),
             web.post("/tokens/{id:ptk_[^/]+}/revoke", revoke),
         ]
     )

@@ -13,26 +13,17 @@ from ...actions import webhooks as actions
 from ...model import Refused, Webhook
 from ...rules.texts import Text, plural
 from ..context import context, principal
+from . import questions
 from .formatting import number
-from .page import changing, local_path, people, read_form, redirect, show, webhook_of
+from .page import changing, local_path, people, read_form, redirect, webhook_of
 from .webhooks import note_fresh
 
 
 def _ask(
     request: web.Request, webhook: Webhook, action: str, title: str, lines: Sequence[str], **more: Any
 ) -> web.Response:
-    values = {
-        "back": f"/webhooks/{webhook.id}",
-        "own_secret": False,
-        "typed": "",
-        "problem": "",
-        "leads_back": False,
-        **more,
-    }
-    path = f"/webhooks/{webhook.id}/{action}"
-    return show(
-        request, "question.html", section="/webhooks", webhook=webhook, action=path, title=title, lines=lines, **values
-    )
+    values = {"back": f"/webhooks/{webhook.id}", "section": "/webhooks", "webhook": webhook, **more}
+    return questions.ask(request, f"/webhooks/{webhook.id}/{action}", title, lines, **values)
 
 
 async def _held(request: web.Request, webhook: Webhook) -> str:
