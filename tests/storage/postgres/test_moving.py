@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +28,10 @@ _ANALYSED = """
 SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'almirant_webhooks'::regnamespace AND c.reltuples > 0
 AND EXISTS (SELECT FROM pg_stats s WHERE s.schemaname = 'almirant_webhooks' AND s.tablename = c.relname)
 """
+_WAITING = """
+SELECT event_id, project_id, event_type, payload, occurred_at FROM outbox
+WHERE fanned_out_at IS NULL AND rejected_reason IS NULL ORDER BY id
+"""
 _WEBHOOKS = "SELECT reltuples::int FROM pg_class WHERE oid = 'almirant_webhooks.webhooks'::regclass"
 
 
@@ -42,7 +48,7 @@ async def source(tmp_path: Path, receiver: Receiver) -> Service:
     service.insert(project="proj_2")
     await service.until(lambda: sorted(row["state"] for row in service.log()) == ["pending", "succeeded", "succeeded"])
     await service.stop()
-    service.insert({"n": 3})
+    service.insert({"n": 3}, '{"n":  4, "é": null}')
     with closing(service.producer()) as conn, conn:
         conn.execute("PRAGMA ignore_check_constraints=ON")
         for number, payload in enumerate(("[]", "{}", b'{"a": "\xff"}')):
@@ -76,9 +82,9 @@ async def test_everything_is_there_afterwards_and_goes_on(
     stored = target.there.ask("SELECT secret FROM webhooks")
     assert all("of the receiver" not in str(row) and SECRET not in row[0] for row in stored)
     await target.start(migrating=False)
-    await target.until(lambda: sorted(state for state, _ in target.states()) == ["pending"] + ["succeeded"] * 3)
+    await target.until(lambda: sorted(state for state, _ in target.states()) == ["pending"] + ["succeeded"] * 4)
     assert receiver.requests[-1].headers["X-Token"] == "of the receiver"
-    assert target.there.ask("SELECT seq FROM events ORDER BY seq") == [(1,), (2,), (3,), (4,)]
+    assert target.there.ask("SELECT seq FROM events ORDER BY seq") == [(1,), (2,), (3,), (4,), (5,)]
     await target.stop()
 
 
@@ -117,13 +123,55 @@ async def test_a_move_that_is_cut_short_goes_on_where_it_was(source: Service, ta
 
 
 @pytest.mark.slow
-async def test_a_row_that_is_another_one_is_found(source: Service, target: EverythingInPostgres) -> None:
-    """Every row is compared, what is secret as it is opened."""
+async def test_a_move_that_is_cut_short_after_every_row_copies_each_once(
+    source: Service, target: EverythingInPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of a table it goes on behind the last row that is there, and after the last one too. The outbox is the same."""
+    monkeypatch.setattr(moving, "STEP", 1)
+    place, old, new = target.there.place, sealing.beside(source.database), target.seals
+    copied: Counter[str] = Counter()
+    cut_at = ["rows copied and compared", "ANALYZE"]
+
+    def cut(table: str, count: int, total: int) -> None:
+        copied[table] += 1
+        assert count == copied[table] <= total
+        raise KeyboardInterrupt
+
+    def say(sentence: str) -> None:
+        if cut_at and cut_at[0] in sentence:
+            del cut_at[0]
+            raise KeyboardInterrupt
+
+    cuts = 0
+    while True:
+        try:
+            moving.move(source.database, place, old, new, cut, say)
+            break
+        except KeyboardInterrupt:
+            cuts += 1
+            with pytest.raises(Misconfigured, match="cut short"):
+                target.read(moves.check_none_under_way)
+    assert cuts == copied.total() + 2
+    assert {"webhooks": 2, "events": 3, "deliveries": 3, "attempts": 2}.items() <= copied.items()
+    target.read(moves.check_none_under_way)
+    assert target.log() == source.log()
+    waiting = [tuple(row) for row in source.execute(_WAITING)]
+    assert target.execute(_WAITING) == waiting
+    assert len(waiting) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "row"), [(5000, 1), (1, 1), (1, 2)])
+async def test_a_row_that_is_another_one_is_found(
+    source: Service, target: EverythingInPostgres, step: int, row: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every row is compared, on each page of them, what is secret as it is opened."""
+    monkeypatch.setattr(moving, "STEP", step)
     place, old, new = target.there.place, sealing.beside(source.database), target.seals
 
     def change(table: str, copied: int, total: int) -> None:
         if table == "audit" or table == "attempts":
-            target.there.ask("UPDATE attempts SET duration_ms = duration_ms + 1 WHERE rowid = 1")
+            target.there.ask(f"UPDATE attempts SET duration_ms = duration_ms + 1 WHERE rowid = {row}")
 
     with pytest.raises(Refused, match="attempts"):
         moving.move(source.database, place, old, new, change, print)
@@ -136,7 +184,14 @@ async def test_only_an_empty_database_is_moved_to(
     """What is there stays as it is; a file that is missing and a daemon that runs are named too."""
     shell = shell_of_all(target, tmp_path)
     assert "no file" in shell.ours("migrate", "--from", str(tmp_path / "nothing.db"), code=78)
-    target.migrate()
+    await source.start()
+    move = ("migrate", "--from", str(source.database))
+    assert "Another daemon runs on" in await asyncio.to_thread(shell.ours, *move, code=1)
+    await source.stop()
+    await target.start()
+    await target.until(lambda: target.ask("SELECT count(*) FROM daemons") == (1,))
+    assert "a daemon is there. Stop all of them" in await asyncio.to_thread(shell.ours, *move, code=1)
+    await target.stop()
     target.webhook("http://127.0.0.1:9/")
     assert "not empty" in shell.ours("migrate", "--from", str(source.database), code=1)
 
