@@ -90,8 +90,11 @@ def test_the_outbox_is_in_one_place(shell: Shell) -> None:
     assert "outbox.path (from" in words
 
 
-def test_a_host_without_sslmode_is_exit_78(shell: Shell) -> None:
-    shell.config.write_text(shell.config.read_text() + '[outbox]\nurl = "postgresql://u:hush@db/app"\n')
+@pytest.mark.parametrize("section", ["outbox", "database"])
+def test_a_host_without_sslmode_is_exit_78(shell: Shell, section: str) -> None:
+    """Before anybody connects, and without the URL's password."""
+    shell.config.write_text(f'[{section}]\nurl = "postgresql://u:hush@db/app"\n')
     words = shell.ours("serve", code=78)
+    assert f"{section}.url" in words
     assert "sslmode" in words
     assert "hush" not in words

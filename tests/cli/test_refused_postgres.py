@@ -1,0 +1,47 @@
+"""What the commands say of a PostgreSQL that they cannot use, and what they print for one that is not ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from almirant_webhooks.storage.postgres import connection
+
+from ..support.postgres import new_database
+from ..support.postgres_service import INSERT, EverythingInPostgres, shell_of, shell_of_all
+
+pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
+
+
+@pytest.mark.parametrize("kind", ["outbox.url", "database.url"])
+def test_a_server_that_is_too_old_is_exit_78(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """With the release that it is of, and the oldest that will do."""
+    there = new_database(with_outbox=False)
+    shell = (
+        shell_of(tmp_path, there)
+        if kind == "outbox.url"
+        else shell_of_all(EverythingInPostgres(tmp_path, there), tmp_path)
+    )
+    release = there.ask("SHOW server_version_num")[0][0]
+    assert connection.OLDEST == 140000 <= int(release)
+    monkeypatch.setattr(connection, "OLDEST", 990000)
+    words = shell.ours("migrate", code=78)
+    assert f"the server is PostgreSQL {int(release) // 10000}; 99 or newer is needed" in words
+    assert there.ask("SELECT to_regnamespace('almirant_webhooks')") == [(None,)]
+
+
+def test_outbox_sql_prints_the_tables_for_postgresql(tmp_path: Path) -> None:
+    """In a schema of ours or of another name; an application's migration runs it, and inserts."""
+    there = new_database(with_outbox=False)
+    shell = shell_of(tmp_path, there)
+    for name in ("almirant_webhooks", "shop_events"):
+        words = () if name == "almirant_webhooks" else ("--schema", name)
+        with there.connect() as conn:
+            conn.execute(shell.run("outbox-sql", "--postgres", *words).encode())
+            conn.execute(f"SET search_path = {name}")
+            conn.execute(INSERT, ["{}"])
+        assert there.ask(f"SELECT project_id FROM {name}.outbox") == [("proj_1",)]
+    assert "--schema goes with --postgres" in shell.run("outbox-sql", "--schema", "shop_events", code=2)
+    assert "--from with an SQLite file" in shell.run("outbox-sql", "--postgres", "--from", "1", code=2)
+    assert "--schema" in shell.run("outbox-sql", "--postgres", "--schema", 'x"; DROP', code=1)
