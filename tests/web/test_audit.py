@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from almirant_webhooks import clock
-from almirant_webhooks.storage.records import AUDITED_ACTIONS
+from almirant_webhooks.rules.audited import AUDITED_ACTIONS
 from almirant_webhooks.storage.sql import audit
 
 from ..support.service import Service

@@ -7,7 +7,7 @@ import html
 import pytest
 
 from almirant_webhooks.model import Refused
-from almirant_webhooks.rules.selection import EventSelection, Selection
+from almirant_webhooks.rules.selection import AuditSelection, EventSelection, Selection
 
 from .test_pages import Pages, pages
 from .test_selections import NOW
@@ -35,9 +35,31 @@ def test_what_can_never_match_is_refused(conditions: tuple[str, ...], words: str
     """The sentence names both fields as the face calls them."""
     with pytest.raises(Refused, match=words):
         Selection.parse(_texts(conditions), NOW)
-    if "since" in words:
+    for kind in (EventSelection, AuditSelection) if "until" in words else ():
         with pytest.raises(Refused, match=words):
-            EventSelection.parse(_texts(conditions), NOW)
+            kind.parse(_texts(conditions), NOW)
+
+
+ENTRIES = {
+    "action=webhok.created": "action: there is no action webhok.created. Did you mean 'webhook.created'?",
+    "action=x": "action: there is no action x. Known are webhook.created, ",
+    "webhook=dlv_1": "webhook must be the id of a webhook",
+}
+
+
+async def test_an_entry_that_is_none_s_is_not_looked_for(pages: Pages) -> None:
+    """The trail said that nothing matched, as if nobody had done it."""
+    headers = {"Authorization": f"Bearer {pages.service.keys().token}"}
+    shell = pages.service.shell()
+    for condition, words in ENTRIES.items():
+        assert words in html.unescape(await pages.get(f"/audit?{condition}", status=422)), condition
+        async with pages.client.get(f"/api/v1/audit?{condition}", headers=headers) as answer:
+            assert (answer.status, words in (await answer.json(content_type=None))["detail"]) == (422, True), condition
+        name, _, value = condition.partition("=")
+        assert words.partition(name)[2] in " ".join(shell.ours("audit", f"--{name}", value, code=2).split()), condition
+    assert "No entries yet" not in await pages.get("/audit?action=session.started")
+    said = shell.ours("audit", "--since", "1h", "--until", "2h", code=2)
+    assert "--until is not after --since" in said
 
 
 @pytest.mark.parametrize(
@@ -62,8 +84,8 @@ async def test_pages_and_api_say_the_same(pages: Pages) -> None:
     headers = {"Authorization": f"Bearer {pages.service.keys().token}"}
     for conditions, words in NEVER.items():
         query = "&".join(conditions)
-        for path in ("/deliveries", "/resends/new", *(("/events",) if "since" in words else ())):
+        for path in ("/deliveries", "/resends/new", *(("/events", "/audit") if "since" in words else ())):
             assert words in html.unescape(await pages.get(f"{path}?{query}", status=422)), path
-        for path in ("/api/v1/deliveries", *(("/api/v1/events",) if "since" in words else ())):
+        for path in ("/api/v1/deliveries", *(("/api/v1/events", "/api/v1/audit") if "since" in words else ())):
             async with pages.client.get(f"{path}?{query}", headers=headers) as answer:
                 assert (answer.status, words in (await answer.json(content_type=None))["detail"]) == (422, True), path

@@ -14,7 +14,7 @@ from .. import clock
 from ..actions.unlisted import refuse_unlisted
 from ..model import Refused
 from ..rules import values
-from ..rules.selection import STATES, EventSelection, Selection
+from ..rules.selection import STATES, AuditSelection, EventSelection, Selection
 from ..settings.schema import Settings
 from ..storage.engine import Session
 from .database import READS
@@ -43,6 +43,13 @@ _EVENTS = (
     ("--since", "since", "Taken at this time or later (2h: two hours ago)."),
     ("--until", "until", "Taken before this time."),
     _TEXT,
+)
+_ENTRIES = (
+    _PROJECT,
+    ("--webhook", "webhook_id", "Of this webhook alone, a deleted one too."),
+    ("--action", "action", "This action alone: secret.revealed, webhook.deleted, …"),
+    ("--since", "since", "At this time or later (2h: two hours ago)."),
+    ("--until", "until", "Before this time."),
 )
 
 
@@ -77,7 +84,7 @@ def _with_options(command: Command, options: tuple[tuple[str, str, str], ...]) -
 
 
 def _selecting(
-    command: Command, kind: type[Selection | EventSelection], options: tuple[tuple[str, str, str], ...]
+    command: Command, kind: type[Selection | EventSelection | AuditSelection], options: tuple[tuple[str, str, str], ...]
 ) -> Command:
     names = {name: flag for flag, name, _ in options}
 
@@ -103,6 +110,11 @@ def selected_with_text(command: Command) -> Command:
 def selected_events(command: Command) -> Command:
     """Give a command the options that select events, and the argument `selection`."""
     return _selecting(command, EventSelection, _EVENTS)
+
+
+def selected_entries(command: Command) -> Command:
+    """Give a command the options that select entries of the audit trail, and the argument `selection`."""
+    return _selecting(command, AuditSelection, _ENTRIES)
 
 
 def limit(command: Command) -> Command:

@@ -1,4 +1,4 @@
-"""Selections: the conditions of a list, count or resend of deliveries, and of a list of events.
+"""Selections: the conditions of a list, count or resend of deliveries, and of lists of events and of the audit trail.
 
 The command line, the API and the pages parse their parameters into a selection here; storage turns it into SQL.
 """
@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from .. import clock
 from ..model import Refused, State
-from . import values
+from . import audited, values
 from .texts import Text
 
 STATES = (*(state.value for state in State), "held")
@@ -24,6 +24,7 @@ _RULES: dict[str, _Rule] = {
     "webhook_id": lambda text, name, _: values.webhook_id(text, name),
     "state": lambda text, name, _: values.word(text, name, STATES),
     "status": lambda text, name, _: values.status(text, name),
+    "action": lambda text, name, _: audited.action(text, name),
     "event_type": lambda text, name, _: values.event_type(text, name),
     "event_id": lambda text, name, _: values.event_id(text, name),
     "cause": lambda text, name, _: text,
@@ -36,7 +37,10 @@ _RULES: dict[str, _Rule] = {
 
 
 def _parse(
-    kind: type[Selection | EventSelection], texts: Mapping[str, str | None], names: Mapping[str, str], now: datetime
+    kind: type[Selection | EventSelection | AuditSelection],
+    texts: Mapping[str, str | None],
+    names: Mapping[str, str],
+    now: datetime,
 ) -> dict[str, Any]:
     """Return the parsed fields of a kind of selection; None in `texts` is a field that was left out."""
     parsed = {}
@@ -177,6 +181,22 @@ class EventSelection:
     since: datetime | None = None
     until: datetime | None = None
     text: str | None = None
+
+    @classmethod
+    def parse(cls, texts: Mapping[str, str | None], now: datetime, names: Mapping[str, str] | None = None) -> Self:
+        """Parse a selection as `Selection.parse` does."""
+        return cls(**_parse(cls, texts, names or {}, now))
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSelection:
+    """Conditions on entries of the audit trail; all that are not None must hold. `since` and `until` bound when it was done."""
+
+    project_id: str | None = None
+    webhook_id: str | None = None
+    action: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
     @classmethod
     def parse(cls, texts: Mapping[str, str | None], now: datetime, names: Mapping[str, str] | None = None) -> Self:

@@ -229,39 +229,6 @@ class WebhookOverview(WebhookSummary, InOrder):
     rotation: Rotation | None
 
 
-# What the audit trail has entries of, each with the thing that was acted on.
-AUDITED_ACTIONS = (
-    "webhook.created",
-    "webhook.imported",
-    "webhook.updated",
-    "webhook.enabled",
-    "webhook.disabled",
-    "webhook.deleted",
-    "webhook.tested",
-    "secret.revealed",
-    "secret.rotated",
-    "secret.switched",
-    "secret.rotation_cancelled",
-    "delivery.resent",
-    "resend.started",
-    "resend.cancelled",
-    "replay.started",
-    "replay.cancelled",
-    "event.sent_to",
-    "producer_token.created",
-    "producer_token.revoked",
-    "project_token.created",
-    "project_token.revoked",
-    "token.rotated",
-    "portal_link.created",
-    "session.started",
-    "session.ended",
-    "event.erased",
-    "backup.created",
-    "key.rotated",
-)
-
-
 class Daemon(TypedDict):
     """A daemon on a database that several share: its host and process, since when it is there, and what it owns.
 

@@ -21,7 +21,7 @@ def note(
     delivery_id: str | None = None,
     detail: str = "",
 ) -> None:
-    """Write an entry for an action of `AUDITED_ACTIONS`, in a transaction. `detail` never holds a secret, payload or URL."""
+    """Write an entry for an action of `rules.audited`, in a transaction. `detail` never holds a secret, payload or URL."""
     conn.execute(
         "INSERT INTO audit (at, actor, action, project_id, webhook_id, delivery_id, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (clock.text(now), actor, action, project_id, webhook_id, delivery_id, detail),

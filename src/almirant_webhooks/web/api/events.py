@@ -12,7 +12,7 @@ from ...rules.event_types import catalogue_of, sample_payload
 from ...rules.principals import Role
 from ...rules.replays import kept_until
 from ..bodies import read_json
-from ..context import context, principal, scope
+from ..context import context, principal
 from ..listed import check_type
 from ..request_keys import digest_of
 from . import answers, parsing
@@ -104,14 +104,15 @@ async def trail(request: web.Request) -> web.Response:
     """Who did what, newest first; the cursor is an entry's `seq`."""
     params = parsing.query(request)
     limit = parsing.limit(params)
+    selection = parsing.audit_selection(request, params)
     ctx = context(request)
     rows = await ctx.read(
         ctx.reading.audit.entries,
-        project_id=scope(request, params.get("project")),
-        webhook_id=params.get("webhook"),
-        action=params.get("action"),
-        since=parsing.time(params, "since"),
-        until=parsing.time(params, "until"),
+        project_id=selection.project_id,
+        webhook_id=selection.webhook_id,
+        action=selection.action,
+        since=selection.since,
+        until=selection.until,
         before=parsing.row_cursor(params),
         limit=limit + 1,
     )
@@ -128,7 +129,7 @@ async def whoami(request: web.Request) -> web.Response:
 
 
 _OUTCOMES = 1000  # webhooks of which an answer tells what became of an event there
-_TRAIL = ("project", "webhook", "action", "since", "until", "limit", "cursor")
+_TRAIL = (*parsing.AUDIT_SELECTION, "limit", "cursor")
 _EVERYBODY = (Role.OPERATOR, Role.PROJECT_ADMIN, Role.PRODUCER)
 ROUTES = (
     Route("POST", "/api/v1/events", "sendEvent", send, "Send an event, as an INSERT into the outbox does", {202: answers.SentEvent},

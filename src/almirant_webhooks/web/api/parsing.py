@@ -6,7 +6,6 @@ import codecs
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from json.decoder import WHITESPACE, scanstring  # type: ignore[attr-defined]
 from typing import Any, TypeVar
 
@@ -17,7 +16,7 @@ from pydantic_core import ErrorDetails
 from ... import clock
 from ...model import Refused
 from ...rules import values
-from ...rules.selection import EventSelection, Selection
+from ...rules.selection import AuditSelection, EventSelection, Selection
 from ..bodies import read_json
 from ..context import context, scope
 from ..values import check_names, check_text
@@ -132,11 +131,6 @@ def flag(params: Mapping[str, str], name: str) -> bool | None:
     return values.flag(params[name], name) if name in params else None
 
 
-def time(params: Mapping[str, str], name: str) -> datetime | None:
-    """Return a parameter that is a time, or how long ago it was."""
-    return values.time(params[name], name, clock.now()) if name in params else None
-
-
 def project(request: web.Request, params: Mapping[str, str]) -> str | None:
     """Return the project to look at: the one that was asked for, or the caller's own (None: all)."""
     asked = values.project_id(params["project"], "project") if "project" in params else None
@@ -154,6 +148,13 @@ def event_selection(request: web.Request, params: Mapping[str, str]) -> EventSel
     """Return which events the URL selects, within what is the caller's to see."""
     texts = {field: params.get(name) for field, name in _EVENT_SELECTION.items()}
     parsed = EventSelection.parse(texts, clock.now(), _EVENT_SELECTION)
+    return replace(parsed, project_id=scope(request, parsed.project_id))
+
+
+def audit_selection(request: web.Request, params: Mapping[str, str]) -> AuditSelection:
+    """Return which entries of the audit trail the URL selects, within what is the caller's to see."""
+    texts = {field: params.get(name) for field, name in _AUDIT_SELECTION.items()}
+    parsed = AuditSelection.parse(texts, clock.now(), _AUDIT_SELECTION)
     return replace(parsed, project_id=scope(request, parsed.project_id))
 
 
@@ -178,8 +179,16 @@ _EVENT_SELECTION = {
     "since": "since",
     "until": "until",
 }
+_AUDIT_SELECTION = {
+    "project_id": "project",
+    "webhook_id": "webhook",
+    "action": "action",
+    "since": "since",
+    "until": "until",
+}
 SELECTION = tuple(_SELECTION.values())
 EVENT_SELECTION = tuple(_EVENT_SELECTION.values())
+AUDIT_SELECTION = tuple(_AUDIT_SELECTION.values())
 
 
 def answer(value: object, status: int = 200) -> web.Response:

@@ -6,7 +6,8 @@ from aiohttp import web
 
 from ... import clock
 from ...model import Refused
-from ...storage.records import AUDITED_ACTIONS, AuditEntry
+from ...rules.audited import AUDITED_ACTIONS
+from ...storage.records import AuditEntry
 from ..context import context, scope
 from . import selecting
 from .page import check_params, list_row, people, show
@@ -26,13 +27,14 @@ async def list_(request: web.Request) -> web.Response:
     try:
         check_params(request, *_NAMES)
         cursor = list_row(request)
+        selection = selecting.entries(typed, now)
         rows = await ctx.read(
             ctx.reading.audit.entries,
             project_id=project,
-            webhook_id=typed.values["webhook"] or None,
-            action=typed.values["action"] or None,
-            since=selecting.time(typed, "since", now),
-            until=selecting.time(typed, "until", now),
+            webhook_id=selection.webhook_id,
+            action=selection.action,
+            since=selection.since,
+            until=selection.until,
             before=cursor,
             limit=PAGE + 1,
         )

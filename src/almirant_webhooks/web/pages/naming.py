@@ -24,6 +24,7 @@ _FIELDS = {
     "since": Text("since"),
     "until": Text("until"),
     "cause": Text("cause"),
+    "action": Text("action"),
     "event_id": Text("event id"),
     "text": Text("text"),
     "test": Text("test"),

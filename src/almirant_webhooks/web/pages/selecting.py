@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
-from ...rules import values
-from ...rules.selection import EventSelection, Selection
+from ...rules.selection import AuditSelection, EventSelection, Selection
 from . import naming
 
 
@@ -46,11 +45,6 @@ def typed(params: Mapping[str, str], names: Sequence[str], hidden: Sequence[str]
     return Typed({name: params.get(name, "").strip() for name in names}, hidden)
 
 
-def time(typed: Typed, name: str, now: datetime) -> datetime | None:
-    """Read a time, or how long ago it was; raises `Refused` with a sentence."""
-    return values.time(values.line(text, name), name, now) if (text := typed.values[name]) else None
-
-
 def deliveries(typed: Typed, now: datetime) -> Selection:
     """Return which deliveries were typed; raises `Refused` for what means nothing."""
     return Selection.parse(_texts(typed, DELIVERIES), now, _in_words(DELIVERIES))
@@ -59,6 +53,11 @@ def deliveries(typed: Typed, now: datetime) -> Selection:
 def events(typed: Typed, now: datetime) -> EventSelection:
     """Return which events were typed; raises `Refused` for what means nothing."""
     return EventSelection.parse(_texts(typed, EVENTS), now, _in_words(EVENTS))
+
+
+def entries(typed: Typed, now: datetime) -> AuditSelection:
+    """Return which entries of the audit trail were typed; raises `Refused` for what means nothing."""
+    return AuditSelection.parse(_texts(typed, ENTRIES), now, _in_words(ENTRIES))
 
 
 def _texts(typed: Typed, names: Mapping[str, str]) -> dict[str, str | None]:
@@ -85,3 +84,4 @@ DELIVERIES = {
     "webhook_id": "webhook",
 }
 EVENTS = {"project_id": "project", "event_type": "event_type", "since": "since", "until": "until"}
+ENTRIES = {"project_id": "project", "webhook_id": "webhook", "action": "action", "since": "since", "until": "until"}
