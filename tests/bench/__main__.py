@@ -28,6 +28,7 @@ from . import (
     postgres,
     release,
     shared,
+    takeover,
     throughput,
     upkeep,
     waiting,
@@ -60,6 +61,7 @@ PARTS: dict[str, Part] = {
     "daemons": daemons.figures,
     "isolation-daemons": shared.figures,
     "bloat": bloat.figures,
+    "take-over": takeover.figures,
 }
 BY_TURNS = ("throughput", "tls", "fan-out", "live", "latency", "call", "isolation", "hostile", "growth", "cost")
 
