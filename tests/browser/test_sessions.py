@@ -113,6 +113,22 @@ async def test_whoever_is_warned_stays_signed_in_at_a_button_and_keeps_what_is_t
         await expect(url).to_have_value("https://example.com/in")
 
 
+async def test_a_session_that_another_tab_goes_on_with_is_not_said_to_end(browser: Browser, portal: Scene) -> None:
+    """Neither that it will nor that it has: a page that stays open asks before it says so."""
+    asking = "document.dispatchEvent(new Event('visibilitychange'))"
+    for path in ("/webhooks/new", "/webhooks"):
+        async with opened(browser, portal, path) as page:
+            box = await _warned(page, portal)
+            other = await page.context.new_page()
+            await other.goto(f"{portal.address}/deliveries")
+            await page.evaluate(asking)
+            await expect(box).to_be_hidden()
+            async with page.expect_response(lambda answer: answer.request.method == "HEAD"):
+                past = "document.getElementById('session-end').dataset.ends = new Date(0).toISOString()"
+                await page.evaluate(f"{past}; {asking}")
+            await expect(box).to_be_hidden()
+
+
 @SCRIPT
 async def test_a_programs_token_is_made_shown_once_and_revoked(browser: Browser, portal: Scene, script: bool) -> None:
     """A page that is opened again does not have it."""

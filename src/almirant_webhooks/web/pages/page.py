@@ -139,9 +139,10 @@ def check_params(request: web.Request, *known: str) -> None:
 def show(request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
     """Answer with a page; every template knows who looks, the time, and what was just done."""
     caller, language = request.get(PRINCIPAL), choosing.of(request)
+    ends_at = clock.text(caller.expires_at) if caller is not None and caller.expires_at else None
     common = {
         "session": caller,
-        "ends_at": clock.text(caller.expires_at) if caller is not None and caller.expires_at else None,
+        "ends_at": ends_at,
         "now": clock.now(),
         "section": "",
         "base": base(request),
@@ -158,6 +159,8 @@ def show(request: web.Request, template: str, *, status: int = 200, **values: An
     response = live.answer(request, prefix_links(base(request), text), language.code)
     if status != 200:
         response.set_status(status)
+    if ends_at is not None and "X-Live" in request.headers:  # a page that stays open learns what other tabs have done
+        response.headers["X-Session-Ends"] = ends_at
     return response
 
 
