@@ -79,7 +79,7 @@ async def test_without_a_script_a_button_previews(browser: Browser, portal: Scen
         await expect(page.get_by_label("Value 1")).to_have_value("low")
         await expect(page.get_by_label("Body", exact=True)).to_have_value("slack")
         await page.get_by_role("button", name="Save").click()
-        await expect(page.get_by_role("heading", name="Put this secret into your receiver now")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Its secret")).to_be_visible()
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])

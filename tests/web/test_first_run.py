@@ -41,6 +41,17 @@ async def test_a_new_webhook_leads_on_and_shows_no_empty_chart(pages: Pages, rec
     assert [verifier.code for verifier in verifiers() if verifier.code not in html.unescape(page)] == []
 
 
+async def test_who_connects_a_chat_has_nothing_to_do_with_the_secret(pages: Pages) -> None:
+    """Slack looks at no signature: the page asked for the secret to be put into it, and for a function to be pasted."""
+    form = {"url": "https://hooks.slack.com/services/T/B/x", "events": "*", "ready_template": "slack"}
+    _, place, _ = await pages.post("/webhooks", **form)
+    page = await pages.get(place)
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
+    assert headings == ["Its secret", "1. Send a test event", "2. What comes next"]
+    assert "Slack asks for none: leave it here." in words_of(page)
+    assert "WEBHOOK_SECRET" not in page
+
+
 async def test_the_result_of_a_test_is_shown_where_it_was_asked_for(pages: Pages, receiver: Receiver) -> None:
     """With the receiver's answer, and a hint where it refuses; of a test of this webhook alone."""
     service = pages.service
