@@ -108,7 +108,7 @@ def _dense(count: int) -> str:
 async def test_a_webhook_without_a_name_is_named_by_its_host(pages: Pages, receiver: Receiver) -> None:
     """The path of a Slack URL is a secret: a breadcrumb and an event's page are shown to others, and copied."""
     service = pages.service
-    service.webhook(f"{receiver.url}/T000/B000/XXXXsecret")
+    webhook = service.webhook(f"{receiver.url}/T000/B000/XXXXsecret")
     (event,) = service.insert()
     await service.until(lambda: service.log(state="succeeded"))
     delivery = await pages.get(f"/deliveries/{service.log()[0]['delivery_id']}")
@@ -116,6 +116,10 @@ async def test_a_webhook_without_a_name_is_named_by_its_host(pages: Pages, recei
     for text in (crumbs, await pages.get(f"/events/{event}"), await pages.get("/deliveries")):
         assert "XXXXsecret" not in text
         assert receiver.url.removesuffix("/in").partition("://")[2] in text
+    for page in ("", "/deliveries", "/edit", "/enable", "/delete", "/rotate-secret", "/replay?since=1h"):
+        text = await pages.get(f"/webhooks/{webhook.id}{page}")
+        for part in re.findall(r'<title>.*?</title>|<p class="crumbs">.*?</p>', text, re.DOTALL):
+            assert "XXXXsecret" not in part, page
 
 
 async def test_a_test_is_told_from_a_delivery(pages: Pages, receiver: Receiver) -> None:
