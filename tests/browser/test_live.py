@@ -10,6 +10,7 @@ from aiohttp import web
 from playwright.async_api import Browser, expect
 
 from almirant_webhooks import clock
+from almirant_webhooks.storage.sql import webhooks
 
 from ..conftest import Receiver
 from ..support.service import Service
@@ -169,6 +170,26 @@ async def test_a_delivery_changes_around_what_its_reader_has_open(
         kept = "[...document.querySelectorAll('details')].filter((part) => 'mark' in part).map((part) => part.open)"
         assert await page.evaluate(kept) == parts
         assert await box.evaluate("(one) => [one.mark, one.scrollTop, document.activeElement === one]") == [1, 37, True]
+
+
+async def test_a_row_that_moves_keeps_the_focus_and_takes_the_window_nowhere(browser: Browser, portal: Scene) -> None:
+    """One of the end of the list that was disabled stands behind the others that are: both places are below the window."""
+    service = portal.service
+    for number in range(30):
+        webhook = service.webhook(f"https://r{number:02}.example.com/in")
+        if number < 20:
+            service.write(webhooks.disable, webhook.id, clock.now())
+    async with opened(browser, portal, "/webhooks") as page:
+        row = page.locator("ul.rows > li").last
+        moved = await row.get_attribute("id") or ""
+        await row.locator(".row-link").evaluate("(link) => link.focus({ preventScroll: true })")
+        await page.evaluate("scrollTo(0, document.querySelector('ul.rows').getBoundingClientRect().top - 5)")
+        place = await page.evaluate("scrollY")
+        assert place > 100
+        service.write(webhooks.disable, moved, clock.now())
+        await look(page, status=200)
+        assert await page.locator("ul.rows > li").last.get_attribute("id") != moved
+        assert await page.evaluate("[document.activeElement.closest('li').id, scrollY]") == [moved, place]
 
 
 async def test_a_failure_to_connect_is_said_and_so_is_its_end(
