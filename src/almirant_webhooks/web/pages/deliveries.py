@@ -17,7 +17,7 @@ from ..context import context, principal, scope
 from ..listed import check_type
 from . import selecting
 from .form_fields import families
-from .formatting import day_and_time, number
+from .formatting import number, utc
 from .page import check_params, list_cursor, local_path, people, read_form, redirect, show, webhook_of
 from .webhooks import catalogue
 
@@ -91,7 +91,7 @@ def _remark(looked_back_to: str | None) -> str:
     """Say how far a search has looked that has not come to the end."""
     if looked_back_to is None:
         return ""
-    return Text("Looked back to {time}. Older goes on from there.", time=day_and_time(looked_back_to))
+    return Text("Looked back to {time}. Older goes on from there.", time=utc(looked_back_to))
 
 
 async def _count(request: web.Request, selection: Selection, first: Page[Delivery] | None) -> str:

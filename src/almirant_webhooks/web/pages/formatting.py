@@ -37,6 +37,11 @@ def day_and_time(moment: str) -> str:
     return f"{moment[:10]} {moment[11:19]}"
 
 
+def utc(moment: str) -> str:
+    """Write a stored time where no script makes it the reader's: `2026-11-24 21:16:51 UTC`."""
+    return f"{day_and_time(moment)} UTC"
+
+
 def ago(moment: str, now: datetime) -> str:
     """Write in words how far a stored time is from now: `3 min ago`, `in 2 hours`, `just now`."""
     try:

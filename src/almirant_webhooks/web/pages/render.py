@@ -154,6 +154,7 @@ def environment(language: Language) -> Environment:
         "span": formatting.span,
         "stored": lambda text: recognised(str(text)),
         "took": formatting.took,
+        "utc": formatting.utc,
         "worded": saying.worded,
     }
     templates.globals |= {"asset": asset, "_": saying.gettext, "gettext": saying.gettext, "ngettext": saying.ngettext}
