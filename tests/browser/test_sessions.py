@@ -126,6 +126,7 @@ async def test_a_session_that_another_tab_goes_on_with_is_not_said_to_end(browse
             async with page.expect_response(lambda answer: answer.request.method == "HEAD"):
                 past = "document.getElementById('session-end').dataset.ends = new Date(0).toISOString()"
                 await page.evaluate(f"{past}; {asking}")
+            await page.wait_for_function("document.getElementById('session-end').dataset.ends > '2000'")
             await expect(box).to_be_hidden()
 
 

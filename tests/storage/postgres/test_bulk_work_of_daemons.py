@@ -120,4 +120,5 @@ async def test_a_replay_goes_on_when_its_daemon_is_killed(daemons: Daemons, rece
     shell = shell_of_all(daemons, tmp_path)
     await asyncio.to_thread(shell.ours, "webhook", "replay", new, "--since", "1h", "--yes")
     await interrupt(daemons, processes, held)
+    await until_all_succeeded(daemons, 2 * EVENTS)  # a replay is finished once all of it has begun
     hold_that_each_was_sent(daemons, receiver, [new], 1)

@@ -136,10 +136,17 @@ def check_params(request: web.Request, *known: str) -> None:
     check_names(request.query, (*known, "before", "done", "n", "left"))
 
 
-def show(request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
-    """Answer with a page; every template knows who looks, the time, and what was just done."""
+def show(
+    request: web.Request, template: str, *, status: int = 200, place: str | None = None, **values: Any
+) -> web.Response:
+    """Answer with a page; every template knows who looks, the time, and what was just done.
+
+    The answer to a form gets the form's own address in the browser, or the `place` that is given; an empty one leaves it.
+    """
     caller, language = request.get(PRINCIPAL), choosing.of(request)
     ends_at = clock.text(caller.expires_at) if caller is not None and caller.expires_at else None
+    if place is None:
+        place = _here(request) if request.method == hdrs.METH_POST and status in (200, 412, 422) else ""
     common = {
         "session": caller,
         "ends_at": ends_at,
@@ -150,7 +157,7 @@ def show(request: web.Request, template: str, *, status: int = 200, **values: An
         "language": language,
         "languages": LANGUAGES,
         "here_now": _here(request),
-        "place": base(request) + _here(request) if request.method == hdrs.METH_POST and status in (200, 422) else "",
+        "place": base(request) + place if place else "",
         "notice": _notice(request),
     }
     text = render(language, template, {**common, **values})

@@ -114,7 +114,9 @@ def add(app: web.Application, failures: Failures) -> None:
         if caller is None or caller.role is not Role.OPERATOR:
             if again is not None:
                 return _ask_again(request, again, _PROBLEM)
-            return show(request, "sign_in.html", status=401, problem=_PROBLEM, next=next_page, again=None)
+            return show(
+                request, "sign_in.html", status=401, place=SIGN_IN, problem=_PROBLEM, next=next_page, again=None
+            )
         ctx = context(request)
         started = await actions.start(
             ctx, caller, now=clock.now(), signing_key=ctx.keys.signing_key, replaced=request[PRINCIPAL]

@@ -141,9 +141,11 @@ def _show(
     problem: str = "",
 ) -> web.Response:
     families = form_fields.families(catalogue(request, form.project_id))
+    is_preview = preview is not None or bool(problem)
     return show(
         request,
         "webhook_form.html",
+        place="" if is_preview else None,  # a reload of the form's own address would lose what was typed
         status=412 if outdated else 422 if form.errors or problem else 200,
         section="/webhooks",
         form=form,

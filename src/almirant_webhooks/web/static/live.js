@@ -8,7 +8,8 @@
   const ROW = "tr, li, article";
   const READERS = new Set(["open", "checked", "value", "selected"]); // attributes that the reader changes
   const main = document.getElementById("main");
-  if (!main.querySelector("[data-live]")) return;
+  // The answer to a form is not looked at again: its page does not say what was just shown.
+  if (!main.querySelector("[data-live]") || main.dataset.place) return;
 
   // The page as the server last sent it. What differs from it in the next answer has changed; all else is left alone,
   // so what the reader and the other script have made of the page stays. It has the same nodes as `main`, in the same order.

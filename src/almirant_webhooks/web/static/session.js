@@ -17,6 +17,7 @@
 
   // Another tab makes the session last longer too; this look itself does not.
   const ask = async () => {
+    if (document.hidden) return; // it asks once somebody looks
     try {
       const answer = await fetch(location.href, { method: "HEAD", headers: { "X-Live": "1" }, cache: "no-store", signal: AbortSignal.timeout(ASKED_EVERY) });
       const ends = answer.headers.get("X-Session-Ends") || "";
