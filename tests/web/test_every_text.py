@@ -28,7 +28,7 @@ _DATA_CLASSES = {"url", "meaning-of-others", "actor"}
 _NAMES = re.compile(
     r"\b(?:Almirant Webhooks|Webhooks|Almirant|proj_\d|operator|UTC|English|Español|Esperanto|Python|Node\.js|PHP|Go|Slack|Discord|Microsoft Teams"
     r"|Google Chat|Notes?|POST|[a-z]+_[\w.]+|almirant\.[\w.*]+|(?:lead|sprint|work_item)\.[\w*]+|\dh|\dd|\d{2}[hd]"
-    r"|h|d|not exists|exists|in|not in|contains|starts with|ends with|none|high|deploy|data\.[\w.]+|\dxx|https?://\S+|localhost\S*|127\.0\.0\.1\S*|dlv_\w+|evt_\w+|wh_\w+|rsd_\w+|ptk_\w+|webhook\.\w+|\w+\.\w+_\w+)\b",
+    r"|h|d|not exists|exists|in|not in|contains|starts with|ends with|none|high|deploy|data\.[\w.]+|\dxx|https?://\S+|example\.com|localhost\S*|127\.0\.0\.1\S*|dlv_\w+|evt_\w+|wh_\w+|rsd_\w+|ptk_\w+|webhook\.\w+|\w+\.\w+_\w+)\b",
 )
 _SHOWN_ATTRIBUTES = ("aria-label", "placeholder", "title", "alt")
 
