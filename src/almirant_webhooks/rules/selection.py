@@ -37,7 +37,7 @@ _RULES: dict[str, _Rule] = {
 
 
 def _parse(
-    kind: type[Selection | EventSelection | AuditSelection],
+    kind: type[_Conditions],
     texts: Mapping[str, str | None],
     names: Mapping[str, str],
     now: datetime,
@@ -106,7 +106,20 @@ def _dumped(value: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class _Conditions:
+    """What the selections have in common."""
+
+    @classmethod
+    def parse(cls, texts: Mapping[str, str | None], now: datetime, names: Mapping[str, str] | None = None) -> Self:
+        """Parse a selection from texts by field; None is a field that was left out.
+
+        Raises `Refused`, which names the wrong field as `names` has it. A time such as `2h` is counted back from `now`.
+        """
+        return cls(**_parse(cls, texts, names or {}, now))
+
+
+@dataclass(frozen=True, slots=True)
+class Selection(_Conditions):
     """Conditions on deliveries; all that are not None must hold.
 
     `state` may be `held`. `event_type` may be a family (`lead.*`). `status` is a code, a class (`5xx`) or a word of the log. `cause` is a part of any attempt's
@@ -125,14 +138,6 @@ class Selection:
     until: datetime | None = None
     text: str | None = None
     test: bool | None = None
-
-    @classmethod
-    def parse(cls, texts: Mapping[str, str | None], now: datetime, names: Mapping[str, str] | None = None) -> Self:
-        """Parse a selection from texts by field; None is a field that was left out.
-
-        Raises `Refused`, which names the wrong field as `names` has it. A time such as `2h` is counted back from `now`.
-        """
-        return cls(**_parse(cls, texts, names or {}, now))
 
     @classmethod
     def load(cls, stored: Mapping[str, str]) -> Self:
@@ -168,7 +173,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class EventSelection:
+class EventSelection(_Conditions):
     """Conditions on events; all that are not None must hold.
 
     `event_type` may be a family (`lead.*`). `since` and `until` bound when the event was taken; `text` is a part of its
@@ -182,14 +187,9 @@ class EventSelection:
     until: datetime | None = None
     text: str | None = None
 
-    @classmethod
-    def parse(cls, texts: Mapping[str, str | None], now: datetime, names: Mapping[str, str] | None = None) -> Self:
-        """Parse a selection as `Selection.parse` does."""
-        return cls(**_parse(cls, texts, names or {}, now))
-
 
 @dataclass(frozen=True, slots=True)
-class AuditSelection:
+class AuditSelection(_Conditions):
     """Conditions on entries of the audit trail; all that are not None must hold. `since` and `until` bound when it was done."""
 
     project_id: str | None = None
@@ -197,8 +197,3 @@ class AuditSelection:
     action: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-
-    @classmethod
-    def parse(cls, texts: Mapping[str, str | None], now: datetime, names: Mapping[str, str] | None = None) -> Self:
-        """Parse a selection as `Selection.parse` does."""
-        return cls(**_parse(cls, texts, names or {}, now))

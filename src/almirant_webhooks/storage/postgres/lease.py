@@ -25,7 +25,7 @@ from ...rules.postgres_urls import Place
 from ..engine import StorageError
 from .connection import APPLICATION, Session, connect, transaction
 from .daemons import LEASE
-from .database_session import WRITERS, DatabaseSession
+from .database_session import ALONE, DatabaseSession
 
 BEAT = 1.0  # seconds between two signs of life
 _JOIN = """
@@ -241,8 +241,7 @@ class Lease:
     def end(self) -> None:
         """Be none of the daemons any more: the thread does so at its end."""
         if self._session is not None:
-            with suppress(StorageError), transaction(self._session):
-                self._session.run("SELECT pg_advisory_xact_lock(%s)", WRITERS)
+            with suppress(StorageError), transaction(self._session, first=ALONE):
                 self._session.run(_LEAVE, self.id)
             self._session.close()
 
@@ -266,8 +265,7 @@ class Lease:
     def _end_gone(self, session: Session, gone: Mapping[str, str]) -> None:
         with suppress(StorageError), transaction(session, BEAT):
             session.run(_END_SESSIONS, [_application(daemon) for daemon in gone])
-        with transaction(session, BEAT):  # whoever waits for longer gives no sign itself
-            session.run("SELECT pg_advisory_xact_lock(%s)", WRITERS)
+        with transaction(session, BEAT, first=ALONE):  # whoever waits for longer gives no sign itself
             still = [row[0] for row in session.run(_STILL, list(gone), list(gone.values()))]
             freed = session.count(_FREE, LEASE, still)
             names = [row[0] for row in session.run(_END, still)]

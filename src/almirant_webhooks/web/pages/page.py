@@ -145,8 +145,9 @@ def show(
     """
     caller, language = request.get(PRINCIPAL), choosing.of(request)
     ends_at = clock.text(caller.expires_at) if caller is not None and caller.expires_at else None
+    here = _here(request)
     if place is None:
-        place = _here(request) if request.method == hdrs.METH_POST and status in (200, 412, 422) else ""
+        place = here if request.method == hdrs.METH_POST and status in (200, 412, 422) else ""
     common = {
         "session": caller,
         "ends_at": ends_at,
@@ -156,7 +157,7 @@ def show(
         "look": context(request).settings.pages,
         "language": language,
         "languages": LANGUAGES,
-        "here_now": _here(request),
+        "here_now": here,
         "place": base(request) + place if place else "",
         "notice": _notice(request),
     }
