@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from babel.messages.catalog import Catalog
 
 from almirant_webhooks.delivery import network
 from almirant_webhooks.rules import erasing, languages, urls
-from almirant_webhooks.rules.stored_texts import recognised
+from almirant_webhooks.rules.stored_texts import KNOWN, recognised
 from almirant_webhooks.sending import causes, own_faults, proxy_answers
 from almirant_webhooks.storage.engine import words
 from almirant_webhooks.storage.sql import duplicates, held
@@ -118,3 +120,57 @@ def test_every_text_of_a_script_is_marked_for_the_catalogues() -> None:
     assert {script.name: _own_texts(script.read_text(encoding="utf-8")) for script in scripts} == {
         script.name: [] for script in scripts
     }
+
+
+# Refusals of what no page does: of commands and of the API alone.
+_OF_NO_PAGE = (
+    "actions/erasing.py",
+    "actions/events.py",
+    "actions/imports.py",
+    "actions/sealing.py",
+    "actions/tokens.py make_link",
+    "rules/imports/",
+    "rules/links.py",
+    "rules/validation.py link_lives",
+    "rules/validation.py occurred_at",
+    "storage/sql/erasing.py",
+    "storage/sql/producers.py",
+    "web/api/",
+    "web/guard.py _ask_who",
+    "web/idempotency.py _keyed",
+    "web/server.py",
+)
+_REFUSALS = {"Refused", "WrongUsage", "Full", "Waiting", "NotFound", "Conflict", "Outdated", "_Wrong", "_answer"}
+
+
+def _plain_refusals(path: Path) -> Iterator[str]:
+    """The refusals in a file whose text is neither a `Text` nor one of those that `recognised` knows."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for call in ast.walk(function):
+            name = getattr(call.func, "id", getattr(call.func, "attr", "")) if isinstance(call, ast.Call) else ""
+            if isinstance(call, ast.Call) and (name in _REFUSALS or name.startswith("HTTP")):
+                texts = (one for one in (*call.args, *(each.value for each in call.keywords if each.arg == "text")))
+                for text in texts:
+                    said = _literal(text)
+                    if " " in said and not recognised(said).parts and recognised(said) not in KNOWN:
+                        yield f"{path.relative_to(catalogues.SOURCE)} {function.name}: {said}"
+
+
+def _literal(node: ast.expr) -> str:
+    """Return a literal with something in place of its values, and nothing for what is no literal."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "1" for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def test_every_refusal_that_a_page_can_show_is_a_text_for_the_catalogues() -> None:
+    """What a rule, an action or a statement says to who reads a page is there in their language too."""
+    files = [
+        path for room in ("actions", "rules", "storage/sql", "web") for path in (catalogues.SOURCE / room).rglob("*.py")
+    ]
+    plain = sorted({one for path in files for one in _plain_refusals(path)})
+    assert [one for one in plain if not one.startswith(_OF_NO_PAGE)] == []
+    assert [place for place in _OF_NO_PAGE if not any(one.startswith(place) for one in plain)] == []

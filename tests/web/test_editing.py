@@ -99,8 +99,8 @@ async def test_of_two_tabs_that_edit_a_webhook_the_later_one_reads_what_the_othe
     second = {"url": URL, "events": "*", "description": "typed", "version": seen}
     status, _, text = await pages.post(path, **second)
     assert status == 412
-    assert f"url is now {URL}/first; events is now lead.*" in text
-    assert "description is now" not in text
+    assert f"URL: now {URL}/first; events: now lead.*" in text
+    assert "description: now" not in text
     assert 'value="typed"' in text
     assert pages.service.read(webhooks.get, webhook.id).url == f"{URL}/first"
     assert (await pages.post(path, **{**second, "version": _version(text)}))[0] == 303

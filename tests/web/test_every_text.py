@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from html.parser import HTMLParser
@@ -11,8 +12,12 @@ import pytest
 from aiohttp import web
 
 from almirant_webhooks import clock
+from almirant_webhooks.rules import versions
+from almirant_webhooks.rules.audited import AUDITED_ACTIONS
+from almirant_webhooks.rules.conditions import OPERATORS, WITHOUT_VALUE
 from almirant_webhooks.rules.languages import LANGUAGES
-from almirant_webhooks.storage.sql import webhooks
+from almirant_webhooks.storage.sql import audit, webhooks
+from almirant_webhooks.web.app import MAX_BODY
 from almirant_webhooks.web.pages import languages
 
 from ..conftest import Receiver
@@ -23,12 +28,12 @@ __all__ = ["pages"]
 
 CODE = "eo"
 # What is written as it is in every language: names, what rows have, what people and programs wrote, and words of the command.
-_DATA_TAGS = {"code", "pre", "bdi", "time", "script", "style", "svg"}
-_DATA_CLASSES = {"url", "meaning-of-others", "actor"}
+_DATA_TAGS = {"code", "pre", "script", "style"}
+_DATA_CLASSES = {"url"}
 _NAMES = re.compile(
-    r"\b(?:Almirant Webhooks|Webhooks|Almirant|proj_\d|operator|UTC|English|Español|Esperanto|Python|Node\.js|PHP|Go|Slack|Discord|Microsoft Teams"
-    r"|Google Chat|Notes?|POST|[a-z]+_[\w.]+|almirant\.[\w.*]+|(?:lead|sprint|work_item)\.[\w*]+|\dh|\dd|\d{2}[hd]"
-    r"|h|d|not exists|exists|in|not in|contains|starts with|ends with|none|high|deploy|data\.[\w.]+|\dxx|https?://\S+|example\.com|localhost\S*|127\.0\.0\.1\S*|dlv_\w+|evt_\w+|wh_\w+|rsd_\w+|ptk_\w+|webhook\.\w+|\w+\.\w+_\w+)\b",
+    r"\b(?:Almirant Webhooks|Webhooks|Almirant|proj_\d|UTC|English|Español|Esperanto|Python|Node\.js|PHP|Go|Slack|Discord|Microsoft Teams"
+    r"|Google Chat|POST|almirant\.[\w.*]+|(?:lead|sprint|work_item)\.[\w*]+|\dh|\dd|\d{2}[hd]"
+    r"|high|deploy|data\.[\w.]+|\dxx|https?://\S+|example\.com\S*|localhost\S*|127\.0\.0\.1\S*|dlv_\w+|evt_\w+|wh_\w+|rsd_\w+|ptk_\w+)\b",
 )
 _SHOWN_ATTRIBUTES = ("aria-label", "placeholder", "title", "alt")
 
@@ -48,7 +53,7 @@ class Visible(HTMLParser):
         if tag in ("input", "meta", "link", "br", "img", "path", "rect", "circle"):
             return
         is_data = tag in _DATA_TAGS or bool(_DATA_CLASSES & set((values.get("class") or "").split()))
-        is_data = is_data or values.get("name") in ("filter_op", "event_type")
+        is_data = is_data or values.get("name") == "event_type"
         self._open.append((tag, is_data))
 
     def handle_endtag(self, tag: str) -> None:
@@ -84,7 +89,7 @@ def untranslated(page: str) -> list[str]:
     return [words for part in piece.split("\x00") if (words := outside(part))]
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def brackets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One more language, in whose catalogues each text is itself in brackets."""
     locale = tmp_path / "locale"
@@ -108,6 +113,10 @@ async def filled(pages: Pages, receiver: Receiver) -> dict[str, str]:
     )
     off = service.webhook("https://example.com/off", headers={"X-Token": "x"}, template='{"a": 1}')
     service.write(webhooks.disable, off.id, clock.now())
+    for action, detail in _AUDITED:
+        service.write(audit.note, action, actor="the service", now=clock.now(), project_id="proj_1", detail=detail)
+    for actor in ("operator", "user ada", "user ada as root", "Ada (link)", "ci (API token)", "link to proj_1"):
+        service.write(audit.note, "webhook.created", actor=actor, now=clock.now(), project_id="proj_1")
     (event,) = service.insert()
     await service.until(lambda: service.log(webhook_id=good.id, state="succeeded"))
     receiver.answer = _fail
@@ -125,6 +134,29 @@ async def filled(pages: Pages, receiver: Receiver) -> dict[str, str]:
     }
 
 
+_AT = "2026-01-31T09:00:00.000Z"
+# What the audit trail says beside each action, as rows have it; of the others nothing, or an id or a name.
+_AUDITED = (
+    *((action, "") for action in AUDITED_ACTIONS),
+    ("webhook.updated", ", ".join(versions.SETTINGS)),
+    ("webhook.enabled", "3 held deliveries discarded"),
+    ("webhook.enabled", "held deliveries discarded"),
+    ("webhook.disabled", f"nothing but failures since {_AT}, the last one: no answer"),
+    ("secret.rotated", f"switch at {_AT}"),
+    ("secret.switched", f"switch at {_AT}"),
+    ("portal_link.created", f"until {_AT}"),
+    ("portal_link.created", f"until {_AT}, to look only"),
+    ("portal_link.created", f"until {_AT}, for Ada, to look only"),
+    ("portal_link.created", f"until {_AT}, for Ada"),
+    ("session.started", "may look and change nothing"),
+    ("session.ended", "of Ada (link)"),
+    ("session.ended", "of project admin"),
+    ("event.erased", "3 events, by id"),
+    ("event.erased", "2 rejected rows of the outbox, by a search"),
+    ("backup.created", "4096 bytes"),
+    ("key.rotated", "3 webhooks sealed with the key k2"),
+    ("key.rotated", "3 webhooks no longer sealed"),
+)
 _PATHS = (
     "/webhooks", "/webhooks?state=failing&text=zzz", "/webhooks?page=9", "/webhooks/new", "/webhooks/{good}", "/webhooks/{off}",
     "/webhooks/{other}", "/webhooks/{good}/deliveries", "/webhooks/{other}/edit", "/webhooks/{off}/enable",
@@ -137,7 +169,6 @@ _PATHS = (
 )  # fmt: skip
 
 
-@pytest.mark.usefixtures("brackets")
 async def test_no_page_has_a_text_that_no_catalogue_can_have(pages: Pages, filled: dict[str, str]) -> None:
     """Of templates, of the code, and of rules: what stands outside of brackets is somebody's own."""
     wrong: list[str] = []
@@ -148,4 +179,46 @@ async def test_no_page_has_a_text_that_no_catalogue_can_have(pages: Pages, fille
                 page = await answer.text()
             assert f'<html lang="{CODE}">' in page, path
             wrong += [f"{path}: {text}" for text in untranslated(page)]
+    assert "\n".join(wrong) == ""
+
+
+async def _erase(pages: Pages, event: str) -> None:
+    headers = {"Authorization": f"Bearer {pages.service.keys().token}"}
+    path = f"/api/v1/events/{event}/erase"
+    async with pages.client.post(path, json={"project_id": "proj_1"}, headers=headers) as answer:
+        assert answer.status == 202
+
+
+async def test_no_refusal_has_a_text_that_no_catalogue_can_have(pages: Pages, filled: dict[str, str]) -> None:
+    """What a form is answered with: errors, fields that do not fit, and what somebody else changed meanwhile."""
+    new = {"url": "https://example.com/new", "events": "*"}
+    filtered = {**new, "filter": "1", "filter_field": "data.x"}
+    stale = "-".join("0" * len(versions.of_settings(pages.service.read(webhooks.get, filled["good"])).split("-")))
+    asked: tuple[tuple[str, object, int], ...] = (
+        ("/webhooks/new", {}, 405),
+        ("/webhooks", [("url", "a"), ("url", "b")], 400),
+        ("/webhooks", io.BytesIO(b"x" * (MAX_BODY + 1)), 413),
+        ("/webhooks", {"url": "http://example.com/", "events": "leads.*", "secret_kind": "own", "secret": "short"}, 422),
+        *(("/webhooks", {**filtered, "filter_op": op, "filter_value": ""}, 422) for op in OPERATORS if op not in WITHOUT_VALUE),
+        *(("/webhooks", {**filtered, "filter_op": op, "filter_value": "[1]"}, 422) for op in (">", "contains", "ends with")),
+        ("/webhooks", {**filtered, "filter_op": "exists", "filter_value": "1"}, 422),
+        ("/webhooks/preview", {**filtered, "filter_op": "not in", "filter_value": "1"}, 200),
+        (f"/webhooks/{filled['good']}/edit", {**new, "version": stale}, 412),
+        (f"/webhooks/{filled['other']}/edit", {**new, "version": stale}, 412),
+        (f"/deliveries/{filled['done']}/resend", {}, 409),
+        ("/sessions/ses_1/end", {}, 403),
+        ("/deliveries/dlv_none/resend", {}, 404),
+        ("/resends/rsd_none/cancel", {}, 404),
+        ("/tokens/ptk_none/revoke", {}, 404),
+    )  # fmt: skip
+    await _erase(pages, filled["event"])
+    wrong: list[str] = []
+    for path, form, status in asked:
+        headers = {**pages.cookie("proj_1"), "Accept-Language": CODE}
+        if isinstance(form, io.BytesIO):
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        async with pages.client.post(path, data=form, headers=headers, allow_redirects=False) as answer:
+            page = await answer.text()
+        assert answer.status == status, (path, form)
+        wrong += [f"{path}: {text}" for text in untranslated(page)]
     assert "\n".join(wrong) == ""

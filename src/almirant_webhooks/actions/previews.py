@@ -76,14 +76,14 @@ async def preview(
     current: Options = {}
     if webhook_id is not None:
         if project_id is not None:
-            raise WrongUsage("Give the webhook or the project, not both.", "project_id")
+            raise WrongUsage(Text("Give the webhook or the project, not both."), "project_id")
         webhook = await reach.webhook(database, principal, webhook_id)
         project, patterns = webhook.project_id, webhook.events
         current = {"filter": webhook.filter, "template": webhook.template}
     else:
         scope = reach.scope(principal, project_id)
         if scope is None:
-            raise WrongUsage("Name the webhook, or its project and events.", "project_id")
+            raise WrongUsage(Text("Name the webhook, or its project and events."), "project_id")
         project, patterns = validation.project_id(scope), ()
     if events is not None or not patterns:
         patterns = validation.events(events or (), settings.events.extra_types, project)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..model import NotFound, Webhook
 from ..rules.principals import Principal
+from ..rules.stored_texts import recognised
 from ..rules.texts import Text
 from ..storage.records import Resend
 from .database import Database
@@ -24,7 +25,7 @@ def scope(principal: Principal, project_id: str | None) -> str | None:
 def check(principal: Principal, project_id: str, what: str) -> None:
     """Raise `NotFound` in the words of a thing that is not there, when it is another project's."""
     if not principal.reaches(project_id):
-        raise NotFound(f"There is no {what}.", "id")
+        raise NotFound(recognised(f"There is no {what}."), "id")
 
 
 async def webhook(database: Database, principal: Principal, webhook_id: str) -> Webhook:

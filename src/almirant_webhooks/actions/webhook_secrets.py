@@ -7,6 +7,7 @@ from datetime import datetime
 from ..model import Secrets, StartedRotation, WrongUsage
 from ..rules import validation
 from ..rules.principals import Principal
+from ..rules.texts import Text
 from . import reach
 from .database import Database
 
@@ -28,9 +29,9 @@ async def rotate(
     for what does not go together, and `Refused`. Atomic with its audit entry.
     """
     if cancel and (at_once or secret is not None or switch_after is not None):
-        raise WrongUsage("cancel takes the new secret back and goes with nothing else.", "cancel")
+        raise WrongUsage(Text("cancel takes the new secret back and goes with nothing else."), "cancel")
     if at_once and switch_after is not None:
-        raise WrongUsage("Give switch_after or now, not both.", "switch_after")
+        raise WrongUsage(Text("Give switch_after or now, not both."), "switch_after")
     await reach.webhook(database, principal, webhook_id)
     if cancel:
         await database.write(database.store.secrets.cancel, webhook_id, actor=principal.actor, now=now)

@@ -17,9 +17,11 @@ from .texts import Cased, Text
 from .values import is_text
 
 ORDERS = (">", ">=", "<", "<=")
-LISTS = ("in", "not in")
-WITHOUT_VALUE = ("exists", "not exists")
-OPERATORS = ("=", "!=", *LISTS, "contains", "starts with", "ends with", *ORDERS, *WITHOUT_VALUE)
+LISTS = (Text("in"), Text("not in"))
+WITHOUT_VALUE = (Text("exists"), Text("not exists"))
+CONTAINS = Text("contains")
+OPERATORS = ("=", "!=", *LISTS, CONTAINS, Text("starts with"), Text("ends with"), *ORDERS, *WITHOUT_VALUE)
+_NAMED = {op: op for op in OPERATORS}  # the operator of a condition, as a page can say it
 MAX_DEPTH = 16  # levels of a value
 MAX_DIGITS = 100
 _FIELD = re.compile(r"""(?:\["(?:[^"\\]|\\.)*"\]|[^\s=!<>])*""")  # what of a condition's text is its field
@@ -117,10 +119,10 @@ def _checked(field: object, op: object, value: Any) -> Condition:
     assert isinstance(op, str)
     if op in WITHOUT_VALUE:
         if value is not _NO_VALUE:
-            raise _Wrong(Text("{op} takes no value.", op=op))
+            raise _Wrong(Text("{op} takes no value.", op=_NAMED[op]))
         return {"field": field, "op": op}
     if value is _NO_VALUE:
-        raise _Wrong(Text('{op} needs a value; write "" for an empty text.', op=op))
+        raise _Wrong(Text('{op} needs a value; write "" for an empty text.', op=_NAMED[op]))
     value = _plain(value)
     _check_fits(op, value)
     return {"field": field, "op": op, "value": value}
@@ -149,18 +151,21 @@ def _check_fits(op: str, value: Any) -> None:
     """Raise `_Wrong` for a value that an operator has no use for."""
     is_number = type(value) in (int, float)
     if op in LISTS and not (isinstance(value, list) and value):
-        raise _Wrong(Text("{op} takes a list of one value at least.", op=op))
+        raise _Wrong(Text("{op} takes a list of one value at least.", op=_NAMED[op]))
     if op == "contains" and isinstance(value, list | dict):
         raise _Wrong(
-            Text("contains takes a text, which is looked for in a text, or a value, which is looked for in an array.")
+            Text(
+                "{op} takes a text, which is looked for in a text, or a value, which is looked for in an array.",
+                op=CONTAINS,
+            )
         )
     if op in ORDERS and not (is_number or isinstance(value, str)):
-        raise _Wrong(Text("{op} takes a number or a text.", op=op))
+        raise _Wrong(Text("{op} takes a number or a text.", op=_NAMED[op]))
     if op in ("starts with", "ends with") and not isinstance(value, str):
         if is_number:
             quoted = json.dumps(json.dumps(value))[1:-1]
-            raise _Wrong(Text("{op} takes a text; write {quoted} in quotes for a text.", op=op, quoted=quoted))
-        raise _Wrong(Text("{op} takes a text.", op=op))
+            raise _Wrong(Text("{op} takes a text; write {quoted} in quotes for a text.", op=_NAMED[op], quoted=quoted))
+        raise _Wrong(Text("{op} takes a text.", op=_NAMED[op]))
 
 
 def _plain(value: Any, depth: int = 1) -> Any:
@@ -205,6 +210,23 @@ def words(condition: Condition) -> str:
     items = [_value_words(item) for item in value]
     is_plain = not any("," in item or item[0] in '"[{' for item in items)
     return f"{begin} {','.join(items)}" if is_plain else f"{begin} {json.dumps(value, ensure_ascii=False)}"
+
+
+def said(condition: Condition) -> Text:
+    """Return a condition as people read it: in English it is as they write it by command."""
+    op, value = _NAMED[condition["op"]], value_text(condition)
+    if not value:
+        return Text("{field} {op}", field=condition["field"], op=op)
+    return Text("{field} {op} {value}", field=condition["field"], op=op, value=value)
+
+
+def recognised(text: str) -> Text:
+    """Return a condition that was kept in words as `said` has it; one that was cut, or is none, stands for itself."""
+    try:
+        condition = said(_of_text(text))
+    except _Wrong:
+        return Text("{text}", text=text)
+    return condition if condition == text else Text("{text}", text=text)
 
 
 def value_text(condition: Condition) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .texts import Text
+
 ERASED_BODY = "{}"  # and blanks, in the database
 TIME_BYTES = 24  # of the time that an event is marked with, by which its body becomes shorter
 ERASED_PAYLOAD = '{"almirant.erased": true}'  # and blanks, in a row of the outbox; such a row makes no event
@@ -15,6 +17,6 @@ NOT_OURS = (
 )
 
 
-def gone(what: str) -> str:
+def gone(what: str) -> Text:
     """Return the sentence that refuses to send a delivery again, or an event to another webhook."""
-    return f"{what} cannot be sent: the body is gone, as {REASON}."
+    return Text("{what} cannot be sent: the body is gone, as its content was erased.", what=what)

@@ -6,6 +6,7 @@ A row has the English text alone: who reads it in the log, by SQL or by the API 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from functools import cache
 from string import Formatter
 
@@ -48,6 +49,7 @@ _FORMS = (
     Text("The secret of {owner} cannot be opened: {reason}."),
     Text("The next secret of {owner} cannot be opened: {reason}."),
     Text("A header's value of {owner} cannot be opened: {reason}."),
+    Text("A secret or a header's value must not begin with {prefix}, as sealed ones do."),
     Text("decompressed from {coding}, its first {size} KiB"),
     Text("decompressed from {coding}"),
     Text("compressed with {coding}, which is not read here"),
@@ -152,7 +154,7 @@ NAMES = (
 _BEFORE = {
     "held longer than retention.held": Text("its webhook was disabled for longer than deliveries are held"),
 }
-_NUMBERS = frozenset({"most", "place", "seconds", "size"})
+_NUMBERS = frozenset({"count", "most", "place", "seconds", "size"})
 _LONGEST = 1_000  # characters; no row and no room below makes a longer one, and looking at it would take long
 
 
@@ -165,10 +167,15 @@ def recognised(text: str) -> Text:
         return Text(text)
     if text in _BEFORE:
         return _BEFORE[text]
-    for form, pattern in _patterns():
-        if (match := pattern.fullmatch(text)) is not None:
-            return Text(form, **{name: recognised(value) for name, value in match.groupdict().items()})
-    return Text(text)
+    return matched(text, _FORMS, lambda _, value: recognised(value)) or Text(text)
+
+
+def matched(text: str, forms: Iterable[str], said: Callable[[str, str], object]) -> Text | None:
+    """Return a text as the first of the forms that it has, each value in it by `said` of its name and itself; else None."""
+    for form in forms:
+        if (match := _pattern(form).fullmatch(text)) is not None:
+            return Text(form, **{name: said(name, value) for name, value in match.groupdict().items()})
+    return None
 
 
 def is_unopenable(disabled_reason: str | None) -> bool:
@@ -177,12 +184,9 @@ def is_unopenable(disabled_reason: str | None) -> bool:
 
 
 @cache
-def _patterns() -> tuple[tuple[Text, re.Pattern[str]], ...]:
-    return tuple((form, re.compile(_pattern(form), re.DOTALL)) for form in _FORMS)
-
-
-def _pattern(form: str) -> str:
-    return "".join(
+def _pattern(form: str) -> re.Pattern[str]:
+    pieces = (
         re.escape(words) + (f"(?P<{name}>{r'[0-9.,]+' if name in _NUMBERS else '.+'})" if name else "")
         for words, name, _, _ in Formatter().parse(form)
     )
+    return re.compile("".join(pieces), re.DOTALL)

@@ -68,5 +68,7 @@ def sentences(texts: Sequence[str]) -> Text:
 
 
 def _joined(msgid: str, texts: Sequence[str]) -> Text:
+    if not texts:
+        return Text("{text}", text="")
     first, *rest = texts
     return Text(msgid, first=first, rest=_joined(msgid, rest)) if rest else Text("{text}", text=first)

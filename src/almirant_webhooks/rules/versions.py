@@ -7,10 +7,23 @@ from collections.abc import Collection
 from hashlib import sha256
 
 from ..model import OPTIONS, Outdated, Webhook
-from . import filters
+from . import conditions
 from .texts import Text, sentences
 
 _SETTINGS = ("url", "events", "description", *OPTIONS)
+# What people call what can be changed of a webhook.
+SETTINGS = {
+    "url": Text("URL"),
+    "events": Text("events"),
+    "secret": Text("secret"),
+    "description": Text("description"),
+    "filter": Text("filter"),
+    "concurrency": Text("requests at once"),
+    "headers": Text("headers"),
+    "rate_limit": Text("rate limit"),
+    "template": Text("template"),
+    "ordered": Text("order"),
+}
 
 
 def version(webhook: Webhook) -> str:
@@ -36,10 +49,10 @@ def check_settings(seen: str, webhook: Webhook) -> None:
     now = {name: getattr(webhook, name) for name in _SETTINGS} | {
         "events": ", ".join(webhook.events),
         "headers": ", ".join(webhook.headers or ()),
-        "filter": filters.words(webhook.filter or []),
+        "filter": sentences([conditions.said(condition) for condition in webhook.filter or ()]),
+        "ordered": Text("one after the other") if webhook.ordered else "",
     }
     parts = zip(now, seen.split("-"), of_settings(webhook).split("-"), strict=False)
-    now["ordered"] = "on" if now["ordered"] else "off"
     changes = [_change(name, now[name]) for name, before, after in parts if before != after]
     if changes:
         raise Outdated(
@@ -51,7 +64,8 @@ def check_settings(seen: str, webhook: Webhook) -> None:
 
 
 def _change(name: str, value: object) -> Text:
-    return Text("{name} is now {value}", name=name, value=value) if value else Text("{name} is now empty", name=name)
+    name = SETTINGS[name]
+    return Text("{name}: now {value}", name=name, value=value) if value else Text("{name}: now none", name=name)
 
 
 def _digest(value: object) -> str:

@@ -9,6 +9,7 @@ import structlog
 from aiohttp import web
 
 from ..model import Conflict, Misconfigured, NotFound, Outdated, Refused
+from ..rules.texts import Text
 from ..storage.engine import Busy, Slow, StorageError, Unconfirmed
 from .context import context
 from .guard import Handler
@@ -32,7 +33,11 @@ CODES = {
     503: "database_unavailable",
 }
 _TYPE = "urn:almirant-webhooks:problem:"  # a name, which leads nowhere
-_WORDS = ((Slow, "takes too long"), (Busy, "is locked by another program"))
+_WORDS = (
+    (Slow, Text("The database takes too long at the moment; nothing was changed. Try again.")),
+    (Busy, Text("The database is locked by another program at the moment; nothing was changed. Try again.")),
+)
+_UNUSABLE = Text("The database cannot be used at the moment; nothing was changed. Try again.")
 TYPES = tuple(f"{_TYPE}{code}" for code in CODES.values())
 
 log = structlog.get_logger("almirant_webhooks")
@@ -55,21 +60,21 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         return await _answer(request, _status(error), error.message, error)
     except (web.RequestPayloadError, ConnectionError):
         return await _answer(
-            request, 400, "The body cannot be read: it is not encoded as its headers say, or ends early."
+            request, 400, Text("The body cannot be read: it is not encoded as its headers say, or ends early.")
         )
     except Unconfirmed as error:
         log.warning("request failed", path=_route(request), error=str(error))
         return await _answer(request, 503, str(error.explained("the database")))
     except StorageError as error:
         log.warning("request failed", path=_route(request), error=str(error))
-        words = next((words for kind, words in _WORDS if isinstance(error, kind)), "cannot be used")
-        return await _answer(request, 503, f"The database {words} at the moment; nothing was changed. Try again.")
+        words = next((words for kind, words in _WORDS if isinstance(error, kind)), _UNUSABLE)
+        return await _answer(request, 503, words)
     except Misconfigured as error:
         log.warning("request failed", path=_route(request), error=str(error))
-        return await _answer(request, 503, "The service's key cannot be used at the moment; nothing was changed.")
+        return await _answer(request, 503, Text("The service's key cannot be used at the moment; nothing was changed."))
     except Exception:
         log.exception("request failed", path=_route(request))
-        return await _answer(request, 500, "Something went wrong here; it is in the service's log.")
+        return await _answer(request, 500, Text("Something went wrong here; it is in the service's log."))
 
 
 def _status(refused: Refused) -> int:

@@ -18,6 +18,7 @@ from ..actions import request_keys
 from ..actions.tokens import Link
 from ..model import NewWebhook, Refused, Secrets, Webhook
 from ..rules.principals import digest
+from ..rules.texts import Text
 from ..storage.engine import KEYS_KEPT, KeyedRow, Session
 from .context import Context
 
@@ -26,8 +27,8 @@ T = TypeVar("T")
 ANSWER = 0  # the number of the row with the answer
 HEADERS = (hdrs.LOCATION, hdrs.ETAG, hdrs.CONTENT_TYPE)  # of an answer, which are kept
 MAX_ANSWER = 256 * 1024  # characters; a larger one is made again, from what was done
-_OTHER = "This key came with another request before: give each request a key of its own."
-LOST = "This request was carried out already, and its answer cannot be shown again. Look at what it has changed."
+_OTHER = Text("This key came with another request before: give each request a key of its own.")
+LOST = Text("This request was carried out already, and its answer cannot be shown again. Look at what it has changed.")
 # What transactions return beside JSON's own values.
 _KINDS: dict[str, TypeAdapter[Any]] = {
     kind.__name__: TypeAdapter(kind) for kind in (NewWebhook, Webhook, Secrets, Link)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ...rules.conditions import recognised as recognised_condition
 from ...rules.stored_texts import recognised
 from ...rules.texts import Text
 from ..records import EventOutcome
@@ -39,7 +40,9 @@ def add(conn: Session, event_seq: int, after: str, last: str, outcomes: Iterable
 def _verdict(outcome: Row, delivery: Row | None) -> str:
     if delivery is None:
         if outcome["condition"] is not None:
-            return Text("It was filtered out: {condition} did not hold.", condition=outcome["condition"])
+            return Text(
+                "It was filtered out: {condition} did not hold.", condition=recognised_condition(outcome["condition"])
+            )
         return _WITHOUT.get(outcome["outcome"], Text("The webhook does not subscribe to this type."))
     if delivery["state"] == "succeeded":
         return Text("It arrived; {attempt}.", attempt=_last(delivery))

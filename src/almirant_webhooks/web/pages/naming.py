@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ...rules.texts import Text
+from ...rules.principals import Role
+from ...rules.stored_texts import recognised
+from ...rules.texts import Cased, Text
 
 _CONDITIONS = {
     "project_id": Text("Project"),
@@ -31,12 +33,15 @@ _FIELDS = {
     "project": Text("project"),
     "webhook": Text("webhook"),
 }
-# Of the web server itself.
-ERRORS = (Text("404: Not Found"), Text("405: Method Not Allowed"))
+# Of a resend and of a replay: Spanish has a word of its own for what a delivery is then.
+_RESEND_STATES = {
+    "finished": Cased(Text("Finished"), str.lower),
+    "cancelled": Cased(Text("Cancelled"), str.lower),
+}
 _ROLES = {
-    "operator": Text("operator"),
-    "producer": Text("producer"),
-    "project_admin": Text("project admin"),
+    Role.OPERATOR.value: Text("operator"),
+    Role.PRODUCER.value: Text("producer"),
+    Role.PROJECT_ADMIN.value: Text("project admin"),
 }
 
 
@@ -48,6 +53,11 @@ def condition(name: str) -> str:
 def field(name: str) -> str:
     """Return what a sentence calls a field of a list: nobody who reads a page knows its parameters."""
     return _FIELDS.get(name, name.replace("_", " "))
+
+
+def resend_state(state: str) -> str:
+    """Return how far a resend or a replay is, in a word."""
+    return _RESEND_STATES.get(state) or recognised(state)
 
 
 def role(name: str) -> str:

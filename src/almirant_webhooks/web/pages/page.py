@@ -67,6 +67,12 @@ _TITLES = {
     429: Text("Too many tries"),
     503: Text("Not at the moment"),
 }
+# In place of the web server's own words, which are English.
+_ITS_OWN = {
+    404: Text("There is nothing at this address."),
+    405: Text("Nothing can be sent to this address in that way."),
+    413: Text("That is more than the service takes at once."),
+}
 
 
 # Where a form is that is sent to a path without such a page, and the page of what the path of another form is about.
@@ -217,5 +223,9 @@ async def error(request: web.Request, status: int, sentence: str) -> web.StreamR
         status=status,
         code=status,
         title=_TITLES.get(status, Text("Something went wrong") if status >= 500 else Text("That did not work")),
-        sentence=sentence if isinstance(sentence, Text) else recognised(sentence),
+        sentence=sentence if isinstance(sentence, Text) else _of_the_server(status, sentence) or recognised(sentence),
     )
+
+
+def _of_the_server(status: int, sentence: str) -> Text | None:
+    return _ITS_OWN.get(status) if sentence.startswith((f"{status}: ", "Maximum request body size")) else None

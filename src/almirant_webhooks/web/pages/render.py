@@ -24,7 +24,7 @@ from ...rules.names import name_of
 from ...rules.sentences import At, DeliveryId
 from ...rules.stored_texts import recognised
 from ...rules.texts import Cased, Text
-from . import formatting, naming
+from . import audit_words, formatting, naming
 from .assets import asset
 from .languages import Language, language
 
@@ -132,13 +132,17 @@ def environment(language: Language) -> Environment:
     templates.newstyle_gettext = True  # type: ignore[attr-defined]  # its own texts get their values unescaped
     templates.filters |= {
         "ago": saying.ago,
+        "audit_action": audit_words.action,
+        "audit_actor": audit_words.actor,
+        "audit_detail": audit_words.detail,
         "beginning": formatting.beginning,
         "bytes": lambda text: len(text.encode()),
         "condition": naming.condition,
-        "conditions": lambda filter_: [conditions.words(condition) for condition in filter_],
+        "conditions": lambda filter_: [conditions.said(condition) for condition in filter_],
         "curl": formatting.curl,
         "day_and_time": formatting.day_and_time,
         "family_name": lambda family: recognised(family.name.replace("_", " ").capitalize()),
+        "filter_words": conditions.recognised,
         "host": formatting.host,
         "kept": _kept,
         "meaning": event_schemas.meaning,
@@ -147,6 +151,7 @@ def environment(language: Language) -> Environment:
         "number": formatting.number,
         "percent": formatting.percent,
         "pretty": formatting.pretty,
+        "resend_state": naming.resend_state,
         "role": naming.role,
         "sample": event_schemas.sample_text,
         "schema": event_schemas.schema_text,
