@@ -9,15 +9,15 @@ from contextlib import suppress
 import psycopg
 import pytest
 
-from almirant_webhooks.daemon import Daemon
-
 from ..conftest import Receiver
+from ..support.daemons import ThreeDaemons
 from ..support.postgres import Outbox
 from ..support.postgres_service import EverythingInPostgres, PostgresService
 
-EACH = pytest.mark.parametrize("kind", [PostgresService, EverythingInPostgres], ids=["the outbox", "everything"])
+_KINDS = {"the outbox": PostgresService, "everything": EverythingInPostgres, "three daemons": ThreeDaemons}
+EACH = pytest.mark.parametrize("kind", _KINDS.values(), ids=_KINDS)
 EVERYTHING = pytest.mark.parametrize("kind", [EverythingInPostgres], ids=["everything"])
-PROJECTS = 4
+PROJECTS = 12
 ONCE = """
 INSERT INTO outbox (project_id, event_type, payload, event_id) VALUES (%s, 'work_item.created', '{}', %s)
 ON CONFLICT (project_id, event_id) DO NOTHING
@@ -85,10 +85,12 @@ async def until_sent(service: PostgresService, receiver: Receiver, count: int, w
     await service.until(lambda: len(receiver.requests) >= count, within)
 
 
-async def until_it_says(service: PostgresService, daemon: Daemon, words: str) -> None:
-    """Wait until `/readyz` has these words."""
-    await service.until(lambda: words in (daemon.not_ready() or ""))
+async def until_it_says(service: PostgresService, words: str) -> None:
+    """Wait until `/readyz` of each daemon has these words."""
+    assert service.running()
+    await service.until(lambda: all(words in (daemon.not_ready() or "") for daemon in service.running()))
 
 
-async def until_ready(service: PostgresService, daemon: Daemon, within: float = 60) -> None:
-    await service.until(lambda: daemon.not_ready() is None, within)
+async def until_ready(service: PostgresService, within: float = 60) -> None:
+    """Wait until each daemon is well, and several share the work."""
+    await service.until(service.is_well, within)

@@ -91,14 +91,14 @@ async def test_a_standby_that_takes_over_goes_on_where_the_other_was(pair: Pair,
     pair.catch_up()
     service.url += "&target_session_attrs=read-write"
     service.there = Primary(pair.second, pair.outbox.database, service.url)
-    daemon = await service.start(migrating=False)
+    await service.start(migrating=False)
     hooks(service, receiver)
     with Producer(service.there, 120) as producer:
         await service.until(partial(producer.has_committed, 60))
         await asyncio.to_thread(pair.fail_over)
         await service.until(producer.is_done)
     await each_came_once(service, receiver, producer.ids)
-    await until_ready(service, daemon)
+    await until_ready(service)
 
 
 async def lose_the_marks(pair: Pair, receiver: Receiver) -> None:
@@ -108,16 +108,16 @@ async def lose_the_marks(pair: Pair, receiver: Receiver) -> None:
     await asyncio.to_thread(pair.catch_up)
     await asyncio.to_thread(pair.second.stop)
     service.webhook(receiver.url)  # before the daemon, which takes what waits at once
-    daemon = await service.start(migrating=False)
+    await service.start(migrating=False)
     await each_came_once(service, receiver, ids)
     pair.first.stop(signal.SIGQUIT)
     service.there = pair.there
     await asyncio.to_thread(pair.second.start)
     assert not service.is_marked()
-    await until_it_says(service, daemon, "read-only")
+    await until_it_says(service, "read-only")
     await asyncio.to_thread(pair.second.promote)
     await each_came_once(service, receiver, ids)
-    await until_ready(service, daemon)
+    await until_ready(service)
 
 
 async def test_marks_that_the_standby_had_not_received_are_made_again(pair: Pair, receiver: Receiver) -> None:
@@ -147,16 +147,16 @@ async def test_doctor_says_of_a_standby_that_it_is_read_only(pair: Pair, tmp_pat
 async def make_read_only_for_a_while(service: PostgresService, receiver: Receiver, within: float = 60) -> None:
     """What was committed before is delivered once, after it. The sessions that were made meanwhile would stay read-only."""
     try:
-        daemon = await service.start()
+        await service.start()
         service.webhook(receiver.url)
         name = service.there.database
         with service.there.connect(autocommit=True) as producer:
             producer.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
             producer.execute(END_ALL)
             producer.execute(INSERT, ["{}"])
-            await until_it_says(service, daemon, "read-only")
+            await until_it_says(service, "read-only")
             producer.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
-        await until_ready(service, daemon, within)
+        await until_ready(service, within)
         await service.until(lambda: service.is_marked() and len(receiver.requests) == 1)
         await service.until(lambda: service.states() == [("succeeded", 1)])
     finally:

@@ -39,7 +39,7 @@ async def test_a_daemon_that_is_gone_is_taken_over_though_sessions_may_rest_for_
 ) -> None:
     """The server ends none of ours for that: a watcher whose session is ended each time would watch nobody for long."""
     service.set("SET idle_session_timeout = '500ms'")
-    daemon = await service.start(migrating=False)
+    await service.start(migrating=False)
     await service.until_shared(BUCKETS)
     other = await service.another()
     (_, project) = [project_in(buckets) for buckets in await service.until_shared(HALF, HALF)]
@@ -49,7 +49,7 @@ async def test_a_daemon_that_is_gone_is_taken_over_though_sessions_may_rest_for_
     service.send(project)
     await service.until(lambda: service.states() == [("succeeded", 1)])
     await service.until_shared(BUCKETS)
-    await until_ready(service, daemon)
+    await until_ready(service)
     assert len(receiver.requests) == 1
 
 
@@ -73,8 +73,6 @@ async def test_a_statement_of_people_s_that_takes_too_long_is_told_as_that(
 ) -> None:
     """503, and not that somebody has locked the database; nothing was changed, and deliveries go on."""
     base = await service.serve()
-    daemon = service.daemon
-    assert daemon is not None
     service.webhook(receiver.url)
     service.there.ask(SLOW)
     headers = {"Authorization": f"Bearer {service.keys().token}"}
@@ -89,4 +87,4 @@ async def test_a_statement_of_people_s_that_takes_too_long_is_told_as_that(
         )
     assert service.ask("SELECT count(*) FROM webhooks") == (1,)
     await each_came_once(service, receiver, [service.commit()])
-    await until_ready(service, daemon)
+    await until_ready(service)

@@ -60,14 +60,14 @@ async def test_a_server_without_a_connection_left_is_said_and_one_that_is_free_a
         with ExitStack() as shops:
             for _ in range(9):
                 shops.enter_context(narrow.connect(there.database, shop))
-            daemon = await service.start(migrating=False)  # it begins all the same
-            await until_it_says(service, daemon, "too many connections")
+            await service.start(migrating=False)  # it begins all the same
+            await until_it_says(service, "too many connections")
             said = await asyncio.to_thread(shell.ours, "doctor", code=1)
             assert "PostgreSQL cannot be reached" in said
             assert "connection slots" in said
             assert receiver.requests == []
         await each_came_once(service, receiver, ids)
-        await until_ready(service, daemon)
+        await until_ready(service)
     finally:
         await service.close()
 
@@ -98,14 +98,14 @@ async def send_without_room_for_marks(service: PostgresService, disk: Disk, rece
     ids = [event_id for (event_id,) in service.there.ask(FILL)]
     disk.fill()
     service.webhook(receiver.url)
-    daemon = await service.start(migrating=False)
+    await service.start(migrating=False)
     await until_sent(service, receiver, len(ids))
-    await until_it_says(service, daemon, "PostgreSQL has no room left")
+    await until_it_says(service, "PostgreSQL has no room left")
     said = await asyncio.to_thread(shell.ours, "doctor", code=1)
     assert "could not extend file" in said, said
     disk.free()
     await each_came_once(service, receiver, ids)
-    await until_ready(service, daemon)
+    await until_ready(service)
 
 
 async def test_events_are_sent_once_while_the_server_s_disk_has_no_room_for_marks(
@@ -134,14 +134,14 @@ async def test_nothing_begins_while_the_server_s_disk_is_full_at_a_start(
     service.webhook(receiver.url)
     ids = [event_id for (event_id,) in service.there.ask(FILL)]
     disk.fill()
-    daemon = await service.start(migrating=False)
-    await until_it_says(service, daemon, "PostgreSQL has no room left")
+    await service.start(migrating=False)
+    await until_it_says(service, "PostgreSQL has no room left")
     said = await asyncio.to_thread(service.shell().ours, "doctor", code=1)
     assert "could not extend file" in said, said
     assert receiver.requests == []
     disk.free()
     await each_came_once(service, receiver, ids)
-    await until_ready(service, daemon)
+    await until_ready(service)
 
 
 async def fill_the_disk_while_requests_are_under_way(
@@ -158,15 +158,15 @@ async def fill_the_disk_while_requests_are_under_way(
     service.options["delivery"] = {"timeout": "2m"}
     service.migrate()
     service.webhook(receiver.url)
-    daemon = await service.start(migrating=False)
+    await service.start(migrating=False)
     ids = [event_id for (event_id,) in service.there.ask(FILL)]
     await until_sent(service, receiver, 1)
     disk.fill()
     gate.set()
-    await until_it_says(service, daemon, "PostgreSQL has no room left")
+    await until_it_says(service, "PostgreSQL has no room left")
     disk.free()
     await each_came_once(service, receiver, ids, within)
-    await until_ready(service, daemon)
+    await until_ready(service)
 
 
 @EVERYTHING
@@ -208,12 +208,12 @@ async def test_events_wait_in_postgresql_while_the_database_s_own_disk_is_full(d
 
 async def wait_for_the_database(service: PostgresService, receiver: Receiver) -> None:
     """Commit events while another program has the database's lock."""
-    daemon = await service.start()
+    await service.start()
     service.webhook(receiver.url)
     with closing(sqlite3.connect(service.database, isolation_level=None)) as somebody:
         somebody.execute("BEGIN IMMEDIATE")
         ids = [service.commit() for _ in range(10)]
-        await until_it_says(service, daemon, "the database is locked by another program")
+        await until_it_says(service, "the database is locked by another program")
         assert service.ask("SELECT count(*) FROM outbox WHERE fanned_out_at IS NOT NULL") == (0,)
     await each_came_once(service, receiver, ids)
 

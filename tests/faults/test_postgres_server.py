@@ -57,16 +57,16 @@ async def apart(tmp_path: Path, kind: type[PostgresService]) -> AsyncIterator[Po
 
 async def stop_the_server(service: PostgresService, receiver: Receiver, within: float = 60) -> None:
     """By a fast stop, a crash, and a stop again, while events flow."""
-    daemon = await service.start()
+    await service.start()
     hooks(service, receiver)
     server = service.there.server
     with Producer(service.there, 160) as producer:
         for number, how in enumerate((signal.SIGINT, signal.SIGQUIT, signal.SIGINT), 1):
             await service.until(partial(producer.has_committed, number * 40))
             await asyncio.to_thread(server.stop, how)
-            await until_it_says(service, daemon, "PostgreSQL")
+            await until_it_says(service, "PostgreSQL")
             await asyncio.to_thread(server.start)
-            await until_ready(service, daemon, within)
+            await until_ready(service, within)
         await service.until(producer.is_done)
     await each_came_once(service, receiver, producer.ids)
 
@@ -164,7 +164,7 @@ async def test_a_lost_commit_that_is_taken_for_made_is_found_by_that(
 
 async def test_a_lock_on_the_outbox_delays_its_own_rows_alone(service: PostgresService, receiver: Receiver) -> None:
     """Somebody's LOCK TABLE: a resend of what the database has goes out; the rows follow once it is released."""
-    daemon = await service.start()
+    await service.start()
     service.webhook(receiver.url)
     service.commit()
     await service.until(lambda: service.states() == [("succeeded", 1)] and service.is_marked())
@@ -174,7 +174,7 @@ async def test_a_lock_on_the_outbox_delays_its_own_rows_alone(service: PostgresS
         assert service.resend(service.log()[0]["delivery_id"])
         await until_sent(service, receiver, 2)
     await service.until(lambda: sorted(service.states()) == [("succeeded", 1), ("succeeded", 2)])
-    await until_ready(service, daemon)
+    await until_ready(service)
     assert len(receiver.requests) == 3
 
 
@@ -186,14 +186,14 @@ async def test_a_statement_that_takes_too_long_is_given_up_and_done_again(
     there.ask("""CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$""")
     there.ask("CREATE TRIGGER sleep BEFORE UPDATE ON outbox FOR EACH ROW EXECUTE FUNCTION sleep()")
-    daemon = await service.start()
+    await service.start()
     service.webhook(receiver.url)
     ids = [service.commit()]
     await until_sent(service, receiver, 1)
-    await until_it_says(service, daemon, "PostgreSQL does not answer")
+    await until_it_says(service, "PostgreSQL does not answer")
     await asyncio.to_thread(there.ask, "DROP TRIGGER sleep ON outbox")  # waits for the statement's end
     await each_came_once(service, receiver, ids)
-    await until_ready(service, daemon)
+    await until_ready(service)
 
 
 TRIGGER = """
@@ -207,16 +207,16 @@ async def test_a_lock_on_a_table_of_ours_holds_all_up_until_it_is_released(
     service: PostgresService, receiver: Receiver
 ) -> None:
     """It is said; what was under way is recorded once the lock is released, and is not sent again."""
-    daemon = await service.start()
+    await service.start()
     service.webhook(receiver.url)
     ids = [service.commit()]
     await each_came_once(service, receiver, ids)
     with service.there.connect() as somebody:
         somebody.execute("LOCK TABLE attempts IN ACCESS EXCLUSIVE MODE")
         ids.append(service.commit())
-        await until_it_says(service, daemon, "the database is locked by another program")
+        await until_it_says(service, "the database is locked by another program")
     await each_came_once(service, receiver, ids)
-    await until_ready(service, daemon)
+    await until_ready(service)
 
 
 @EVERYTHING
@@ -224,11 +224,11 @@ async def test_a_statement_on_a_table_of_ours_that_takes_too_long_is_given_up_an
     service: PostgresService, receiver: Receiver
 ) -> None:
     """It is said in words of its own."""
-    daemon = await service.start()
+    await service.start()
     service.there.ask(TRIGGER)
     service.webhook(receiver.url)
     ids = [service.commit()]
-    await until_it_says(service, daemon, "PostgreSQL takes too long for a statement")
+    await until_it_says(service, "PostgreSQL takes too long for a statement")
     await asyncio.to_thread(service.there.ask, "DROP TRIGGER sleep ON events")  # waits for the statement's end
     await each_came_once(service, receiver, ids)
-    await until_ready(service, daemon)
+    await until_ready(service)

@@ -77,8 +77,6 @@ async def test_a_role_without_a_connection_left_is_said_and_its_return_is_notice
         await service.start(migrating=False)
     service.set("CONNECTION LIMIT -1")
     base = await service.serve()
-    daemon = service.daemon
-    assert daemon is not None
     await service.until_shared(BUCKETS)
     service.webhook(receiver.url)
     ids = [service.commit()]
@@ -86,7 +84,7 @@ async def test_a_role_without_a_connection_left_is_said_and_its_return_is_notice
     service.set("CONNECTION LIMIT 0")
     service.end_sessions()
     ids.append(service.commit())
-    await until_it_says(service, daemon, "too many connections")
+    await until_it_says(service, "too many connections")
     headers = {"Authorization": f"Bearer {service.keys().token}"}
     async with ClientSession(base, headers=headers) as client:
         async with client.get("/readyz") as answer:
@@ -101,7 +99,7 @@ async def test_a_role_without_a_connection_left_is_said_and_its_return_is_notice
     assert len(receiver.requests) == 1
     service.set("CONNECTION LIMIT -1")
     await each_came_once(service, receiver, ids)
-    await until_ready(service, daemon)
+    await until_ready(service)
 
 
 async def cut_off_deliveries(service: Limited, receiver: Receiver, within: float = 60) -> None:
@@ -117,7 +115,7 @@ async def cut_off_deliveries(service: Limited, receiver: Receiver, within: float
     service.set("CONNECTION LIMIT 1")
     service.end_sessions(but=its_lease)
     service.send(project)
-    await until_it_says(service, daemon, "too many connections")
+    await until_it_says(service, "too many connections")
     await service.until(lambda: service.states() == [("succeeded", 1)], within)
     await service.until_shared(BUCKETS)
     service.set("CONNECTION LIMIT -1")

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from almirant_webhooks.rules.buckets import bucket_of
+from almirant_webhooks.daemon import Daemon
+from almirant_webhooks.rules.buckets import BUCKETS, bucket_of
 
-from .postgres import new_tables
+from .postgres import Outbox, new_tables
 from .postgres_service import EverythingInPostgres, shell_of_all
 
 PROGRAM = Path(sys.executable).with_name("almirant-webhooks")
@@ -57,6 +58,11 @@ class Daemons(EverythingInPostgres):
         await self.until(lambda: sorted(map(len, self.shares().values())) == sorted(sizes))
         return list(self.shares().values())
 
+    def is_shared_by(self, count: int) -> bool:
+        """Tell whether so many daemons have all buckets, and none more than its share."""
+        sizes = [len(buckets) for buckets in self.shares().values()]
+        return len(sizes) == count and sum(sizes) == BUCKETS and max(sizes) <= -(-BUCKETS // count)
+
     def send(self, project: str, payload: str = "{}") -> None:
         """Commit an event of a project."""
         self.there.ask(INSERT, project, payload)
@@ -66,6 +72,38 @@ class Daemons(EverythingInPostgres):
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+        await super().close()
+
+
+class ThreeDaemons(Daemons):
+    """Three daemons in this process, which are started and stopped together."""
+
+    def __init__(self, folder: Path, there: Outbox) -> None:
+        super().__init__(folder, EverythingInPostgres(folder, there))
+        self._others = [EverythingInPostgres(folder, there) for _ in range(2)]
+
+    @classmethod
+    def within(cls, folder: Path, there: Outbox) -> ThreeDaemons:
+        return cls(folder, there)
+
+    async def start(self, *, migrating: bool = True) -> Daemon:
+        started = await super().start(migrating=migrating)
+        for other in self._others:
+            other.options, other.url = self.options, self.url
+            await other.start(migrating=False)
+        await self.until(self.is_well)
+        return started
+
+    def running(self) -> list[Daemon]:
+        return [daemon for one in self._others for daemon in one.running()] + super().running()
+
+    def is_well(self) -> bool:
+        """They share the work again, too: a daemon that was taken for gone has ended."""
+        return super().is_well() and self.is_shared_by(len(self.running()))
+
+    async def close(self) -> None:
+        for other in self._others:
+            await other.close()
         await super().close()
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from almirant_webhooks.daemon import Daemon
 from almirant_webhooks.ops import sealed_texts
 from almirant_webhooks.ops.sealing import Seals
 from almirant_webhooks.storage.postgres import operator_keys
@@ -48,10 +49,21 @@ class PostgresService(Service):
         outbox = {"url": self.url, **self.options.get("outbox", {})}
         return {"database": {"path": str(self.database)}, **self.options, "outbox": outbox}
 
+    def shell(self, folder: Path | None = None) -> Shell:
+        return shell_of(folder or self.database.parent, self.there)
+
     def migrate(self) -> None:
         super().migrate()
         with self.there.session() as session:
             migrate(session)
+
+    def running(self) -> list[Daemon]:
+        """The daemons of this process."""
+        return [self.daemon] if self.daemon is not None else []
+
+    def is_well(self) -> bool:
+        """Tell whether `/readyz` of each says that it is."""
+        return all(daemon.not_ready() is None for daemon in self.running())
 
     def ask(self, question: str) -> Any:
         """Return the first row that a SELECT in the outbox's database gives."""
@@ -148,9 +160,12 @@ class EverythingInPostgres(PostgresService):
     def producer(self) -> Any:
         return _Producer(self.there.connect())
 
-    def insert_broken(self, *kinds: tuple[str, str]) -> None:
+    def producer_without_rules(self) -> Any:
         self.there.ask("ALTER TABLE outbox DROP CONSTRAINT IF EXISTS outbox_payload")
-        with closing(self.producer()) as conn, conn:
+        return self.producer()
+
+    def insert_broken(self, *kinds: tuple[str, str]) -> None:
+        with closing(self.producer_without_rules()) as conn, conn:
             conn.executemany("INSERT INTO outbox (project_id, event_type, payload) VALUES (?, ?, 'no object')", kinds)
 
     def dump(self) -> str:
