@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
@@ -14,8 +12,8 @@ from almirant_webhooks.storage.postgres.stores import PostgresCleaningStore
 
 from ..conftest import Receiver
 from ..support.daemons import project_in
+from .limited import Limited
 from .postgres_flow import each_came_once, until_ready
-from .test_postgres_sessions import Limited
 
 pytestmark = pytest.mark.slow
 
@@ -26,56 +24,48 @@ CREATE TRIGGER sleep BEFORE INSERT ON webhooks FOR EACH ROW EXECUTE FUNCTION sle
 """
 
 
-@pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Limited]:
-    """A database with no daemon yet."""
-    there = Limited(tmp_path)
-    yield there
-    await there.close()
-
-
 async def test_a_daemon_that_is_gone_is_taken_over_though_sessions_may_rest_for_less_than_a_beat(
-    service: Limited, receiver: Receiver
+    limited: Limited, receiver: Receiver
 ) -> None:
     """The server ends none of ours for that: a watcher whose session is ended each time would watch nobody for long."""
-    service.set("SET idle_session_timeout = '500ms'")
-    await service.start(migrating=False)
-    await service.until_shared(BUCKETS)
-    other = await service.another()
-    (_, project) = [project_in(buckets) for buckets in await service.until_shared(HALF, HALF)]
-    service.webhook(receiver.url, project=project)
+    limited.set("SET idle_session_timeout = '500ms'")
+    await limited.start(migrating=False)
+    await limited.until_shared(BUCKETS)
+    other = await limited.another()
+    (_, project) = [project_in(buckets) for buckets in await limited.until_shared(HALF, HALF)]
+    limited.webhook(receiver.url, project=project)
     other.kill()
     await other.wait()
-    service.send(project)
-    await service.until(lambda: service.states() == [("succeeded", 1)])
-    await service.until_shared(BUCKETS)
-    await until_ready(service)
+    limited.send(project)
+    await limited.until(lambda: limited.states() == [("succeeded", 1)])
+    await limited.until_shared(BUCKETS)
+    await until_ready(limited)
     assert len(receiver.requests) == 1
 
 
 def test_what_was_erased_is_vacuumed_though_a_statement_of_the_role_may_take_less_than_that_takes(
-    service: Limited,
+    limited: Limited,
 ) -> None:
     """A VACUUM is no transaction that could have a limit of ours; this one takes most of a second."""
     for setting in ("statement_timeout = '200ms'", "vacuum_cost_delay = '20ms'", "vacuum_cost_limit = 20"):
-        service.set(f"SET {setting}")
+        limited.set(f"SET {setting}")
     filled = "INSERT INTO rejected SELECT n, repeat('x', 5000) FROM generate_series(1, 3000) n"
-    service.there.ask("CREATE TABLE rejected (number int, text text)")
-    service.there.ask(filled)
-    service.there.ask("DELETE FROM rejected")
-    with closing(service.limited_session()) as session:
+    limited.there.ask("CREATE TABLE rejected (number int, text text)")
+    limited.there.ask(filled)
+    limited.there.ask("DELETE FROM rejected")
+    with closing(limited.limited_session()) as session:
         assert session.vacuum_tables("rejected") is True
         assert PostgresCleaningStore().empty_outbox_wal(session) is True
 
 
 async def test_a_statement_of_people_s_that_takes_too_long_is_told_as_that(
-    service: Limited, receiver: Receiver
+    limited: Limited, receiver: Receiver
 ) -> None:
     """503, and not that somebody has locked the database; nothing was changed, and deliveries go on."""
-    base = await service.serve()
-    service.webhook(receiver.url)
-    service.there.ask(SLOW)
-    headers = {"Authorization": f"Bearer {service.keys().token}"}
+    base = await limited.serve()
+    limited.webhook(receiver.url)
+    limited.there.ask(SLOW)
+    headers = {"Authorization": f"Bearer {limited.keys().token}"}
     webhook = {"project_id": "p", "url": "https://example.com/in", "events": ["*"]}
     async with (
         ClientSession(base, headers=headers) as client,
@@ -85,6 +75,6 @@ async def test_a_statement_of_people_s_that_takes_too_long_is_told_as_that(
         assert (await answer.json())["detail"] == (
             "The database takes too long at the moment; nothing was changed. Try again."
         )
-    assert service.ask("SELECT count(*) FROM webhooks") == (1,)
-    await each_came_once(service, receiver, [service.commit()])
-    await until_ready(service)
+    assert limited.ask("SELECT count(*) FROM webhooks") == (1,)
+    await each_came_once(limited, receiver, [limited.commit()])
+    await until_ready(limited)
