@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +13,17 @@ import pytest
 from almirant_webhooks.delivery.rate_limits import RateLimits
 from almirant_webhooks.storage.engine import OutboxRow, ReadPlan
 from almirant_webhooks.storage.postgres import lease, share
+from almirant_webhooks.storage.postgres.daemons import LEASE
 from almirant_webhooks.storage.postgres.in_database import Inside
-from almirant_webhooks.storage.postgres.lease import Lease
+from almirant_webhooks.storage.postgres.lease import Lease, Signs
 from almirant_webhooks.storage.postgres.share import Share
+
+Bug = Callable[[pytest.MonkeyPatch], None]
+
+
+def program_with(bug: Bug) -> tuple[str, ...]:
+    """Return the command of a process that has a bug of this module."""
+    return sys.executable, str(Path(__file__).with_name("careless_daemons.py")), bug.__name__
 
 
 def has_no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,3 +77,12 @@ def takes_without_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
 def counts_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it gets back it counts on as if nobody had had it meanwhile."""
     monkeypatch.setattr(RateLimits, "begin_anew", lambda self, held: None)
+
+
+def has_a_lease_by_its_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It compares others' signs, which are times, with its own clock."""
+
+    def look(self: Signs, signs: Mapping[str, str], now: float) -> dict[str, str]:
+        return {daemon: sign for daemon, sign in signs.items() if float(sign) < time.time() - LEASE}
+
+    monkeypatch.setattr(Signs, "look", look)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +30,6 @@ PROJECTS = 12
 AT_ONCE = 4
 RATE = 20  # attempts a second
 INSERT = "INSERT INTO almirant_webhooks.outbox (project_id, event_type, payload) VALUES (%s, 'work_item.created', %s) RETURNING event_id"
-CARELESS = Path(__file__).with_name("careless_daemons.py")
 
 
 class Watching:
@@ -61,7 +59,9 @@ class Watching:
         return web.Response()
 
 
-async def kill_over_and_over(daemons: Daemons, receiver: Receiver, kills: int) -> None:
+async def kill_over_and_over(
+    daemons: Daemons, receiver: Receiver, kills: int, *program: str, within: float = 120
+) -> None:
     """Kill one of three daemons at a time while a producer commits, and hold what is promised.
 
     FAULTS_SEED repeats a run's moments. Each committed event arrives at each webhook of its project; what arrives twice is
@@ -93,13 +93,15 @@ async def kill_over_and_over(daemons: Daemons, receiver: Receiver, kills: int) -
                 await asyncio.sleep(0.03)
 
     producing = asyncio.create_task(produce())
-    processes = [await daemons.another() for _ in range(DAEMONS)]
+    command = program or (str(PROGRAM),)
+    processes = [await daemons.another(command=command) for _ in range(DAEMONS)]
+    await daemons.until(lambda: daemons.is_shared_by(DAEMONS))
     for _ in range(kills):
         await asyncio.sleep(dice.uniform(0.5, 7.0))
         victim = dice.randrange(DAEMONS)
         processes[victim].kill()
         await processes[victim].wait()
-        processes[victim] = await daemons.another()
+        processes[victim] = await daemons.another(command=command)
     is_over.set()
     await producing
     await daemons.until(
@@ -107,7 +109,7 @@ async def kill_over_and_over(daemons: Daemons, receiver: Receiver, kills: int) -
             daemons.ask("SELECT count(*) FROM deliveries WHERE state = 'pending'") == (0,)
             and daemons.ask("SELECT count(*) FROM outbox") == (0,)
         ),
-        120,
+        within,
     )
     assert daemons.ask("SELECT count(*) FROM deliveries WHERE state <> 'succeeded'") == (0,)
     for number in range(PROJECTS):
@@ -136,12 +138,18 @@ async def kill_over_and_over(daemons: Daemons, receiver: Receiver, kills: int) -
 async def test_daemons_killed_over_and_over_lose_nothing(daemons: Daemons, receiver: Receiver) -> None:
     """FAULTS_KILLS sets how often (12)."""
     await kill_over_and_over(daemons, receiver, KILLS)
+    await daemons.until(lambda: daemons.is_shared_by(DAEMONS))
 
-    def is_shared() -> bool:
-        sizes = [len(buckets) for buckets in daemons.shares().values()]
-        return len(sizes) == DAEMONS and sum(sizes) == BUCKETS and max(sizes) <= -(-BUCKETS // DAEMONS)
 
-    await daemons.until(is_shared)
+async def test_daemons_that_leave_open_what_the_dead_had_are_found_by_that(
+    daemons: Daemons, receiver: Receiver
+) -> None:
+    """No delivery of a killed daemon would ever be made again."""
+    with pytest.raises(TimeoutError):
+        await kill_over_and_over(
+            daemons, receiver, 2, *bugs.program_with(bugs.leaves_open_what_the_dead_had), within=10
+        )
+    assert receiver.requests
 
 
 async def kill_one(daemons: Daemons, receiver: Receiver, environment: dict[str, str] | None = None) -> None:
@@ -193,8 +201,9 @@ async def test_a_lease_by_the_daemon_s_own_clock_is_found_by_that(
     """For an hour nobody would deliver."""
     with pytest.raises(TimeoutError):
         await take_over_by_one_whose_clock_is_behind(
-            daemons, receiver, its_clock, sys.executable, str(CARELESS), within=20
+            daemons, receiver, its_clock, *bugs.program_with(bugs.has_a_lease_by_its_own_clock), within=20
         )
+    assert daemons.ask("SELECT count(*) FROM daemons") == (2,)  # it runs, and waits
 
 
 async def test_daemons_whose_clocks_differ_share(
