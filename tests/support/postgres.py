@@ -26,6 +26,9 @@ from almirant_webhooks.storage.postgres.database_tables import migrate_database
 from almirant_webhooks.storage.postgres.tables import migrate
 
 NOBODY = 65534  # PostgreSQL refuses to run as root
+ICU_LOCALE = os.environ.get("POSTGRES_ICU_LOCALE", "")  # the collation of databases that say nothing else
+# Without punctuation, numbers by their value, small letters first: as far from the order of the bytes as it can be.
+ANOTHER = "es-u-ka-shifted-kf-lower-kn"
 ROOT = os.environ.get("POSTGRES_ROOT")  # the root of another Debian, whose server is run instead of this one's
 FAST = "-c fsync=off -c full_page_writes=off -c max_connections=60 -c shared_buffers=16MB -c autovacuum=off"
 _numbers = itertools.count(1)
@@ -45,10 +48,12 @@ def programs() -> Path:
 class Server:
     """A server with its data in a temporary folder, reached by a socket there. `options` are those of `postgres`.
 
-    Its data are new, or a copy of another server's, whose standby it is.
+    Its data are new, or a copy of another server's, whose standby it is. Its databases sort by the bytes, or as ICU does it.
     """
 
-    def __init__(self, options: str = FAST, *, port: int = 5432, standby_of: Server | None = None) -> None:
+    def __init__(
+        self, options: str = FAST, *, port: int = 5432, standby_of: Server | None = None, icu_locale: str = ICU_LOCALE
+    ) -> None:
         self.programs = programs()
         self.port = port
         self.folder = Path(tempfile.mkdtemp(prefix="almw-pg-", dir=ROOT and f"{ROOT}/tmp"))
@@ -60,7 +65,8 @@ class Server:
             os.chown(self.folder, self._user, self._user)
         data = ["-D", self._data, "-U", "postgres", "--no-sync"]
         if standby_of is None:
-            self.call("initdb", *data, "-A", "trust", "-E", "UTF8", "--no-locale")
+            icu = ["--locale-provider=icu", f"--icu-locale={icu_locale}"] if icu_locale else []
+            self.call("initdb", *data, "-A", "trust", "-E", "UTF8", "--no-locale", *icu)
         else:
             self.call("pg_basebackup", *data, "-h", self.named(standby_of.folder), "-R", "-c", "fast")
         self.start()
@@ -128,6 +134,10 @@ class Server:
             self.process.wait(60)
             self.process = None
 
+    def has_ended(self) -> bool:
+        """Tell whether it has ended by itself."""
+        return self.process is not None and self.process.poll() is not None
+
     def remove(self) -> None:
         """Stop it and remove its data."""
         self.stop(signal.SIGQUIT)
@@ -143,9 +153,9 @@ class Server:
 
 
 @functools.cache
-def server() -> Server:
-    """The server of this process, which ends with it."""
-    made = Server()
+def server(icu_locale: str) -> Server:
+    """The server of this process with this collation, which ends with it."""
+    made = Server(icu_locale=icu_locale)
     atexit.register(made.remove)
     with made.connect(autocommit=True) as conn:
         conn.execute("CREATE DATABASE outbox_template")
@@ -199,23 +209,23 @@ class Outbox:
 
 
 @functools.cache
-def _with_tables() -> str:
+def _with_tables(icu_locale: str) -> str:
     """The name of a database that has our tables, and nothing sealed."""
-    there = new_database(with_outbox=False)
+    there = new_database(with_outbox=False, its_server=server(icu_locale))
     with tempfile.TemporaryDirectory() as folder:
         migrate_database(there.place, Seals(Path(folder) / "key", is_on=False))
     there.ask("DELETE FROM operator_keys")  # so that each test's are sealed with its own key
     return there.database
 
 
-def new_tables() -> Outbox:
+def new_tables(icu_locale: str = ICU_LOCALE) -> Outbox:
     """Make a database with our tables for a test."""
-    return _made(server(), f" TEMPLATE {_with_tables()}")
+    return _made(server(icu_locale), f" TEMPLATE {_with_tables(icu_locale)}")
 
 
 def new_database(*, with_outbox: bool = True, its_server: Server | None = None) -> Outbox:
     """Make a database of its own for a test; one of another server begins without the outbox."""
-    return _made(its_server or server(), " TEMPLATE outbox_template" if with_outbox else "")
+    return _made(its_server or server(ICU_LOCALE), " TEMPLATE outbox_template" if with_outbox else "")
 
 
 def _made(there: Server, template: str) -> Outbox:

@@ -1,19 +1,25 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from ...support.postgres import ANOTHER
 from .engines import ENGINES, Engine, PostgresOutboxEngine
 from .postgres_engine import PostgresEngine
 
-EVERY = {**ENGINES, "PostgreSQL": PostgresEngine}
+ELSEWHERE = functools.partial(PostgresEngine, icu_locale=ANOTHER)
+EVERY: dict[str, Callable[[Path], Engine]] = {
+    **ENGINES,
+    "PostgreSQL": PostgresEngine,
+    "PostgreSQL with another collation": ELSEWHERE,
+}
 
 # A server and its processes cost more than a file, and all but the outbox is the same as above it.
-_PARAMS = [
-    pytest.param(name, marks=pytest.mark.slow if make is PostgresOutboxEngine else ()) for name, make in EVERY.items()
-]
+_SLOW = (PostgresOutboxEngine, ELSEWHERE)
+_PARAMS = [pytest.param(name, marks=pytest.mark.slow if make in _SLOW else ()) for name, make in EVERY.items()]
 
 
 @pytest.fixture(params=_PARAMS)

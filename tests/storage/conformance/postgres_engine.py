@@ -23,15 +23,15 @@ from almirant_webhooks.storage.postgres.stores import (
 )
 from almirant_webhooks.storage.worker import Worker
 
-from ...support.postgres import new_tables
+from ...support.postgres import ICU_LOCALE, new_tables
 from .engines import PostgresOutbox, SqliteEngine
 
 
 class PostgresEngine(PostgresOutbox, SqliteEngine):
     """The database and its outbox in one schema of PostgreSQL."""
 
-    def __init__(self, folder: Path) -> None:
-        self.there = new_tables()
+    def __init__(self, folder: Path, icu_locale: str = ICU_LOCALE) -> None:
+        self.there = new_tables(icu_locale)
         self._seals = sealing.beside(folder / "database")
         migrate_database(self.there.place, self._seals)
         self.session = self._open()
