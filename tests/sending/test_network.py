@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -91,12 +90,11 @@ async def dead_names() -> dict[str, Any]:
     )
     listeners = Listeners()
     await listeners.start()
-    sender = Sender(Policy(), timeout=3.0, max_response_body=100)
+    sender = Sender(Policy(), timeout=6.0, max_response_body=100)
     await sender.start()
 
-    async def attempt(host: str) -> tuple[str | None, int]:
-        result = await sender.send(claim(f"https://{host}:{PORT}/"))
-        return result.cause, result.duration_ms
+    async def attempt(host: str) -> str | None:
+        return (await sender.send(claim(f"https://{host}:{PORT}/"))).cause
 
     some = [asyncio.create_task(attempt(f"dead{number}.test")) for number in range(50)]
     some += [asyncio.create_task(attempt("dead0.test")) for _ in range(50)]
@@ -106,11 +104,13 @@ async def dead_names() -> dict[str, Any]:
     await asyncio.sleep(0)
     sender.connections.forget_names()
     beside_all = await attempt("good.test")
+    ended_before = sum(task.done() for task in (*some, *all_others))
     dead = [*await asyncio.gather(*some), *await asyncio.gather(*all_others)]
     await sender.close()
     return {
         "good": [good, new, beside_all],
-        "dead": sorted({str(cause) for cause, _ in dead}),
+        "ended before": ended_before,
+        "dead": sorted({str(cause) for cause in dead}),
         "threads": threading.active_count(),
     }
 
@@ -145,11 +145,8 @@ def test_a_name_is_judged_by_the_address_that_is_dialled() -> None:
 @pytest.mark.long
 def test_names_that_never_answer_delay_no_other() -> None:
     """A hundred waits for fifty of them delay no name; when there are more than places, only names new or slow as they."""
-    begin = time.monotonic()
-    ended = in_a_network_of_its_own("tests.sending.test_network:dead_names")
-    for cause, duration_ms in ended["good"]:
-        assert cause == "connection reset"
-        assert duration_ms < 900
-    assert ended["dead"] == ["no answer from DNS within 3 s"]
-    assert ended["threads"] <= OTHER_PLACES + QUICK_PLACES + 1
-    assert time.monotonic() - begin < 25  # resolv.conf says 30 s: threads that hang do not keep the process
+    ended = in_a_network_of_its_own("tests.sending.test_network:dead_names")  # though threads hang, its process ends
+    assert ended["good"] == ["connection reset"] * 3
+    assert ended["ended before"] == 0
+    assert ended["dead"] == ["no answer from DNS within 6 s"]
+    assert 1 < ended["threads"] <= OTHER_PLACES + QUICK_PLACES + 1

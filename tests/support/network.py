@@ -90,7 +90,8 @@ def in_a_network_of_its_own(where: str) -> Any:
     """Run `module:function` in there and return what it returned."""
     needs.namespaces()
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:1\n")
+        # A look-up that nobody answers lasts longer than a process may.
+        (Path(folder) / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:5\n")
         (Path(folder) / "nsswitch.conf").write_text("hosts: files dns\n")
         command = [
             "unshare",

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import time
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -14,12 +15,15 @@ import pytest
 from almirant_webhooks.ops import keys
 from almirant_webhooks.rules import links
 from almirant_webhooks.rules.links import PortalLink
+from almirant_webhooks.storage import worker
 from almirant_webhooks.storage.sql import audit
 from almirant_webhooks.storage.sql.sealed import NEXT_SECRET, SECRET
 from almirant_webhooks.storage.sql.session import Session
+from almirant_webhooks.storage.sqlite import connection
 from almirant_webhooks.web import context as web_context
 from almirant_webhooks.web import limits as web_limits
 from almirant_webhooks.web.address import host_is_ours
+from almirant_webhooks.web.context import Context
 from almirant_webhooks.web.limits import MOST_FROM_ALL, MOST_FROM_ONE, WINDOW, Failures
 from almirant_webhooks.web.sessions import COOKIE
 
@@ -185,16 +189,48 @@ async def test_behind_a_proxy_on_this_machine_wrong_tokens_are_counted_by_the_ad
         await service.stop()
 
 
-@pytest.mark.long
+class Line:
+    """The requests that have come to where they write, and for how long each transaction would wait for a lock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.length = 0
+        self.waits: list[float] = []
+        writing: set[asyncio.Task[Any] | None] = set()
+        write, write_outbox = Context.write, Context.write_outbox
+        in_turn, retry = worker.Worker.run_in_turn, connection.retry_while_busy
+
+        def note_write(of: Context, *args: Any, **kwargs: Any) -> Any:
+            writing.add(asyncio.current_task())
+            return write(of, *args, **kwargs)
+
+        def note_write_outbox(of: Context, *args: Any, **kwargs: Any) -> Any:
+            writing.add(asyncio.current_task())
+            return write_outbox(of, *args, **kwargs)
+
+        def note_turn(of: worker.Worker, *args: Any, **kwargs: Any) -> Any:
+            self.length += asyncio.current_task() in writing
+            return in_turn(of, *args, **kwargs)
+
+        def note_wait(call: Any, wait: float = connection.WAIT) -> Any:
+            self.waits.append(wait)
+            return retry(call, wait)
+
+        monkeypatch.setattr(Context, "write", note_write)
+        monkeypatch.setattr(Context, "write_outbox", note_write_outbox)
+        monkeypatch.setattr(worker.Worker, "run_in_turn", note_turn)
+        monkeypatch.setattr(connection, "retry_while_busy", note_wait)
+
+
 @pytest.mark.sqlite
 async def test_writes_that_wait_for_a_lock_answer_together(pages: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each waits from when it came, its place in the line included: the thread that records deliveries is soon free."""
-    monkeypatch.setattr(web_context, "PATIENCE", 1.5)
+    monkeypatch.setattr(web_context, "PATIENCE", 0.1)
     assert pages.daemon is not None
     assert pages.daemon.address is not None
     good = {"Authorization": f"Bearer {pages.keys().token}"}
     webhook = pages.webhook("https://example.com/in")
     await pages.until_upkeep_rests()
+    line = Line(monkeypatch)
     conn = sqlite3.connect(pages.database, isolation_level=None)
     conn.execute("BEGIN IMMEDIATE")
     async with aiohttp.ClientSession(f"http://127.0.0.1:{pages.daemon.address[1]}", headers=good) as client:
@@ -203,16 +239,20 @@ async def test_writes_that_wait_for_a_lock_answer_together(pages: Service, monke
             async with client.post(f"/api/v1/webhooks/{webhook.id}/disable") as answer:
                 return answer.status
 
-        begin = time.monotonic()
-
         async def send() -> int:
             event = {"project_id": "proj_1", "event_type": "work_item.created", "payload": {}}
             async with client.post("/api/v1/events", json=event) as answer:
                 return answer.status
 
-        assert await asyncio.gather(*(disable() for _ in range(8)), *(send() for _ in range(8))) == [503] * 16
-        assert time.monotonic() - begin < 8  # one after the other the eight of a thread would take 12 s
+        with pages.daemon.storage.database.lock:  # type: ignore[attr-defined]  # the first in the line
+            asking = asyncio.gather(*(disable() for _ in range(8)), *(send() for _ in range(8)))
+            await pages.until(lambda: line.length == 16)
+            came_until = time.monotonic()
+            await pages.until(lambda: time.monotonic() > came_until + web_context.PATIENCE)
+        assert await asking == [503] * 16
+        assert line.waits.count(0.0) == 16
         conn.execute("ROLLBACK")
+        monkeypatch.setattr(web_context, "PATIENCE", 60.0)
         assert (await disable(), await send()) == (200, 202)
     conn.close()
 
