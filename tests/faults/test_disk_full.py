@@ -19,9 +19,9 @@ from almirant_webhooks.storage.sql import sealed
 from almirant_webhooks.storage.sqlite.connection import open_database
 
 from ..conftest import Receiver
-from ..storage.test_sealed import TOKEN, found, leave_in_free_pages
 from ..storage.test_upgrade import restore
 from ..support import needs
+from ..support.secret_texts import TOKEN, found, leave_in_free_pages
 from ..support.service import Service
 from ..support.shell import Shell
 from .process import COMMAND, whole

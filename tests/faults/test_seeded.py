@@ -19,7 +19,7 @@ from almirant_webhooks.storage.sqlite import disk_space, free_pages, migrate
 
 from ..conftest import Receiver
 from ..sending import test_exchange
-from ..storage import test_backup, test_sealed, test_upgrade
+from ..storage import test_backup, test_sealed, test_sealed_upgrade, test_upgrade
 from ..support.service import Service
 from . import test_damage, test_disk_full, test_kill
 from .process import DaemonProcess, RememberingReceiver
@@ -54,7 +54,7 @@ def test_a_migration_that_is_not_one_transaction(tmp_path: Path, monkeypatch: py
 def test_an_upgrade_that_leaves_plain_secrets_in_free_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(free_pages, "overwrite", lambda conn, path: [])
     with pytest.raises(AssertionError):
-        test_sealed.test_an_upgrade_seals_what_is_there_and_leaves_nothing_of_it(6, tmp_path)
+        test_sealed_upgrade.test_an_upgrade_seals_what_is_there_and_leaves_nothing_of_it(6, tmp_path)
 
 
 async def test_a_service_that_seals_nothing(
