@@ -123,7 +123,7 @@ async def test_a_session_that_another_tab_goes_on_with_is_not_said_to_end(browse
             await other.goto(f"{portal.address}/deliveries")
             await page.evaluate(asking)
             await expect(box).to_be_hidden()
-            async with page.expect_response(lambda answer: answer.request.method == "HEAD"):
+            async with page.expect_response(lambda answer: answer.url.endswith("/session")):
                 past = "document.getElementById('session-end').dataset.ends = new Date(0).toISOString()"
                 await page.evaluate(f"{past}; {asking}")
             await page.wait_for_function("document.getElementById('session-end').dataset.ends > '2000'")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 
 import pytest
-
-from almirant_webhooks import clock
 
 from ..conftest import Receiver
 from .test_pages import Pages, pages
@@ -40,22 +37,6 @@ async def test_a_look_is_answered_with_nothing_until_the_page_shows_something_el
         await service.until(lambda count=number + 1: len(service.log(state="succeeded")) == count)  # type: ignore[misc]
         status, after = await _look(pages, path, f'"{mark}"')
         assert (status, after != f'"{mark}"') == (200, True), path
-
-
-async def test_a_look_is_told_when_its_session_ends(pages: Pages) -> None:
-    """An open page knew it from when it was loaded, and said that a session had ended which another tab went on with."""
-    for ends in (timedelta(minutes=3), timedelta(minutes=6)):
-        moment = clock.text(clock.now() + ends)
-        cookie = pages.cookie("proj_1")
-        pages.service.execute("UPDATE sessions SET expires_at = ?", moment)
-        mark = ""
-        for path, status in (("/webhooks", 200), ("/webhooks", 304), ("/webhooks/new", 200), ("/nowhere", 404)):
-            headers = {**cookie, "X-Live": "1", "If-None-Match": mark}
-            async with pages.client.get(path, headers=headers) as answer:
-                assert (answer.status, answer.headers["X-Session-Ends"]) == (status, moment)
-                mark = answer.headers.get("ETag", "")
-        async with pages.client.head("/webhooks/new", headers={**cookie, "X-Live": "1"}) as answer:
-            assert answer.headers["X-Session-Ends"] == moment
 
 
 @pytest.mark.parametrize("path", ["/webhooks/new", "/resends/new"])

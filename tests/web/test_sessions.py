@@ -239,6 +239,20 @@ async def test_a_session_lasts_by_use_and_a_day_at_most(pages: Pages) -> None:
     assert (await _ask(pages, "POST", "/session/renew", cookie))[2] == '{"ends_at": null}'
 
 
+async def test_an_open_page_asks_when_its_session_ends_and_makes_it_last_no_longer(pages: Pages) -> None:
+    """It knew that from when it was loaded, and said that a session had ended which another tab went on with."""
+    cookie = pages.cookie("proj_1")["Cookie"]
+    for ends in (timedelta(minutes=3), timedelta(minutes=6)):
+        moment = clock.now() + ends
+        _move(pages.service, expires_at=moment)
+        status, _, text, _ = await _ask(pages, "GET", "/session", cookie)
+        assert (status, text) == (200, f'{{"ends_at": "{clock.text(moment)}"}}')
+        assert _rows(pages.service)[0]["expires_at"] == clock.text(moment)
+    _move(pages.service, expires_at=clock.now())
+    assert (await _ask(pages, "GET", "/session", cookie))[2] == '{"ends_at": null}'
+    assert (await _ask(pages, "GET", "/session", ""))[2] == '{"ends_at": null}'
+
+
 async def test_a_session_that_is_warned_goes_on_at_a_button(pages: Pages) -> None:
     """The page has its end, and the answer the new one."""
     cookie = pages.cookie("proj_1")["Cookie"]

@@ -173,8 +173,6 @@ def show(
     response = live.answer(request, prefix_links(base(request), text), language.code)
     if status != 200:
         response.set_status(status)
-    if ends_at is not None and "X-Live" in request.headers:  # a page that stays open learns what other tabs have done
-        response.headers["X-Session-Ends"] = ends_at
     return response
 
 

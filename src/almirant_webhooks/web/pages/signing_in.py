@@ -56,6 +56,14 @@ async def sign_out(request: web.Request) -> web.Response:
 
 
 @allow()
+async def ends(request: web.Request) -> web.Response:
+    """Answer when the session ends, as a page asks that stays open: other tabs make it last longer, and this does not."""
+    caller = request[PRINCIPAL]
+    at = clock.text(caller.expires_at) if caller is not None and caller.expires_at else None
+    return web.json_response({"ends_at": at})
+
+
+@allow()
 async def renew(request: web.Request) -> web.Response:
     """Let the session last longer, as somebody who is warned of its end asks for; answer when it ends then."""
     caller = request[PRINCIPAL]
@@ -135,6 +143,7 @@ def add(app: web.Application, failures: Failures) -> None:
             web.get(SIGN_IN, ask),
             web.post(SIGN_IN, sign_in),
             web.post("/sign-out", sign_out),
+            web.get("/session", ends, allow_head=False),
             web.post("/session/renew", renew),
         ]
     )

@@ -19,9 +19,9 @@
   const ask = async () => {
     if (document.hidden) return; // it asks once somebody looks
     try {
-      const answer = await fetch(location.href, { method: "HEAD", headers: { "X-Live": "1" }, cache: "no-store", signal: AbortSignal.timeout(ASKED_EVERY) });
-      const ends = answer.headers.get("X-Session-Ends") || "";
-      if (ends <= box.dataset.ends) return;
+      const answer = await fetch(box.dataset.session, { cache: "no-store", signal: AbortSignal.timeout(ASKED_EVERY) });
+      const { ends_at: ends } = await answer.json();
+      if (!ends || ends <= box.dataset.ends) return;
       box.dataset.ends = ends;
       isLast = false;
     } catch { /* the daemon restarts perhaps; what is known stands */ }
@@ -54,7 +54,7 @@
 
   button.addEventListener("click", async () => {
     try {
-      const answer = await fetch(box.dataset.renew, { method: "POST" });
+      const answer = await fetch(`${box.dataset.session}/renew`, { method: "POST" });
       const { ends_at: ends } = await answer.json();
       isLast = Boolean(ends) && ends <= box.dataset.ends;
       box.dataset.ends = ends || new Date(0).toISOString();
