@@ -49,3 +49,22 @@ async def test_a_chip_is_pressed_and_a_date_is_picked_in_the_readers_zone(
         await expect(page.get_by_role("button", name="Pick since when")).to_have_count(0)
         await page.get_by_role("link", name="Last 24 h").click()
         await expect(page.get_by_role("row", name="sprint.closed")).to_be_visible()
+
+
+@pytest.mark.parametrize("page_of", ["/audit", "/webhooks/{webhook}/replay", "/events", "/deliveries", "/resends/new"])
+async def test_wherever_a_time_is_typed_it_can_be_picked(browser: Browser, portal: Scene, page_of: str) -> None:
+    """The calendar begins with what is typed, or with now; the page says that what is typed is UTC."""
+    webhook = portal.service.webhook("https://example.com/in").id
+    async with visit(browser, timezone_id="Europe/Madrid") as context:
+        page = await context.new_page()
+        await portal.come_in(page, "proj_1")
+        await page.goto(portal.address + page_of.format(webhook=webhook))
+        since = page.get_by_label("Since", exact=True)
+        await expect(since).to_have_accessible_description("UTC")
+        picker, button = page.locator("[data-pick=f-since] + input"), page.get_by_role("button", name="Pick since when")
+        await button.click()
+        await expect(picker).to_have_value(re.compile(r"^20\d\d-\d\d-\d\dT\d\d:00$"))
+        await since.fill("2026-01-15T09:30Z")
+        await button.click()
+        await expect(picker).to_have_value("2026-01-15T10:30")
+        await expect(page.locator("[data-pick=f-until]")).to_have_count(1)

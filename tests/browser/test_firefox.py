@@ -120,3 +120,7 @@ async def test_the_main_paths_work_in_firefox(driver: Path, portal: Scene, recei
 
         await page.do("goto", f"{portal.address}/deliveries?state=succeeded&event_type=work_item.*")
         assert await page.do("count", "tbody tr") == 1
+        if script:
+            await page.do("press", "[data-pick=f-since]")
+            picked = await page.do("value", "[data-pick=f-since] + input")
+            assert picked.endswith(":00"), "a date that is picked has a time"

@@ -40,6 +40,7 @@ const actions = {
   url: () => page.url(),
   see: async (selector) => (await find(selector)).evaluate((element) => element.textContent),
   count: async (selector) => (await page.$$(selector)).length,
+  value: async (selector) => (await find(selector)).evaluate((element) => element.value),
   press: (selector) => press(selector),
   leave: (selector) => Promise.all([page.waitForNavigation(), press(selector)]),
   write: async (selector, text) => {

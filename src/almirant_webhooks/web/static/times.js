@@ -86,7 +86,14 @@
     const [open, pick] = [part.querySelector("button"), part.querySelector("input")];
     const field = document.getElementById(open.dataset.pick);
     part.hidden = !pick.showPicker;
-    open.addEventListener("click", () => pick.showPicker());
+    open.addEventListener("click", () => {
+      // Firefox's calendar picks the date alone, and a field without a time would stay empty.
+      const typed = new Date(/^\d{4}-/.test(field.value) ? field.value : Math.floor(Date.now() / 3600000) * 3600000);
+      const moment = Number.isNaN(Number(typed)) ? new Date() : typed;
+      const shift = chosen === "utc" ? 0 : moment.getTimezoneOffset() * 60000;
+      pick.value = new Date(moment - shift).toISOString().slice(0, 16);
+      pick.showPicker();
+    });
     pick.addEventListener("change", () => {
       if (pick.value) field.value = new Date(pick.value + (chosen === "utc" ? "Z" : "")).toISOString().replace(/:00\.000Z$/, "Z");
       field.focus();
