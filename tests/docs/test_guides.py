@@ -163,8 +163,8 @@ async def test_the_guide_s_link_opens_the_pages_of_its_project(service: Service)
     daemon = await service.start()
     assert daemon.address is not None
     address = f"http://127.0.0.1:{daemon.address[1]}"
-    service.webhook("https://example.com/mine", project="proj_1")
-    service.webhook("https://example.com/other", project="proj_2")
+    service.webhook("https://mine.example/in", project="proj_1")
+    service.webhook("https://other.example/in", project="proj_2")
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(FOLDER.parent / "linking" / "portal_link.py"), address, "proj_1",
         env={**os.environ, "ALMIRANT_TOKEN": "t" * 40}, stdout=subprocess.PIPE,
@@ -174,4 +174,4 @@ async def test_the_guide_s_link_opens_the_pages_of_its_project(service: Service)
     path = urlsplit(out.decode().strip()).path
     async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as browser, browser.post(address + path) as page:
         text = await page.text()
-    assert (page.status, "example.com/mine" in text, "example.com/other" in text) == (200, True, False)
+    assert (page.status, "mine.example" in text, "other.example" in text) == (200, True, False)

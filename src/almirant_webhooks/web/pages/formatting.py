@@ -160,8 +160,3 @@ def span(seconds: float) -> Text:
     if seconds < 10:
         return Text("{number:.1f} s", number=seconds)
     return next((count(round(seconds / size)) for size, count in _COUNTS if seconds >= size), _seconds(round(seconds)))
-
-
-def host(url: str) -> str:
-    """Return a URL without its scheme, for a place where room is short."""
-    return url.partition("://")[2] or url

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from types import CodeType
 from typing import Any
 
@@ -143,7 +143,7 @@ def environment(language: Language) -> Environment:
         "day_and_time": formatting.day_and_time,
         "family_name": lambda family: recognised(family.name.replace("_", " ").capitalize()),
         "filter_words": conditions.recognised,
-        "host": formatting.host,
+        "host": partial(name_of, None),
         "kept": _kept,
         "meaning": event_schemas.meaning,
         "name_of": name_of,
