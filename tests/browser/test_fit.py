@@ -81,7 +81,7 @@ async def test_a_hundred_webhooks_fit_a_few_screens(browser: Browser, portal: Sc
 
 @pytest.mark.slow
 async def test_nothing_is_scrolled_sideways_at_any_width_nor_in_print(browser: Browser, tmp_path: Path) -> None:
-    """From 320 px on (640 px are 200 % of zoom), with types of 128 and URLs of 2,000 characters; rows are cards below 1,200 px."""
+    """From 320 px on (640 px are 200 % of zoom), with types of 128 and URLs of 2,000 characters; rows are cards below 1,200 px, which name their columns."""
     wrong: list[str] = []
     async with scene(tmp_path) as there, receivers() as receiver, visit(browser, reduced_motion="reduce") as context:
         pages = {**there.pages, **await _add_long_names(there, receiver)}
@@ -98,6 +98,9 @@ async def test_nothing_is_scrolled_sideways_at_any_width_nor_in_print(browser: B
                         "one => getComputedStyle(one).display"
                     )
                     assert (display == "table-row") == (width > 1200), (name, width, display)
+                    cell = page.locator("table.log td[data-column]:not(:empty)").first
+                    column = await cell.evaluate("one => getComputedStyle(one, '::before').content")
+                    assert (column == "none") == (width > 1200), (name, width, column)
             await page.set_viewport_size({"width": 700, "height": 800})
             await page.emulate_media(media="print")
             wrong += [f"{name} in print: {what}" for what in await page.evaluate(_WIDE)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Browser, expect
 
+from almirant_webhooks.storage.sql import webhooks
+
 from .conftest import visit
 from .scene import Scene
 
@@ -33,6 +35,33 @@ async def test_a_family_that_is_ticked_has_its_boxes_ticked(browser: Browser, po
         await expect(created).not_to_be_checked()
         await expect(moved).to_be_checked()
         await expect(moved).to_be_enabled()
+
+
+@pytest.mark.slow
+async def test_without_a_script_a_family_shows_that_it_takes_its_boxes_in(browser: Browser, portal: Scene) -> None:
+    """And is saved without them."""
+    ticked = "box => getComputedStyle(box, '::before').content"
+    async with visit(browser, java_script_enabled=False) as context:
+        page = await context.new_page()
+        await portal.come_in(page, "proj_1")
+        await page.goto(f"{portal.address}/webhooks/new")
+        family = page.get_by_role("checkbox", name="Whole family work_item.*")
+        moved, lead = (page.locator(f"input[value='{kind}']") for kind in ("work_item.moved", "lead.created"))
+        notice = page.locator("[data-apart] .one input").first
+        await moved.check()
+        assert await moved.evaluate(ticked) == "none"
+        await family.check()
+        assert await moved.evaluate(ticked) == '"✓"'
+        assert await lead.evaluate(ticked) == "none"
+        everything = page.locator("input[name=events][value='*']")
+        await everything.check()
+        assert [await box.evaluate(ticked) for box in (lead, family, notice)] == ['"✓"', '"✓"', "none"]
+        await everything.uncheck()
+        await page.get_by_label("URL").fill("https://example.com/in")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.locator("#secret")).to_be_visible()
+    (made,) = portal.service.read(webhooks.find, project_id="proj_1")
+    assert made.events == ("work_item.*",)
 
 
 @pytest.mark.slow

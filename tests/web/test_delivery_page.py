@@ -118,8 +118,28 @@ async def test_a_webhook_without_a_name_is_named_by_its_host(pages: Pages, recei
         assert receiver.url.removesuffix("/in").partition("://")[2] in text
     for page in ("", "/deliveries", "/edit", "/enable", "/delete", "/rotate-secret", "/replay?since=1h"):
         text = await pages.get(f"/webhooks/{webhook.id}{page}")
-        for part in re.findall(r'<title>.*?</title>|<p class="crumbs">.*?</p>', text, re.DOTALL):
+        for part in re.findall(r'<title>.*?</title>|<p class="crumbs">.*?</p>|<h1>.*?</h1>', text, re.DOTALL):
             assert "XXXXsecret" not in part, page
+    service.webhook(f"{receiver.url}/T000/B000/XXXXsecret", description="Slack: #board")
+    listed = await pages.get("/webhooks")
+    assert "XXXXsecret" not in listed
+    assert webhook.id in listed.partition("<h2>")[2], "two of one host are told apart"
+
+
+async def test_a_delivery_of_a_webhook_that_is_off_leads_to_where_it_is_enabled(
+    pages: Pages, receiver: Receiver
+) -> None:
+    """And back to the delivery, which can then be resent."""
+    service = pages.service
+    webhook = service.webhook(receiver.url)
+    service.insert()
+    await service.until(lambda: service.log(state="succeeded"))
+    await pages.post(f"/webhooks/{webhook.id}/disable")
+    path = f"/deliveries/{service.log()[0]['delivery_id']}"
+    (leads,) = re.findall(r'href="(/webhooks/[^"]+/enable[^"]*)"', await pages.get(path))
+    (back, _) = re.findall(r'name="back" value="([^"]+)"', await pages.get(leads))
+    assert (await pages.post(leads.partition("?")[0], back=back))[:2] == (303, f"{path}?done=enabled")
+    assert f'action="{path}/resend"' in await pages.get(path)
 
 
 async def test_a_test_is_told_from_a_delivery(pages: Pages, receiver: Receiver) -> None:

@@ -35,7 +35,7 @@ _NAMES = re.compile(
     r"|Google Chat|POST|almirant\.[\w.*]+|(?:lead|sprint|work_item)\.[\w*]+|\dh|\dd|\d{2}[hd]"
     r"|high|deploy|data\.[\w.]+|\dxx|https?://\S+|example\.com\S*|localhost\S*|127\.0\.0\.1\S*|dlv_\w+|evt_\w+|wh_\w+|rsd_\w+|ptk_\w+)\b",
 )
-_SHOWN_ATTRIBUTES = ("aria-label", "placeholder", "title", "alt")
+_SHOWN_ATTRIBUTES = ("aria-label", "placeholder", "title", "alt", "data-column")
 
 
 class Visible(HTMLParser):

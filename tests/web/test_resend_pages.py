@@ -185,3 +185,17 @@ async def test_a_resend_whose_attempts_all_failed_says_so(pages: Pages, receiver
     assert "Finished: all 3 failed." in await pages.get("/resends")
     receiver.status = 200
     assert "Finished: all 3 succeeded." in await resend()
+
+
+async def test_a_resend_that_is_over_is_not_asked_about(pages: Pages, receiver: Receiver) -> None:
+    """A link that was opened before its end leads to how it went."""
+    service = pages.service
+    service.webhook(receiver.url)
+    await _fail(pages, receiver, 1)
+    asked = Selection(state="failed")
+    started = service.write(resends.start, asked, service.read(resends.count, asked), actor="operator", now=clock.now())
+    await service.until(lambda: service.read(resends.get, started)["state"] == "finished")
+    path = f"/resends/{started}"
+    async with pages.client.get(f"{path}/cancel", headers=pages.cookie(None), allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (303, f"{path}?done=resend-over")
+    assert "It has ended already" in await pages.get(f"{path}?done=resend-over", None)

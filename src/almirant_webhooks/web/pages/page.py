@@ -48,6 +48,7 @@ _DONE = {
     ),
     "resend-started": Text("They are sent again, after whatever is due."),
     "resend-cancelled": Text("Nothing more of it is sent; what is in flight ends."),
+    "resend-over": Text("It has ended already: nothing of it is left to cancel."),
     "replay-started": Text("They are sent, oldest first, after whatever is due."),
     "sent-to": Text("It is on its way."),
     "rotated": Text("A new secret was made."),

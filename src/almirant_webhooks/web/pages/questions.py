@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from ...rules.texts import Text
 from .page import show
 
 
@@ -14,7 +15,7 @@ def ask(
     request: web.Request,
     action: str,
     title: str,
-    lines: Sequence[str],
+    lines: Sequence[Text],
     answers: Sequence[tuple[str, str, str, str]],
     *,
     back: str,

@@ -14,7 +14,7 @@ from ...model import Refused
 from ...rules.resending import progress
 from ...rules.selection import Selection
 from ...rules.texts import Text, plural
-from ...storage.records import Resend, ResendKind
+from ...storage.records import Progress, Resend, ResendKind
 from ..context import context, principal, scope
 from ..values import check_names
 from . import questions, selecting
@@ -140,7 +140,7 @@ async def detail(request: web.Request) -> web.Response:
     return show(request, "resend.html", section="/deliveries", resend=resend, names=names, words=_words(resend))
 
 
-def _words(resend: Resend) -> str:
+def _words(resend: Resend) -> Text:
     return progress(
         is_replay=resend["kind"] is ResendKind.REPLAY,
         state=resend["state"],
@@ -153,6 +153,8 @@ async def ask_cancel(request: web.Request) -> web.Response:
     """Ask, with how far it is."""
     resend = await reach.bulk_resend(context(request), principal(request), request.match_info["id"])
     path = f"/resends/{resend['id']}"
+    if resend["state"] != Progress.RUNNING:
+        raise redirect(path, done="resend-over")
     return questions.ask(
         request,
         f"{path}/cancel",

@@ -9,6 +9,7 @@ from ...actions import sessions as actions
 from ...model import NotFound
 from ...rules import principals
 from ...rules.principals import Role
+from ...rules.sentences import At
 from ...rules.texts import Text
 from ...storage.engine import SessionRow
 from ..context import context, principal
@@ -47,7 +48,10 @@ async def ask_end(request: web.Request) -> web.Response:
         request,
         f"/sessions/{session_id}/end",
         Text("End the session of {name}", name=row["actor"] or naming.role(row["role"])),
-        [Text("It opens nothing from then on: who is in has to sign in again, and may lose what is not saved.")],
+        [
+            Text("It runs since {at}.", at=At(row["created_at"])),
+            Text("It opens nothing from then on: who is in has to sign in again, and may lose what is not saved."),
+        ],
         [("yes", "1", Text("End the session"), "is-danger")],
         section="/sessions",
         above=Text("Sessions"),

@@ -20,7 +20,7 @@ from .webhooks import note_fresh
 
 
 def _ask(
-    request: web.Request, webhook: Webhook, action: str, title: str, lines: Sequence[str], **more: Any
+    request: web.Request, webhook: Webhook, action: str, title: str, lines: Sequence[Text], **more: Any
 ) -> web.Response:
     values = {"back": f"/webhooks/{webhook.id}", "section": "/webhooks", "webhook": webhook, **more}
     return questions.ask(request, f"/webhooks/{webhook.id}/{action}", title, lines, **values)
