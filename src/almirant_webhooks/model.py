@@ -92,6 +92,10 @@ class Full(Refused):
     """A project has as many of something as it may have (exit 1)."""
 
 
+class LocalUrl(Refused):
+    """A URL of the machine itself, where those are not allowed (exit 1)."""
+
+
 class Waiting(Refused):
     """What was asked has to wait for something that was asked before, or to take its place (exit 1)."""
 

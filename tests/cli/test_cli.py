@@ -24,6 +24,15 @@ from ..support.shell import Shell
 COMMAND = str(Path(sys.executable).parent / "almirant-webhooks")
 
 
+@pytest.mark.parametrize("url", ["http://localhost:9000/in", "https://127.0.0.1/in"])
+def test_a_url_of_the_machine_itself_is_refused_with_the_key_that_allows_it(shell: Shell, url: str) -> None:
+    """To who runs commands alone: people on the pages have no configuration."""
+    shell.config.write_text(shell.config.read_text().replace("allow_localhost = true", "allow_localhost = false"))
+    create = ("webhook", "create", "--project", "p", "--event", "*", "--url")
+    assert "egress.allow_localhost" in shell.ours(*create, url, code=1)
+    assert "egress.allow_localhost" not in shell.ours(*create, "http://example.com/in", code=1)
+
+
 @pytest.mark.each_engine
 def test_a_webhook_is_created_listed_changed_and_deleted(shell: Shell) -> None:
     """`webhook create --json` gives the whole webhook; no other command shows its secret."""

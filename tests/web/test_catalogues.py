@@ -140,7 +140,18 @@ _OF_NO_PAGE = (
     "web/idempotency.py _keyed",
     "web/server.py",
 )
-_REFUSALS = {"Refused", "WrongUsage", "Full", "Waiting", "NotFound", "Conflict", "Outdated", "_Wrong", "_answer"}
+_REFUSALS = {
+    "Refused",
+    "WrongUsage",
+    "Full",
+    "LocalUrl",
+    "Waiting",
+    "NotFound",
+    "Conflict",
+    "Outdated",
+    "_Wrong",
+    "_answer",
+}
 
 
 def _plain_refusals(path: Path) -> Iterator[str]:

@@ -58,8 +58,8 @@ class _Checks:
     def end(self) -> None:
         """Raise the first refusal with the others beside it, if there was any."""
         if self._refusals:
-            first, *others = self._refusals
-            raise Refused(first.message, first.field, others)
+            first, *first.others = self._refusals
+            raise first
 
 
 def check_new(

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from ..model import Full, Waiting
+from ..model import Full, LocalUrl, Refused, Waiting
 from ..rules.principals import Principal, Role
 from ..settings.schema import Settings
 from ..storage.engine import ActionStore, Session
 from .database import WAIT, actions, opened_outbox, reading, writing
 from .options import actor
 
-_LIMIT = "The configuration has the number at limits.webhooks_per_project."  # for operators, who alone can raise it
+# For operators, who alone can change it.
+_WAYS: dict[type[Refused], str] = {
+    Full: "The configuration has the number at limits.webhooks_per_project.",
+    LocalUrl: "The configuration allows it by egress.allow_localhost = true, for development.",
+}
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -61,8 +65,9 @@ def run_action(action: Coroutine[Any, Any, T], waiting: str = "") -> T:
     except StopIteration as end:
         value: T = end.value
         return value
-    except Full as refused:
-        raise Full(f"{refused.message} {_LIMIT}", refused.field) from None
+    except (Full, LocalUrl) as refused:
+        kind = type(refused)
+        raise kind(f"{refused.message} {_WAYS[kind]}", refused.field, refused.others) from None
     except Waiting as refused:
         raise Waiting(f"{refused.message} {waiting}".rstrip()) from None
     action.close()

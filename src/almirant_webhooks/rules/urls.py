@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import idna
 
-from ..model import Refused
+from ..model import LocalUrl, Refused
 from . import addresses
 from .texts import Text
 
@@ -79,8 +79,8 @@ def is_local_url(url: str) -> bool:
 def check_url(text: str, policy: Policy) -> str:
     """Return the normalised URL, which is stored and used, or raise `Refused` with a sentence."""
 
-    def refuse(reason: str) -> Refused:
-        return Refused(Text("This URL cannot be used: {reason}.", reason=reason), "url")
+    def refuse(reason: str, kind: type[Refused] = Refused) -> Refused:
+        return kind(Text("This URL cannot be used: {reason}.", reason=reason), "url")
 
     if len(text) > MAX_URL:
         raise refuse(Text("it is longer than {max_url} characters", max_url=MAX_URL))
@@ -111,13 +111,12 @@ def check_url(text: str, policy: Policy) -> str:
         host == "localhost" or host.endswith(".localhost") or (literal is not None and addresses.is_loopback(literal))
     )
     if scheme == "http" and not (local and not host.endswith(".localhost") and policy.allow_localhost):
-        raise refuse(
-            Text("http:// is for localhost in development alone, where the service allows it; use https://")
-            if local
-            else Text("it must begin with https://")
-        )
+        if not local:
+            raise refuse(Text("it must begin with https://"))
+        words = Text("http:// is for localhost in development alone, where the service allows it; use https://")
+        raise refuse(words, Refused if policy.allow_localhost else LocalUrl)
     if local and not policy.allow_localhost and not _network_allows(literal, policy):
-        raise refuse(Text("{blocked}; requests go to public addresses alone", blocked=BLOCKED))
+        raise refuse(Text("{blocked}; requests go to public addresses alone", blocked=BLOCKED), LocalUrl)
     if literal is not None and not is_allowed(str(literal), port or default, policy):
         raise refuse(Text("{blocked}; requests go to public addresses alone", blocked=BLOCKED))
     shown = f"{host}:{port}" if port is not None and port != default else host
