@@ -7,6 +7,7 @@ else asks, four times at once and again and again, for what is the dearest of it
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import statistics
 import time
@@ -31,6 +32,8 @@ REACH = 100.0  # milliseconds
 AT_ONCE = 4
 COMPILED = 8.0  # seconds after the first page in which the daemon has compiled its templates
 RESEND = "rsd_bench"
+LARGE = "evt_large"
+LARGEST = 250 * 1024  # bytes of a payload, nearly as many as one may have
 _FILTERS = (
     "state=failed", "status=5xx", "event_type=lead.created", "event_type=lead.*", "since=24h", "text=nowhere", "cause=nowhere",
     "count=1", "count=1&text=nowhere",
@@ -89,6 +92,7 @@ def _loads(at: Places) -> dict[str, tuple[str, str]]:
         "searches for a text": ("other", "/deliveries?text=nowhere"),
         "counts of all deliveries": ("other", "/deliveries?count=1"),
         "a month's activity": ("other", "/activity?span=30d"),
+        "an event of 250 KiB": ("other", f"/events/{LARGE}"),
     }
 
 
@@ -151,6 +155,19 @@ def _finish_a_resend(service: Service, webhook: str, count: int) -> None:
         )
 
 
+def _add_a_large_event(service: Service) -> None:
+    """Let another project have an event whose page is the dearest to make: many short rows, which nobody subscribes to."""
+    row = {"id": "wi_12345", "title": "a card of the board", "tags": ["one", "two"]}
+    rows = [row] * (LARGEST // len(json.dumps(row)))
+    body = json.dumps({"id": LARGE, "type": "work_item.updated", "data": {"workItems": rows}})
+    with closing(sqlite3.connect(service.database)) as conn, conn:
+        conn.execute(
+            "INSERT INTO events (seq, id, project_id, event_type, occurred_at, created_at, body) "
+            "SELECT max(seq) + 1, ?1, 'proj_1', 'work_item.updated', ?2, ?2, ?3 FROM events",
+            (LARGE, clock.text(clock.now()), body),
+        )
+
+
 def _places(service: Service, ids: list[str]) -> Places:
     new = service.webhook("https://receiver.example/new", project="proj_0").id
     with closing(sqlite3.connect(service.database)) as conn:
@@ -167,6 +184,7 @@ async def _measure(count: int, repeats: int) -> tuple[list[tuple[str, float]], L
         service = Service(bench.database)
         at = _places(service, fill(bench, count))
         _finish_a_resend(service, at.webhook, count // 10)
+        _add_a_large_event(service)
         address = f"http://127.0.0.1:{bench.port}"
         with bench.running():
             async with aiohttp.ClientSession(address) as anybody:
