@@ -27,7 +27,7 @@ def program_with(bug: Bug) -> tuple[str, ...]:
 
 
 def has_no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Share, "fence", lambda self, session: None)
+    monkeypatch.setattr(Share, "fenced", lambda self, session: None)
 
 
 def gives_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,7 @@ class Session:
     def __init__(self, place: Place, conn: Connection[tuple[Any, ...]]) -> None:
         self.place = place
         self.conn = conn
+        self._first: psycopg.Cursor[tuple[Any, ...]] | None = None  # the answers to what began the transaction
         self.in_transaction = False  # also once the connection was lost within one: nothing more may be run then
 
     @property
@@ -69,13 +70,20 @@ class Session:
         """Begin a transaction, on another connection if the one of before was lost while nobody used it."""
         self.revive()
         try:
-            return self.conn.execute(statements)
+            self._first = self.conn.execute(statements)
         except Error:
             if not self.is_lost:
                 self.roll_back()
                 raise
             self.revive()
-            return self.conn.execute(statements)
+            self._first = self.conn.execute(statements)
+        return self._first
+
+    def first_rows(self) -> list[tuple[Any, ...]]:
+        """Return the rows of the last statement with which the transaction began."""
+        while self._first is not None and self._first.nextset():
+            pass
+        return self._first.fetchall() if self._first is not None else []
 
     def commit(self) -> None:
         """Commit the transaction."""

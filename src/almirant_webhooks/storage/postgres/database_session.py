@@ -167,19 +167,19 @@ def open_database(place: Place, seals: Seals, application: str = APPLICATION) ->
 
 @contextmanager
 def writing(
-    session: DatabaseSession, wait: float = WAIT, statement: float = BRIEF, *, alone: bool = True
+    session: DatabaseSession, wait: float = WAIT, statement: float = BRIEF, *, alone: bool = True, fence: str = ""
 ) -> Iterator[DatabaseSession]:
     """Run a block as one write transaction. Raises `StorageError`.
 
     Whoever writes `alone` does so while nobody else writes. The others, which are the batches of daemons, write at the same time,
-    each for projects that are its own. They seal nothing; who writes alone seals with a key that all daemons have read by then.
+    each for projects that are its own, by a `fence` behind the lock. They seal nothing; who writes alone seals with a key that all daemons have read by then.
 
     It waits `wait` seconds for other writers at most, and a statement may take `statement` seconds. Raises `Unconfirmed` where
     the answer to its COMMIT is lost.
     """
     is_done = False
     try:
-        with transaction(session, wait, statement, first=ALONE if alone else _SHARED):
+        with transaction(session, wait, statement, first=ALONE if alone else f"{_SHARED}; {fence}"):
             if alone:
                 session.seals.seal_for(keys_of_all(session))
             yield session

@@ -53,7 +53,7 @@ FROM daemons d WHERE d.id = b.daemon_id AND d.id = ANY(%s)
 """
 _END = "DELETE FROM daemons WHERE id = ANY(%s) RETURNING name"
 _IS_MEMBER = "SELECT FROM daemons WHERE id = %s"
-_FENCE = "UPDATE daemon_batches SET batch = batch + 1 WHERE daemon_id = %s RETURNING batch, changes"
+_FENCE = "UPDATE daemon_batches SET batch = batch + 1 WHERE daemon_id = '{}' RETURNING batch, changes"
 _LEAVE = "DELETE FROM daemons WHERE id = %s"
 
 MARGIN = 1.0  # seconds of its lease that a daemon needs for what it begins
@@ -182,12 +182,17 @@ class Lease:
         if self._thread.is_alive():
             self._thread.join(within)
 
-    def fence(self, session: DatabaseSession) -> tuple[int, int]:
-        """Return the number of a transaction that delivers, inside of it, and how often what this daemon owns has changed.
+    @property
+    def fence(self) -> str:
+        """The statement behind the lock with which a transaction that delivers begins; `fenced` reads its answer."""
+        return _FENCE.format(self.id)
+
+    def fenced(self, session: DatabaseSession) -> tuple[int, int]:
+        """Return the number of a transaction that has begun with `fence`, and how often what this daemon owns has changed.
 
         Raises `Superseded` if it was taken for gone.
         """
-        rows = session.run(_FENCE, self.id)
+        rows = session.first_rows()
         if not rows:
             raise Superseded
         return int(rows[0][0]), int(rows[0][1])

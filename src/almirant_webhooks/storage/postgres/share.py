@@ -70,14 +70,19 @@ class Share:
         """Tell whether this daemon may begin anything for a project."""
         return bucket_of(project_id) in self.active
 
-    def fence(self, session: DatabaseSession) -> int | None:
-        """Return the number of a transaction that delivers, inside of it.
+    @property
+    def fence(self) -> str:
+        """The statement with which a transaction that delivers begins behind its lock, or none; `fenced` reads its answer."""
+        return "" if self._lease is None else self._lease.fence
+
+    def fenced(self, session: DatabaseSession) -> int | None:
+        """Return the number of a transaction that delivers, which has begun with `fence`.
 
         Raises `Superseded` if this daemon was taken for gone, and `ShareChanged` if it does not own what it took for its own.
         """
         if self._lease is None:
             return None
-        number, changes = self._lease.fence(session)
+        number, changes = self._lease.fenced(session)
         if changes != self._changes:
             self._is_sure = False
             raise ShareChanged("it is read again")

@@ -72,8 +72,8 @@ class PostgresDeliveryStore:
         """
         self._begun, number = (), None
         try:
-            with database_session.writing(session, statement=STATEMENT, alone=False):
-                if (number := self._share.fence(session)) is not None:
+            with database_session.writing(session, statement=STATEMENT, alone=False, fence=self._share.fence):
+                if (number := self._share.fenced(session)) is not None:
                     self._unknown = [lost for lost in self._unknown if lost[0] < number]
                     claiming.undo(session, [claim for _, claims in self._unknown for claim in claims])
                 yield

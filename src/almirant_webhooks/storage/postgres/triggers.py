@@ -40,6 +40,12 @@ def failure(names: Sequence[str], error: BaseException) -> TriggerFails:
     return TriggerFails(f"{_which(names)} fails: {first}. {_WAY_OUT}")
 
 
+def blamed(session: Session, error: BaseException) -> TriggerFails:
+    """End the transaction, and return its error in words, with the names of the triggers."""
+    session.run("ROLLBACK")
+    return failure(trigger_names(session), error)
+
+
 @contextmanager
 def blaming(session: Session) -> Iterator[None]:
     """Raise what fails in the block as `TriggerFails`, if it is the application's fault; the transaction is over then."""
@@ -48,8 +54,7 @@ def blaming(session: Session) -> Iterator[None]:
     except Error as error:
         if not is_of_the_application(error):
             raise
-        session.run("ROLLBACK")
-        raise failure(trigger_names(session), error) from error
+        raise blamed(session, error) from error
 
 
 def ignored_marks(session: Session, ids: Sequence[int]) -> tuple[set[int], TriggerFails | None]:
