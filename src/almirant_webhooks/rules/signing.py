@@ -13,7 +13,7 @@ from secrets import token_bytes
 from urllib.parse import urlsplit
 
 from .. import clock, verify
-from ..model import MASK, Headers, Refused, Secrets
+from ..model import MASK, Claim, Headers, Refused, Secrets
 from .headers import together
 from .texts import Text
 
@@ -151,6 +151,25 @@ def request_headers(
     current = signature(body, secret)
     following = signature(body, next_secret) if next_secret is not None else None
     return _headers(url, len(body), event_type, delivery_id, timestamp, number, standard, current, following, test=test)
+
+
+def signed(claim: Claim) -> Claim:
+    """Return a claim with the headers of its request, but for the webhook's own."""
+    if claim.headers:
+        return claim
+    headers = request_headers(
+        url=claim.url,
+        secret=claim.secret,
+        body=claim.body,
+        delivery_id=claim.delivery_id,
+        event_type=claim.event_type,
+        number=claim.number,
+        started_at=claim.started_at,
+        test=claim.test,
+        next_secret=claim.next_secret,
+        last_secret=claim.last_secret,
+    )
+    return claim._replace(headers=headers)
 
 
 def _headers(

@@ -14,6 +14,7 @@ from ..model import Claim, Outcome, Result
 from ..ops.threads import Threads
 from ..rules.headers import together
 from ..rules.proxies import Proxy
+from ..rules.signing import signed
 from ..rules.urls import Blocked, Policy, is_local_url
 from .answers import Answer, field, keep_headers, retry_after
 from .causes import NO_DNS_ANSWER, STALE, Failure, classify_error, forget_frames
@@ -89,7 +90,8 @@ class Sender:
         await self._resolver.close()
 
     def prepare(self, claim: Claim) -> Prepared | Result:
-        """Return the request as bytes, or the result if no request can be made. Nothing is sent."""
+        """Sign the request and return it as bytes, or the result if no request can be made. Nothing is sent."""
+        claim = signed(claim)
         try:
             if is_local_url(claim.url) and not self._policy.allow_localhost:
                 raise Blocked

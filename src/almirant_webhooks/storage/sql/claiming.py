@@ -10,7 +10,7 @@ from typing import Any
 from ... import clock
 from ...model import Claim, Trigger
 from ...ops.sealing import Seals, Unopenable
-from ...rules.signing import request_headers, secrets_at
+from ...rules.signing import secrets_at
 from . import order, rendering, revisions
 from .allowance import Allowance
 from .sealed import NEXT_SECRET, SECRET, open_headers
@@ -222,27 +222,15 @@ def claim_of(
     test: bool = False,
     limited: bool = False,
 ) -> Claim:
-    """Return a claim with its signed headers; `keys` are those of `open_keys`.
+    """Return a claim, to be signed by whoever sends it; `keys` are those of `open_keys`.
 
     `limited` says that the webhook has a rate limit, in which all but tests count.
     """
     url, secret, next_secret, switch_at, webhook_headers = keys
     current, following, last, _ = secrets_at(secret, next_secret, switch_at, now=now)
-    headers = request_headers(
-        url=url,
-        secret=current,
-        next_secret=following,
-        last_secret=last,
-        body=body,
-        delivery_id=delivery_id,
-        event_type=event_type,
-        number=number,
-        started_at=now,
-        test=test,
-    )
     return Claim(
-        delivery_id, webhook_id, event_id, event_type, url, current, body, number, trigger, test, now, headers,
-        webhook_headers, limited and not test,
+        delivery_id, webhook_id, event_id, event_type, url, current, body, number, trigger, test, now, (),
+        webhook_headers, limited and not test, following, last,
     )  # fmt: skip
 
 

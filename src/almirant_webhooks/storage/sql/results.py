@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ... import clock
 from ...model import Headers, Outcome, Result, State, Trigger
 from ...rules.retry import FREE_INTERRUPTIONS, Schedule
-from ...rules.signing import pack_headers
+from ...rules.signing import pack_headers, signed
 from ..engine import LastEnd
 from .counting import count
 from .health import report_failed
@@ -160,7 +160,7 @@ def _given_up(settled: Iterable[tuple[object, ...]], pending: set[str]) -> list[
 
 def _attempt(result: Result) -> tuple[object, ...]:
     """Write an attempt that has ended as the columns of `_INSERT_ATTEMPTS`."""
-    claim = result.claim
+    claim = signed(result.claim)  # it is already, unless a fault of ours came before
     headers = written(result.response_headers) if result.response_headers else None
     return (
         claim.delivery_id,
