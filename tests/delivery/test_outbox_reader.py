@@ -81,6 +81,26 @@ def test_rows_that_are_left_wait_a_little_for_enough_slots() -> None:
     assert _asked(reader, ENOUGH)
 
 
+def test_rows_that_are_left_wait_as_long_as_a_batch_s_cost_is_worth() -> None:
+    """At a server that is longer, and for more slots."""
+    reader = _reader()
+    reader.confirm_read(_done("p"), 100.0, 0.010)
+    assert reader.plan_read(MANY, MANY, 100.009, anyway=False, enough=MANY + 1) is None
+    assert reader.next_read(100.0) == pytest.approx(0.010)
+    assert _asked(reader, 0, 100.010)
+
+
+def test_a_read_that_took_all_it_might_has_left_rows(steps: Steps) -> None:
+    """The next one is made without a look whether there are any; after one that left some of its room there is a look."""
+    reader = OutboxReader(Metrics(), frozenset(), OutboxInDatabase(steps.path))
+    for rows, has_left in ((32, True), (31, False), (0, False)):
+        reader.force_read()
+        plan = _asked(reader, 32)
+        assert plan is not None
+        reader.confirm_read(_done(*"p" * rows) if rows else None, 100.0)
+        assert reader.is_empty(steps.conn, plan) is not has_left
+
+
 def test_no_more_rows_are_read_than_there_are_slots_for_their_deliveries() -> None:
     """Events that go to many webhooks are read a few at a time, so that another project's row is not behind many of them."""
     reader = _reader()

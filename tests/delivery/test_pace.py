@@ -6,6 +6,7 @@ import pytest
 
 from almirant_webhooks.delivery.pace import (
     ENOUGH,
+    ENOUGH_AT_SERVER,
     ENOUGH_WAIT,
     FLOW_WAIT,
     LEAST,
@@ -13,6 +14,7 @@ from almirant_webhooks.delivery.pace import (
     LIMIT_BESIDE_OTHERS,
     LIMIT_BESIDE_STEADY,
     MAX_GAP,
+    MAX_WAIT_AT_SERVER,
     MOST,
     OTHERS_LAST,
     RARE,
@@ -79,6 +81,18 @@ def test_a_row_that_comes_alone_waits_for_no_others() -> None:
     assert pace.hold(100.001, 2, 5, flows=False, rests=False)[1] == 0.0
     enough, wait = pace.hold(100.001, 2, 5, flows=False, rests=True)
     assert (enough, round(wait, 6)) == (4, round(ENOUGH_WAIT - 0.001, 6))
+
+
+def test_results_wait_longer_at_a_server_the_longer_a_batch_takes_there() -> None:
+    """Half of what the last one took, and for more of them; no longer than 10 ms. Beside a file that is the same for all."""
+    at_server, beside_file = Pace(at_server=True), Pace()
+    for took, wait in ((0.002, ENOUGH_WAIT), (0.012, 0.006), (0.200, MAX_WAIT_AT_SERVER)):
+        for pace in (at_server, beside_file):
+            pace.observe_batch(100.0 - took, 100.0, 100.0, 10)
+        enough, seconds = at_server.hold(100.0, 1, 999, flows=False, rests=True)
+        assert (enough, round(seconds, 6)) == (ENOUGH_AT_SERVER, wait)
+        enough, seconds = beside_file.hold(100.0, 1, 999, flows=False, rests=True)
+        assert (enough, round(seconds, 6)) == (ENOUGH, ENOUGH_WAIT)
 
 
 def test_the_file_s_lock_is_left_between_batches_that_follow_each_other_while_others_commit() -> None:

@@ -91,7 +91,8 @@ class Chooser:
             return slots.free(project, starts) if self._at_once else None  # else no row takes a slot
 
         try:
-            return self._reader.plan_read(slots_left.left if slots_left else 0, max_rows, at, anyway=anyway, slots=free)
+            left = slots_left.left if slots_left else 0
+            return self._reader.plan_read(left, max_rows, at, anyway=anyway, slots=free, enough=self._pace.enough)
         except StorageError as error:  # a trigger of the application's refuses the marks of too many rows
             self._health.fail(FAN_OUT, error)
             self._reader.pause(PAUSE)

@@ -24,7 +24,7 @@ from .due_loader import DueLoader
 from .health import PAUSE, Health
 from .network import Outage
 from .outbox_reader import OutboxReader
-from .pace import LIMIT_ALONE, LIMIT_AT_SERVER, Pace
+from .pace import Pace
 from .reports import report
 from .result_queue import ResultQueue
 from .scheduler import Scheduler
@@ -68,7 +68,7 @@ class DeliveryLoop:
         self._schedule = schedule
         self._poll_interval = poll_interval
         self._due = DueLoader(scheduler, store)
-        self._pace = Pace(LIMIT_AT_SERVER if store.lock_is_fair else LIMIT_ALONE)
+        self._pace = Pace(at_server=store.lock_is_fair)
         self._chooser = Chooser(scheduler, reader, self._network, self._pace, health, schedule)
         self._version: int | None = None
         self._polled_at = 0.0
@@ -256,7 +256,7 @@ class DeliveryLoop:
         if changes.begun:
             self._network.note_start(ended_at)
         if batch.to_read is not None:
-            self.reader.confirm_read(changes.fan_out, ended_at)
+            self.reader.confirm_read(changes.fan_out, ended_at, self._pace.rest)
             if self.reader.is_in_database:
                 self._health.clear(FAN_OUT)
         self._due.reload_if_changed(changes.revision, clock.now())

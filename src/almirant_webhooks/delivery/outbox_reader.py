@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 import structlog
 
 from .. import clock
 from ..ops.metrics import Metrics
-from ..storage.engine import Busy, FanOut, Mark, OutboxRow, OutboxStore, ReadPlan, Session, StorageError
+from ..storage.engine import Busy, FanOut, OutboxRow, OutboxStore, ReadPlan, Session, StorageError
 from .pace import ENOUGH, ENOUGH_WAIT
 from .unmarked import Unmarked
 
@@ -52,6 +52,7 @@ class OutboxReader:
         self._unmarked: set[int] = set()
         self._mark_wait = 0.0  # seconds
         self.is_flowing = False  # the last read took all that there was, and that was several rows
+        self._left_rows = False  # the last read took as many as it might
         self._planned = 0  # rows of the current read at most
         self._planned_of: dict[str, int] = {}  # the same of a project that has no slots for more
         self.refused = Unmarked()
@@ -95,11 +96,13 @@ class OutboxReader:
         *,
         anyway: bool,
         slots: Callable[[str], int | None] = lambda project: None,
+        enough: int = ENOUGH,
     ) -> ReadPlan | None:
         """Return which rows to read, or None to read none now.
 
         `free` is the number of free slots, `at` is in monotonic seconds. `anyway`: there will be a transaction in any case,
         which may see a commit that was not noticed yet. `slots` returns how many of a project's events have slots, or None.
+        With `enough` free slots rows that an earlier read left wait for nothing.
         """
         has_news = self.may_have_rows or (anyway and self.is_in_database)
         if anyway:  # a batch that records results frees slots
@@ -108,7 +111,7 @@ class OutboxReader:
             not has_news
             or len(self._unmarked) >= MOST_UNMARKED
             or at < self._paused_until
-            or (self.may_wait and at < self._next_read_at and (free < ENOUGH or (self._skipped_since and not anyway)))
+            or (self.may_wait and at < self._next_read_at and (free < enough or (self._skipped_since and not anyway)))
         ):
             return None
         rows = max(1, int(min(max(free, MIN_ROWS), max_rows) / self._deliveries_per_row))
@@ -164,22 +167,28 @@ class OutboxReader:
 
     def is_empty(self, database: Session, plan: ReadPlan) -> bool:
         """Return whether an outbox in the database has no rows for this plan, and remember that."""
-        if not self.is_in_database or self._outbox.is_anything_unread(database, plan):
+        if not self.is_in_database or self._left_rows or self._outbox.is_anything_unread(database, plan):
             return False
         self.may_have_rows, self._skipped_since = False, {}
         return True
 
-    def confirm_read(self, fan_out: FanOut | None, at: float) -> None:
-        """Update the state by what a read brought, after the commit of its batch. None: there were no rows."""
+    def confirm_read(self, fan_out: FanOut | None, at: float, rest: float = ENOUGH_WAIT) -> None:
+        """Update the state by what a read brought, after the commit of its batch. None: there were no rows.
+
+        Rows that it left wait `rest` seconds for free slots.
+        """
         took_any = fan_out is not None and bool(fan_out.marks)
-        self.is_flowing = fan_out is not None and self._took_all(fan_out.marks)
+        taken = Counter(mark.row.project for mark in fan_out.marks) if fan_out is not None else Counter[str]()
+        is_full = any(count >= self._planned_of.get(project, count + 1) for project, count in taken.items())
+        self._left_rows = is_full or taken.total() >= self._planned
+        self.is_flowing = taken.total() >= FLOW and not (self._left_rows or self._skipping_since)
         saw_all = len(self._in_line) < self._most_in_line
         left = {mark.row.project for mark in fan_out.marks} if fan_out is not None else set()
         if saw_all:  # a producer may have deleted its rows
             left |= self._skipping_since.keys() - set(self._in_line)
         self._skipped_since = {project: since for project, since in self._skipping_since.items() if project not in left}
-        self._soonest = at + ENOUGH_WAIT
-        self._next_read_at = at + (MAX_SKIPPED if self._skipped_since and saw_all and not took_any else ENOUGH_WAIT)
+        self._soonest = at + rest
+        self._next_read_at = at + (MAX_SKIPPED if self._skipped_since and saw_all and not took_any else rest)
         self.may_have_rows, self.may_wait = took_any or bool(self._skipped_since), True
         if fan_out is None or not fan_out.marks:
             self._after = self._in_line[-1] if self._in_line else self._after  # the projects behind may have a slot
@@ -192,13 +201,6 @@ class OutboxReader:
             fan_out.claims = []  # they have begun, and their bodies need memory
             self._to_mark.append(fan_out)
             self._unmarked.update(mark.row.id for mark in fan_out.marks)
-
-    def _took_all(self, marks: Sequence[Mark]) -> bool:
-        """Whether a read brought several rows, and fewer than it could have: of each project too."""
-        if self._skipping_since or not FLOW <= len(marks) < self._planned:
-            return False
-        taken = Counter(mark.row.project for mark in marks)
-        return all(count < self._planned_of.get(project, count + 1) for project, count in taken.items())
 
     @property
     def has_marks(self) -> bool:

@@ -15,6 +15,8 @@ MAX_GAP = (
 LEAST, MOST = 8, 256  # attempts that begin with a batch
 ENOUGH = 32  # results, or free slots, for which a batch starts at once while more are to come
 ENOUGH_WAIT = 0.003  # seconds that fewer of them wait for more
+ENOUGH_AT_SERVER = 128  # the same where a batch goes to a server: it costs more there, however small it is
+MAX_WAIT_AT_SERVER = 0.010  # seconds that fewer wait at most, for half as long as the last batch took
 FLOW_WAIT = (
     0.010  # seconds after a batch that the next one waits for more rows, while producers commit one after the other
 )
@@ -23,8 +25,10 @@ FLOW_WAIT = (
 class Pace:
     """Measures batches and limits the next one. Times are monotonic seconds, passed in; delivery thread alone."""
 
-    def __init__(self, limit_alone: float = LIMIT_ALONE) -> None:
-        self._limit_alone = limit_alone
+    def __init__(self, *, at_server: bool = False) -> None:
+        self._at_server = at_server
+        self._limit_alone = LIMIT_AT_SERVER if at_server else LIMIT_ALONE
+        self.enough = ENOUGH_AT_SERVER if at_server else ENOUGH  # results, or free slots
         self._seconds_each = 0.0002  # seconds for one attempt that is recorded, begun or inserted
         self._committed_at = self._foreign_at = -OTHERS_LAST
         self._steadiness = 0.0  # a moving average: 1 if each of the last looks found a commit of another connection
@@ -49,6 +53,12 @@ class Pace:
         seconds = beside if self._others_commit(at) else self._limit_alone
         return max(LEAST, min(MOST, int(seconds / self._seconds_each / 2)))
 
+    @property
+    def rest(self) -> float:
+        """The seconds after the last batch that fewer results than enough, or rows that a read has left, wait for more."""
+        half = min(self._seconds_locked / 2, MAX_WAIT_AT_SERVER) if self._at_server else 0.0
+        return max(ENOUGH_WAIT, half)
+
     def hold(self, at: float, ended: int, others: int, *, flows: bool, rests: bool) -> tuple[int, float]:
         """Return for how many results the next batch waits, and for how many seconds at most; 0 or less: it begins now.
 
@@ -57,8 +67,8 @@ class Pace:
         """
         if flows:
             return ENOUGH, self.ended_at + FLOW_WAIT - at
-        enough = min(ENOUGH, (ended + others + 1) // 2)
-        return enough, self.ended_at + ENOUGH_WAIT - at if ended and rests else 0.0
+        enough = min(self.enough, (ended + others + 1) // 2)
+        return enough, self.ended_at + self.rest - at if ended and rests else 0.0
 
     def gap(self, at: float) -> float:
         """Return for how many more seconds to leave the file's lock to others: as long as the last batch had it."""
