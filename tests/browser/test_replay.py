@@ -29,7 +29,7 @@ async def test_a_webhook_that_came_late_gets_what_it_lacks(
     late = service.webhook(f"{receiver.url}/late").id
     async with opened(browser, portal, f"/webhooks/{late}", java_script_enabled=script) as page:
         await page.goto(f"{portal.address}/webhooks/{late}/replay")
-        since = page.get_by_label("Since")
+        since = page.get_by_label("Since", exact=True)
         await since.fill("soon")
         await page.get_by_role("button", name="Count").click()
         await expect(page.get_by_role("alert")).to_contain_text("'soon' is not a time")

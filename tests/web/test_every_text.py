@@ -21,6 +21,7 @@ from almirant_webhooks.web.app import MAX_BODY
 from almirant_webhooks.web.pages import languages
 
 from ..conftest import Receiver
+from ..support import sessions
 from ..support.catalogues import LOCALE, write_brackets
 from .test_pages import Pages, pages
 
@@ -89,13 +90,19 @@ def untranslated(page: str) -> list[str]:
     return [words for part in piece.split("\x00") if (words := outside(part))]
 
 
-@pytest.fixture(autouse=True)
-def brackets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """One more language, in whose catalogues each text is itself in brackets."""
-    locale = tmp_path / "locale"
+@pytest.fixture(scope="module")
+def in_brackets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The catalogues, with those of a language in which each text is itself in brackets."""
+    locale = tmp_path_factory.mktemp("catalogues") / "locale"
     shutil.copytree(LOCALE, locale)
     write_brackets(locale, CODE)
-    monkeypatch.setattr(languages, "LOCALE", locale)
+    return locale
+
+
+@pytest.fixture(autouse=True)
+def brackets(monkeypatch: pytest.MonkeyPatch, in_brackets: Path) -> None:
+    """One more language, that of brackets."""
+    monkeypatch.setattr(languages, "LOCALE", in_brackets)
     monkeypatch.setitem(LANGUAGES, CODE, "Esperanto")
 
 
@@ -221,4 +228,71 @@ async def test_no_refusal_has_a_text_that_no_catalogue_can_have(pages: Pages, fi
             page = await answer.text()
         assert answer.status == status, (path, form)
         wrong += [f"{path}: {text}" for text in untranslated(page)]
+    assert "\n".join(wrong) == ""
+
+
+async def test_no_page_of_what_was_done_has_a_text_that_no_catalogue_can_have(
+    pages: Pages, filled: dict[str, str]
+) -> None:
+    """A form's answer, or the page that it leads to."""
+    good, off = filled["good"], filled["off"]
+    asked: tuple[tuple[str, dict[str, str]], ...] = (
+        ("/webhooks", {"url": "https://example.com/chat", "events": "*", "ready_template": "slack"}),
+        (f"/webhooks/{good}/secret", {}),
+        (f"/webhooks/{off}/secret", {}),
+        (f"/webhooks/{good}/rotate-secret", {"switch_after": "24h"}),
+        (f"/webhooks/{good}/rotate-secret", {"cancel": "1"}),
+        (f"/webhooks/{good}/rotate-secret", {"switch_after": "0s"}),
+        (f"/webhooks/{good}/test", {"event_type": "lead.created"}),
+        (f"/webhooks/{off}/enable", {"held": "discard"}),
+        (f"/webhooks/{good}/disable", {}),
+        (f"/webhooks/{good}/enable", {}),
+        (f"/webhooks/{good}/edit", {"url": "https://example.com/x", "events": "*", "template": "{", "rate_limit": "x"}),
+        (f"/webhooks/{off}/preview", {"url": "https://example.com/x", "events": "*", "template": '{"a": "{{ data.b }}"}'}),
+        ("/resends", {"state": "succeeded", "since": "1h"}),
+        (f"/webhooks/{off}/replay", {"since": "1h"}),
+        (f"/events/{filled['event']}/send-to", {"webhook": filled["other"]}),
+        (f"/deliveries/{filled['done']}/resend", {}),
+        ("/deliveries/resend", {"id": filled["done"], "back": "/deliveries"}),
+        ("/tokens", {"name": "deploy"}),
+        ("/tokens", {"name": "deploy"}),
+        (f"/webhooks/{filled['other']}/delete", {"yes": "1"}),
+    )  # fmt: skip
+    headers = {**pages.cookie("proj_1"), "Accept-Language": CODE}
+    wrong: list[str] = []
+    for path, form in asked:
+        async with pages.client.post(path, data=form, headers=headers) as answer:
+            wrong += [f"{path} {answer.url.path}: {text}" for text in untranslated(await answer.text())]
+    for path in ("/resends", "/audit", f"/webhooks/{good}", f"/webhooks/{off}", f"/deliveries/{filled['done']}"):
+        async with pages.client.get(path, headers=headers) as answer:
+            wrong += [f"{path}: {text}" for text in untranslated(await answer.text())]
+    assert "\n".join(wrong) == ""
+
+
+async def test_no_page_of_who_is_not_signed_in_has_a_text_that_no_catalogue_can_have(pages: Pages) -> None:
+    """Signing in, links that open and links that do not, and a form that came after its session."""
+    pages.service.webhook("https://example.com/in")
+    link = sessions.link(pages.service, actor="deploy", read_only=True)
+    reading = sessions.cookie(pages.service, "proj_1", read_only=True)
+    asked: tuple[tuple[str, str, dict[str, str]], ...] = (
+        ("GET", "/sign-in", {}),
+        ("POST", "/sign-in", {}),
+        ("POST", "/webhooks", {}),
+        ("GET", link, {}),
+        ("GET", link, reading),
+        ("GET", link[:-1], {}),
+        ("POST", link, {}),
+        ("GET", link, {}),
+        ("GET", "/webhooks", reading),
+        ("POST", "/webhooks", reading),
+        ("GET", "/webhooks", {"Host": "elsewhere.example"}),
+        ("POST", "/webhooks", {**reading, "Sec-Fetch-Site": "cross-site"}),
+    )
+    wrong: list[str] = []
+    for method, path, more in asked:
+        headers = {"Accept-Language": CODE, **more}
+        async with pages.client.request(
+            method, path, data={"url": "x"} if method == "POST" else None, headers=headers
+        ) as answer:
+            wrong += [f"{method} {path}: {text}" for text in untranslated(await answer.text())]
     assert "\n".join(wrong) == ""
