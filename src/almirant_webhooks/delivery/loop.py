@@ -20,6 +20,7 @@ from ..storage.engine import DeliveryStore, DeliveryWorker, Session, Shared, Sto
 from . import recovery
 from .attempts import Attempts, Sends
 from .batch import FAN_OUT, Batch, Chooser
+from .commits import Commits
 from .due_loader import DueLoader
 from .health import PAUSE, Health
 from .network import Outage
@@ -69,8 +70,8 @@ class DeliveryLoop:
         self._poll_interval = poll_interval
         self._due = DueLoader(scheduler, store)
         self._pace = Pace(at_server=store.lock_is_fair)
+        self._commits = Commits(store, reader, self._pace)
         self._chooser = Chooser(scheduler, reader, self._network, self._pace, health, schedule)
-        self._version: int | None = None
         self._polled_at = 0.0
         self._paused_until = 0.0
         self._stopping = False
@@ -145,6 +146,8 @@ class DeliveryLoop:
         A batch is one transaction. Raises `Misconfigured` for an error that no retry can fix.
         """
         at = time.monotonic()
+        if self._commits.look_again(conn, at):
+            self._due.reload_if_changed(self._store.revision(conn), clock.now())
         if (wait := self._wait_before_batch(at)) > 0:
             return wait
         now = clock.now()
@@ -265,12 +268,7 @@ class DeliveryLoop:
         report(batch.work.results, self._metrics, changes.gone, changes.unopenable)
 
     def _check_for_commits(self, conn: Session) -> None:
-        before, self._version = self._version, self._store.changes(conn)
-        changed = before != self._version
-        self.reader.check_for_commits(changed=changed)
-        if before is not None and not self._store.lock_is_fair:
-            self._pace.note_look(time.monotonic(), changed=changed)
-        if changed:
+        if self._commits.look(conn, time.monotonic()):
             self._due.reload_if_changed(self._store.revision(conn), clock.now())
 
     def _idle_seconds(self, now: datetime) -> float:
@@ -280,7 +278,7 @@ class DeliveryLoop:
             self._polled_at = at
             self.reader.force_read()
         waits = [MAX_IDLE, self._polled_at + self._poll_interval - at, self._network.next_check(at)]
-        waits.append(self.scheduler.rates.seconds_to_place(at))
+        waits += [self.scheduler.rates.seconds_to_place(at), self._commits.next_look(at)]
         next_due = None if self._stopping else self.scheduler.next_due()
         if next_due is not None:
             is_due = next_due <= clock.text(now)  # it has no free slot: a result frees one, and wakes this thread

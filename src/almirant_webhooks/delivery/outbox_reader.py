@@ -66,8 +66,8 @@ class OutboxReader:
         """Close that connection."""
         self._outbox.close()
 
-    def check_for_commits(self, *, changed: bool) -> None:
-        """Note whether a producer may have committed. `changed`: another connection has committed to the database."""
+    def check_for_commits(self, *, changed: bool) -> bool:
+        """Note and return whether a producer may have committed. `changed`: another connection has committed to the database."""
         if self.is_in_database:
             news = changed
         else:
@@ -79,6 +79,7 @@ class OutboxReader:
             news = before != self._version
         if news:
             self.may_have_rows, self.may_wait = True, False
+        return news
 
     def force_read(self) -> None:
         """Read at the next opportunity, even if no commit was noticed."""

@@ -1,0 +1,49 @@
+"""Looks for commits of other processes to the files. A write is noticed before its commit, so one look may come too early."""
+
+from __future__ import annotations
+
+from ..storage.engine import DeliveryStore, Session
+from .outbox_reader import OutboxReader
+from .pace import Pace
+
+LOOK_WAIT = 0.0003  # seconds between two looks for a commit whose write was noticed
+LOOKS_LAST = 0.002  # seconds after that write; whoever has noticed it asks for later looks
+
+
+class Commits:
+    """What others' commits are known by, and until when one is expected. Times are monotonic seconds; delivery thread alone."""
+
+    def __init__(self, store: DeliveryStore, reader: OutboxReader, pace: Pace) -> None:
+        self._store = store
+        self._reader = reader
+        self._pace = pace
+        self._version: int | None = None
+        self._expected_until = 0.0
+        self._looked_at = 0.0
+
+    def look(self, conn: Session, at: float) -> bool:
+        """Look after a write was noticed; return whether another connection has committed to the database."""
+        changed, news = self._look(conn, at)
+        # A server tells of commits, and of the writes here some are our own.
+        if not news and not self._store.lock_is_fair and self._pace.ended_at < self._looked_at:
+            self._expected_until = at + LOOKS_LAST
+        self._looked_at = at
+        return changed
+
+    def look_again(self, conn: Session, at: float) -> bool:
+        """Look if a commit is expected; return whether there was one to the database."""
+        return at < self._expected_until and self._look(conn, at, again=True)[0]
+
+    def next_look(self, at: float) -> float | None:
+        """Return the seconds until the next look, or None if no commit is expected."""
+        return LOOK_WAIT if at < self._expected_until else None
+
+    def _look(self, conn: Session, at: float, *, again: bool = False) -> tuple[bool, bool]:
+        before, self._version = self._version, self._store.changes(conn)
+        changed = before != self._version
+        news = self._reader.check_for_commits(changed=changed) or changed
+        if news:
+            self._expected_until = 0.0
+        if before is not None and not self._store.lock_is_fair and (changed or not again):
+            self._pace.note_look(at, changed=changed)
+        return changed, news
