@@ -19,11 +19,10 @@ from almirant_webhooks.delivery.pace import LEAST
 from almirant_webhooks.delivery.scheduler import LIMIT_UNPROVEN
 from almirant_webhooks.model import Misconfigured, Outcome, Result
 from almirant_webhooks.sending import causes
-from almirant_webhooks.storage.sqlite.connection import transaction
 
 from ..conftest import Receiver
 from ..support.service import Service
-from ..support.steps import START, Steps
+from ..support.steps import START, Steps, transaction
 
 MANY = 400
 WAITING = "SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"
@@ -237,7 +236,6 @@ async def test_an_outbox_that_an_application_locks_right_after_the_start_ends_no
     await service.until(lambda: service.log(state="succeeded"))
 
 
-@pytest.mark.sqlite
 def test_an_attempt_of_a_number_that_is_in_the_log_already_stops_no_batch(steps: Steps) -> None:
     """Somebody has edited the log by hand: what is there stays, and the delivery goes on."""
     webhook = steps.webhook()

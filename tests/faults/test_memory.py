@@ -18,13 +18,13 @@ MIB = 2**20
 MOST = 256 * MIB
 _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
-pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
+pytestmark = pytest.mark.slow
 
 # One event in a thousand is wanted; the others are unmatched.
 INSERT = """
 INSERT INTO outbox (project_id, event_type, payload)
 WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-SELECT 'proj_1', CASE WHEN i % 1000 THEN 'deal.closed' ELSE 'lead.created' END, '{"n": ' || i || '}' FROM n
+SELECT 'proj_1', CASE WHEN i % 1000 <> 0 THEN 'deal.closed' ELSE 'lead.created' END, '{"n": ' || i || ', "text": "' || ? || '"}' FROM n
 """
 
 
@@ -36,8 +36,9 @@ def peak(daemon: DaemonProcess) -> int:
 
 
 @pytest.mark.timeout(900)
-async def test_very_many_rows_in_one_transaction(service: Service, receiver: Receiver) -> None:
-    """FAULTS_ROWS sets how many (200,000). All are taken, the wanted ones arrive, and the memory is that of any other day."""
+async def test_very_many_rows_in_one_transaction(service: Service, receiver: Receiver, engine_name: str) -> None:
+    """FAULTS_ROWS sets how many (200,000; in PostgreSQL a twentieth, of 20 KB each). All are taken, the wanted ones arrive, and the memory is that of any other day."""
+    rows, text = (ROWS, "") if engine_name == "sqlite" else (ROWS // 20, "x" * 20_000)
     service.migrate()
     service.webhook(receiver.url, "lead.*")
     daemon = DaemonProcess(service)
@@ -48,21 +49,21 @@ async def test_very_many_rows_in_one_transaction(service: Service, receiver: Rec
         before = peak(daemon)
         conn = service.producer()
         with conn:
-            conn.execute(INSERT, (ROWS,))
+            conn.execute(INSERT, (rows, text))
         begin = time.monotonic()
         unread = "SELECT 1 FROM outbox WHERE fanned_out_at IS NULL LIMIT 1"
         await service.until(lambda: conn.execute(unread).fetchone() is None, within=800)
         took = time.monotonic() - begin
         conn.close()
-        await service.until(lambda: len(receiver.requests) >= ROWS // 1000 + 1, within=60)
+        await service.until(lambda: len(receiver.requests) >= rows // 1000 + 1, within=60)
         after = peak(daemon)
         assert daemon.stop() == 0
     finally:
         daemon.close()
-    say_figures("rows in one transaction", rows=ROWS, seconds=round(took), memory_mib=[before // MIB, after // MIB])
+    say_figures("rows in one transaction", rows=rows, seconds=round(took), memory_mib=[before // MIB, after // MIB])
     assert after < MOST
     taken = service.read(lambda conn: conn.execute("SELECT count(*) FROM events").fetchone()[0])
-    assert taken == ROWS + 1
+    assert taken == rows + 1
 
 
 async def test_payloads_of_100_mb(service: Service, receiver: Receiver) -> None:
@@ -70,8 +71,7 @@ async def test_payloads_of_100_mb(service: Service, receiver: Receiver) -> None:
     service.migrate()
     service.webhook(receiver.url)
     daemon = DaemonProcess(service)
-    conn = service.producer()
-    conn.execute("PRAGMA ignore_check_constraints=ON")
+    conn = service.producer_without_rules()
     for _ in range(5):
         with conn:
             conn.execute(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -14,30 +12,25 @@ from almirant_webhooks import clock
 from almirant_webhooks.daemon import Daemon
 from almirant_webhooks.model import Outcome
 from almirant_webhooks.storage.engine import ReadPlan
-from almirant_webhooks.storage.sql import claiming, fanout, results, webhooks
-from almirant_webhooks.storage.sqlite import stats
-from almirant_webhooks.storage.sqlite.connection import transaction
+from almirant_webhooks.storage.sql import claiming, fanout, results, stats, webhooks
 from almirant_webhooks.storage.sqlite.unread import read_unread
 
 from ..conftest import Receiver
 from ..support.service import Service
-from ..support.steps import SCHEDULE, START, Steps
-
-pytestmark = pytest.mark.sqlite
+from ..support.steps import SCHEDULE, START, Steps, transaction
 
 TABLES = ("events", "webhooks", "attempts", "subscriptions", "webhook_hours", "webhook_failures", "deliveries")
 
 
-def by_hand(path: Path, statement: str) -> None:
-    """Run a statement as `sqlite3 hooks.db` does."""
-    with closing(sqlite3.connect(path)) as conn, conn:
+def by_hand(service: Service, statement: str) -> None:
+    """Run a statement as `sqlite3 hooks.db`, or `psql`, does."""
+    with closing(service.producer()) as conn, conn:
         conn.execute(statement)
 
 
 @pytest.fixture
-async def touched(tmp_path: Path) -> AsyncIterator[Service]:
+async def touched(steps: Steps) -> AsyncIterator[Service]:
     """A database with a delivery that is due, one that was in flight at a crash, and one that is to be resent."""
-    steps = Steps(tmp_path / "hooks.db")
     webhook = steps.webhook(url="http://127.0.0.1:9/in")
     steps.event()
     resent = steps.attempt(webhook, START, Outcome.SUCCESS, status_code=200)
@@ -45,8 +38,7 @@ async def touched(tmp_path: Path) -> AsyncIterator[Service]:
     steps.claim(webhook, START)
     steps.event()
     steps.resend(resent.delivery_id, START)
-    steps.close()
-    service = Service(tmp_path / "hooks.db")
+    service = steps.service()
     yield service
     await service.close()
 
@@ -66,10 +58,10 @@ async def test_rows_that_were_deleted_by_hand_stop_nobody_else(
     table: str, touched: Service, receiver: Receiver
 ) -> None:
     """Whichever table they were in; what was in flight is free again, and nothing is tried over and over."""
-    by_hand(touched.database, f"DELETE FROM {table}")
+    by_hand(touched, f"DELETE FROM {table}")
     daemon = await _goes_on(touched, receiver)
     if table != "webhooks":  # nothing is begun for one that is not there
-        waits = "SELECT count(*) FROM deliveries WHERE in_flight OR resend_requested_at OR next_attempt_at <= ?"
+        waits = "SELECT count(*) FROM deliveries WHERE in_flight = 1 OR resend_requested_at IS NOT NULL OR next_attempt_at <= ?"
         await touched.until(
             lambda: touched.read(lambda conn: conn.execute(waits, (clock.text(clock.now()),)).fetchone()[0] == 0)
         )
@@ -77,12 +69,20 @@ async def test_rows_that_were_deleted_by_hand_stop_nobody_else(
     assert touched.read(stats.pending, clock.now())["due"] == 0
 
 
+async def write_by_hand(change: str, touched: Service, receiver: Receiver) -> None:
+    """Change values, and hold that others go on."""
+    by_hand(touched, f"UPDATE {change}")
+    daemon = await _goes_on(touched, receiver)
+    assert daemon.not_ready() is None
+    assert [row["project_id"] for row in touched.log(state="succeeded") if row["project_id"] == "other"] == [
+        "other"
+    ] * 2
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        "deliveries SET next_attempt_at = 'soon' WHERE state = 'pending'",
-        "deliveries SET next_attempt_at = '1763888400' WHERE state = 'pending'",
-        "deliveries SET begun = 0, attempts = 0, tries = 0, last_number = NULL, state = 'pending', next_attempt_at = ''",
+        "deliveries SET begun = 0, attempts = 0, tries = 0, last_number = NULL, state = 'pending', next_attempt_at = created_at",
         "webhooks SET url = 'http://[bad'",
         "webhooks SET url = 'http://127.0.0.1:x/'",
     ],
@@ -90,13 +90,15 @@ async def test_rows_that_were_deleted_by_hand_stop_nobody_else(
 async def test_values_that_were_written_by_hand_stop_nobody_else(
     change: str, touched: Service, receiver: Receiver
 ) -> None:
-    """A time that is none, counts that were set back, a URL that is none."""
-    by_hand(touched.database, f"UPDATE {change}")
-    daemon = await _goes_on(touched, receiver)
-    assert daemon.not_ready() is None
-    assert [row["project_id"] for row in touched.log(state="succeeded") if row["project_id"] == "other"] == [
-        "other"
-    ] * 2
+    """Counts that were set back, a URL that is none."""
+    await write_by_hand(change, touched, receiver)
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("time", ["soon", "1763888400", ""])
+async def test_times_that_are_none_stop_nobody_else(time: str, touched: Service, receiver: Receiver) -> None:
+    """SQLite takes any text there."""
+    await write_by_hand(f"deliveries SET next_attempt_at = '{time}' WHERE state = 'pending'", touched, receiver)
 
 
 def test_a_delivery_whose_event_is_gone_is_cancelled_and_says_so(steps: Steps) -> None:
@@ -105,7 +107,8 @@ def test_a_delivery_whose_event_is_gone_is_cancelled_and_says_so(steps: Steps) -
     for _ in range(3):
         steps.event()
     ids = [row[0] for row in steps.conn.execute("SELECT id FROM deliveries ORDER BY event_seq")]
-    steps.conn.execute("DELETE FROM events WHERE seq = 2")
+    (seq,) = steps.conn.execute("SELECT event_seq FROM deliveries WHERE id = ?", (ids[1],)).fetchone()
+    steps.conn.execute("DELETE FROM events WHERE seq = ?", (seq,))
     gone: list[str] = []
     with transaction(steps.conn):
         claims = claiming.claim(steps.conn, {webhook.id: 10}, START, gone=gone)
@@ -115,6 +118,7 @@ def test_a_delivery_whose_event_is_gone_is_cancelled_and_says_so(steps: Steps) -
     assert tuple(row.fetchone()) == ("cancelled", None, "its event is gone from the database")
 
 
+@pytest.mark.sqlite
 def test_no_delivery_is_sent_with_an_event_that_took_the_number_of_its_own(steps: Steps) -> None:
     """SQLite would give the number of the newest event again once that was deleted by hand, to whichever project's is next."""
     webhook = steps.webhook()

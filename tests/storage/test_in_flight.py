@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -112,14 +113,14 @@ def test_a_change_that_is_taken_back_leaves_what_was_sent(there: Steps) -> None:
 
 
 @pytest.mark.parametrize(
-    "gone", ["UPDATE webhooks SET deleted_at = ?, secret = '', url = ''", "DELETE FROM events WHERE ? > ''"]
+    "gone", ["UPDATE webhooks SET deleted_at = created_at, secret = '', url = ''", "DELETE FROM events"]
 )
-@pytest.mark.sqlite
 def test_an_attempt_whose_webhook_or_event_is_gone_is_interrupted_all_the_same(there: Steps, gone: str) -> None:
     """A start must not end in it: its URL and headers are not known any more."""
     claim = begin(there, there.webhook())
-    there.conn.execute("PRAGMA foreign_keys=OFF")  # as in an operator's shell
-    there.conn.execute(gone, (clock.text(START),))
+    if isinstance(there.conn, sqlite3.Connection):
+        there.conn.execute("PRAGMA foreign_keys=OFF")  # as in an operator's shell
+    there.conn.execute(gone)
     with transaction(there.conn):
         assert results.interrupt_open(there.conn, SCHEDULE, START + SECOND) == 1
     row = there.conn.execute(

@@ -15,6 +15,7 @@ from almirant_webhooks.storage.postgres.database_tables import migrate_database
 from almirant_webhooks.storage.postgres.in_database import Inside
 
 from .postgres import new_tables
+from .postgres_service import EverythingInPostgres
 from .steps import ALL, START, Steps, transaction
 
 
@@ -22,7 +23,7 @@ class PostgresSteps(Steps):
     """Rows of the outbox stay in it, marked."""
 
     def __init__(self, folder: Path) -> None:
-        self.there = new_tables()
+        self._folder, self.there = folder, new_tables()
         self._seals = sealing.beside(folder / "database")
         migrate_database(self.there.place, self._seals)
         self.conn = open_database(self.there.place, self._seals)
@@ -34,6 +35,11 @@ class PostgresSteps(Steps):
     def close(self) -> None:
         super().close()
         self.there.drop()
+
+    def service(self) -> EverythingInPostgres:
+        made = EverythingInPostgres(self._folder, self.there)
+        made.key.write_bytes(self._seals.path.read_bytes())
+        return made
 
     def reopen(self) -> None:
         self.conn.close()

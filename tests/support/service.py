@@ -167,6 +167,12 @@ class Service:
         """Open the outbox as any program would. What is returned is used as a connection of `sqlite3`."""
         return sqlite3.connect(self.outbox_file, timeout=10)
 
+    def producer_without_rules(self) -> Any:
+        """Open it so that payloads may be what they must not."""
+        conn = self.producer()
+        conn.execute("PRAGMA ignore_check_constraints=ON")
+        return conn
+
     def ask(self, question: str) -> Any:
         """Return the first row that a SELECT on the outbox's file gives."""
         conn = self.producer()

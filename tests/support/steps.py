@@ -21,6 +21,7 @@ from almirant_webhooks.storage.sqlite import connection as sqlite
 from almirant_webhooks.storage.sqlite import inside, outbox, rejected_rows, unread
 
 from .fresh import make_database
+from .service import Service
 
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 SCHEDULE = Schedule(Settings().delivery.retry_schedule)
@@ -59,6 +60,10 @@ class Steps:
     def close(self) -> None:
         self.conn.close()
         self.outbox.close()
+
+    def service(self) -> Service:
+        """Return a daemon on this database, which is not started yet."""
+        return Service(self.path)
 
     def reopen(self) -> None:
         """Go on with another session, as a new process does."""

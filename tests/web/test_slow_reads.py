@@ -25,11 +25,10 @@ from ..conftest import Receiver
 from ..support.service import Service
 from .test_pages import Pages, pages
 
-pytestmark = pytest.mark.sqlite
-
 __all__ = ["pages"]
 
 
+@pytest.mark.sqlite
 async def test_a_project_with_many_long_reads_is_one_part_ahead_of_another_at_most(service: Service) -> None:
     """However many requests it has made before."""
     service.migrate()
