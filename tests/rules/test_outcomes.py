@@ -45,6 +45,7 @@ def _delivery(state: State, *attempts: Attempt, **more: object) -> DeliveryFacts
         "state": state,
         "test": False,
         "held": 0,
+        "attempts": finished,
         "tries": finished,
         "next_attempt_at": None,
         "waits_for": None,

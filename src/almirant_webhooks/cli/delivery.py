@@ -64,7 +64,7 @@ def list_(settings: Settings, as_json: bool, limit: int, selection: Selection) -
 @as_json
 @config
 def show(settings: Settings, delivery_id: str, as_json: bool) -> None:
-    """Show a delivery: every attempt with its headers, and the receiver's answers."""
+    """Show a delivery: its attempts, of many the newest 50, with their headers, and the receiver's answers."""
     with reading(settings) as conn:
         shown = READS.log.delivery(conn, delivery_id)
     if as_json:
@@ -78,6 +78,8 @@ def show(settings: Settings, delivery_id: str, as_json: bool) -> None:
     print_fields({"outcome": " ".join(plain(sentence) for sentence in sentences), **fields})
     if shown["body"] is not None:
         click.echo(f"\nBody\n{safe(shown['body'])}")
+    if (left_out := outcomes.left_out(shown)) is not None:
+        click.echo(f"\nAttempts\n{left_out}")
     for attempt in shown["attempt_list"]:
         _print_attempt(attempt)
 

@@ -193,7 +193,7 @@ class Client:
         yield from self._caller.pages("/deliveries", which)
 
     def get_delivery(self, delivery_id: str) -> answers.DeliveryDetails:
-        """Return a delivery with its body and every attempt."""
+        """Return a delivery with its body and its newest 50 attempts, oldest first."""
         return self._call("GET", at("deliveries", delivery_id))
 
     def resend_delivery(self, delivery_id: str, *, idempotency_key: str | None = None) -> answers.Asked:

@@ -38,11 +38,12 @@ class Attempt(TypedDict):
 
 
 class DeliveryFacts(TypedDict):
-    """What is known of one delivery: fields of its row, and every attempt, oldest first."""
+    """What is known of one delivery: fields of its row, and its newest attempts, oldest first."""
 
     state: State
     test: bool
     held: int
+    attempts: int
     tries: int
     next_attempt_at: str | None
     waits_for: Ahead | None
@@ -109,7 +110,7 @@ def _first(
             return plural(
                 "Given up after {number:,} attempt: {ending}.",
                 "Given up after {number:,} attempts: {ending}.",
-                len(finished),
+                delivery["attempts"],
                 ending=_ending(last),
             )
         case _:
@@ -163,6 +164,14 @@ def place_of(ahead: Ahead, attempts_in_all: int) -> Sentence:
     if ahead["in_flight"] or ahead["next_attempt_at"] is None:
         return Text("{delivery} (attempt {number} of {most} under way)", **parts)
     return Text("{delivery} (attempt {number} of {most} at {at})", **parts, at=At(ahead["next_attempt_at"]))
+
+
+def left_out(delivery: DeliveryFacts) -> Text | None:
+    """Say how many of a delivery's attempts are shown; None where it is every one."""
+    attempts = delivery["attempt_list"]
+    if not attempts or attempts[0]["number"] == 1:
+        return None
+    return Text("The newest {shown:,} of {number:,} are shown.", shown=len(attempts), number=attempts[-1]["number"])
 
 
 def steps(attempts: Sequence[Attempt]) -> list[Step]:

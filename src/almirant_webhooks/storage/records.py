@@ -62,7 +62,7 @@ class LastAttempt(TypedDict):
 
 
 class Details(InOrder):
-    """What one delivery has beside its row: its body as it is sent and every attempt, oldest first.
+    """What one delivery has beside its row: its body as it is sent and its newest attempts, oldest first.
 
     Where a template made no body it is None, and `failed_reason` says why. `erased_at` says when body and answers were
     erased; the body is `{}` then. `waits_for` is what its webhook's order puts before it.

@@ -19,6 +19,7 @@ from almirant_webhooks.storage.sql import (
     claiming,
     imports,
     later_deliveries,
+    log,
     producers,
     project_tokens,
     replays,
@@ -35,7 +36,7 @@ from almirant_webhooks.storage.sqlite.connection import Connection, seals_of
 
 from ...support import large
 from ...support.large import BUSY, NOW, OFF, RUNNING, TAIL
-from .kind import DAY, LIMIT, Call, Kind, steps_of
+from .kind import A_DELIVERY, DAY, LIMIT, Call, Kind, steps_of
 
 
 def _begin_resend(conn: Connection) -> str:
@@ -151,6 +152,8 @@ CHANGES: dict[str, Kind] = {
     "webhooks.disable": Kind(lambda conn: webhooks.disable(conn, BUSY, NOW)),
     "webhooks.delete": Kind(lambda conn: webhooks.delete(conn, BUSY, NOW)),
     "webhooks.request_test": Kind(lambda conn: webhooks.request_test(conn, BUSY, "lead.created", "{}", NOW)),
+    "log.delivery": Kind(lambda conn: log.delivery(conn, A_DELIVERY)),
+    "log.attempt": Kind(lambda conn: log.attempt(conn, A_DELIVERY, 7)),
     "revisions.revision": Kind(revisions.revision),
     "rotation.start": Kind(
         lambda conn: rotation.start(conn, BUSY, secret="t" * 20, switch_at=NOW + DAY, actor="operator", now=NOW)

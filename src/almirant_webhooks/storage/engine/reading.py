@@ -14,6 +14,7 @@ from ...model import Ahead, Health, Rotation, Standing, Webhook
 from ...rules.selection import EventSelection, Selection
 from ...rules.trouble import Trouble
 from ..records import (
+    Attempt,
     AuditEntry,
     Delivery,
     DeliveryDetails,
@@ -66,7 +67,10 @@ class Log(Protocol):
     """Events and single deliveries of the log."""
 
     def delivery(self, session: Session, delivery_id: str, /) -> DeliveryDetails:
-        """Return one delivery with its body and every attempt, oldest first."""
+        """Return one delivery with its body and its newest 50 attempts, oldest first."""
+
+    def attempt(self, session: Session, delivery_id: str, number: int, /) -> Attempt | None:
+        """Return one attempt of a delivery, however old it is; None where there is none of that number."""
 
     def events(self, session: Session, selection: EventSelection, /, *, limit: int, cursor: int | None) -> Page[Event]:
         """Return a page of events, newest first, of those before the row `cursor` if it is given, in bounded time."""

@@ -69,9 +69,10 @@ WHERE a.enabled AND a.may_resend)
 """
 # An event's row number alone does not identify it: after a row was deleted by hand, another may get its number. The same
 # is true of attempts' numbers.
+LAST_NUMBER = "max(d.begun, coalesce((SELECT max(a.number) FROM attempts a WHERE a.delivery_id = d.id), 0))"
 _FIELDS = f"""
 SELECT json_group_array(json_array(d.rowid, d.webhook_id, d.id, d.event_id, e.event_type, {rendering.BODY},
-    max(d.begun, coalesce((SELECT max(a.number) FROM attempts a WHERE a.delivery_id = d.id), 0)), d.test,
+    {LAST_NUMBER}, d.test,
     w.url, w.secret, w.next_secret, w.switch_at, w.headers))
 FROM json_each(?) v CROSS JOIN deliveries d ON d.rowid = CAST(v.value AS INTEGER)
 CROSS JOIN events e ON e.seq = d.event_seq AND e.id = d.event_id CROSS JOIN webhooks w ON w.id = d.webhook_id

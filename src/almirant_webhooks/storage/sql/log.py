@@ -17,32 +17,57 @@ from ...rules.texts import Text
 from ..engine import EVERY_WEBHOOK
 from ..records import Attempt, DeliveryDetails, Event, EventDetails, Page
 from . import held, order, verdicts
+from .claiming import LAST_NUMBER
 from .in_flight import UNKNOWN, open_of
 from .rendering import BODY, FAILED_REASON
 from .rows import row_as
 from .session import Row, Session
 
+MOST_ATTEMPTS = 50  # of a delivery that is read at once, the newest ones: a person may resend without an end
+ATTEMPTS = """
+SELECT l.number, l.trigger, l.started_at, l.duration_ms, l.outcome, l.status, a.status_code, l.cause, l.url,
+       a.request_headers, a.response_headers, iif(e.erased_at IS NULL, a.response_body, NULL) AS response_body,
+       coalesce(a.response_body_cut, 0) = 1 AND e.erased_at IS NULL AS body_cut
+FROM attempt_log l JOIN deliveries d ON d.id = l.delivery_id JOIN events e ON e.seq = d.event_seq
+LEFT JOIN attempts a ON a.delivery_id = l.delivery_id AND a.number = l.number
+WHERE l.delivery_id = ? AND l.number BETWEEN ? AND ? ORDER BY l.number
+"""
+
 
 def delivery(conn: Session, delivery_id: str) -> DeliveryDetails:
-    """Return one delivery: its row of `delivery_log`, its body as it is sent, and every attempt with headers and answer."""
+    """Return one delivery: its row of `delivery_log`, its body as it is sent, and its newest attempts with headers and answers."""
+    row, more = _rows(conn, delivery_id)
+    last = more["last_number"]
+    attempt_list = _attempts(conn, row, more, range(last - MOST_ATTEMPTS + 1, last + 1))
+    content = {**dict(more), "body": _shown(more), "waits_for": order.ahead_of(conn, delivery_id)}
+    return row_as(DeliveryDetails, row, **content, attempt_list=attempt_list)
+
+
+def attempt(conn: Session, delivery_id: str, number: int) -> Attempt | None:
+    """Return one attempt of a delivery, however old it is; None where there is no such number."""
+    row, more = _rows(conn, delivery_id)
+    return next(iter(_attempts(conn, row, more, range(number, number + 1))), None)
+
+
+def _rows(conn: Session, delivery_id: str) -> tuple[Row, Row]:
+    """Return a delivery's row of `delivery_log`, and what it has beside it."""
     row = conn.execute("SELECT * FROM delivery_log WHERE delivery_id = ?", (delivery_id,)).fetchone()
     if row is None:
         raise NotFound(Text("There is no delivery {delivery_id}.", delivery_id=delivery_id), "id")
     more = conn.execute(
         f"SELECT {BODY} AS body, {FAILED_REASON} AS failed_reason, e.erased_at, d.rendered, d.created_at, d.test, "
-        f"{held.REASON} AS cancelled_reason, "
+        f"{LAST_NUMBER} AS last_number, {held.REASON} AS cancelled_reason, "
         f"CASE WHEN NOT {held.IS_DISCARDED} THEN d.resend_requested_at END AS resend_requested_at "
         "FROM deliveries d JOIN events e ON e.seq = d.event_seq JOIN webhooks w ON w.id = d.webhook_id WHERE d.id = ?",
         (delivery_id,),
     ).fetchone()
-    attempts = conn.execute(
-        "SELECT l.number, l.trigger, l.started_at, l.duration_ms, l.outcome, l.status, a.status_code, l.cause, l.url, "
-        "a.request_headers, a.response_headers, iif(e.erased_at IS NULL, a.response_body, NULL) AS response_body, "
-        "coalesce(a.response_body_cut, 0) = 1 AND e.erased_at IS NULL AS body_cut FROM attempt_log l "
-        "JOIN deliveries d ON d.id = l.delivery_id JOIN events e ON e.seq = d.event_seq LEFT JOIN attempts a ON a.delivery_id = l.delivery_id AND a.number = l.number "
-        "WHERE l.delivery_id = ? ORDER BY l.number",
-        (delivery_id,),
-    ).fetchall()
+    return row, more
+
+
+def _attempts(conn: Session, row: Row, more: Row, numbers: range) -> list[Attempt]:
+    """Return the attempts of some numbers, oldest first."""
+    delivery_id = row["delivery_id"]
+    attempts = conn.execute(ATTEMPTS, (delivery_id, numbers[0], numbers[-1])).fetchall()
     packed_headers = [attempt["request_headers"] for attempt in attempts]
     if attempts and attempts[-1]["outcome"] is None:
         in_flight = open_of(conn, delivery_id)
@@ -53,9 +78,7 @@ def delivery(conn: Session, delivery_id: str) -> DeliveryDetails:
         "delivery_id": delivery_id,
         "test": bool(more["test"]),
     }
-    attempt_list = [_attempt(attempt, headers, sent) for attempt, headers in zip(attempts, packed_headers, strict=True)]
-    content = {**dict(more), "body": _shown(more), "waits_for": order.ahead_of(conn, delivery_id)}
-    return row_as(DeliveryDetails, row, **content, attempt_list=attempt_list)
+    return [_attempt(attempt, headers, sent) for attempt, headers in zip(attempts, packed_headers, strict=True)]
 
 
 def _shown(row: Row) -> str | None:

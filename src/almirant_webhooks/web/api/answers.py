@@ -22,7 +22,7 @@ class Delivery(records.DeliveryFields):
 
 
 class DeliveryDetails(Delivery, records.Details):
-    """A delivery with its body and every attempt."""
+    """A delivery with its body; `attempt_list` has its newest 50 attempts, oldest first, and `attempts` counts all that have ended."""
 
 
 class Count(TypedDict):

@@ -61,7 +61,7 @@ async def reached(request: web.Request) -> records.DeliveryDetails:
 
 
 async def show(request: web.Request) -> web.Response:
-    """With its body and every attempt: headers, answer, cause."""
+    """With its body and its newest 50 attempts, oldest first: headers, answer, cause. `attempts` counts all that have ended."""
     return parsing.answer(answers.delivery_details(await reached(request)))
 
 
@@ -124,7 +124,7 @@ _MANY = "/api/v1/resends"
 ROUTES = (
     Route("GET", "/api/v1/deliveries", "listDeliveries", list_, "List deliveries, newest first", {200: answers.DeliveryPage},
           parameters=(*SELECTION, "limit", "cursor", "count")),
-    Route("GET", "/api/v1/deliveries/{id}", "getDelivery", show, "Show a delivery with every attempt", {200: answers.DeliveryDetails}),
+    Route("GET", "/api/v1/deliveries/{id}", "getDelivery", show, "Show a delivery with its newest attempts", {200: answers.DeliveryDetails}),
     Route("POST", "/api/v1/deliveries/{id}/resend", "resendDelivery", resend, "Send a delivery again", {202: answers.Asked}, body=Body),
     Route("POST", _MANY, "createResend", resend_many, "Send many deliveries again, or count them",
           {200: answers.ResendCount, 202: records.Resend}, body=Resend),

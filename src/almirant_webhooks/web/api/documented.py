@@ -10,7 +10,7 @@ from .parsing import MAX_LIMIT
 
 TAGS = {
     "webhooks": "The receivers of a project's events.",
-    "deliveries": "One event for one webhook, with every attempt to send it.",
+    "deliveries": "One event for one webhook, with the attempts to send it.",
     "resends": "Sending many deliveries again, and replays of events.",
     "events": "What happened, and what became of it at each webhook.",
     "audit": "Who did what.",

@@ -1,8 +1,7 @@
-"""One delivery: what became of it, the receiver's answer, what was sent, and every attempt."""
+"""One delivery: what became of it, the receiver's answer, what was sent, and its attempts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 
 from aiohttp import hdrs, web
@@ -19,7 +18,6 @@ from ...storage.records import DeliveryDetails
 from ..context import check_reach, context, principal
 from .page import people, redirect, show
 
-MOST_STEPS = 50  # attempts that the timeline has, the newest ones
 MOST_BODY = 32 * 1024  # characters of a body that a page shows; all of it is a file to download
 MOST_CURL = 16 * 1024  # characters of a body that a command to copy has in it
 _MOST_NUMBER = 10**9
@@ -40,7 +38,6 @@ async def detail(request: web.Request) -> web.Response:
     delivery = await _delivery(request)
     webhook = await ctx.read(ctx.reading.webhooks.get, delivery["webhook_id"])
     waits = [wait.total_seconds() for wait in ctx.settings.delivery.retry_schedule]
-    attempts = delivery["attempt_list"]
     return show(
         request,
         "delivery.html",
@@ -50,8 +47,9 @@ async def detail(request: web.Request) -> web.Response:
         name=name_of(webhook.description, webhook.url),
         outcome=outcomes.outcome(delivery, len(waits)),
         following=outcomes.following(delivery, len(waits)),
-        shown=_shown(attempts, request.query.get("attempt", "")),
-        steps=outcomes.steps(attempts)[-MOST_STEPS:],
+        shown=await _shown(request, delivery),
+        steps=outcomes.steps(delivery["attempt_list"]),
+        left_out=outcomes.left_out(delivery),
         attempts_in_all=len(waits),
         waits_after=waits[delivery["tries"] + 1 :] if delivery["next_attempt_at"] else [],
         most_body=MOST_BODY,
@@ -59,11 +57,16 @@ async def detail(request: web.Request) -> web.Response:
     )
 
 
-def _shown(attempts: Sequence[Attempt], text: str) -> Attempt | None:
-    """Return the attempt that is asked for, else the newest with an end, else the newest."""
-    number = 0
+async def _shown(request: web.Request, delivery: DeliveryDetails) -> Attempt | None:
+    """Return the attempt that is asked for, however old it is, else the newest with an end, else the newest."""
+    attempts, text, number = delivery["attempt_list"], request.query.get("attempt", ""), 0
     with suppress(Refused):
         number = whole(text, "attempt", 1, _MOST_NUMBER) if text else 0
+    if attempts and 0 < number < attempts[0]["number"]:
+        ctx = context(request)
+        older = await ctx.read(ctx.reading.log.attempt, delivery["delivery_id"], number)
+        if older is not None:
+            return older
     ended = [attempt for attempt in attempts if attempt["outcome"] is not None]
     asked = [attempt for attempt in attempts if attempt["number"] == number]
     return next(reversed(asked or ended or attempts), None)
