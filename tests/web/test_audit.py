@@ -14,6 +14,7 @@ import pytest
 from almirant_webhooks import clock
 from almirant_webhooks.rules.audited import AUDITED_ACTIONS
 from almirant_webhooks.storage.sql import audit
+from almirant_webhooks.web.pages import audit_words
 
 from ..support.service import Service
 from ..support.shell import Shell
@@ -153,3 +154,12 @@ def test_tokens_and_links_of_the_commands_are_in_the_trail(shell: Shell, monkeyp
     for secret in secrets:
         assert secret.rpartition("/")[2] not in text
     assert len(json.loads(shell.ours("audit", "--action", "token.rotated", "--json"))) == 1
+
+
+@pytest.mark.parametrize("name", ["Ana, for ACME", "until noon, for Ana"])
+def test_a_link_is_said_to_be_for_whom_it_is_for(name: str) -> None:
+    """Words of a name that an entry has as well are no part of its time."""
+    at = "2026-01-31T09:00:00.000Z"
+    for end in ("", ", to look only"):
+        said = audit_words.detail("portal_link.created", f"until {at}, for {name}{end}")
+        assert said.parts == {"at": at, "name": name}

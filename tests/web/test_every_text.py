@@ -155,6 +155,7 @@ _AUDITED = (
     ("portal_link.created", f"until {_AT}, to look only"),
     ("portal_link.created", f"until {_AT}, for Ada, to look only"),
     ("portal_link.created", f"until {_AT}, for Ada"),
+    ("portal_link.created", f"until {_AT}, for Ana, for ACME"),
     ("session.started", "may look and change nothing"),
     ("session.ended", "of Ada (link)"),
     ("session.ended", "of project admin"),

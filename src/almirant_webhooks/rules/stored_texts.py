@@ -154,7 +154,8 @@ NAMES = (
 _BEFORE = {
     "held longer than retention.held": Text("its webhook was disabled for longer than deliveries are held"),
 }
-_NUMBERS = frozenset({"count", "most", "place", "seconds", "size"})
+# What a value is made of, where a name of somebody's could stand around it; all else is any text.
+_SHAPES = {"at": "[0-9TZ:.+-]+", **dict.fromkeys(("count", "most", "place", "seconds", "size"), "[0-9.,]+")}
 _LONGEST = 1_000  # characters; no row and no room below makes a longer one, and looking at it would take long
 
 
@@ -186,7 +187,7 @@ def is_unopenable(disabled_reason: str | None) -> bool:
 @cache
 def _pattern(form: str) -> re.Pattern[str]:
     pieces = (
-        re.escape(words) + (f"(?P<{name}>{r'[0-9.,]+' if name in _NUMBERS else '.+'})" if name else "")
+        re.escape(words) + (f"(?P<{name}>{_SHAPES.get(name, '.+')})" if name else "")
         for words, name, _, _ in Formatter().parse(form)
     )
     return re.compile("".join(pieces), re.DOTALL)
