@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 
@@ -78,13 +79,25 @@ async def test_a_type_that_is_nowhere_is_refused_with_a_suggestion(pages: Pages,
             async with pages.client.get(f"{path}?type={kind}", headers=headers) as answer:
                 problem = await answer.json(content_type=None)
                 assert (answer.status, problem["field"], words in problem["detail"]) == (422, "type", True)
+        assert words in html.unescape(await pages.get(f"/resends/new?event_type={kind}", status=422))
+        async with pages.client.post("/resends", data={"event_type": kind}, headers=pages.cookie("proj_1")) as answer:
+            assert (answer.status, words in html.unescape(await answer.text())) == (422, True)
+        for more in ({}, {"dry_run": True}):
+            asked = {"event_type": kind, **more}
+            async with pages.client.post("/api/v1/resends", json=asked, headers=headers) as answer:
+                problem = await answer.json(content_type=None)
+                assert (answer.status, problem["field"], words in problem["detail"]) == (422, "event_type", True)
+        for option in ("--dry-run", "--yes"):
+            command = ("delivery", "resend", "--type", kind, option)
+            assert words in await asyncio.to_thread(pages.service.shell().ours, *command, code=1)
     for kind in ("leads.created", "leads.*", "lead.stage_changed", "sprint.*", "almirant.*"):
+        await pages.get(f"/resends/new?event_type={kind}")
         await pages.get(f"/deliveries?event_type={kind}&state=failed")
         await pages.get(f"/events?event_type={kind}")
     # Another project's types tell nobody anything.
-    assert "Did you mean" in html.unescape(
-        await pages.get("/deliveries?event_type=leads.created", project="proj_2", status=422)
-    )
+    for path in ("/deliveries", "/resends/new"):
+        page = await pages.get(f"{path}?event_type=leads.created", project="proj_2", status=422)
+        assert "Did you mean" in html.unescape(page)
 
 
 @pytest.mark.parametrize("place", ["/deliveries", "/events"])

@@ -127,18 +127,18 @@ async def resend_many(
     selection: Selection,
     *,
     now: datetime,
-    counts: Mapping[str, int] | None = None,
+    counted: Counted | None = None,
 ) -> StartedResend:
-    """Begin to send again what is selected; `counts` is what `count_many` found, if it was called before.
+    """Begin to send again what is selected; `counted` is what was found, if it was counted before.
 
     Raises `NotFound`, and `Refused` for everything, for no matches, and while the same is under way.
     """
     own = _within_reach(principal, selection)
-    if counts is None:
+    if counted is None:
         counted = await count_some(database, principal, selection)
-        if counted.rest and not counted.total:
-            raise Refused(NONE_YET)
-        counts = counted.to_start
+    if counted.rest and not counted.total:
+        raise Refused(NONE_YET)
+    counts = counted.to_start
     return StartedResend(
         await database.write(database.store.resends.start, own, counts, actor=principal.actor, now=now), counts
     )

@@ -11,6 +11,7 @@ from ..settings.schema import Settings
 from .database import READS, reading
 from .output import confirm, print_fields, print_json, print_table, say
 from .run_action import CommandDatabase, caller, run_action
+from .selecting import check_type
 
 _COLUMNS = {
     "created_at": "DATE",
@@ -29,7 +30,11 @@ def resend(settings: Settings, selection: Selection, *, dry_run: bool, yes: bool
     """Count what is selected, ask, and begin; raises `Refused` when nothing is."""
     database = CommandDatabase(settings)
     counts = run_action(actions.count_many(database, caller(), selection))
-    total = sum(counts.values())
+    if not counts:
+        with reading(settings) as conn:
+            check_type(settings, conn, selection)
+    counted = actions.Counted(counts, ())
+    total = counted.total
     words = f"{total} deliveries of {len(counts)} webhooks"
     if dry_run:
         if as_json:
@@ -39,7 +44,7 @@ def resend(settings: Settings, selection: Selection, *, dry_run: bool, yes: bool
         return
     if counts and not yes:
         confirm(f"Send {words} again?", f"This sends {words} again; say --yes.")
-    begun = run_action(actions.resend_many(database, caller(), selection, now=clock.now(), counts=counts)).id
+    begun = run_action(actions.resend_many(database, caller(), selection, now=clock.now(), counted=counted)).id
     if as_json:
         print_json({"resend_id": begun, "deliveries": total, "webhooks": counts})
     else:

@@ -135,7 +135,7 @@ def limit(command: Command) -> Command:
 
 
 def check_type(settings: Settings, session: Session, selection: Selection | EventSelection) -> None:
-    """Raise `Refused`, with a suggestion, for a type outside the catalogue that no event has; for a list that is empty."""
+    """Raise `Refused`, with a suggestion, for a type outside the catalogue that no event has; for a selection that nothing has matched."""
     if selection.event_type is not None:
         of_type = EventSelection(project_id=selection.project_id, event_type=selection.event_type)
         if not READS.log.newest_events(session, of_type, limit=1):

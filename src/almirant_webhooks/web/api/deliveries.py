@@ -10,7 +10,7 @@ from ...actions import resends as actions
 from ...rules.selection import Selection
 from ...storage import records
 from ..context import check_reach, context, principal
-from ..listed import check_type
+from ..listed import check_type, count_resend
 from . import answers, parsing
 from .parsing import SELECTION, Body
 from .routes import Route
@@ -79,15 +79,15 @@ async def resend_many(request: web.Request) -> web.Response:
     body = await parsing.body(request, Resend)
     selection = Selection.parse(body.model_dump(exclude={"dry_run"}), clock.now())
     ctx, caller = context(request), principal(request)
+    counted = await count_resend(request, selection)
     if body.dry_run:
-        counted = await actions.count_some(ctx, caller, selection)
         answer: answers.ResendCount = {
             "deliveries": counted.total,
             "by_webhook": dict(counted.by_webhook),
             "more": bool(counted.rest),
         }
         return parsing.answer(answer)
-    started = await actions.resend_many(ctx, caller, selection, now=clock.now())
+    started = await actions.resend_many(ctx, caller, selection, now=clock.now(), counted=counted)
     return parsing.answer(await ctx.read(ctx.reading.resends.get, started.id), 202)
 
 

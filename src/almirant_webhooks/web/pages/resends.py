@@ -16,6 +16,7 @@ from ...rules.selection import Selection
 from ...rules.texts import Text, plural
 from ...storage.records import Progress, Resend, ResendKind
 from ..context import context, principal, scope
+from ..listed import count_resend
 from ..values import check_names
 from . import questions, selecting
 from .formatting import number
@@ -70,7 +71,7 @@ async def _ask(request: web.Request, params: Mapping[str, str], problem: str = "
         fixed.setdefault("until", clock.text(clock.now()))
         narrow = selection.is_narrow
         if narrow:
-            counted = await actions.count_some(ctx, principal(request), selection)
+            counted = await count_resend(request, selection)
     except Refused as refused:
         problem = problem or refused.message
     counts = counted.by_webhook
@@ -124,7 +125,10 @@ async def start(request: web.Request) -> web.Response:
     try:
         check_names(params, _NAMES)
         selection = _selection(typed, project)
-        started = await actions.resend_many(context(request), principal(request), selection, now=clock.now())
+        counted = await count_resend(request, selection)
+        started = await actions.resend_many(
+            context(request), principal(request), selection, now=clock.now(), counted=counted
+        )
     except Refused as refused:
         return await _ask(request, params, refused.message)
     raise redirect(f"/resends/{started.id}", done="resend-started")
