@@ -6,6 +6,7 @@ import sqlite3
 import time
 from contextlib import closing
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.async_api import Browser, Locator, Page, expect
@@ -111,6 +112,16 @@ async def test_whoever_is_warned_stays_signed_in_at_a_button_and_keeps_what_is_t
         await expect(box).to_contain_text("Your session has ended. What you have typed stays here")
         await expect(box.get_by_role("button", name="Stay signed in")).to_be_hidden()
         await expect(url).to_have_value("https://example.com/in")
+
+
+async def test_the_end_of_a_session_is_said_in_the_zone_that_the_page_shows(browser: Browser, portal: Scene) -> None:
+    """The reader's own, or UTC once they choose it."""
+    async with opened(browser, portal, "/webhooks/new", locale="en-GB", timezone_id="Asia/Kolkata") as page:
+        box = await _warned(page, portal)
+        ends = clock.parse(await box.get_attribute("data-ends") or "")
+        await expect(box).to_contain_text(f"ends at {ends.astimezone(ZoneInfo('Asia/Kolkata')):%H:%M}.")
+        await page.get_by_role("button", name="Show UTC").press("Enter")
+        await expect(box).to_contain_text(f"ends at {ends:%H:%M}.")
 
 
 async def test_a_session_that_another_tab_goes_on_with_is_not_said_to_end(browser: Browser, portal: Scene) -> None:

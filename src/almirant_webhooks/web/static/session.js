@@ -2,7 +2,7 @@
 (() => {
   "use strict";
 
-  const { _, locale } = globalThis.almirant;
+  const { _, locale, zone } = globalThis.almirant;
   const WARNED_BEFORE = 10 * 60 * 1000;
   const ASKED_EVERY = 10 * 1000;
   const LONGEST_TIMER = 2 ** 31 - 1;
@@ -29,7 +29,8 @@
 
   const sentence = (left) => {
     if (left <= 0) return _("Your session has ended. What you have typed stays here: send it, and the next page says how to sign in again.");
-    const ends = _("Your session ends at {time}.", { time: new Date(box.dataset.ends).toLocaleTimeString(locale, { hour: "2-digit", minute: "2-digit" }) });
+    const time = new Date(box.dataset.ends).toLocaleTimeString(locale, { hour: "2-digit", minute: "2-digit", timeZone: zone() });
+    const ends = _("Your session ends at {time}.", { time });
     return isLast ? `${ends} ${_("It cannot last longer: sign in again soon.")}` : ends;
   };
 
@@ -63,5 +64,6 @@
   });
 
   document.addEventListener("visibilitychange", look);
+  document.addEventListener("zone", show);
   look();
 })();

@@ -16,6 +16,7 @@
   let chosen = "";
   try { chosen = localStorage.getItem(KEPT) || ""; } catch { /* no storage */ }
   const zone = () => (chosen === "utc" ? "UTC" : own);
+  globalThis.almirant.zone = zone;
 
   const exact = (time) => `${time.dateTime.slice(0, 10)} ${time.dateTime.slice(11).replace("Z", "")} UTC`;
 
@@ -77,10 +78,14 @@
       try { localStorage.setItem(KEPT, chosen); } catch { /* no storage */ }
       showZone();
       show();
+      document.dispatchEvent(new Event("zone"));
     });
     if (own !== "UTC") place.after(button);
     showZone();
   }
+  // What is typed without a zone is UTC, as the service takes it: an ISO date is by itself, one with a time is not.
+  const asUtc = (text) => (/^\d{4}-\d\d-\d\d[T ]\d\d:[\d:.]+$/.test(text) ? `${text.replace(" ", "T")}Z` : text);
+
   // A date to pick for a field: of the zone that the page shows, put into the field as UTC.
   for (const part of document.querySelectorAll("[data-picker]")) {
     const [open, pick] = [part.querySelector("button"), part.querySelector("input")];
@@ -88,7 +93,7 @@
     part.hidden = !pick.showPicker;
     open.addEventListener("click", () => {
       // Firefox's calendar picks the date alone, and a field without a time would stay empty.
-      const typed = new Date(/^\d{4}-/.test(field.value) ? field.value : Math.floor(Date.now() / 3600000) * 3600000);
+      const typed = new Date(/^\d{4}-/.test(field.value) ? asUtc(field.value.trim()) : Math.floor(Date.now() / 3600000) * 3600000);
       const moment = Number.isNaN(Number(typed)) ? new Date() : typed;
       const shift = chosen === "utc" ? 0 : moment.getTimezoneOffset() * 60000;
       pick.value = new Date(moment - shift).toISOString().slice(0, 16);
