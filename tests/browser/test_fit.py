@@ -11,6 +11,7 @@ from almirant_webhooks import clock
 from almirant_webhooks.storage.sql import webhooks
 from almirant_webhooks.storage.sql.session import Session
 
+from ..support import sessions
 from ..support.service import SECRET
 from .conftest import visit
 from .scene import PROJECT, Scene, receivers, scene
@@ -105,4 +106,23 @@ async def test_nothing_is_scrolled_sideways_at_any_width_nor_in_print(browser: B
             await page.emulate_media(media="print")
             wrong += [f"{name} in print: {what}" for what in await page.evaluate(_WIDE)]
             await page.emulate_media(media="screen")
+    assert wrong == []
+
+
+@pytest.mark.slow
+async def test_the_longest_names_fit_a_small_screen_in_the_words_that_have_them(
+    browser: Browser, portal: Scene
+) -> None:
+    """A project of 128 characters on the page of its activity, and a person of 100 at the button of their link."""
+    project = "p" * 128
+    link = portal.address + sessions.link(portal.service, project, actor="a" * 100)
+    async with visit(browser, viewport={"width": 320, "height": 640}) as context:
+        page = await context.new_page()
+        await page.goto(link)
+        await expect(page.locator(".lead")).to_contain_text("a" * 100)
+        wrong = [f"the link: {what}" for what in await page.evaluate(_WIDE)]
+        await portal.come_in(page, project)
+        await page.goto(f"{portal.address}/activity")
+        await expect(page.locator(".lead")).to_contain_text(project)
+        wrong += [f"the activity: {what}" for what in await page.evaluate(_WIDE)]
     assert wrong == []
