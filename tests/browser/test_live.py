@@ -211,6 +211,25 @@ async def test_a_failure_to_connect_is_said_and_so_is_its_end(
         await expect(page.locator("tbody tr")).to_have_count(2)
 
 
+async def test_whoever_goes_by_landmarks_comes_to_what_a_page_says_of_itself(
+    browser: Browser, portal: Scene, receiver: Receiver, axe: str
+) -> None:
+    """The button of new rows, and that nothing is connected: neither stands outside of all parts of the page."""
+    portal.service.webhook(receiver.url)
+    await deliver(portal, 2)
+    async with opened(browser, portal, "/deliveries", bypass_csp=True) as page:
+        await page.locator("tbody tr").first.get_by_role("checkbox").check()
+        await deliver(portal, 1)
+        await look(page, status=200)
+        await expect(page.locator(MORE)).to_be_visible()
+        await page.context.set_offline(True)
+        await page.evaluate(LOOK)
+        await expect(page.get_by_role("region", name="Connection")).to_contain_text("Not connected.")
+        await page.evaluate(axe)
+        found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        assert [f"{one['id']}: {one['nodes'][0]['html']}" for one in found["violations"]] == []
+
+
 async def test_the_end_of_a_session_is_said_and_what_was_shown_stays(
     browser: Browser, portal: Scene, receiver: Receiver
 ) -> None:

@@ -148,8 +148,9 @@
     more.hidden = rows === 0;
   };
 
-  const bar = document.createElement("p");
+  const bar = document.createElement("section");
   bar.className = "connection";
+  bar.setAttribute("aria-label", _("Connection"));
   bar.hidden = true;
   let seenAt = new Date();
 
@@ -249,7 +250,9 @@
     if (!paused && timer) lookOn();
   });
   showPaused();
-  document.querySelector(".foot").prepend(button);
-  document.querySelector(".foot").after(bar, more);
+  const foot = document.querySelector(".foot");
+  foot.prepend(button);
+  foot.append(more);
+  foot.after(bar);
   timer = setTimeout(lookOn, EVERY);
 })();
