@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -95,8 +97,25 @@ async def test_a_frame_without_a_session_leads_to_a_tab_and_asks_for_no_token(
         text = await answer.text()
         assert (answer.status, 'target="_blank"' in text, 'name="token"' in text) == (401, True, False)
         assert f"frame-ancestors {APP}" in answer.headers["Content-Security-Policy"]
-    async with client.post("/webhooks", data={}, headers=OUR_OWN) as answer:
-        assert (answer.status, 'name="token"' in await answer.text()) == (401, False)
+
+
+async def test_what_was_typed_in_a_frame_survives_the_end_of_its_session(
+    client: aiohttp.ClientSession, service: Service
+) -> None:
+    """As outside of one, but for the token: the form comes back with its fields, and is sent in the session begun anew."""
+    await _come_in(client, service)
+    form = {"url": "https://example.com/in", "events": "lead.*", "description": '"><b>'}
+    async with client.post("/webhooks", data=form, headers=OUR_OWN) as answer:
+        text = await answer.text()
+        assert (answer.status, 'name="token"' in text, "I am signed in again: send it" in text) == (401, False, True)
+        assert f"frame-ancestors {APP}" in answer.headers["Content-Security-Policy"]
+    assert 'action="/webhooks"' in text
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', text.split("</main>")[0]))
+    kept = {name: html.unescape(value) for name, value in fields.items()}
+    assert kept == form
+    headers = {**OUR_OWN, "Cookie": await _come_in(client, service)}
+    async with client.post("/webhooks", data=kept, headers=headers, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"].startswith("/webhooks/wh_")) == (303, True)
 
 
 async def test_without_the_setting_nothing_is_framed(service: Service) -> None:

@@ -344,7 +344,7 @@ async def test_the_operator_lists_and_ends_sessions(pages: Pages) -> None:
     assert (await _ask(pages, "POST", f"/sessions/{row['id']}/end", cookie))[0] == 403
     assert (f'href="/sessions/{row["id"]}/end"' in text, 'action="/sessions' in text) == (True, False)
     asked = await pages.get(f"/sessions/{row['id']}/end", None)
-    assert f'It runs since <time datetime="{row["created_at"]}"' in asked
+    assert f'It has run since <time datetime="{row["created_at"]}"' in asked
     assert "End the session of maria" in asked
     assert (await _ask(pages, "GET", "/webhooks", cookie))[0] == 200, "asking ends nothing"
     await pages.get("/sessions/ses_none/end", None, 404)

@@ -17,7 +17,7 @@ def is_framed(request: web.Request) -> bool:
 
 
 def allow_for_all(request: web.Request) -> None:
-    """Let the answer be framed although nobody is signed in: it has nothing of anybody's, and begins nothing by itself."""
+    """Let the answer be framed although nobody is signed in: it has nothing but what was sent with the request, and begins nothing by itself."""
     request[_FOR_ALL] = True
 
 

@@ -49,7 +49,7 @@ async def ask_end(request: web.Request) -> web.Response:
         f"/sessions/{session_id}/end",
         Text("End the session of {name}", name=row["actor"] or naming.role(row["role"])),
         [
-            Text("It runs since {at}.", at=At(row["created_at"])),
+            Text("It has run since {at}.", at=At(row["created_at"])),
             Text("It opens nothing from then on: who is in has to sign in again, and may lose what is not saved."),
         ],
         [("yes", "1", Text("End the session"), "is-danger")],

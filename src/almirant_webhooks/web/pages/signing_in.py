@@ -76,18 +76,17 @@ async def renew(request: web.Request) -> web.Response:
 
 async def ask_again(request: web.Request, row: SessionRow | None) -> web.Response:
     """Show who sent a form after their session had ended how to sign in again, with the form to send once more."""
-    if framing.is_framed(request):
-        return _not_signed_in(request, FRONT)
     fields = [(name, str(value)) for name, value in (await read_form(request)).items()]
     if row is not None:
         fields.append((TYPED_FOR, row["project_id"] or ""))
-    return _ask_again(request, {"action": request.path, "fields": fields}, "")
+    again = {"action": request.path, "fields": fields}
+    return _not_signed_in(request, FRONT, again) if framing.is_framed(request) else _ask_again(request, again, "")
 
 
-def _not_signed_in(request: web.Request, next_page: str) -> web.Response:
-    """Say in a frame, where no token is asked for, that there is no session, with the way to a tab."""
+def _not_signed_in(request: web.Request, next_page: str, again: dict[str, Any] | None = None) -> web.Response:
+    """Say in a frame, where no token is asked for, that there is no session, with the way to a tab or the form to send once more."""
     framing.allow_for_all(request)
-    return show(request, "framed.html", status=401, next=next_page or FRONT)
+    return show(request, "framed.html", status=401, next=next_page or FRONT, again=again)
 
 
 def _ask_again(request: web.Request, again: dict[str, Any], problem: str) -> web.Response:
