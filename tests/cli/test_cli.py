@@ -30,7 +30,8 @@ def test_a_url_of_the_machine_itself_is_refused_with_the_key_that_allows_it(shel
     shell.config.write_text(shell.config.read_text().replace("allow_localhost = true", "allow_localhost = false"))
     create = ("webhook", "create", "--project", "p", "--event", "*", "--url")
     assert "egress.allow_localhost" in shell.ours(*create, url, code=1)
-    assert "egress.allow_localhost" not in shell.ours(*create, "http://example.com/in", code=1)
+    for never in ("http://example.com/in", "http://app.localhost/in"):
+        assert "egress.allow_localhost" not in shell.ours(*create, never, code=1)
 
 
 @pytest.mark.each_engine

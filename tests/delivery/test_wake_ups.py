@@ -19,10 +19,12 @@ from aiohttp import web
 from almirant_webhooks import clock
 from almirant_webhooks.daemon import Daemon
 from almirant_webhooks.delivery import loop as loop_module
+from almirant_webhooks.delivery.commits import Commits
 from almirant_webhooks.delivery.network import Outage
 from almirant_webhooks.delivery.result_queue import ResultQueue
 from almirant_webhooks.delivery.scheduler import Scheduler
 from almirant_webhooks.model import Claim, Outcome, Result, Trigger
+from almirant_webhooks.storage.engine import Busy
 from almirant_webhooks.storage.sql import webhooks
 
 from ..conftest import Receiver
@@ -46,6 +48,26 @@ async def _start_without_backstops(service: Service, monkeypatch: pytest.MonkeyP
     daemon = await service.start()
     await daemon._tasks.cancel()
     return daemon
+
+
+async def test_a_look_that_fails_ends_nothing(
+    service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one finds the commit: what stops a read of the database for a moment is no fault of the daemon's."""
+    failed = asyncio.Event()
+
+    def fail(self: Commits, conn: sqlite3.Connection, at: float) -> bool:
+        monkeypatch.setattr(Commits, "look_again", look_again)
+        event_loop.call_soon_threadsafe(failed.set)
+        raise Busy("database is locked")
+
+    event_loop, look_again = asyncio.get_running_loop(), Commits.look_again
+    await service.start()
+    monkeypatch.setattr(Commits, "look_again", fail)
+    service.webhook(receiver.url)
+    service.insert()
+    await failed.wait()
+    await service.until(lambda: len(receiver.requests) == 1)
 
 
 def _have_come_at_rest(daemon: Daemon, news: News) -> None:

@@ -146,8 +146,9 @@ class DeliveryLoop:
         A batch is one transaction. Raises `Misconfigured` for an error that no retry can fix.
         """
         at = time.monotonic()
-        if self._commits.look_again(conn, at):
-            self._due.reload_if_changed(self._store.revision(conn), clock.now())
+        with suppress(StorageError):  # a batch meets the same error, and says so
+            if self._commits.look_again(conn, at):
+                self._due.reload_if_changed(self._store.revision(conn), clock.now())
         if (wait := self._wait_before_batch(at)) > 0:
             return wait
         now = clock.now()

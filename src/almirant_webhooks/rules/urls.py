@@ -110,13 +110,15 @@ def check_url(text: str, policy: Policy) -> str:
     local = (
         host == "localhost" or host.endswith(".localhost") or (literal is not None and addresses.is_loopback(literal))
     )
+    # A name below localhost is never allowed.
+    kind = Refused if policy.allow_localhost or host.endswith(".localhost") else LocalUrl
     if scheme == "http" and not (local and not host.endswith(".localhost") and policy.allow_localhost):
         if not local:
             raise refuse(Text("it must begin with https://"))
         words = Text("http:// is for localhost in development alone, where the service allows it; use https://")
-        raise refuse(words, Refused if policy.allow_localhost else LocalUrl)
+        raise refuse(words, kind)
     if local and not policy.allow_localhost and not _network_allows(literal, policy):
-        raise refuse(Text("{blocked}; requests go to public addresses alone", blocked=BLOCKED), LocalUrl)
+        raise refuse(Text("{blocked}; requests go to public addresses alone", blocked=BLOCKED), kind)
     if literal is not None and not is_allowed(str(literal), port or default, policy):
         raise refuse(Text("{blocked}; requests go to public addresses alone", blocked=BLOCKED))
     shown = f"{host}:{port}" if port is not None and port != default else host

@@ -17,6 +17,7 @@ from .driver import Error
 from .share import Share
 
 LOOK = 1.0  # seconds between two looks for triggers of the application's
+CAREFUL = 600.0  # seconds of savepoints after another rule of it has refused a row
 _ANY = f"SELECT EXISTS (SELECT FROM outbox WHERE {unread.UNREAD} AND id <> ALL(%s::bigint[]))"
 _ANY_OWNED = f"""
 SELECT EXISTS (SELECT FROM unnest(%s::int[]) o WHERE EXISTS (
@@ -37,8 +38,9 @@ class Inside:
     def __init__(self, *, keep: bool, share: Share | None = None) -> None:
         self._keep = keep
         self._share = share or Share()
-        self._has_triggers = self._was_refused = False  # triggers of the application's, or another rule of it
+        self._has_triggers = False
         self._look_at = 0.0  # monotonic seconds: when to look for triggers again
+        self._careful_until = 0.0  # the same, after something else of the application's has refused a row
 
     def read(self, session: DatabaseSession, plan: ReadPlan, /) -> Sequence[OutboxRow]:
         """Return rows that wait: projects take turns, and each one's oldest come first. They are locked then."""
@@ -71,7 +73,7 @@ class Inside:
             if not triggers.is_of_the_application(error):
                 raise
             if not is_careful:
-                self._was_refused = True
+                self._careful_until = time.monotonic() + CAREFUL
                 raise triggers.blamed(session, error) from error
             session.run("ROLLBACK TO SAVEPOINT marks")
             marked = marking.one_by_one(session, marks, now, triggers.trigger_names(session))
@@ -86,7 +88,7 @@ class Inside:
         if (now := time.monotonic()) >= self._look_at:
             self._look_at = now + LOOK
             self._has_triggers = bool(triggers.trigger_names(session))
-        return self._has_triggers or self._was_refused
+        return self._has_triggers or now < self._careful_until
 
     def _write(self, session: DatabaseSession, fan_out: FanOut, marks: Sequence[Mark], now: str) -> None:
         to_mark = marks if self._keep else [mark for mark in marks if mark.rejected_reason is not None]
