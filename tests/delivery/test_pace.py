@@ -11,6 +11,8 @@ from almirant_webhooks.delivery.pace import (
     FLOW_WAIT,
     LEAST,
     LIMIT_ALONE,
+    LIMIT_AT_SERVER,
+    LIMIT_BESIDE_AT_SERVER,
     LIMIT_BESIDE_OTHERS,
     LIMIT_BESIDE_STEADY,
     MAX_GAP,
@@ -81,6 +83,19 @@ def test_a_row_that_comes_alone_waits_for_no_others() -> None:
     assert pace.hold(100.001, 2, 5, flows=False, rests=False)[1] == 0.0
     enough, wait = pace.hold(100.001, 2, 5, flows=False, rests=True)
     assert (enough, round(wait, 6)) == (4, round(ENOUGH_WAIT - 0.001, 6))
+
+
+def test_batches_are_smaller_at_a_server_too_while_producers_commit() -> None:
+    """What they commit waits for the batch; the lock is left to nobody, as the server has a queue for it."""
+    pace = Pace(at_server=True)
+    for _ in range(100):
+        pace.observe_batch(99.0, 100.0, 100.0, int(1 / SLOW))
+    assert pace.limit(100.0) == pytest.approx(LIMIT_AT_SERVER / SLOW / 2, abs=1)
+    for at in (100.0, 100.0 + RARE / 2):
+        pace.note_look(at, changed=True)
+    assert pace.limit(101.0) == pytest.approx(LIMIT_BESIDE_AT_SERVER / SLOW / 2, abs=1)
+    assert pace.gap(100.5) == 0.0
+    assert pace.limit(101.0 + OTHERS_LAST) == pytest.approx(LIMIT_AT_SERVER / SLOW / 2, abs=1)
 
 
 def test_results_wait_longer_at_a_server_the_longer_a_batch_takes_there() -> None:

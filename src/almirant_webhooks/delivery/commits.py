@@ -44,6 +44,6 @@ class Commits:
         news = self._reader.check_for_commits(changed=changed) or changed
         if news:
             self._expected_until = 0.0
-        if before is not None and not self._store.lock_is_fair and (changed or not again):
+        if before is not None and (changed or not again):
             self._pace.note_look(at, changed=changed)
         return changed, news

@@ -7,6 +7,7 @@ LIMIT_AT_SERVER = 0.060  # seconds, where nobody waits for a file's lock, and a 
 LIMIT_BESIDE_OTHERS = 0.004  # seconds, while other connections commit: a producer waits for the file's lock
 LIMIT_BESIDE_STEADY = 0.010  # seconds, while others commit all the time: each of ours then records more for its commit
 STEADY = 0.8  # the share of the last looks that found a commit of another connection, from which on they do
+LIMIT_BESIDE_AT_SERVER = 0.020  # seconds, while producers commit at a server: what they commit waits for the batch
 OTHERS_LAST = 3.0  # seconds after the last commit of another connection during which more are expected
 RARE = 1.0  # seconds between two commits from which on a connection is not waited for
 MAX_GAP = (
@@ -49,8 +50,7 @@ class Pace:
 
     def limit(self, at: float) -> int:
         """Return how many attempts may begin with the next batch; twice as many may be recorded."""
-        beside = LIMIT_BESIDE_STEADY if self._steadiness > STEADY else LIMIT_BESIDE_OTHERS
-        seconds = beside if self._others_commit(at) else self._limit_alone
+        seconds = self._beside() if self._others_commit(at) else self._limit_alone
         return max(LEAST, min(MOST, int(seconds / self._seconds_each / 2)))
 
     @property
@@ -58,6 +58,11 @@ class Pace:
         """The seconds after the last batch that fewer results than enough, or rows that a read has left, wait for more."""
         half = min(self._seconds_locked / 2, MAX_WAIT_AT_SERVER) if self._at_server else 0.0
         return max(ENOUGH_WAIT, half)
+
+    def _beside(self) -> float:
+        if self._at_server:
+            return LIMIT_BESIDE_AT_SERVER
+        return LIMIT_BESIDE_STEADY if self._steadiness > STEADY else LIMIT_BESIDE_OTHERS
 
     def hold(self, at: float, ended: int, others: int, *, flows: bool, rests: bool) -> tuple[int, float]:
         """Return for how many results the next batch waits, and for how many seconds at most; 0 or less: it begins now.
@@ -71,9 +76,9 @@ class Pace:
         return enough, self.ended_at + self.rest - at if ended and rests else 0.0
 
     def gap(self, at: float) -> float:
-        """Return for how many more seconds to leave the file's lock to others: as long as the last batch had it."""
+        """Return for how many more seconds to leave the file's lock to others: as long as the last batch had it. A server has a queue."""
         gap = min(self._seconds_locked, MAX_GAP)
-        return max(0.0, self.ended_at + gap - at) if self._others_commit(at) else 0.0
+        return max(0.0, self.ended_at + gap - at) if self._others_commit(at) and not self._at_server else 0.0
 
     def observe_batch(self, locked_at: float, written_at: float, ended_at: float, attempts: int) -> None:
         """Measure a batch: when it got the lock, had written and had committed, and how many attempts it changed in all.

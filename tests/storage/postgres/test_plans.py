@@ -8,6 +8,7 @@ from contextlib import closing
 import psycopg
 import pytest
 
+from almirant_webhooks.storage.postgres import in_database
 from almirant_webhooks.storage.postgres.database_session import DatabaseSession, writing
 from almirant_webhooks.storage.postgres.dialect import spell, spell_rows
 from almirant_webhooks.storage.sql import log, results
@@ -72,6 +73,21 @@ async def test_tables_are_joined_in_the_order_in_which_they_are_written(session:
     lines = list(plan(session, SUBSCRIBED, [patterns_of(KINDS)]))
     first, second = (next(at for at, line in enumerate(lines) if name in line) for name in ("json_each", "on webhooks"))
     assert first < second, lines
+
+
+async def test_an_index_is_not_read_from_end_to_end_as_it_was_short_once(session: DatabaseSession) -> None:
+    """A statement keeps the plan that it got when a table had few rows, and had none when it was last looked at."""
+    fill(session, "ANALYZE", DELIVERIES.replace("3000", "10"), IN_FLIGHT)
+    lines = list(plan(session, results._IN_FLIGHT, ['["dlv_1", "dlv_2"]']))
+    assert any("Index Cond: (id = " in line for line in lines), lines
+
+
+async def test_an_outbox_is_looked_at_bucket_by_bucket(session: DatabaseSession) -> None:
+    """And not as a whole for the buckets of a daemon: what waits was taken for little."""
+    with writing(session, alone=False):
+        lines = [line for (line,) in session.run(f"EXPLAIN {in_database._ANY_OWNED}", list(range(32)), [])]
+    assert any("Index Cond" in line for line in lines), lines
+    assert not any("Join Filter" in line for line in lines), lines
 
 
 async def test_deliveries_whose_attempts_end_are_found_by_their_ids(session: DatabaseSession) -> None:

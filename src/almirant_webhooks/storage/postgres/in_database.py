@@ -19,9 +19,10 @@ from .share import Share
 LOOK = 1.0  # seconds between two looks for triggers of the application's
 CAREFUL = 600.0  # seconds of savepoints after another rule of it has refused a row
 _ANY = f"SELECT EXISTS (SELECT FROM outbox WHERE {unread.UNREAD} AND id <> ALL(%s::bigint[]))"
+# Bucket by bucket: the planner takes an index of what waits for a short one, and would join the whole of it to the buckets.
 _ANY_OWNED = f"""
-SELECT EXISTS (SELECT FROM unnest(%s::int[]) o WHERE EXISTS (
-    SELECT FROM outbox WHERE {unread.UNREAD} AND outbox_bucket(project_id) = o AND id <> ALL(%s::bigint[])))
+SELECT EXISTS (SELECT FROM unnest(%s::int[]) o CROSS JOIN LATERAL (
+    SELECT FROM outbox WHERE {unread.UNREAD} AND outbox_bucket(project_id) = o AND id <> ALL(%s::bigint[]) LIMIT 1) r)
 """
 _TAKE = """
 DELETE FROM outbox o USING unnest(%s::bigint[], %s::text[]) v (id, version)
