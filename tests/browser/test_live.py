@@ -88,6 +88,18 @@ async def test_new_rows_come_by_themselves_and_replace_no_other(
         await expect(page.locator(MORE)).to_be_hidden()
 
 
+async def test_the_only_row_stays_ticked_as_another_comes(browser: Browser, portal: Scene, receiver: Receiver) -> None:
+    """A form with one box named `id` has that box for its id, and with two has both: it was taken for another form."""
+    portal.service.webhook(receiver.url)
+    await deliver(portal, 1)
+    async with opened(browser, portal, "/deliveries") as page:
+        await page.locator("tbody tr").get_by_role("checkbox").check()
+        await deliver(portal, 1)
+        await look(page, status=200)
+        await expect(page.locator(MORE)).to_have_text("1 new")
+        await expect(page.locator("tbody tr").get_by_role("checkbox")).to_be_checked()
+
+
 @pytest.mark.parametrize("what", ["scrolled", "ticked", "a text selected"])
 async def test_new_rows_are_announced_while_something_is_scrolled_or_selected(
     browser: Browser, portal: Scene, receiver: Receiver, what: str

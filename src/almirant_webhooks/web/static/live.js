@@ -21,18 +21,21 @@
   let paused = false;
   let timer = 0;
 
+  // `id` of a form is its field of that name.
+  const idOf = (node) => node.getAttribute("id") || "";
+
   const isRow = (node) => node.nodeType === Node.ELEMENT_NODE && node.matches(ROW) && rowKey(node) !== "";
 
   const rowKey = (row) => {
-    const inner = row.id ? row : row.querySelector("[id], a[href]");
-    return inner ? inner.id || inner.getAttribute("href") : "";
+    const inner = idOf(row) ? row : row.querySelector("[id], a[href]");
+    return inner ? idOf(inner) || inner.getAttribute("href") : "";
   };
 
   // By which a node is found again among its siblings: a row by its id or link, a text by what stands before it.
   const name = (node) => {
     if (node.nodeType !== Node.ELEMENT_NODE) return `${node.nodeName} after ${node.previousSibling ? name(node.previousSibling) : ""}`;
     if (isRow(node)) return `${node.nodeName} ${rowKey(node)}`;
-    return [node.nodeName, node.id, node.dataset.live, node.getAttribute("aria-labelledby"), node.classList[0]].join(" ");
+    return [node.nodeName, idOf(node), node.dataset.live, node.getAttribute("aria-labelledby"), node.classList[0]].join(" ");
   };
 
   const isSelected = (node) => {
