@@ -24,7 +24,7 @@ from ..support.shell import Shell
 COMMAND = str(Path(sys.executable).parent / "almirant-webhooks")
 
 
-@pytest.mark.parametrize("url", ["http://localhost:9000/in", "https://127.0.0.1/in"])
+@pytest.mark.parametrize("url", ["http://localhost:9000/in", "https://127.0.0.1/in", "https://app.localhost/in"])
 def test_a_url_of_the_machine_itself_is_refused_with_the_key_that_allows_it(shell: Shell, url: str) -> None:
     """To who runs commands alone: people on the pages have no configuration."""
     shell.config.write_text(shell.config.read_text().replace("allow_localhost = true", "allow_localhost = false"))

@@ -10,6 +10,7 @@ from almirant_webhooks.delivery.pace import (
     ENOUGH_WAIT,
     FLOW_WAIT,
     LEAST,
+    LEAST_AT_SERVER,
     LIMIT_ALONE,
     LIMIT_AT_SERVER,
     LIMIT_BESIDE_AT_SERVER,
@@ -87,15 +88,18 @@ def test_a_row_that_comes_alone_waits_for_no_others() -> None:
 
 def test_batches_are_smaller_at_a_server_too_while_producers_commit() -> None:
     """What they commit waits for the batch; the lock is left to nobody, as the server has a queue for it."""
-    pace = Pace(at_server=True)
+    pace, slow = Pace(at_server=True), Pace(at_server=True)
     for _ in range(100):
-        pace.observe_batch(99.0, 100.0, 100.0, int(1 / SLOW))
-    assert pace.limit(100.0) == pytest.approx(LIMIT_AT_SERVER / SLOW / 2, abs=1)
+        pace.observe_batch(99.0, 100.0, 100.0, 8000)
+        slow.observe_batch(99.0, 100.0, 100.0, int(1 / SLOW))
+    assert slow.limit(100.0) == pytest.approx(LIMIT_AT_SERVER / SLOW / 2, abs=1)
     for at in (100.0, 100.0 + RARE / 2):
         pace.note_look(at, changed=True)
-    assert pace.limit(101.0) == pytest.approx(LIMIT_BESIDE_AT_SERVER / SLOW / 2, abs=1)
+        slow.note_look(at, changed=True)
+    assert pace.limit(101.0) == pytest.approx(LIMIT_BESIDE_AT_SERVER * 8000 / 2, abs=1)
+    assert slow.limit(101.0) == LEAST_AT_SERVER
     assert pace.gap(100.5) == 0.0
-    assert pace.limit(101.0 + OTHERS_LAST) == pytest.approx(LIMIT_AT_SERVER / SLOW / 2, abs=1)
+    assert slow.limit(101.0 + OTHERS_LAST) == pytest.approx(LIMIT_AT_SERVER / SLOW / 2, abs=1)
 
 
 def test_results_wait_longer_at_a_server_the_longer_a_batch_takes_there() -> None:

@@ -22,7 +22,7 @@ from .webhooks import check_new
 _HOW_TO_SEE_IT = "It gets a new secret: `almirant-webhooks webhook show ID --secret` prints it."
 _ALL_TYPES = " Known are "  # from here on a refusal has a list, which would be there for each webhook
 # And user, for which a URL is refused: what stands before an @, to the last one where a password has a / in it.
-_PASSWORD = re.compile(r"//(?!\[)(?:[^/?#\\]*:(?!\d*(?:[/?#\\]|$)).*@|[^/?#\\]*@)")
+_PASSWORD = re.compile(r"//(?!\[[^\]@/]*\](?::\d*)?(?:[/?#\\]|$))(?:[^/?#\\]*:(?!\d*(?:[/?#\\]|$)).*@|[^/?#\\]*@)")
 _MORE_DETAIL = 200  # characters of a reason that the audit trail has
 
 

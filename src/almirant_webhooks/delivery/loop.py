@@ -146,9 +146,11 @@ class DeliveryLoop:
         A batch is one transaction. Raises `Misconfigured` for an error that no retry can fix.
         """
         at = time.monotonic()
-        with suppress(StorageError):  # a batch meets the same error, and says so
+        try:
             if self._commits.look_again(conn, at):
                 self._due.reload_if_changed(self._store.revision(conn), clock.now())
+        except StorageError:
+            self._due.invalidate()  # a batch meets the same error, and says so
         if (wait := self._wait_before_batch(at)) > 0:
             return wait
         now = clock.now()
@@ -166,9 +168,8 @@ class DeliveryLoop:
             return self._pause()
         if full:
             self._health.fail_disk_full(STEP)
-        if full or self._store.why_not_begin():
-            return self._pause()
-        return 0.0 if worked else self._idle_seconds(now)
+        waits = full or self._store.why_not_begin()
+        return self._pause() if waits else 0.0 if worked else self._idle_seconds(now)
 
     def _take_share(self, shared: Shared, now: datetime) -> None:
         """Forget what is of projects that are others' now, and read what is due in those that this daemon has taken."""

@@ -14,6 +14,9 @@ MAX_GAP = (
     0.010  # seconds at most between two batches, for a producer to get the file's lock: SQLite has no queue for it
 )
 LEAST, MOST = 8, 256  # attempts that begin with a batch
+LEAST_AT_SERVER = (
+    64  # there: fewer would cost what the ways to the server cost, and no more be done in the time of a batch
+)
 ENOUGH = 32  # results, or free slots, for which a batch starts at once while more are to come
 ENOUGH_WAIT = 0.003  # seconds that fewer of them wait for more
 ENOUGH_AT_SERVER = 128  # the same where a batch goes to a server: it costs more there, however small it is
@@ -51,7 +54,8 @@ class Pace:
     def limit(self, at: float) -> int:
         """Return how many attempts may begin with the next batch; twice as many may be recorded."""
         seconds = self._beside() if self._others_commit(at) else self._limit_alone
-        return max(LEAST, min(MOST, int(seconds / self._seconds_each / 2)))
+        least = LEAST_AT_SERVER if self._at_server else LEAST
+        return max(least, min(MOST, int(seconds / self._seconds_each / 2)))
 
     @property
     def rest(self) -> float:

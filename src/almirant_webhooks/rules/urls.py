@@ -110,8 +110,9 @@ def check_url(text: str, policy: Policy) -> str:
     local = (
         host == "localhost" or host.endswith(".localhost") or (literal is not None and addresses.is_loopback(literal))
     )
-    # A name below localhost is never allowed.
-    kind = Refused if policy.allow_localhost or host.endswith(".localhost") else LocalUrl
+    # Over http a name below localhost is never allowed.
+    is_never = scheme == "http" and host.endswith(".localhost")
+    kind = Refused if policy.allow_localhost or is_never else LocalUrl
     if scheme == "http" and not (local and not host.endswith(".localhost") and policy.allow_localhost):
         if not local:
             raise refuse(Text("it must begin with https://"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -9,9 +10,9 @@ import psycopg
 import pytest
 
 from almirant_webhooks.storage.postgres import in_database
-from almirant_webhooks.storage.postgres.database_session import DatabaseSession, writing
+from almirant_webhooks.storage.postgres.database_session import DatabaseSession, begin_reading, writing
 from almirant_webhooks.storage.postgres.dialect import spell, spell_rows
-from almirant_webhooks.storage.sql import log, results
+from almirant_webhooks.storage.sql import log, results, selecting
 from almirant_webhooks.storage.sql.matching import SUBSCRIBED, patterns_of
 
 from ...support.daemons import Daemons
@@ -32,6 +33,10 @@ SELECT d.id, n, 'manual', now(), 'success', 200, '', '[]' FROM deliveries d, gen
 EVENT = """
 INSERT INTO events (seq, id, project_id, event_type, occurred_at, created_at, body)
 VALUES (1, 'evt_1', 'proj_1', 'lead.created', now(), now(), '{}')
+"""
+EVENTS = """
+INSERT INTO events (seq, project_id, id, event_type, occurred_at, created_at, body)
+SELECT n, 'proj_1', 'evt_' || n, 'a.b', now(), now(), '{}' FROM generate_series(1, 3000) n
 """
 IN_FLIGHT = "UPDATE deliveries SET in_flight = 1 WHERE event_seq <= 200"
 
@@ -80,6 +85,28 @@ async def test_an_index_is_not_read_from_end_to_end_as_it_was_short_once(session
     fill(session, "ANALYZE", DELIVERIES.replace("3000", "10"), IN_FLIGHT)
     lines = list(plan(session, results._IN_FLIGHT, ['["dlv_1", "dlv_2"]']))
     assert any("Index Cond: (id = " in line for line in lines), lines
+
+
+LOOKED_UP = {
+    "deliveries that match": (selecting._MATCHING.format(webhooks="", where="true"), '["dlv_1", "dlv_2"]'),
+    "rows of deliveries": (selecting._ROWS, '["dlv_1", "dlv_2"]'),
+    "events that are listed": (f"{log.EVENTS} {log._LISTED}", "[1, 2]"),
+}
+
+
+@pytest.mark.parametrize("what", LOOKED_UP)
+async def test_what_a_page_looks_up_by_ids_is_found_by_them(session: DatabaseSession, what: str) -> None:
+    """And not by a walk through the whole log in the order that the page shows."""
+    fill(session, WEBHOOKS, EVENTS, DELIVERIES, "ANALYZE")
+    select, ids = LOOKED_UP[what]
+    statement = spell(select)
+    begin_reading(session)
+    cursor = psycopg.RawCursor(session.conn)
+    cursor.execute(f"EXPLAIN (ANALYZE) {statement.text}".encode(), statement.values([ids]))
+    lines = [line for (line,) in cursor]
+    assert not any("Backward" in line or "Gather" in line for line in lines), lines
+    read = [int(number) for line in lines for number in re.findall(r"rows=(\d+) loops", line)]
+    assert max(read) < 100, lines
 
 
 async def test_an_outbox_is_looked_at_bucket_by_bucket(session: DatabaseSession) -> None:

@@ -30,7 +30,7 @@ BRIEF = 4.0  # seconds that one may take of those for whom deliveries wait: less
 PLANS = (
     "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; "
     "SET LOCAL enable_sort = off; SET LOCAL join_collapse_limit = 1; SET LOCAL plan_cache_mode = force_generic_plan; "
-    "SET LOCAL cpu_index_tuple_cost = 1"
+    "SET LOCAL cpu_index_tuple_cost = 1; SET LOCAL max_parallel_workers_per_gather = 0"
 )
 # Limits of a role or database for what no transaction of ours sets: a VACUUM, and a session that rests. The last one is known since
 # PostgreSQL 17. Not behind a pooler, which tells a process of its own making: the session is somebody else's next.

@@ -73,8 +73,9 @@ class Inside:
         except Error as error:
             if not triggers.is_of_the_application(error):
                 raise
-            if not is_careful:
+            if not self._has_triggers:
                 self._careful_until = time.monotonic() + CAREFUL
+            if not is_careful:
                 raise triggers.blamed(session, error) from error
             session.run("ROLLBACK TO SAVEPOINT marks")
             marked = marking.one_by_one(session, marks, now, triggers.trigger_names(session))

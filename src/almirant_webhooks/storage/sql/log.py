@@ -131,7 +131,7 @@ WHERE e.seq < ?1 AND (e.project_id = ?2 OR ?2 IS NULL) AND (e.event_type = ?3 OR
 AND (e.unmatched = ?4 OR ?4 IS NULL) AND (e.created_at >= ?5 OR ?5 IS NULL) AND (e.created_at < ?6 OR ?6 IS NULL)
 AND e.seq >= ?7 AND (substr(e.event_type, 1, length(?9)) = ?9 OR ?9 IS NULL) ORDER BY e.seq DESC LIMIT ?8
 """
-_LISTED = "WHERE e.seq IN (SELECT CAST(value AS INTEGER) FROM json_each(?)) ORDER BY e.seq DESC"
+_LISTED = "WHERE e.seq IN (SELECT CAST(value AS INTEGER) FROM json_each(?))"
 _BODIES_AT_ONCE = 50
 
 
@@ -166,7 +166,7 @@ def _events(conn: Session, selection: EventSelection, begin: int, end: int, limi
         values = (end, *_values(selection), begin, limit, family)
         return conn.execute(f"{EVENTS} {_MATCHING}", values).fetchall()
     seqs = json.dumps(_with_text(conn, selection, begin, end, limit, family))
-    return conn.execute(f"{EVENTS} {_LISTED}", (seqs,)).fetchall()
+    return sorted(conn.execute(f"{EVENTS} {_LISTED}", (seqs,)).fetchall(), key=lambda row: row["seq"], reverse=True)
 
 
 def _with_text(

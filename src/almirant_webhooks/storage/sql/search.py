@@ -175,11 +175,10 @@ def _of_webhook(conn: Session, webhook: str, newest: str, since: str, more: str)
 
 def _of_event(conn: Session, event_id: str, before: str, since: str) -> list[str]:
     rows = conn.execute(
-        "SELECT d.id FROM events e JOIN deliveries d ON d.event_seq = e.seq WHERE e.id = ? AND d.id < ? AND d.id >= ? "
-        "ORDER BY d.id DESC",
+        "SELECT d.id FROM events e JOIN deliveries d ON d.event_seq = e.seq WHERE e.id = ? AND d.id < ? AND d.id >= ?",
         (event_id, before, since),
     )
-    return [row[0] for row in rows]
+    return sorted((row[0] for row in rows), reverse=True)
 
 
 def _time_of(delivery_id: str) -> str:
