@@ -124,6 +124,7 @@ APART = {
     "outbox.count_old": "`prune --dry-run` counts what it would remove",
     "outbox.vacuum": "the server's own, in no transaction",
     "triggers.blaming": "names a trigger after an error",
+    "triggers.blamed": "the same",
     "triggers.trigger_names": "reads the names of triggers",
 }
 
