@@ -267,6 +267,9 @@ async def test_a_lost_machine_is_replaced_from_the_copy(tmp_path: Path, own_outb
             code, said = new.command(*SEND, "--data", "{}", "--id", "after")
             assert code == 0, said
             await until(lambda: owed <= arrived(after), new.daemon)
+            # One that is ended before its first copy makes none.
+            copies = tmp_path / "second replica"
+            await until(lambda: any(path.is_file() for path in copies.rglob("*")), new.daemon)
             assert new.daemon.stop() == 0
     finally:
         new.daemon.close()
