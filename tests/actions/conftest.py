@@ -18,6 +18,7 @@ from almirant_webhooks.storage.sql import audit, resends, rotation, webhooks
 
 from ..support.engines import service_on
 from ..support.service import SECRET
+from ..web.conftest import doors as doors
 from ..web.test_refusals import Doors
 
 URL = "https://example.com/in"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import aiohttp
 import pytest
 
 from almirant_webhooks import clock
@@ -183,14 +182,6 @@ CHANGES: tuple[tuple[tuple[str, ...], tuple[str, str, object], tuple[str, dict[s
     (("webhook", "show", "{id}", "--secret"), ("GET", "/{id}/secret", None), ("/{id}/secret", {})),
     (("webhook", "delete", "{id}", "--yes"), ("DELETE", "/{id}", None), ("/{id}/delete", {})),
 )
-
-
-@pytest.fixture
-async def doors(service: Service) -> AsyncIterator[Doors]:
-    """A daemon that serves its API and its pages, and commands beside it."""
-    address = await service.serve()
-    async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
-        yield Doors(service, client)
 
 
 async def by_command(doors: Doors, webhook_id: str, change: Any) -> None:

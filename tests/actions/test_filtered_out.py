@@ -5,29 +5,16 @@ from __future__ import annotations
 import asyncio
 import html
 import json
-from collections.abc import AsyncIterator
 from typing import Any
-
-import aiohttp
-import pytest
 
 from almirant_webhooks.rules import filters
 
 from ..conftest import Receiver
-from ..support.service import Service
 from ..web.test_refusals import Doors
 from ..web.test_webhook_pages import words_of
 
 CONDITION = "data.n > 5"
 VERDICT = f"It was filtered out: {CONDITION} did not hold."
-
-
-@pytest.fixture
-async def doors(service: Service) -> AsyncIterator[Doors]:
-    """A daemon that serves its API and its pages, and commands beside it."""
-    address = await service.serve()
-    async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
-        yield Doors(service, client)
 
 
 async def test_each_face_says_that_an_event_was_filtered_out_and_by_which_condition(

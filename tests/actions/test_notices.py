@@ -5,30 +5,19 @@ from __future__ import annotations
 import asyncio
 import html
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
 
 from almirant_webhooks.rules.event_types import NOTICES, sample_payload
 from almirant_webhooks.storage.sql import webhooks as storage
 
-from ..support.service import Service
 from ..web.test_refusals import URL, Doors
 from .conftest import FORM, NEW, Faces, Refusal, changed, check, new
 
 RESERVED = "Event types that begin with almirant. are the service's own: it tells of webhooks by them. Give the event another type."
 NO_NOTICE = "'almirant.webhook.failed' fits no event type. Did you mean 'almirant.webhook.failing'?"
 SENT = {"project_id": "proj_1", "payload": {}}
-
-
-@pytest.fixture
-async def doors(service: Service) -> AsyncIterator[Doors]:
-    """A daemon that serves its API and its pages, and commands beside it."""
-    address = await service.serve()
-    async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
-        yield Doors(service, client)
 
 
 async def test_a_webhook_can_subscribe_to_everything_and_to_notices_at_every_face(doors: Doors) -> None:

@@ -5,32 +5,20 @@ from __future__ import annotations
 import asyncio
 import html
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import aiohttp
-import pytest
 
 from almirant_webhooks.storage.sql import audit
 from almirant_webhooks.storage.sql import webhooks as storage
 from almirant_webhooks.verify import verify_almirant
 
 from ..conftest import Receiver
-from ..support.service import SECRET, Service
+from ..support.service import SECRET
 from ..web.test_refusals import Doors
 
 URL = "https://example.com/in"
 TEMPLATE = '{"text": "{{ type }}: {{ data.workItem.title }}",\n "id": {{ data.workItem.id }}}'
 MADE = '{"text": "work_item.created: Say \\"hi\\" <b>",\n "id": "wi_1"}'
 EVENT = {"workItem": {"id": "wi_1", "title": 'Say "hi" <b>'}}
-
-
-@pytest.fixture
-async def doors(service: Service) -> AsyncIterator[Doors]:
-    """A daemon that serves its API and its pages, and commands beside it."""
-    address = await service.serve()
-    async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
-        yield Doors(service, client)
 
 
 async def test_a_template_told_by_command_api_or_page_is_the_same_one(doors: Doors, tmp_path: Path) -> None:

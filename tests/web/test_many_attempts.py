@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import html
-from collections.abc import AsyncIterator
-
-import aiohttp
-import pytest
 
 from almirant_webhooks.storage.sql.log import MOST_ATTEMPTS
 
 from ..conftest import Receiver
-from ..support.service import Service
 from .test_refusals import Doors
 from .test_webhook_pages import words_of
 
@@ -23,14 +18,6 @@ INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, out
 SELECT a.delivery_id, n.i, 'manual', a.started_at, 7, 'http_error', 500, a.url, a.request_headers
 FROM attempts a JOIN n ON a.number = 1
 """
-
-
-@pytest.fixture
-async def doors(service: Service) -> AsyncIterator[Doors]:
-    """A daemon that serves its API and its pages, and commands beside it."""
-    address = await service.serve()
-    async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
-        yield Doors(service, client)
 
 
 async def test_each_face_has_the_newest_attempts_and_a_page_any_other_by_its_number(

@@ -6,25 +6,12 @@ import asyncio
 import html
 import json
 import re
-from collections.abc import AsyncIterator
-
-import aiohttp
-import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.storage.sql import webhooks
 
 from ..conftest import Receiver
-from ..support.service import Service
 from .test_refusals import Doors
-
-
-@pytest.fixture
-async def doors(service: Service) -> AsyncIterator[Doors]:
-    """A daemon that serves its API and its pages, and commands beside it."""
-    address = await service.serve()
-    async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
-        yield Doors(service, client)
 
 
 def words_of(page: str) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import html
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from urllib.parse import quote
 
-import aiohttp
 import jsonschema_rs
 import pytest
 
@@ -17,7 +16,6 @@ from almirant_webhooks.rules.selection import STATES, EventSelection, Selection
 from almirant_webhooks.storage.sql import resends
 
 from ..conftest import Receiver
-from ..support.service import Service
 from .test_refusals import Doors
 
 NOW = clock.parse("2026-11-24T09:00:00Z")
@@ -101,14 +99,6 @@ def pages(field: str, webhook: str) -> Iterator[str]:
         yield "/resends/new"
     if field in OF_EVENTS:
         yield "/events"
-
-
-@pytest.fixture
-async def doors(service: Service) -> AsyncIterator[Doors]:
-    """A daemon that serves its API and its pages, and commands beside it."""
-    address = await service.serve()
-    async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
-        yield Doors(service, client)
 
 
 async def command(doors: Doors, *words: str) -> str:

@@ -98,7 +98,7 @@ class DeliveryLoop:
 
     async def check_for_commits(self) -> None:
         """Check whether another process has committed."""
-        await self.worker.run(self._check_for_commits)
+        await self.worker.run(lambda conn: self._check_for_commits(conn, self._commits.look))
 
     def update_due(self, webhooks: set[str], due: dict[str, Due]) -> None:
         """Set when webhooks have their next attempt. One that is missing in `due`, which may be old, keeps its time."""
@@ -147,8 +147,7 @@ class DeliveryLoop:
         """
         at = time.monotonic()
         try:
-            if self._commits.look_again(conn, at):
-                self._due.reload_if_changed(self._store.revision(conn), clock.now())
+            self._check_for_commits(conn, self._commits.look_again)
         except StorageError:
             self._due.invalidate()  # a batch meets the same error, and says so
         if (wait := self._wait_before_batch(at)) > 0:
@@ -168,8 +167,9 @@ class DeliveryLoop:
             return self._pause()
         if full:
             self._health.fail_disk_full(STEP)
-        waits = full or self._store.why_not_begin()
-        return self._pause() if waits else 0.0 if worked else self._idle_seconds(now)
+        if full or self._store.why_not_begin():
+            return self._pause()
+        return 0.0 if worked else self._idle_seconds(now)
 
     def _take_share(self, shared: Shared, now: datetime) -> None:
         """Forget what is of projects that are others' now, and read what is due in those that this daemon has taken."""
@@ -269,8 +269,8 @@ class DeliveryLoop:
         self._metrics.in_flight.set(self.scheduler.in_flight.total())
         report(batch.work.results, self._metrics, changes.gone, changes.unopenable)
 
-    def _check_for_commits(self, conn: Session) -> None:
-        if self._commits.look(conn, time.monotonic()):
+    def _check_for_commits(self, conn: Session, look: Callable[[Session, float], bool]) -> None:
+        if look(conn, time.monotonic()):
             self._due.reload_if_changed(self._store.revision(conn), clock.now())
 
     def _idle_seconds(self, now: datetime) -> float:
