@@ -20,11 +20,10 @@ IS_UNREAD = "num_nonnulls(fanned_out_at, rejected_reason) = 0"
 # A time as the contract writes it, however the session shows times.
 TIME = "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
 OCCURRED_AT = TIME.format("occurred_at")
-# The project behind one, by their buckets, and its first row: a step in the index `outbox_unread`, however many rows a project has.
-# Until a vacuum the index holds what was deleted, and a step passes it: the project's rows are read from the first one on.
+# The project behind one, by their buckets: a step in the index `outbox_unread`, however many rows a project has.
 NEXT = f"""(
-    SELECT outbox_bucket(project_id) AS bucket, project_id AS project, id AS first FROM outbox
-    WHERE {UNREAD} AND (outbox_bucket(project_id), project_id) > ({{bucket}}, {{project}}) ORDER BY 1, 2, 3 LIMIT 1)"""
+    SELECT outbox_bucket(project_id) AS bucket, project_id AS project FROM outbox
+    WHERE {UNREAD} AND (outbox_bucket(project_id), project_id) > ({{bucket}}, {{project}}) ORDER BY 1, 2 LIMIT 1)"""
 _OWNED = "{}.bucket = ANY(%(owned)s::int[])"
 
 
@@ -35,10 +34,10 @@ def _walk(name: str, bucket: str, project: str, condition: str = "true") -> str:
     project_then = f"CASE WHEN {is_owned} THEN {name}.project ELSE '' END"
     count = f"({_OWNED.format('n')})::int"
     return f"""
-{name} (bucket, project, first, number) AS (
-    SELECT n.bucket, n.project, n.first, {count} FROM {NEXT.format(bucket=bucket, project=project)} n
+{name} (bucket, project, number) AS (
+    SELECT n.bucket, n.project, {count} FROM {NEXT.format(bucket=bucket, project=project)} n
     UNION ALL
-    SELECT n.bucket, n.project, n.first, number + {count}
+    SELECT n.bucket, n.project, number + {count}
     FROM {name} CROSS JOIN LATERAL {NEXT.format(bucket=bucket_then, project=project_then)} n
     WHERE number < %(projects)s AND {condition})"""
 
@@ -47,15 +46,15 @@ def _walk(name: str, bucket: str, project: str, condition: str = "true") -> str:
 _WAITING = f"""
 WITH RECURSIVE {_walk("behind", "%(bucket)s", "%(after)s")},
 {_walk("around", "-1", "''", "(around.bucket, around.project) < (%(bucket)s, %(after)s)")},
-line (bucket, project, first, part, number) AS MATERIALIZED (
-    SELECT bucket, project, first, 1, number FROM behind WHERE {_OWNED.format("behind")}
+line (bucket, project, part, number) AS MATERIALIZED (
+    SELECT bucket, project, 1, number FROM behind WHERE {_OWNED.format("behind")}
     UNION ALL
-    SELECT bucket, project, first, 2, number FROM around
+    SELECT bucket, project, 2, number FROM around
     WHERE {_OWNED.format("around")} AND (bucket, project) <= (%(bucket)s, %(after)s)
-    ORDER BY 4, 5 LIMIT %(projects)s)
+    ORDER BY 3, 4 LIMIT %(projects)s)
 SELECT project, ARRAY(
     SELECT id FROM outbox WHERE outbox_bucket(project_id) = line.bucket AND project_id = line.project AND {UNREAD}
-    AND id >= line.first AND id <> ALL(%(excluded)s::bigint[])
+    AND id <> ALL(%(excluded)s::bigint[])
     ORDER BY id LIMIT greatest(1, 2 * %(projects)s / (SELECT count(*) FROM line)))
 FROM line ORDER BY part, number
 """
