@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -20,24 +21,24 @@ def service_of(
 
     `observe` is told how many seconds each transaction on a file waited for its lock and its commit.
     """
-    seals = sealing.of(settings)
+    seals, place = sealing.of(settings), settings.outbox_place
     # PostgreSQL's driver is not installed everywhere.
     if (everything := settings.database_place) is not None:
         from .storage.postgres.service import PostgresService
+        from .storage.postgres.service_apart import PostgresServiceApart
 
-        keep = "outbox" in settings.retention.model_fields_set
-        seconds = settings.delivery.timeout.total_seconds()
-        return PostgresService(
+        make = PostgresService if place is None else functools.partial(PostgresServiceApart, outbox=place)
+        return make(
             everything,
             closing,
             seals,
             token=settings.admin.token,
-            keep=keep,
-            request_seconds=seconds,
+            keep="outbox" in settings.retention.model_fields_set,
+            request_seconds=settings.delivery.timeout.total_seconds(),
             name=settings.daemon.name,
         )
     path = settings.database.path
-    if (place := settings.outbox_place) is not None:
+    if place is not None:
         from .storage.mixed.service import MixedService
 
         return MixedService(path, place, observe, closing, seals)

@@ -103,6 +103,31 @@ class WholeBench(PostgresBench):
             return tuple(session.execute(query, values).fetchone() or ())
 
 
+class ApartBench(WholeBench):
+    """The same, with the outbox in a database of an application's."""
+
+    def __init__(self, folder: Path, there: Outbox, server: Server, outbox: Outbox) -> None:
+        self.apart = outbox
+        super().__init__(folder, there, server, f'outbox.url = "{outbox.url}"\n')
+        with outbox.session() as session:
+            migrate(session)
+
+    def insert(self, count: int, *, projects: int, project: str = "proj") -> None:
+        self.apart.ask(_FILL, project, projects, PAYLOAD, count)
+
+
+@contextmanager
+def apart(server: Server) -> Iterator[ApartBench]:
+    """Make a bench with the database in a new one of the server, and the outbox in another, which are dropped in the end."""
+    there, outbox = (new_database(with_outbox=False, its_server=server) for _ in range(2))
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            yield ApartBench(Path(folder), there, server, outbox)
+        finally:
+            there.drop()
+            outbox.drop()
+
+
 @contextmanager
 def whole(server: Server, settings: str = "") -> Iterator[WholeBench]:
     """Make a bench with everything in a new database of the server, which is dropped in the end; `settings` are its daemons' further ones."""
@@ -126,9 +151,14 @@ def server_cpu(server: Server) -> float:
     return used
 
 
-def _whole_speed(server: Server, receivers: Nginx, events: int) -> tuple[Speed, float]:
-    """Measure a daemon that has everything there, until all has been delivered; and the server's processor time in µs each."""
-    with whole(server) as bench:
+def _whole_speed(
+    server: Server,
+    receivers: Nginx,
+    events: int,
+    opened: Callable[[Server], AbstractContextManager[WholeBench]] = whole,
+) -> tuple[Speed, float]:
+    """Measure a daemon that has its database there, until all has been delivered; and the server's processor time in µs each."""
+    with opened(server) as bench:
         bench.add_webhooks(receivers.http, WEBHOOKS)
         bench.insert(events, projects=WEBHOOKS)
         with bench.running() as process:
@@ -217,10 +247,12 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
     again: list[float] = []
     everything_again: list[float] = []
     everywhere: list[tuple[Speed, float]] = []
+    outbox_apart: list[tuple[Speed, float]] = []
     with tempfile.TemporaryDirectory() as folder, nginx(Path(folder)) as receivers, own_server() as server:
         for _ in sizes.rounds:
             speeds.append((_speed(lambda: _beside(server), receivers, events), _speed(scratch, receivers, events)))
             everywhere.append(_whole_speed(server, receivers, events))
+            outbox_apart.append(_whole_speed(server, receivers, events, apart))
             runs.append(
                 (
                     _steady(lambda: _beside(server), steady),
@@ -245,6 +277,13 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
         f"{median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f}) of one in SQLite",
         "≥ 0.75",
         median(shares) >= 0.75,
+    )
+    of_whole = [speed.rate / other.rate for (speed, _), (other, _) in zip(outbox_apart, everywhere, strict=True)]
+    yield Figure(
+        "throughput with everything in PostgreSQL, the outbox in a database of its own",
+        f"{median(speed.rate for speed, _ in outbox_apart):,.0f}/s, {median(speed.cpu for speed, _ in outbox_apart):.0f} µs of the daemon's CPU "
+        f"and {median(served for _, served in outbox_apart):.0f} µs of the server's each",
+        f"{median(of_whole):.2f} ({min(of_whole):.2f} to {max(of_whole):.2f}) of one with the outbox in the database",
     )
     own, other, everything = ([run[side].delays for run in runs] for side in range(3))
     yield Figure(

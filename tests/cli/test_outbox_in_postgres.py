@@ -10,15 +10,21 @@ import pytest
 
 from ..conftest import Receiver
 from ..support.postgres import new_database
-from ..support.postgres_service import INSERT, PostgresService, shell_of
+from ..support.postgres_service import BESIDE, INSERT, Make
 
 pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
 
 
-def test_serve_makes_nothing_in_somebody_else_s_database(tmp_path: Path) -> None:
+@pytest.fixture(params=BESIDE)
+def make(request: pytest.FixtureRequest) -> Make:
+    """Make a service, not started yet, whose outbox is in a database of an application's."""
+    return BESIDE[request.param]
+
+
+def test_serve_makes_nothing_in_somebody_else_s_database(tmp_path: Path, make: Make) -> None:
     """`migrate` does, once; without the tables `serve` says so and ends with 78."""
     there = new_database(with_outbox=False)
-    shell = shell_of(tmp_path, there)
+    shell = make(tmp_path, there).shell()
     there_before = there.ask("SELECT count(*) FROM pg_class")
     there_words = shell.ours("serve", code=78)
     assert "migrate" in there_words
@@ -28,10 +34,10 @@ def test_serve_makes_nothing_in_somebody_else_s_database(tmp_path: Path) -> None
     assert there.ask("SELECT schema_version, database_id FROM outbox_meta") == [(1, None)]
 
 
-def test_an_event_is_sent_and_asked_for_there(tmp_path: Path) -> None:
+def test_an_event_is_sent_and_asked_for_there(tmp_path: Path, make: Make) -> None:
     """Sent, refused in the producers' words, counted, and found before the daemon has it."""
     there = new_database()
-    shell = shell_of(tmp_path, there)
+    shell = make(tmp_path, there).shell()
     shell.ours("migrate")
     send = ["event", "send", "--project", "p", "--type", "lead.created", "--id", "e1", "--data"]
     shell.ours(*send, '{"n": 1}')
@@ -45,12 +51,14 @@ def test_an_event_is_sent_and_asked_for_there(tmp_path: Path) -> None:
     assert json.loads(shell.ours("stats", "--json"))["outbox"]["unread"] == 1
 
 
-async def test_a_rejected_row_is_listed_and_taken_once_its_reason_is_gone(tmp_path: Path, receiver: Receiver) -> None:
+async def test_a_rejected_row_is_listed_and_taken_once_its_reason_is_gone(
+    tmp_path: Path, receiver: Receiver, make: Make
+) -> None:
     """As with a file: an UPDATE to NULL makes the daemon try again. Old rows are pruned there."""
     there = new_database()
-    shell = shell_of(tmp_path, there)
+    service = make(tmp_path, there)
+    shell = service.shell()
     shell.ours("migrate")
-    service = PostgresService(tmp_path / "log.db", there)
     there.ask("ALTER TABLE outbox DROP CONSTRAINT outbox_event_type")
     there.ask("INSERT INTO outbox (project_id, event_type, payload) VALUES ('proj_1', 'Bad', '{}')")
     try:
@@ -70,11 +78,11 @@ async def test_a_rejected_row_is_listed_and_taken_once_its_reason_is_gone(tmp_pa
     assert there.ask("SELECT FROM outbox") == []
 
 
-async def test_what_is_erased_is_overwritten_there(tmp_path: Path, receiver: Receiver) -> None:
+async def test_what_is_erased_is_overwritten_there(tmp_path: Path, receiver: Receiver, make: Make) -> None:
     there = new_database()
-    shell = shell_of(tmp_path, there)
+    service = make(tmp_path, there)
+    shell = service.shell()
     shell.ours("migrate")
-    service = PostgresService(tmp_path / "log.db", there)
     try:
         await service.start(migrating=False)
         service.webhook(receiver.url)
@@ -86,10 +94,10 @@ async def test_what_is_erased_is_overwritten_there(tmp_path: Path, receiver: Rec
     assert "Mallory" not in str(there.ask("SELECT payload FROM outbox"))
 
 
-def test_another_database_does_not_take_from_it_until_it_adopts_it(tmp_path: Path) -> None:
+def test_another_database_does_not_take_from_it_until_it_adopts_it(tmp_path: Path, make: Make) -> None:
     """Exit 78 with what to do; taken over, the rows of the last time are looked at again."""
     there = new_database()
-    shell = shell_of(tmp_path, there)
+    shell = make(tmp_path, there).shell()
     shell.ours("migrate")
     there.ask("UPDATE outbox_meta SET database_id = 'another', batch = 7")
     with there.connect() as conn:
@@ -101,10 +109,10 @@ def test_another_database_does_not_take_from_it_until_it_adopts_it(tmp_path: Pat
     assert there.ask("SELECT database_id FROM outbox_meta") != [("another",)]
 
 
-def test_doctor_looks_at_the_server(tmp_path: Path) -> None:
+def test_doctor_looks_at_the_server(tmp_path: Path, make: Make) -> None:
     """It tries an INSERT and a mark, and whether a NOTIFY arrives; it names what is wrong."""
     there = new_database()
-    shell = shell_of(tmp_path, there)
+    shell = make(tmp_path, there).shell()
     shell.ours("migrate")
     words = shell.ours("doctor", code=1)  # no daemon runs
     assert "An INSERT into the outbox works" in words
@@ -117,8 +125,10 @@ def test_doctor_looks_at_the_server(tmp_path: Path) -> None:
     assert there.ask("SELECT schema_version FROM outbox_meta") == [(1,)]
 
 
-def test_without_the_driver_each_command_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shell = shell_of(tmp_path, new_database())
+def test_without_the_driver_each_command_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Make
+) -> None:
+    shell = make(tmp_path, new_database()).shell()
     for name in list(sys.modules):
         if name.startswith(("psycopg", "almirant_webhooks.storage.postgres", "almirant_webhooks.storage.mixed")):
             monkeypatch.delitem(sys.modules, name)

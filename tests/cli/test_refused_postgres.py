@@ -45,3 +45,14 @@ def test_outbox_sql_prints_the_tables_for_postgresql(tmp_path: Path) -> None:
     assert "--schema goes with --postgres" in shell.run("outbox-sql", "--schema", "shop_events", code=2)
     assert "--from with an SQLite file" in shell.run("outbox-sql", "--postgres", "--from", "1", code=2)
     assert "--schema" in shell.run("outbox-sql", "--postgres", "--schema", 'x"; DROP', code=1)
+
+
+def test_keys_that_somebody_deleted_are_made_anew_by_migrate(tmp_path: Path) -> None:
+    """`serve` says so and ends with 78, instead of by a fault of its own."""
+    service = EverythingInPostgres(tmp_path, new_database(with_outbox=False))
+    shell = service.shell()
+    shell.ours("migrate")
+    service.there.ask("DELETE FROM operator_keys")
+    assert "operator_keys has no row. `almirant-webhooks migrate` makes" in shell.ours("serve", code=78)
+    shell.ours("migrate")
+    assert service.there.ask("SELECT count(*) FROM operator_keys") == [(1,)]

@@ -16,15 +16,21 @@ from almirant_webhooks.storage.sql import search
 
 from ..conftest import Receiver
 from ..support.postgres import Server, new_database
-from ..support.postgres_service import INSERT, PostgresService, shell_of
+from ..support.postgres_service import BESIDE, INSERT, Make, PostgresService
 
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(params=BESIDE)
+def make(request: pytest.FixtureRequest) -> Make:
+    """Make a service, not started yet, whose outbox is in a database of an application's."""
+    return BESIDE[request.param]
+
+
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[PostgresService]:
+async def service(tmp_path: Path, make: Make) -> AsyncIterator[PostgresService]:
     """A daemon, not started yet, with a database on the server that tests share."""
-    there = PostgresService(tmp_path / "hooks.db", new_database())
+    there = make(tmp_path, new_database())
     yield there
     await there.close()
 
@@ -67,12 +73,12 @@ async def test_a_commit_without_a_notify_is_found_by_the_poll(service: PostgresS
 
 
 async def test_while_the_server_is_away_all_that_the_database_has_is_delivered(
-    tmp_path: Path, receiver: Receiver, own_server: Server
+    tmp_path: Path, receiver: Receiver, own_server: Server, make: Make
 ) -> None:
     """Its return is noticed without anybody's help; what was committed before and after is delivered once."""
     made = new_database(with_outbox=False, its_server=own_server)
-    service = PostgresService(tmp_path / "log.db", made)
-    shell_of(tmp_path, made).ours("migrate")
+    service = make(tmp_path, made)
+    service.shell().ours("migrate")
     try:
         await _lose_the_server(service, receiver, own_server)
     finally:
@@ -97,13 +103,13 @@ async def _lose_the_server(service: PostgresService, receiver: Receiver, own_ser
 
 
 async def test_a_daemon_that_starts_before_the_server_takes_its_rows_once_it_is_there(
-    tmp_path: Path, receiver: Receiver, own_server: Server
+    tmp_path: Path, receiver: Receiver, own_server: Server, make: Make
 ) -> None:
     """It is not ready until then, and says why."""
     made = new_database(with_outbox=False, its_server=own_server)
-    shell = shell_of(tmp_path, made)
+    service = make(tmp_path, made)
+    shell = service.shell()
     shell.ours("migrate")
-    service = PostgresService(tmp_path / "log.db", made)
     service.webhook(receiver.url)
     service.commit()
     own_server.stop()
@@ -116,11 +122,13 @@ async def test_a_daemon_that_starts_before_the_server_takes_its_rows_once_it_is_
         await service.close()
 
 
-async def test_a_kill_between_the_copy_and_the_mark_sends_nothing_twice(tmp_path: Path, receiver: Receiver) -> None:
+async def test_a_kill_between_the_copy_and_the_mark_sends_nothing_twice(
+    tmp_path: Path, receiver: Receiver, make: Make
+) -> None:
     """The row is found again, and its event is known."""
     made = new_database()
-    service = PostgresService(tmp_path / "log.db", made)
-    shell = shell_of(tmp_path, made)
+    service = make(tmp_path, made)
+    shell = service.shell()
     shell.ours("migrate")
     service.webhook(receiver.url)
     program = [str(Path(sys.executable).with_name("almirant-webhooks")), "serve", "--config", str(shell.config)]
@@ -141,6 +149,7 @@ async def test_a_kill_between_the_copy_and_the_mark_sends_nothing_twice(tmp_path
         second.send_signal(signal.SIGTERM)
         second.wait()
     assert (len(receiver.requests), service.states()) == (1, [("succeeded", 1)])
+    await service.close()
 
 
 async def test_a_row_that_a_trigger_refuses_to_mark_keeps_no_other_from_being_marked(
@@ -183,12 +192,14 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON almirant_webhooks.outbox, almirant_webho
 """
 
 
-async def test_a_role_with_the_rights_of_the_docs_can_do_all_of_it(tmp_path: Path, receiver: Receiver) -> None:
+async def test_a_role_with_the_rights_of_the_docs_can_do_all_of_it(
+    tmp_path: Path, receiver: Receiver, make: Make
+) -> None:
     """And while the server is read-only, or has no connection for it, the daemon says so and then goes on by itself."""
     made = new_database()
     role = f"daemon_of_{made.database}"
     made.ask(RIGHTS.format(role=role))
-    service = PostgresService(tmp_path / "hooks.db", made)
+    service = make(tmp_path, made)
     service.url = made.server.url(made.database, role)
     end_sessions = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
     try:

@@ -12,8 +12,8 @@ from pathlib import Path
 from almirant_webhooks.daemon import Daemon
 from almirant_webhooks.rules.buckets import BUCKETS, bucket_of
 
-from .postgres import Outbox, new_tables
-from .postgres_service import EverythingInPostgres, shell_of_all
+from .postgres import Outbox, new_database, new_tables
+from .postgres_service import EverythingInPostgres, OutboxApart, shell_of_all
 
 PROGRAM = Path(sys.executable).with_name("almirant-webhooks")
 INSERT = "INSERT INTO outbox (project_id, event_type, payload) VALUES (%s, 'work_item.created', %s)"
@@ -51,7 +51,7 @@ class Daemons(EverythingInPostgres):
 
     def shares(self) -> dict[str, set[int]]:
         """The buckets of each daemon that has any, by its id, the one that was first there first."""
-        return {daemon: set(buckets) for daemon, buckets in self.there.ask(SHARES)}
+        return {daemon: set(buckets) for daemon, buckets in self.ours.ask(SHARES)}
 
     async def until_shared(self, *sizes: int) -> list[set[int]]:
         """Wait until so many daemons have so many buckets each; return those."""
@@ -73,6 +73,13 @@ class Daemons(EverythingInPostgres):
                 process.kill()
                 await process.wait()
         await super().close()
+
+
+class DaemonsApart(Daemons, OutboxApart):
+    """A database that daemons share, and an outbox in another."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, EverythingInPostgres(folder, new_database()))
 
 
 class ThreeDaemons(Daemons):

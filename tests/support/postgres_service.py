@@ -20,7 +20,7 @@ from almirant_webhooks.storage.postgres.database_tables import migrate_database
 from almirant_webhooks.storage.postgres.dialect import spell
 from almirant_webhooks.storage.postgres.tables import migrate
 
-from .postgres import Outbox
+from .postgres import Outbox, new_tables
 from .service import MadeKeys, Service
 from .shell import Shell
 
@@ -93,6 +93,7 @@ class EverythingInPostgres(PostgresService):
 
     def __init__(self, folder: Path, there: Outbox) -> None:
         super().__init__(folder / "no-such.db", there)
+        self.ours = there  # where our tables are
         self._key = folder / "seal.key"
         if not self.key.exists():
             self.key.write_text(sealed_texts.new_line())
@@ -110,22 +111,32 @@ class EverythingInPostgres(PostgresService):
     def key(self) -> Path:
         return self._key
 
+    def places(self) -> dict[str, dict[str, Any]]:
+        """Where in PostgreSQL everything is, as the configuration says it."""
+        return {"database": {"url": self.url}, "secrets": {"key_file": str(self.key)}}
+
     def values(self) -> dict[str, dict[str, Any]]:
-        return {"database": {"url": self.url}, "secrets": {"key_file": str(self.key)}, **self.options}
+        places = self.places()
+        given = {section: {**values, **self.options.get(section, {})} for section, values in places.items()}
+        return {**self.options, **given}
 
     def migrate(self) -> None:
-        for sentence in migrate_database(self.there.place, self.seals):
+        for sentence in migrate_database(self.ours.place, self.seals):
             if "the operator's token made" in sentence:
                 self._token = sentence.split()[-1]
 
     async def close(self) -> None:
         await super().close()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close the session of the test's own."""
         if self._reader is not None:
             self._reader.close()
             self._reader = None
 
     def session(self) -> DatabaseSession:
-        return open_database(self.there.place, self.seals)
+        return open_database(self.ours.place, self.seals)
 
     def write(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run a function in a transaction, as a command does."""
@@ -135,7 +146,7 @@ class EverythingInPostgres(PostgresService):
     def read(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run a function on a session."""
         with self._is_reading:
-            if self._reader is not None and self._reader.place is not self.there.place:
+            if self._reader is not None and self._reader.place is not self.ours.place:
                 self._reader.close()
                 self._reader = None
             if self._reader is None:
@@ -169,12 +180,40 @@ class EverythingInPostgres(PostgresService):
             conn.executemany("INSERT INTO outbox (project_id, event_type, payload) VALUES (?, ?, 'no object')", kinds)
 
     def dump(self) -> str:
-        tables = self.there.ask("SELECT tablename FROM pg_tables WHERE schemaname = 'almirant_webhooks'")
-        return str([self.there.ask(f"SELECT t::text FROM {table} t") for (table,) in tables])
+        tables = self.ours.ask("SELECT tablename FROM pg_tables WHERE schemaname = 'almirant_webhooks'")
+        return str([self.ours.ask(f"SELECT t::text FROM {table} t") for (table,) in tables])
 
     def ask(self, question: str) -> Any:
         """Return the first row that a SELECT gives."""
         return self.read(lambda session: session.execute(question).fetchone())
+
+
+class OutboxApart(EverythingInPostgres):
+    """The database is in PostgreSQL, and the outbox is `there`, in another database of it."""
+
+    def __init__(self, folder: Path, there: Outbox) -> None:
+        super().__init__(folder, there)
+        self.ours = new_tables()
+
+    def places(self) -> dict[str, dict[str, Any]]:
+        places = super().places()
+        return {**places, "database": {"url": self.ours.url}, "outbox": {"url": self.url}}
+
+    def migrate(self) -> None:
+        super().migrate()
+        with self.there.session() as session:
+            migrate(session)
+
+    def ask(self, question: str) -> Any:
+        return PostgresService.ask(self, question)
+
+
+Make = Callable[[Path, Outbox], PostgresService]
+# What an outbox in an application's database is beside.
+BESIDE: dict[str, Make] = {
+    "beside a file": lambda folder, there: PostgresService(folder / "log.db", there),
+    "beside PostgreSQL": OutboxApart,
+}
 
 
 class _Producer:
@@ -211,8 +250,10 @@ def shell_of(folder: Path, there: Outbox) -> Shell:
 def shell_of_all(service: EverythingInPostgres, folder: Path) -> Shell:
     """A configuration of a daemon that has everything there, for commands."""
     made = Shell(folder)
-    made.config.write_text(
-        f'[database]\nurl = "{service.url}"\n[secrets]\nkey_file = "{service.key}"\n[egress]\nallow_localhost = true\n'
-        '[admin]\nlisten = ""\n'
-    )
+    places = "".join(f"[{section}]\n{_toml(values)}" for section, values in service.places().items())
+    made.config.write_text(f'{places}[egress]\nallow_localhost = true\n[admin]\nlisten = ""\n')
     return made
+
+
+def _toml(values: dict[str, Any]) -> str:
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())

@@ -39,9 +39,10 @@ def reads(settings: Settings) -> ReadingStore:
 def actions(settings: Settings) -> ActionStore:
     """Return what actions write with."""
     if settings.database_place is not None:
+        from ..storage.postgres.apart import PostgresActionStoreApart
         from ..storage.postgres.stores import PostgresActionStore
 
-        return PostgresActionStore()
+        return PostgresActionStore() if settings.outbox_place is None else PostgresActionStoreApart()
     if settings.outbox_place is None:
         return SqliteActionStore()
     from ..storage.mixed.stores import MixedActionStore
@@ -51,11 +52,16 @@ def actions(settings: Settings) -> ActionStore:
 
 def tables(settings: Settings) -> Installation:
     """Return what makes the tables."""
+    place = settings.outbox_place
     if (everything := settings.database_place) is not None:
+        from ..storage.postgres.apart import PostgresInstallationApart
         from ..storage.postgres.installation import PostgresInstallation
 
-        return PostgresInstallation(everything, is_token_given=bool(settings.admin.token))
-    if (place := settings.outbox_place) is None:
+        is_token_given = bool(settings.admin.token)
+        if place is not None:
+            return PostgresInstallationApart(everything, place, is_token_given=is_token_given)
+        return PostgresInstallation(everything, is_token_given=is_token_given)
+    if place is None:
         return migrate
     from ..storage.mixed.tables import MixedInstallation
 
@@ -98,7 +104,7 @@ def reading(settings: Settings) -> Iterator[Session]:
 @contextmanager
 def reading_outbox(settings: Settings) -> Iterator[Session]:
     """Open the outbox to look into it, by a user who may not write to it too where it is in the database."""
-    if settings.database_place is not None:
+    if settings.database_place is not None and settings.outbox_place is None:
         with _postgres().reading(settings) as there:
             yield there
         return
@@ -114,15 +120,15 @@ def reading_outbox(settings: Settings) -> Iterator[Session]:
 @contextmanager
 def opened_outbox(settings: Settings) -> Iterator[Session]:
     """Open the outbox for writing."""
-    if settings.database_place is not None:
-        with _postgres().opened(settings) as everything:
-            yield everything
-        return
     if (place := settings.outbox_place) is not None:
         from ..storage.postgres import opening
 
         with opening.opened(place) as there:
             yield there
+        return
+    if settings.database_place is not None:
+        with _postgres().opened(settings) as everything:
+            yield everything
         return
     with session(open_outbox(settings.database.path, settings.outbox.path)) as conn:
         yield conn
@@ -145,10 +151,9 @@ def _cleaning(settings: Settings) -> CleaningStore:
 def empty_wals(settings: Settings) -> bool:
     """Empty the WALs of our files, where no daemon does it; tell whether no reader was in the way."""
     if settings.database_place is not None:
-        from ..storage.postgres.stores import PostgresCleaningStore
-
-        with _postgres().opened(settings) as everything:
-            return PostgresCleaningStore().empty_outbox_wal(everything)
+        with opened_outbox(settings) as there:
+            is_clean: bool = _postgres().cleaning(settings).empty_outbox_wal(there)
+            return is_clean
     with opened_outbox(settings) as conn:
         done = _cleaning(settings).empty_outbox_wal(conn)
     with session(open_database(settings.database.path)) as conn:

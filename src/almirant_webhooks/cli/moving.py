@@ -25,4 +25,4 @@ def move(settings: Settings, source: Path, key: Path | None) -> None:
         if sys.stderr.isatty():
             say(f"{table}: {copied} of {total} rows")
 
-    moving.move(source, place, old, sealing.of(settings), tell, say)
+    moving.move(source, place, old, sealing.of(settings), tell, say, is_outbox_apart=settings.outbox_place is not None)

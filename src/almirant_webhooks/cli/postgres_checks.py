@@ -15,22 +15,30 @@ HEARD_WITHIN = 3.0  # seconds
 
 def check_postgres(settings: Settings) -> Iterator[Finding]:
     """Connect as the daemon does; raises `Misconfigured` or `Refused` where that fails."""
+    place = settings.outbox_place
     if (everything := settings.database_place) is not None:
-        yield from _check_database(settings, everything)
-    elif (place := settings.outbox_place) is not None:
+        yield from _check_database(settings, everything, is_outbox_apart=place is not None)
+    if place is not None:
         from ..storage.postgres import opening
 
         with opening.opened(place) as session:
-            yield from _check_session(session, place)
-        yield _check_notify(settings, place)
+            opening.check_is_no_database(session)
+            yield from _check_server(session, place)
+            yield from _check_outbox(session)
+    if (where := place or everything) is not None:
+        yield _check_notify(settings, where)
 
 
-def _check_database(settings: Settings, place: Place) -> Iterator[Finding]:
-    from ..storage.postgres import daemons
+def _check_database(settings: Settings, place: Place, *, is_outbox_apart: bool) -> Iterator[Finding]:
+    from ..storage.postgres import apart, daemons, stats
     from .postgres_database import opened
 
     with opened(settings) as session:
-        yield from _check_session(session, place)
+        yield from _check_server(session, place)
+        if not is_outbox_apart:
+            yield from _check_outbox(session)
+        elif stats.unread_rows(session)[0] is not None:
+            yield Finding("left rows", "wrong", f"{apart.LEFT_IN_DATABASE.capitalize()}.")
         for daemon in daemons.listed(session):
             words = f"{daemon['name']} owns {daemon['buckets']} of {BUCKETS} buckets with {daemon['projects']} projects, since {daemon['since']}."
             yield ok("daemons", words)
@@ -40,11 +48,10 @@ def _check_database(settings: Settings, place: Place) -> Iterator[Finding]:
                 "`almirant-webhooks migrate` puts them back, with the daemons running too."
             )
             yield Finding("buckets", "wrong", words)
-    yield _check_notify(settings, place)
 
 
-def _check_session(session: Session, place: Place) -> Iterator[Finding]:
-    from ..storage.postgres import figures, trial
+def _check_server(session: Session, place: Place) -> Iterator[Finding]:
+    from ..storage.postgres import figures
 
     server = figures.server(session)
     words = f"{place}: PostgreSQL {server.version}, as {server.role}."
@@ -53,6 +60,19 @@ def _check_session(session: Session, place: Place) -> Iterator[Finding]:
         yield Finding("PostgreSQL", "wrong", f"{words} {more}")
         return
     yield ok("PostgreSQL", words)
+    if (oldest := server.oldest_transaction) > figures.LONG_TRANSACTION:
+        words = (
+            f"A transaction is open for {oldest:.0f} s in this database: rows that were marked since stay in the way of "
+            "each read until it ends. SELECT pid, state, query FROM pg_stat_activity ORDER BY xact_start shows it."
+        )
+        yield Finding("transactions", "warning", words)
+
+
+def _check_outbox(session: Session) -> Iterator[Finding]:
+    from ..storage.postgres import figures, trial
+
+    if figures.server(session).read_only:
+        return
     inserting, marking = trial.insert_and_mark(session)
     if inserting is not None:
         yield Finding("producers", "wrong", f"An INSERT into the outbox fails: {inserting}")
@@ -60,12 +80,6 @@ def _check_session(session: Session, place: Place) -> Iterator[Finding]:
         yield Finding("producers", "wrong", f"The daemon cannot mark a row of the outbox: {marking}")
     else:
         yield ok("producers", "An INSERT into the outbox works (it was rolled back).")
-    if (oldest := server.oldest_transaction) > figures.LONG_TRANSACTION:
-        words = (
-            f"A transaction is open for {oldest:.0f} s in this database: rows that were marked since stay in the way of "
-            "each read until it ends. SELECT pid, state, query FROM pg_stat_activity ORDER BY xact_start shows it."
-        )
-        yield Finding("transactions", "warning", words)
 
 
 def _check_notify(settings: Settings, place: Place) -> Finding:

@@ -12,7 +12,9 @@ from ..rules.postgres_urls import Place
 from ..settings.schema import Settings
 from ..storage.engine import StorageError
 from ..storage.postgres import daemons, database_session, database_tables
+from ..storage.postgres.apart import PostgresCleaningStoreApart
 from ..storage.postgres.database_session import DatabaseSession
+from ..storage.postgres.stores import PostgresCleaningStore
 
 
 def place_of(settings: Settings) -> Place:
@@ -68,6 +70,14 @@ def standing(settings: Settings) -> dict[str, str]:
             ]: f"{row['name']} owns {row['buckets']} of {BUCKETS} buckets with {row['projects']} projects, since {row['since']}"
             for row in daemons.listed(session)
         }
+
+
+def cleaning(settings: Settings) -> PostgresCleaningStore:
+    """Return what removes what was erased from the tables."""
+    if settings.outbox_place is None:
+        return PostgresCleaningStore()
+    place, seals = place_of(settings), sealing.of(settings)
+    return PostgresCleaningStoreApart(lambda: database_session.open_database(place, seals))
 
 
 def sizes(settings: Settings) -> dict[str, int]:

@@ -93,23 +93,20 @@ def _check(settings: Settings, sources: dict[str, str]) -> None:
         _check_logo(Path(settings.pages.logo), sources.get("pages.logo", "its default"))
 
 
-_IN_AN_APPLICATION_S = (
-    " For events that commit with an application's changes, name the application's database in database.url: the tables are in a "
-    "schema of their own there."
-)
-
-
 def _check_one_database(settings: Settings, sources: dict[str, str]) -> None:
     given = {
         "database.path": "database.path" in sources,
         "outbox.path": settings.outbox.path is not None,
-        "outbox.url": bool(settings.outbox.url),
     }
     for key in (key for key, is_given in given.items() if is_given):
         raise Misconfigured(
             f"database.url (from {sources.get('database.url', 'its default')}) and {key} (from {sources[key]}): PostgreSQL then "
             "holds everything, the outbox too; leave one of the two out."
-            + (_IN_AN_APPLICATION_S if key == "outbox.url" else "")
+        )
+    if settings.outbox_place == settings.database_place:
+        raise Misconfigured(
+            f"outbox.url (from {sources.get('outbox.url', 'its default')}): it is the database of database.url, which has an outbox "
+            "of its own. Leave outbox.url out, or name an application's database in it."
         )
     if settings.secrets.seal and not settings.secrets.key_file:
         raise Misconfigured(

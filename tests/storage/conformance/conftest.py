@@ -8,17 +8,18 @@ import pytest
 
 from ...support.postgres import ANOTHER
 from .engines import ENGINES, Engine, PostgresOutboxEngine
-from .postgres_engine import PostgresEngine
+from .postgres_engine import PostgresApartEngine, PostgresEngine
 
 ELSEWHERE = functools.partial(PostgresEngine, icu_locale=ANOTHER)
 EVERY: dict[str, Callable[[Path], Engine]] = {
     **ENGINES,
     "PostgreSQL": PostgresEngine,
+    "PostgreSQL, an outbox in another database": PostgresApartEngine,
     "PostgreSQL with another collation": ELSEWHERE,
 }
 
 # A server and its processes cost more than a file, and all but the outbox is the same as above it.
-_SLOW = (PostgresOutboxEngine, ELSEWHERE)
+_SLOW = (PostgresOutboxEngine, PostgresApartEngine, ELSEWHERE)
 _PARAMS = [pytest.param(name, marks=pytest.mark.slow if make in _SLOW else ()) for name, make in EVERY.items()]
 
 

@@ -55,14 +55,26 @@ Row = tuple[Any, ...]
 Told = Callable[[str, int, int], None]
 
 
-def move(path: Path, place: Place, old: Seals, new: Seals, told: Told, say: Callable[[str], None]) -> None:
+def move(
+    path: Path,
+    place: Place,
+    old: Seals,
+    new: Seals,
+    told: Told,
+    say: Callable[[str], None],
+    *,
+    is_outbox_apart: bool = False,
+) -> None:
     """Copy the database in a file into a place; `say` is called with what was done, a sentence each, as it is done.
 
     What is secret is opened with the `old` keys and sealed with the `new` ones. `told` is called with the name of a table, how
     many of its rows are there and how many it has. Raises `Refused` and `Misconfigured`, and goes on when it is called again.
+    With `is_outbox_apart` nobody will read an outbox in the place: rows that wait in the file's are refused.
     """
     try:
         with lock.hold(path), errors.session(open_reader(path, old)) as source:
+            if is_outbox_apart:
+                _check_nothing_waits(path, source)
             for line in database_tables.migrate_database(place, new):  # the token is shown this once
                 say(line)
             with closing(open_database(place, new)) as database:
@@ -70,6 +82,18 @@ def move(path: Path, place: Place, old: Seals, new: Seals, told: Told, say: Call
                     say(line)
     except StorageError as error:
         raise error.explained(f"{path}, or the database ({place})") from error
+
+
+def _has_outbox(source: Connection) -> bool:
+    return bool(source.execute("SELECT 1 FROM sqlite_schema WHERE name = 'outbox'").fetchall())
+
+
+def _check_nothing_waits(path: Path, source: Connection) -> None:
+    if _has_outbox(source) and source.execute(f"{_WAITING} LIMIT 1").fetchall():
+        raise Refused(
+            f"{path}: rows wait in its outbox, and outbox.url names another one. Let the daemon take them first, by the "
+            "configuration of before, and have the producers insert into the other one afterwards."
+        )
 
 
 class _Move:
@@ -96,8 +120,8 @@ class _Move:
         with writing(self._database, statement=LONG):
             outbox_rows = (
                 self._copy_outbox()
-                if self._has_outbox()
-                else "The outbox is in another file: nothing of it was copied."
+                if _has_outbox(self._source)
+                else "The outbox is not in the file: nothing of it was copied."
             )
             moves.analyse(self._database, ("outbox",))
             moves.finish(self._database, database_id, int(revision), str(pruned))
@@ -123,9 +147,6 @@ class _Move:
             return moves.try_to_put_into_outbox(self._database, *(bytes(value).decode() for value in row))
         except UnicodeDecodeError:
             return False
-
-    def _has_outbox(self) -> bool:
-        return bool(self._source.execute("SELECT 1 FROM sqlite_schema WHERE name = 'outbox'").fetchall())
 
     def _copy(self, table: str, key: tuple[str, ...]) -> int:
         """Copy the rows behind the last one that is there; return how many the table has."""

@@ -123,8 +123,10 @@ def one_by_one(session: Session, marks: Sequence[Mark], now: str, names: Sequenc
 
 
 def _note_batch(session: Session, fan_outs: Sequence[FanOut]) -> None:
+    """Note the last batch that took rows, in the end of a transaction: other daemons wait for that row until its COMMIT."""
     if fan_outs:
-        session.run("UPDATE outbox_meta SET batch = %s", max(fan_out.batch for fan_out in fan_outs))
+        last = max(fan_out.batch for fan_out in fan_outs)
+        session.run("UPDATE outbox_meta SET batch = %s WHERE batch < %s", last, last)
 
 
 def write(session: Session, marks: Sequence[Mark], now: str) -> list[Mark]:

@@ -8,8 +8,6 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..engine import StorageError
 from ..worker import Worker
-from .database_session import DatabaseSession
-from .share import Share
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,11 +21,14 @@ class DoneElsewhere(StorageError):
 
 
 class Once:
-    """A worker whose writes are refused unless this daemon is the one that makes them: `storage.engine.Worker`."""
+    """A worker whose writes are refused unless this daemon is the one that makes them: `storage.engine.Worker`.
 
-    def __init__(self, worker: Worker, share: Share) -> None:
+    `is_ours` tells so, in the transaction of a write and in the worker's thread.
+    """
+
+    def __init__(self, worker: Worker, is_ours: Callable[[Any], bool]) -> None:
         self._worker = worker
-        self._share = share
+        self._is_ours = is_ours
 
     @property
     def is_alive(self) -> bool:
@@ -57,8 +58,8 @@ class Once:
         return await self._worker.run_in_turn(function, *args, **kwargs)
 
     def _checked(self, function: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
-        def checked(session: DatabaseSession, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            if not self._share.has(session, BUCKET):
+        def checked(session: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            if not self._is_ours(session):
                 raise DoneElsewhere("it owns the first bucket")
             return function(session, *args, **kwargs)
 

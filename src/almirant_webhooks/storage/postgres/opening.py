@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ...model import Misconfigured
 from ...rules.postgres_urls import Place
 from ..engine import StorageError
 from . import outbox, tables
 from .connection import Session, connect
 from .errors import engine_errors
+
+_DATABASE = "SELECT to_regclass(%s) IS NOT NULL"
 
 
 def open_outbox(place: Place) -> Session:
@@ -23,6 +26,17 @@ def open_outbox(place: Place) -> Session:
     return session
 
 
+def check_is_no_database(session: Session) -> None:
+    """Raise `Misconfigured` for a schema that has a whole database of ours: its own daemons read its outbox."""
+    with engine_errors():
+        is_there = session.run(_DATABASE, f"{session.place.schema}.database_meta")[0][0]
+    if is_there:
+        raise Misconfigured(
+            f"{session.place} (outbox.url) has a whole database of almirant-webhooks in the schema {session.place.schema}, whose "
+            "outbox is its own. Name it in database.url and leave outbox.url out, or name an application's database in outbox.url."
+        )
+
+
 def open_bound(place: Place, identity: Callable[[], tuple[str, int]]) -> Session:
     """Likewise, bound to the database that `identity` tells: its id, and the number of the last batch that it took.
 
@@ -30,6 +44,7 @@ def open_bound(place: Place, identity: Callable[[], tuple[str, int]]) -> Session
     """
     session = open_outbox(place)
     try:
+        check_is_no_database(session)
         outbox.bind(session, identity)
     except BaseException:
         session.close()

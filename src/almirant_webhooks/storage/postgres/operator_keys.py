@@ -8,7 +8,7 @@ import secrets
 from ...ops.keys import new_token
 from ...ops.sealing import NoKey, Unopenable
 from .connection import within
-from .database_session import DatabaseSession
+from .database_session import DatabaseSession, NotOurTables
 
 FIELD = "links_key"
 _READ = "SELECT token_digest, links_key FROM operator_keys"
@@ -16,6 +16,9 @@ _PUT = """
 INSERT INTO operator_keys (id, token_digest, links_key) VALUES (1, %s, %s)
 ON CONFLICT (id) DO UPDATE SET token_digest = excluded.token_digest, links_key = excluded.links_key
 """
+_NO_KEYS = (
+    "{what}: the table operator_keys has no row. `almirant-webhooks migrate` makes a new token and a new key of links."
+)
 
 
 def ensure(session: DatabaseSession) -> str | None:
@@ -33,15 +36,13 @@ def rotate(session: DatabaseSession) -> str:
 
 def read(session: DatabaseSession) -> tuple[str, str]:
     """Return the token's digest and the key. Raises `Unopenable`, and `StorageError`."""
-    with within(session):
-        ((digest, sealed),) = session.run(_READ)
+    digest, sealed = _row(session)
     return digest, session.seals.open(sealed, "", FIELD)
 
 
 def read_again(session: DatabaseSession) -> tuple[str, str | None]:
     """Return the token's digest, and the key, None where no key of the file opens it. Raises `StorageError`."""
-    with within(session):
-        ((digest, sealed),) = session.run(_READ)
+    digest, sealed = _row(session)
     try:
         return digest, session.seals.open(sealed, "", FIELD)
     except (NoKey, Unopenable):
@@ -50,8 +51,7 @@ def read_again(session: DatabaseSession) -> tuple[str, str | None]:
 
 def is_stale(session: DatabaseSession) -> bool:
     """Tell whether the key is sealed with an older key than the newest. Raises `NoKey`, and `StorageError`."""
-    with within(session):
-        ((_, sealed),) = session.run(_READ)
+    _, sealed = _row(session)
     return not session.seals.is_current(sealed)
 
 
@@ -59,3 +59,11 @@ def reseal(session: DatabaseSession) -> None:
     """Store the key as it is sealed now, inside a transaction."""
     digest, key = read(session)
     session.run(_PUT, digest, session.seals.seal(key, "", FIELD))
+
+
+def _row(session: DatabaseSession) -> tuple[str, str]:
+    with within(session):
+        rows = session.run(_READ)
+    if not rows:
+        raise NotOurTables("operator_keys has no row", _NO_KEYS)
+    return rows[0][0], rows[0][1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class PostgresService:
         self._told_at = 0.0  # monotonic seconds
         self.may_send: Callable[[], bool] | None = self._lease.is_alive
         self.operator_keys = StoredKeys(token)
-        self.paths = (place, place)
+        self.paths: tuple[Place, Place] = (place, place)
         self.files: list[Path] = []
         self.workers: list[engine.Worker] = []
         inside = Inside(keep=keep, share=share)
@@ -89,13 +89,20 @@ class PostgresService:
         try:
             self.database = await self._open(self._connect_deliveries)
             await self._check()
-            self.outbox = outbox = await self._open(self._connect)
-            self.upkeep = Once(self.database, self._share)
-            self.outbox_upkeep = Once(outbox, self._share)
+            self.upkeep = Once(self.database, self._is_done_here)
+            await self._open_outbox()
             self._lease.start(self.database.wake)
             self._closing.push_async_callback(asyncio.to_thread, self._lease.close)
         except StorageError as error:
             raise error.explained(f"the database ({self._place})") from error
+
+    async def _open_outbox(self) -> None:
+        self.outbox = outbox = await self._open(self._connect)
+        self.outbox_upkeep = Once(outbox, self._is_done_here)
+
+    def _is_done_here(self, session: DatabaseSession) -> bool:
+        """Tell whether this daemon does what is done once, inside a transaction on the database."""
+        return self._share.has(session, BUCKET)
 
     async def _check(self) -> None:
         """See that tables and keys are those of this release and this database."""
@@ -131,7 +138,7 @@ class PostgresService:
         return self._watch(looks, every)
 
     async def _watch(self, looks: Sequence[Callable[[], Awaitable[None]]], every: float) -> None:
-        with listener.hearing(self._place, self.deliveries.note_commit) as heard:
+        with self._hearing() as heard:
             while True:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(every):
@@ -142,6 +149,10 @@ class PostgresService:
                 with suppress(StorageError, NoKey, Unopenable):  # whoever sends meets the same, and says so
                     await self._learn_keys()
                 await listener.take(looks)
+
+    def _hearing(self) -> AbstractContextManager[asyncio.Event]:
+        """Listen to the producers while a block runs."""
+        return listener.hearing(self._place, self.deliveries.note_commit)
 
     async def _learn_keys(self) -> None:
         """Take over keys that were changed by others, and seal the one of links with the newest key."""

@@ -7,13 +7,14 @@ So a thread of the outbox's own talks to the server, and what it has found is ta
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Unfinished
 from datetime import datetime
 from typing import Any, TypeVar
 
 from ... import clock
+from ...rules.buckets import ALL
 from ..engine import Busy, FanOut, Full, Lost, OutboxRow, ReadPlan, StorageError
 from ..turns import round_robin
 from . import marking, unread
@@ -32,14 +33,20 @@ CLOSE = 1.0
 class OutboxInPostgres:
     """An outbox in a schema of an application's database; `connect` gives a session that is bound to our database.
 
-    The delivery thread waits `patience` seconds for an answer.
+    Rows are of projects whose buckets are `owned`. The delivery thread waits `patience` seconds for an answer.
     """
 
     is_in_database = False
     is_by_project = True
 
-    def __init__(self, connect: Callable[[], Session], patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Session],
+        patience: float = PATIENCE,
+        owned: Callable[[], Collection[int]] = lambda: ALL,
+    ) -> None:
         self._thread = Thread(connect)
+        self._owned = owned
         self._patience = patience
         self._unanswered: Future[Any] | None = None
         self._asked_at = 0.0  # monotonic seconds
@@ -77,7 +84,8 @@ class OutboxInPostgres:
 
     def read(self, plan: ReadPlan) -> list[OutboxRow]:
         """Return rows that wait: projects take turns, and each one's oldest come first."""
-        line = self._ask(lambda session: unread.line(session, plan))
+        owned = self._owned()
+        line = self._ask(lambda session: unread.line(session, plan, owned))
         ids = list(round_robin((rows[: plan.limit(project)] for project, rows in line), plan.max_rows))
         return self._ask(lambda session: unread.rows(session, ids)) if ids else []
 

@@ -56,7 +56,7 @@ def fan_out(
     `take` gives a slot, within the `allowance` of webhooks with options of their own. A filter that does not match makes a verdict
     in place of a delivery. After `max_deliveries` of both, rows are left to the next call. `numbered` gives the batch a number.
     """
-    result = FanOut(_next_batch(conn) if numbered else 0)
+    result = FanOut()
     read = [(row, event_of(row)) for row in rows]
     numbers, known_events, webhooks, result.unopenable = _look_up(conn, [event for _, event in read])
     webhooks.tell(result)
@@ -90,6 +90,8 @@ def fan_out(
         deliveries.write(conn)
     result.failed, result.filtered_out = deliveries.bodies.failed, len(deliveries.filtered_out)
     result.events, result.deliveries = len(new), len(deliveries.rows)
+    if numbered:  # the last of all: batches of other daemons wait for that row until this one is committed
+        result.batch = _next_batch(conn)
     return result
 
 

@@ -1,0 +1,108 @@
+"""The database in PostgreSQL with the outbox in an application's own: what differs from one that is in the database.
+
+Rows are copied into the database in the transaction of a batch, and marked in the outbox afterwards, as beside a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from datetime import datetime
+from pathlib import Path
+
+from ...model import Misconfigured, Refused
+from ...ops.sealing import Seals
+from ...rules.postgres_urls import Place
+from .. import engine
+from ..engine import StorageError
+from . import connection, database_session, grants, opening, outbox, tables
+from .connection import Session, connect, transaction
+from .database_session import DatabaseSession
+from .installation import PostgresInstallation
+from .stores import PostgresActionStore, PostgresCleaningStore
+
+_IDENTITY = "SELECT database_id, batch FROM database_meta"
+_RENEW = "UPDATE database_meta SET database_id = 'db_' || replace(gen_random_uuid()::text, '-', '') RETURNING database_id, batch"
+LEFT_IN_DATABASE = (
+    "rows wait in the outbox of the database itself, which nobody reads while outbox.url names another one. Leave outbox.url out "
+    "until the daemons have taken them, or delete them there and insert them into the other"
+)
+
+
+def identity_of(place: Place) -> tuple[str, int]:
+    """Return the id of the database in a place, and the number of the last batch that took rows from an outbox apart.
+
+    It is asked by a connection of its own. Raises `StorageError`.
+    """
+    with closing(connect(place)) as session, transaction(session):
+        ((database_id, batch),) = session.run(_IDENTITY)
+        return str(database_id), int(batch)
+
+
+class PostgresActionStoreApart(PostgresActionStore):
+    """Inserts events and erases payloads there."""
+
+    events: engine.EventInserts = outbox
+
+    def transaction(self, session: Session, wait: float) -> AbstractContextManager[object]:
+        """Run a block as one write transaction on a session of the outbox."""
+        return connection.transaction(session, wait)
+
+
+class PostgresCleaningStoreApart(PostgresCleaningStore):
+    """Has both vacuumed: the database by a session of its own that `open_session` opens, as deliveries would wait for it on theirs."""
+
+    def __init__(self, open_session: Callable[[], DatabaseSession]) -> None:
+        self._open_session = open_session
+
+    def empty_outbox_wal(self, session: Session, /) -> bool:
+        """Vacuum the outbox, and the tables of the database that hold content."""
+        with closing(self._open_session()) as database:
+            is_done = database.vacuum_tables("events", "deliveries", "attempts", "rendered_bodies")
+        return outbox.vacuum(session) and is_done
+
+
+class PostgresInstallationApart(PostgresInstallation):
+    """The tables in a `place`, and those of the outbox in another one."""
+
+    def __init__(self, place: Place, outbox_place: Place, *, is_token_given: bool = False) -> None:
+        super().__init__(place, is_token_given=is_token_given)
+        self._outbox_place = outbox_place
+
+    def migrate(self, database_path: Path, outbox_path: Path | None, seals: Seals, /) -> list[str]:
+        """Make or upgrade them, and seal what is secret; return what was done, a sentence each."""
+        lines = super().migrate(database_path, outbox_path, seals)
+        try:
+            with closing(connect(self._outbox_place)) as session:
+                opening.check_is_no_database(session)
+                return lines + tables.migrate(session)
+        except StorageError as error:
+            raise self._explained(error) from error
+
+    def adopt_outbox(self, database_path: Path, outbox_path: Path | None, since: datetime | None, /) -> int:
+        """Take the outbox over from another database; return how many taken rows are looked at again."""
+        try:
+            with closing(opening.open_outbox(self._outbox_place)) as session:
+                return outbox.adopt(session, *self._renewed(), since)
+        except StorageError as error:
+            raise self._explained(error) from error
+
+    def grant_producer(self, role: str, /) -> list[str]:
+        """Grant a role what a producer needs, and nothing else; return what was done, a sentence each."""
+        try:
+            with closing(connect(self._outbox_place)) as session:
+                return grants.grant_producer(session, role)
+        except StorageError as error:
+            raise self._explained(error) from error
+
+    def _renewed(self) -> tuple[str, int]:
+        """Give the database a new id, as copies with the old id may have taken other batches; return it with its last batch."""
+        try:
+            with closing(connect(self._place)) as session, transaction(session, first=database_session.ALONE):
+                ((database_id, batch),) = session.run(_RENEW)
+                return str(database_id), int(batch)
+        except StorageError as error:
+            raise error.explained(f"the database ({self._place})") from error
+
+    def _explained(self, error: StorageError) -> Refused | Misconfigured:
+        return error.explained(f"the outbox ({self._outbox_place})")
