@@ -15,7 +15,7 @@ from almirant_webhooks.actions import resends, tokens, webhook_secrets, webhooks
 from almirant_webhooks.cli.run_action import CommandDatabase, caller, run_action
 from almirant_webhooks.model import MASK, NotFound, Refused
 from almirant_webhooks.rules.principals import Principal, Role
-from almirant_webhooks.rules.selection import Selection
+from almirant_webhooks.rules.selection import AuditSelection, Selection
 from almirant_webhooks.storage.sql import audit, sealed
 from almirant_webhooks.storage.sql import webhooks as storage
 from almirant_webhooks.storage.sql.session import Session
@@ -208,7 +208,7 @@ def opened_headers(conn: Session) -> list[tuple[str, str]]:
 
 def entries(service: Service, webhook_id: str) -> list[tuple[str, ...]]:
     """What the trail has of a webhook, oldest first, without who and when."""
-    rows = service.read(audit.entries, webhook_id=webhook_id, limit=1000)
+    rows = service.read(audit.entries, AuditSelection(webhook_id=webhook_id), limit=1000)
     return [(row["action"], row["project_id"], _TIME.sub("then", row["detail"])) for row in rows[::-1]]
 
 
@@ -257,7 +257,9 @@ async def test_a_change_by_command_api_or_page_is_the_same_one(doors: Doors) -> 
         *["filter"] * 2,
         *["concurrency, ordered"] * 2,
     ]
-    actors = {row["actor"] for row in service.read(audit.entries, webhook_id=ids[0], action="webhook.deleted")}
+    actors = {
+        row["actor"] for row in service.read(audit.entries, AuditSelection(webhook_id=ids[0], action="webhook.deleted"))
+    }
     assert all(actor.startswith("user ") for actor in actors)
 
 

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from almirant_webhooks.rules.selection import AuditSelection
 from almirant_webhooks.storage.sql import audit, log
 
 from ..conftest import Receiver
@@ -40,7 +41,9 @@ async def run(there: Shell, *words: str, code: int = 0) -> str:
 
 
 def trail(service: Service) -> list[tuple[str, str]]:
-    return [(row["project_id"], row["detail"]) for row in service.read(audit.entries, action="event.erased")]
+    return [
+        (row["project_id"], row["detail"]) for row in service.read(audit.entries, AuditSelection(action="event.erased"))
+    ]
 
 
 async def delivered(service: Service, receiver: Receiver, payload: object = PERSON, count: int = 1) -> list[str]:

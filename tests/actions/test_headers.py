@@ -13,6 +13,7 @@ from aiohttp import web
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import MASK
+from almirant_webhooks.rules.selection import AuditSelection
 from almirant_webhooks.storage.sql import audit, webhooks
 
 from ..conftest import Receiver
@@ -105,7 +106,10 @@ async def test_a_value_is_shown_at_the_secret_alone_and_who_looked_is_written_do
     assert json.loads(by_command)["headers"] == HEADERS
     _, _, by_page = await doors.pages.post(f"/webhooks/{webhook}/secret", None)
     assert f"Bearer {TOKEN}" in by_page
-    looks = [row["detail"] for row in service.read(audit.entries, webhook_id=webhook, action="secret.revealed")]
+    looks = [
+        row["detail"]
+        for row in service.read(audit.entries, AuditSelection(webhook_id=webhook, action="secret.revealed"))
+    ]
     assert looks == [""] * 3
 
 

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from almirant_webhooks import clock
+from almirant_webhooks.rules.selection import AuditSelection
 from almirant_webhooks.storage.sql import audit, resends
 
 from ..conftest import Receiver
@@ -59,7 +60,7 @@ async def test_each_face_counts_begins_and_shows_the_same_replay(doors: Doors, r
     for webhook, replay in zip((by_command, by_api, by_page), ids, strict=True):
         rows = service.log(webhook_id=webhook)
         assert len({row["event_id"] for row in rows}) == 6
-        (entry,) = service.read(audit.entries, webhook_id=webhook, action="replay.started")
+        (entry,) = service.read(audit.entries, AuditSelection(webhook_id=webhook, action="replay.started"))
         assert entry["detail"] == replay
         assert "<h1>Replay</h1>" in await doors.pages.get(f"/resends/{replay}", None)
     listed = json.loads(await asyncio.to_thread(doors.shell.ours, "delivery", "resends", "--json"))
@@ -92,7 +93,7 @@ async def test_each_face_sends_one_event_and_says_until_when_it_can(doors: Doors
     await service.until(lambda: len(service.log(state="succeeded")) == 3)
     assert {row["event_id"] for row in service.log()} == {event["id"]}
     for webhook in ids:
-        (entry,) = service.read(audit.entries, webhook_id=webhook, action="event.sent_to")
+        (entry,) = service.read(audit.entries, AuditSelection(webhook_id=webhook, action="event.sent_to"))
         assert (entry["detail"], entry["delivery_id"] in [row["delivery_id"] for row in service.log()]) == (event["id"], True)  # fmt: skip
     assert "Send it now" not in await doors.pages.get(f"/events/{event['id']}?project=proj_past", None)
 

@@ -7,6 +7,7 @@ import html
 import json
 from pathlib import Path
 
+from almirant_webhooks.rules.selection import AuditSelection
 from almirant_webhooks.storage.sql import audit
 from almirant_webhooks.storage.sql import webhooks as storage
 from almirant_webhooks.verify import verify_almirant
@@ -43,7 +44,9 @@ async def test_a_template_told_by_command_api_or_page_is_the_same_one(doors: Doo
     assert TEMPLATE in html.unescape(form)
     as_sent = {"url": URL, "events": "*", "template": TEMPLATE.replace("\n", "\r\n")}
     await doors.pages.post(f"/webhooks/{fourth}/edit", None, **as_sent)
-    assert [row["action"] for row in doors.service.read(audit.entries, webhook_id=fourth)] == ["webhook.created"]
+    assert [row["action"] for row in doors.service.read(audit.entries, AuditSelection(webhook_id=fourth))] == [
+        "webhook.created"
+    ]
     await asyncio.to_thread(doors.shell.ours, "webhook", "update", first, "--no-template")
     await doors.api.call("PATCH", f"/api/v1/webhooks/{second}", None, {"template": None})
     await doors.pages.post(f"/webhooks/{fourth}/edit", None, **{**as_sent, "template": ""})
@@ -54,9 +57,9 @@ async def test_a_template_told_by_command_api_or_page_is_the_same_one(doors: Doo
     rows = doors.service.read(storage.find, project_id="proj_new")
     assert [row.template for row in rows] == [None, None, '{"é": "{{ type }}"}', None]
     for row in rows:
-        assert [entry["detail"] for entry in doors.service.read(audit.entries, webhook_id=row.id, limit=1)] == [
-            "template"
-        ]
+        assert [
+            entry["detail"] for entry in doors.service.read(audit.entries, AuditSelection(webhook_id=row.id), limit=1)
+        ] == ["template"]
 
 
 async def test_a_ready_template_is_chosen_by_its_name(doors: Doors) -> None:
@@ -82,7 +85,7 @@ async def test_a_ready_template_is_chosen_by_its_name(doors: Doors) -> None:
     )
     rows = doors.service.read(storage.find, project_id="proj_new")
     assert [row.template for row in rows] == ["1", None, "slack@1"]
-    trail = doors.service.read(audit.entries, webhook_id=rows[2].id)
+    trail = doors.service.read(audit.entries, AuditSelection(webhook_id=rows[2].id))
     assert "webhook.updated" not in [entry["action"] for entry in trail]
 
 

@@ -15,6 +15,7 @@ from almirant_webhooks import clock
 from almirant_webhooks.ops.keys import Keys
 from almirant_webhooks.rules import links
 from almirant_webhooks.rules.links import PortalLink
+from almirant_webhooks.rules.selection import AuditSelection
 from almirant_webhooks.storage.sql import audit, webhooks
 
 from .conftest import opened, visit
@@ -45,7 +46,7 @@ async def test_a_link_leads_to_its_page_once_and_names_its_opener(
         await page.get_by_role("textbox", name="Description").fill("Boards")
         await page.get_by_role("button", name="Save").click()
         await expect(page.get_by_role("heading", name="Boards")).to_be_visible()
-        (entry,) = portal.service.read(audit.entries, limit=10, action="webhook.updated")
+        (entry,) = portal.service.read(audit.entries, AuditSelection(action="webhook.updated"), limit=10)
         assert entry["actor"] == "maria@example.com (link)"
 
         await context.clear_cookies()

@@ -11,7 +11,7 @@ import pytest
 from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Trigger, Webhook
 from almirant_webhooks.rules.replays import ReplaySelection
-from almirant_webhooks.rules.selection import Selection
+from almirant_webhooks.rules.selection import AuditSelection, Selection
 from almirant_webhooks.storage.sql import (
     audit,
     claiming,
@@ -346,7 +346,10 @@ def test_it_is_told_apart_and_written_down(steps: Steps) -> None:
     assert outcome["verdict"] == "It was not attempted yet. It is part of a replay, which gives way to what is due."
     with transaction(steps.conn):
         resends.cancel(steps.conn, replay, actor="another", now=NOW)
-    noted = [(one["action"], one["actor"], one["detail"]) for one in audit.entries(steps.conn, webhook_id=webhook.id)]
+    noted = [
+        (one["action"], one["actor"], one["detail"])
+        for one in audit.entries(steps.conn, AuditSelection(webhook_id=webhook.id))
+    ]
     assert noted[:2] == [("replay.cancelled", "another", replay), ("replay.started", "somebody", replay)]
 
 
@@ -437,7 +440,7 @@ def test_one_event_is_sent_to_one_webhook_at_once(steps: Steps) -> None:
     assert (claim.event_id, claim.trigger, claim.number) == ("evt_1", Trigger.SCHEDULED, 1)
     steps.record(claim, Outcome.HTTP_ERROR, NOW, status_code=500)
     assert steps.only()["next_attempt_at"] == clock.text(NOW + timedelta(minutes=1))
-    (entry, *_) = audit.entries(steps.conn, action="event.sent_to")
+    (entry, *_) = audit.entries(steps.conn, AuditSelection(action="event.sent_to"))
     assert (entry["delivery_id"], entry["detail"], entry["actor"]) == (delivery, "evt_1", "somebody")
     with pytest.raises(Refused, match=f"as {delivery}; resend that delivery"):
         send("evt_1", webhook.id)

@@ -11,7 +11,7 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, NotFound, Outcome, Refused, Result, Trigger, Webhook
-from almirant_webhooks.rules.selection import Selection
+from almirant_webhooks.rules.selection import AuditSelection, Selection
 from almirant_webhooks.storage.engine import FIRST_RESEND, ReadPlan
 from almirant_webhooks.storage.sql import (
     audit,
@@ -211,7 +211,7 @@ def of_many(there: Steps, count: int) -> str:
 
 
 def noted(there: Steps, action: str) -> list[str]:
-    return sorted(entry["project_id"] for entry in audit.entries(there.conn, action=action, limit=1000))
+    return sorted(entry["project_id"] for entry in audit.entries(there.conn, AuditSelection(action=action), limit=1000))
 
 
 def test_a_resend_at_very_many_webhooks_is_begun_and_gone_through_some_at_a_time(steps: Steps) -> None:
@@ -257,7 +257,9 @@ def test_a_cancel_at_very_many_webhooks_is_taken_back_in_steps_and_nothing_of_it
     assert steps.conn.execute(waiting).fetchall() == []
     assert [dict(resends.get(steps.conn, resend))[name] for name in names] == ["cancelled", 150, 0, 0]
     assert noted(steps, "resend.cancelled") == ["p0", "p1"]
-    assert {one["actor"] for one in audit.entries(steps.conn, action="resend.cancelled")} == {"somebody"}
+    assert {one["actor"] for one in audit.entries(steps.conn, AuditSelection(action="resend.cancelled"))} == {
+        "somebody"
+    }
 
 
 async def test_after_an_outage_one_command_brings_everything(

@@ -19,6 +19,7 @@ from almirant_webhooks.cli.run_action import CommandDatabase, caller, run_action
 from almirant_webhooks.model import Misconfigured
 from almirant_webhooks.ops import sealed_texts
 from almirant_webhooks.ops.sealing import beside
+from almirant_webhooks.rules.selection import AuditSelection
 from almirant_webhooks.settings import loading
 from almirant_webhooks.storage.sql import audit, rotation, sealed, webhooks
 from almirant_webhooks.storage.sqlite import lock
@@ -85,7 +86,7 @@ def test_a_new_key_seals_all_and_one_that_was_cut_short_goes_on(many: Service, s
     assert len(many.key.read_text().splitlines()) == 2
     many.key.write_text(many.key.read_text().splitlines()[1])
     assert many.read(sealed.unopenable) == (7, {})
-    (entry,) = many.read(audit.entries, action="key.rotated")
+    (entry,) = many.read(audit.entries, AuditSelection(action="key.rotated"))
     assert entry["detail"] == f"7 webhooks sealed with the key {done['key_id']}"
 
 

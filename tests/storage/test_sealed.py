@@ -14,6 +14,7 @@ import pytest
 from almirant_webhooks import clock
 from almirant_webhooks.model import RESERVED_PROJECT, Misconfigured
 from almirant_webhooks.ops import sealed_texts
+from almirant_webhooks.rules.selection import AuditSelection
 from almirant_webhooks.storage.sql import audit, log, rotation, webhooks
 
 from ..conftest import Receiver
@@ -153,7 +154,7 @@ async def test_a_row_that_was_tampered_with_stops_its_own_webhook_alone(
     await service.until(lambda: service.log(webhook_id=well.id, state="succeeded"))
     (row,) = service.log(webhook_id=other.id, state="pending")
     assert (row["state"], row["held"]) == ("pending", 1)
-    (entry,) = service.read(audit.entries, webhook_id=other.id, action="webhook.disabled")
+    (entry,) = service.read(audit.entries, AuditSelection(webhook_id=other.id, action="webhook.disabled"))
     why = f"the secret of {other.id} cannot be opened: the key"
     assert entry["actor"] == "the service"
     assert entry["detail"].startswith(why)

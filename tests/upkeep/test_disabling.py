@@ -16,7 +16,7 @@ from aiohttp import web
 from almirant_webhooks import clock
 from almirant_webhooks.model import RESERVED_PROJECT, SERVICE, Outcome, Result, Webhook
 from almirant_webhooks.rules.retry import Schedule
-from almirant_webhooks.rules.selection import Selection
+from almirant_webhooks.rules.selection import AuditSelection, Selection
 from almirant_webhooks.storage.engine import DISABLED_AT_ONCE
 from almirant_webhooks.storage.sql import audit, disabling, health, log, results, search, webhooks
 
@@ -82,7 +82,7 @@ def test_what_comes_then_is_held_and_the_trail_and_the_verdict_say_who_did_it(st
     for at in (START, START + AFTER):
         attempt(steps, webhook, at, Outcome.HTTP_ERROR, status_code=503)
     disable(steps)
-    (entry,) = audit.entries(steps.conn, webhook_id=webhook.id, action="webhook.disabled")
+    (entry,) = audit.entries(steps.conn, AuditSelection(webhook_id=webhook.id, action="webhook.disabled"))
     assert (entry["actor"], entry["detail"]) == (SERVICE, f"nothing but failures since {clock.text(START)}")
     steps.event(START + 9 * DAY)
     assert steps.claim(webhook, START + 10 * DAY) == []

@@ -15,6 +15,7 @@ import pytest
 from almirant_webhooks.ops import keys
 from almirant_webhooks.rules import links
 from almirant_webhooks.rules.links import PortalLink
+from almirant_webhooks.rules.selection import AuditSelection
 from almirant_webhooks.storage import worker
 from almirant_webhooks.storage.sql import audit
 from almirant_webhooks.storage.sql.sealed import NEXT_SECRET, SECRET
@@ -383,15 +384,15 @@ async def test_a_new_secret_is_shown_once_to_the_session_that_made_it(service: S
             if rotated:
                 async with client.post(f"{page}/rotate-secret", data={"switch_after": "24h"}, headers=creator, allow_redirects=False) as answer:  # fmt: skip
                     assert answer.status == 303
-            before = len(service.read(audit.entries, action="secret.revealed"))
+            before = len(service.read(audit.entries, AuditSelection(action="secret.revealed")))
             assert "whsec_" not in await see(page, other)
             assert "whsec_" not in await see(page, creator, **{"X-Live": "1"})  # another tab of theirs
             async with client.head(page, headers=creator) as answer:
                 assert answer.status == 200
-            assert len(service.read(audit.entries, action="secret.revealed")) == before
+            assert len(service.read(audit.entries, AuditSelection(action="secret.revealed"))) == before
             assert service.read(_newest_secret, webhook) in await see(page, creator)
             assert "whsec_" not in await see(page, creator)
-            entries = service.read(audit.entries, action="secret.revealed")
+            entries = service.read(audit.entries, AuditSelection(action="secret.revealed"))
             assert (len(entries), entries[0]["webhook_id"], entries[0]["actor"]) == (before + 1, webhook, "operator")
 
 

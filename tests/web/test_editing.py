@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from almirant_webhooks.rules.selection import AuditSelection
 from almirant_webhooks.storage.sql import audit, webhooks
 
 from ..support.service import SECRET, Service
@@ -18,7 +19,7 @@ URL = "https://example.com/in"
 
 def _updates(service: Service) -> list[str]:
     """Return what each entry about an update says, oldest first."""
-    entries = service.read(audit.entries, action="webhook.updated", limit=100)
+    entries = service.read(audit.entries, AuditSelection(action="webhook.updated"), limit=100)
     return [entry["detail"] for entry in reversed(entries)]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import Refused
-from almirant_webhooks.rules.selection import Selection
+from almirant_webhooks.rules.selection import AuditSelection, Selection
 from almirant_webhooks.storage.sql import audit, resends, webhooks
 
 from ..conftest import Receiver
@@ -98,7 +98,9 @@ async def test_a_cancel_at_the_button_says_what_was_sent(pages: Pages, receiver:
     shown = await pages.get(f"/resends/{resend}")
     assert "0 of 3" in shown
     assert "Send nothing more" not in shown
-    assert [one["action"] for one in service.read(audit.entries, action="resend.cancelled")] == ["resend.cancelled"]
+    assert [one["action"] for one in service.read(audit.entries, AuditSelection(action="resend.cancelled"))] == [
+        "resend.cancelled"
+    ]
 
 
 async def test_what_cannot_be_resent_has_no_button(pages: Pages, receiver: Receiver) -> None:

@@ -15,6 +15,7 @@ import pytest
 from almirant_webhooks import clock
 from almirant_webhooks.model import Refused
 from almirant_webhooks.rules import links, principals
+from almirant_webhooks.rules.selection import AuditSelection
 from almirant_webhooks.storage.sql import audit
 from almirant_webhooks.storage.sqlite.upkeep_store import SqlitePruningStore
 from almirant_webhooks.upkeep.pruner import SESSIONS_KEPT
@@ -105,7 +106,7 @@ async def test_two_presses_of_one_button_begin_one_session(pages: Pages, of_oper
     assert await _open(pages, path, before, **first) == second, "long after the first answer"
     assert (await _ask(pages, "GET", "/webhooks", cookie))[0] == 200
     assert len(_rows(pages.service)) == 1
-    assert len(pages.service.read(audit.entries, action="session.started", project_id="proj_1")) == 1
+    assert len(pages.service.read(audit.entries, AuditSelection(action="session.started", project_id="proj_1"))) == 1
     for odd in (other, {}, {"press": ""}):
         assert (await _open(pages, path, "", **odd))[::2] == (403, "")
     _move(pages.service, created_at=clock.now() - timedelta(minutes=2))
@@ -203,7 +204,7 @@ async def test_who_a_link_is_for_is_in_the_audit_trail_and_cannot_pass_for_someb
     _, _, cookie = await _open(pages, made)
     webhook = pages.service.webhook("https://example.com/in")
     assert (await _ask(pages, "POST", f"/webhooks/{webhook.id}/disable", cookie))[0] == 303
-    entries = pages.service.read(audit.entries, project_id="proj_1")
+    entries = pages.service.read(audit.entries, AuditSelection(project_id="proj_1"))
     assert [(entry["action"], entry["actor"]) for entry in entries[:1]] == [("webhook.disabled", "operator (link)")]
     for name in ("", " ", "a\nb", "a\u202eb", "x" * 101, "\x07"):
         status, problem = await _make(pages, {"project_id": "proj_1", "actor": name})
@@ -351,7 +352,7 @@ async def test_the_operator_lists_and_ends_sessions(pages: Pages) -> None:
     assert (await pages.post(f"/sessions/{row['id']}/end", None))[:2] == (303, "/sessions?done=ended")
     assert (await _ask(pages, "GET", "/webhooks", cookie))[0] == 303
     assert (await pages.post(f"/sessions/{row['id']}/end", None))[0] == 404
-    (entry, *_) = pages.service.read(audit.entries, action="session.ended")
+    (entry, *_) = pages.service.read(audit.entries, AuditSelection(action="session.ended"))
     assert (entry["actor"], entry["detail"]) == ("operator", "of maria (link)")
 
 

@@ -30,15 +30,7 @@ _COLUMNS = {
 def audit(settings: Settings, selection: AuditSelection, limit: int, as_json: bool) -> None:
     """List who created, changed, disabled, deleted or resent what, and who revealed a secret; newest first."""
     with reading(settings) as conn:
-        rows = READS.audit.entries(
-            conn,
-            project_id=selection.project_id,
-            webhook_id=selection.webhook_id,
-            action=selection.action,
-            since=selection.since,
-            until=selection.until,
-            limit=limit,
-        )
+        rows = READS.audit.entries(conn, selection, limit=limit)
     if as_json:
         print_json(rows)
     else:

@@ -16,6 +16,7 @@ import click
 from .. import clock
 from ..model import Misconfigured, Refused
 from ..rules.event_types import NOTICE_PREFIX, NOTICES, patterns_for
+from ..rules.selection import AuditSelection
 from ..settings.schema import Settings
 from ..storage.engine import StorageError
 from ..storage.sql import audit, health, reserved_types
@@ -202,7 +203,7 @@ def _integrity(settings: Settings) -> Iterator[Finding]:
         else:
             words = f"The database is damaged ({verdict}). Stop the daemon, keep the file, and restore a backup."
             yield Finding("integrity", "wrong", words)
-        copies = audit.entries(conn, action="backup.created", limit=1)
+        copies = audit.entries(conn, AuditSelection(action="backup.created"), limit=1)
     if not copies:
         yield Finding("backup", "warning", "None was made by `almirant-webhooks backup` yet.")
         return

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from almirant_webhooks.model import Conflict, NotFound, Outcome, Refused, Webhook
-from almirant_webhooks.rules.selection import Selection
+from almirant_webhooks.rules.selection import AuditSelection, Selection
 from almirant_webhooks.storage.engine import FIRST_RESEND
 from almirant_webhooks.storage.records import Progress
 
@@ -26,9 +26,7 @@ def _failed(engine: Engine, webhook: Webhook, count: int = 1) -> None:
 
 
 def _trail(engine: Engine) -> list[str]:
-    entries = engine.reading.audit.entries(
-        engine.session, project_id=None, webhook_id=None, action=None, since=None, until=None, limit=100
-    )
+    entries = engine.reading.audit.entries(engine.session, AuditSelection(), limit=100)
     return [entry["action"] for entry in entries]
 
 

@@ -8,14 +8,13 @@ import pytest
 
 from almirant_webhooks.model import Health, NotFound, Outcome, Refused, Result
 from almirant_webhooks.rules.activity import SPANS
-from almirant_webhooks.rules.selection import EventSelection, Selection
+from almirant_webhooks.rules.selection import AuditSelection, EventSelection, Selection
 from almirant_webhooks.storage.records import Progress
 
 from .engines import START, Engine, text
 
 HOUR = timedelta(hours=1)
 ALL = Selection()
-NO_AUDIT = {"project_id": None, "webhook_id": None, "action": None, "since": None, "until": None}
 
 
 def _taken(engine: Engine, *projects: str) -> list[str]:
@@ -277,11 +276,11 @@ def test_the_audit_trail_goes_on_behind_an_entry(engine: Engine) -> None:
     for project in ("p", "q", "p"):
         engine.webhook(project_id=project)
     entries = engine.reading.audit.entries
-    first, *rest = entries(engine.session, **NO_AUDIT, limit=10)
+    first, *rest = entries(engine.session, AuditSelection(), limit=10)
     assert [entry["project_id"] for entry in (first, *rest)] == ["p", "q", "p"]
-    assert entries(engine.session, **NO_AUDIT, before=first["seq"], limit=10) == rest
-    assert len(entries(engine.session, **{**NO_AUDIT, "project_id": "q"}, limit=10)) == 1  # type: ignore[arg-type]
-    assert entries(engine.session, **{**NO_AUDIT, "action": "webhook.deleted"}, limit=10) == []  # type: ignore[arg-type]
+    assert entries(engine.session, AuditSelection(), before=first["seq"], limit=10) == rest
+    assert len(entries(engine.session, AuditSelection(project_id="q"), limit=10)) == 1
+    assert entries(engine.session, AuditSelection(action="webhook.deleted"), limit=10) == []
 
 
 def test_a_resend_says_how_many_of_its_deliveries_failed(engine: Engine) -> None:

@@ -21,6 +21,7 @@ from almirant_webhooks.cli.run_action import CommandDatabase, caller, run_action
 from almirant_webhooks.ops import sealed_texts
 from almirant_webhooks.ops.sealing import of
 from almirant_webhooks.rules.buckets import BUCKETS
+from almirant_webhooks.rules.selection import AuditSelection
 from almirant_webhooks.storage.engine import Session
 from almirant_webhooks.storage.postgres.database_session import WRITERS, writing
 from almirant_webhooks.storage.sql import audit, rotation, webhooks
@@ -105,7 +106,7 @@ async def test_nothing_is_sealed_anew_until_the_key_file_of_each_machine_has_the
     create = ("webhook", "create", "--project", projects[1], "--url", receiver.url, "--event", "*")
     await asyncio.to_thread(shell.ours, *create)
     assert sealed_with(first) == {old}
-    assert first.read(audit.entries, action="key.rotated") == []
+    assert first.read(audit.entries, AuditSelection(action="key.rotated")) == []
     for project in projects:
         first.send(project)
     await first.until(lambda: first.states() == [("succeeded", 1)] * 3)
@@ -114,7 +115,7 @@ async def test_nothing_is_sealed_anew_until_the_key_file_of_each_machine_has_the
     done = json.loads(await asyncio.to_thread(shell.ours, "secrets", "rotate-key", "--json"))
     assert done == {"key_id": new, "webhooks": 3, "problems": {}}
     assert sealed_with(first) == {new}
-    assert len(first.read(audit.entries, action="key.rotated")) == 1
+    assert len(first.read(audit.entries, AuditSelection(action="key.rotated"))) == 1
     for project in projects:
         first.send(project)
     await first.until(lambda: first.states() == [("succeeded", 1)] * 6)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from ...model import Ahead, Health, Rotation, Standing, Webhook
-from ...rules.selection import EventSelection, Selection
+from ...rules.selection import AuditSelection, EventSelection, Selection
 from ...rules.trouble import Trouble
 from ..records import (
     Attempt,
@@ -178,19 +178,9 @@ class AuditReads(Protocol):
     """Who did what."""
 
     def entries(
-        self,
-        session: Session,
-        /,
-        *,
-        project_id: str | None,
-        webhook_id: str | None,
-        action: str | None,
-        since: datetime | None,
-        until: datetime | None,
-        before: int | None = None,
-        limit: int,
+        self, session: Session, selection: AuditSelection, /, *, before: int | None = None, limit: int
     ) -> list[AuditEntry]:
-        """Return entries, newest first; `before` is the `seq` of an entry to go on after."""
+        """Return entries that match, newest first; `before` is the `seq` of an entry to go on after."""
 
 
 class ResendReads(Protocol):

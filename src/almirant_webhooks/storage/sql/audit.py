@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from ... import clock
+from ...rules.selection import AuditSelection
 from ..records import AuditEntry
 from .rows import row_as
 from .session import Session
+
+EVERYTHING = AuditSelection()
 
 
 def note(
@@ -29,23 +32,15 @@ def note(
 
 
 def entries(
-    conn: Session,
-    *,
-    project_id: str | None = None,
-    webhook_id: str | None = None,
-    action: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    before: int | None = None,
-    limit: int = 50,
+    conn: Session, selection: AuditSelection = EVERYTHING, *, before: int | None = None, limit: int = 50
 ) -> list[AuditEntry]:
     """Return entries, newest first; only those older than the entry with the `seq` `before`."""
     params: dict[str, object] = {
-        "project_id = ?": project_id,
-        "webhook_id = ?": webhook_id,
-        "action = ?": action,
-        "at >= ?": since and clock.text(since),
-        "at < ?": until and clock.text(until),
+        "project_id = ?": selection.project_id,
+        "webhook_id = ?": selection.webhook_id,
+        "action = ?": selection.action,
+        "at >= ?": selection.since and clock.text(selection.since),
+        "at < ?": selection.until and clock.text(selection.until),
         "seq < ?": before,
     }
     conditions = {condition: value for condition, value in params.items() if value is not None}

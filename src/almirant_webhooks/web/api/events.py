@@ -106,16 +106,7 @@ async def trail(request: web.Request) -> web.Response:
     limit = parsing.limit(params)
     selection = parsing.audit_selection(request, params)
     ctx = context(request)
-    rows = await ctx.read(
-        ctx.reading.audit.entries,
-        project_id=selection.project_id,
-        webhook_id=selection.webhook_id,
-        action=selection.action,
-        since=selection.since,
-        until=selection.until,
-        before=parsing.row_cursor(params),
-        limit=limit + 1,
-    )
+    rows = await ctx.read(ctx.reading.audit.entries, selection, before=parsing.row_cursor(params), limit=limit + 1)
     next_cursor = str(rows[limit - 1]["seq"]) if len(rows) > limit else None
     answer: answers.AuditPage = {"items": rows[:limit], "next_cursor": next_cursor}
     return parsing.answer(answer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aiohttp import web
 
 from ... import clock
@@ -27,17 +29,8 @@ async def list_(request: web.Request) -> web.Response:
     try:
         check_params(request, *_NAMES)
         cursor = list_row(request)
-        selection = selecting.entries(typed, now)
-        rows = await ctx.read(
-            ctx.reading.audit.entries,
-            project_id=project,
-            webhook_id=selection.webhook_id,
-            action=selection.action,
-            since=selection.since,
-            until=selection.until,
-            before=cursor,
-            limit=PAGE + 1,
-        )
+        selection = replace(selecting.entries(typed, now), project_id=project)
+        rows = await ctx.read(ctx.reading.audit.entries, selection, before=cursor, limit=PAGE + 1)
     except Refused as refused:
         problem = refused.message
     shown = rows[:PAGE]
