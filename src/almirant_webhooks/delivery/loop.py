@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 
@@ -16,7 +16,7 @@ from .. import clock
 from ..model import Due
 from ..ops.metrics import Metrics
 from ..rules.retry import Schedule
-from ..storage.engine import DeliveryStore, DeliveryWorker, Session, Shared, StorageError, WrittenBatch
+from ..storage.engine import DeliveryStore, DeliveryWorker, Session, StorageError, WrittenBatch
 from . import recovery
 from .attempts import Attempts, Sends
 from .batch import FAN_OUT, Batch, Chooser
@@ -155,8 +155,8 @@ class DeliveryLoop:
         now = clock.now()
         full = not self._store.has_free_space()
         try:
-            if (shared := self._store.settle(conn, self._schedule, now)) is not None:
-                self._take_share(shared, now)
+            if (held := self._store.settle(conn, self._schedule, now)) is not None:
+                self._take_share(held, now)
             self._due.step(conn, now)
             worked = self._run_batch(conn, now, at, full=full)
             self._mark(conn)
@@ -171,9 +171,9 @@ class DeliveryLoop:
             return self._pause()
         return 0.0 if worked else self._idle_seconds(now)
 
-    def _take_share(self, shared: Shared, now: datetime) -> None:
+    def _take_share(self, held: Mapping[str, float], now: datetime) -> None:
         """Forget what is of projects that are others' now, and read what is due in those that this daemon has taken."""
-        self.scheduler.change_owner(shared.held)
+        self.scheduler.change_owner(held)
         self._due.reload(now)
         self._due.check_times(self._schedule.waits)
         self.reader.check_for_commits(changed=True)

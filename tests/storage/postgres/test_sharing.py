@@ -236,12 +236,12 @@ def test_ordered_webhooks_that_have_to_wait_are_read_a_few_at_a_time(
     with closing(open_database(first.there.place, first.seals)) as session:
         owner.settle(session, Schedule((timedelta(0),)), clock.now())
         wishes.acquire()
-        shared = owner.settle(session, Schedule((timedelta(0),)), clock.now())
+        held = owner.settle(session, Schedule((timedelta(0),)), clock.now())
         with transaction(session):
             plan = [line for (line,) in session.run("EXPLAIN " + share._ORDERED, [7], "", share.STEP)]
     lease.close()
-    assert shared is not None
-    assert set(shared.held) == {hook.id for hook in hooks if hook.ordered and hook.project_id == taken}
+    assert held is not None
+    assert set(held) == {hook.id for hook in hooks if hook.ordered and hook.project_id == taken}
     scans = [line for line in plan if "Scan" in line and "Subquery" not in line]
     assert len(scans) == 1
     assert "Index Scan using webhooks_pkey" in scans[0]

@@ -125,4 +125,4 @@ def test_an_ordered_webhook_waits_for_the_request_of_a_daemon_that_is_gone_whoev
         to_give = share.settle(session, schedule, clock.now())
     assert taken is not None
     assert to_give is not None
-    assert taken.held.keys() == to_give.held.keys() == {webhook.id}
+    assert taken.keys() == to_give.keys() == {webhook.id}

@@ -16,7 +16,7 @@ from ...model import Due
 from ...rules.rates import Rate
 from ...rules.retry import Schedule
 from .sessions import Session
-from .values import BEGIN, FanOut, LastEnd, Moved, OutboxRow, Place, ReadPlan, Shared, Start, Work, WrittenBatch
+from .values import BEGIN, FanOut, LastEnd, Moved, OutboxRow, Place, ReadPlan, Start, Work, WrittenBatch
 
 
 class DeliveryStore(Protocol):
@@ -30,10 +30,11 @@ class DeliveryStore(Protocol):
     def owns(self) -> Callable[[str], bool] | None:
         """What tells of a project's id whether this daemon owns it; None where it owns all, always."""
 
-    def settle(self, session: Session, schedule: Schedule, now: datetime) -> Shared | None:
+    def settle(self, session: Session, schedule: Schedule, now: datetime) -> Mapping[str, float] | None:
         """Take and give projects, as the daemons on this database share them, in transactions of its own.
 
-        Returns what has changed, or None. Whoever takes a project records the attempts that are open in it as interrupted;
+        Returns None if nothing has changed, else until when, in monotonic seconds, each ordered webhook waits whose daemon is
+        gone: that one may be sending still. Whoever takes a project records the attempts that are open in it as interrupted;
         whoever is to give one owns it no longer, and it is free once nothing is in flight there. What is owned changes in
         here alone.
         """

@@ -159,17 +159,6 @@ class Resealed(NamedTuple):
     problems: Mapping[str, str]
 
 
-class Shared(NamedTuple):
-    """What a daemon has found when what it owns changed.
-
-    How many attempts that others left open were recorded as interrupted, and until when, in monotonic seconds, each ordered
-    webhook waits whose daemon is gone: that one may be sending still.
-    """
-
-    interrupted: int = 0
-    held: Mapping[str, float] = MappingProxyType({})
-
-
 class LastEnd(NamedTuple):
     """How a webhook's last attempt ended."""
 

@@ -7,13 +7,14 @@ begins nothing more in it, and sets it free once nothing is in flight there: not
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import datetime
 
 import structlog
 
 from ...rules.buckets import ALL, bucket_of
 from ...rules.retry import Schedule
-from ..engine import Shared, StorageError
+from ..engine import StorageError
 from ..sql.results import interrupt_open
 from .connection import transaction
 from .database_session import DatabaseSession, writing
@@ -97,24 +98,23 @@ class Share:
         """Tell whether this daemon owns a bucket, inside a transaction; from whichever thread."""
         return self._lease is None or (bucket in self.active and bool(session.run(_HAS, bucket, self._lease.id)))
 
-    def settle(self, session: DatabaseSession, schedule: Schedule, now: datetime) -> Shared | None:
-        """Take and give what the lease wishes, in a transaction of its own; return what has changed, or None."""
+    def settle(self, session: DatabaseSession, schedule: Schedule, now: datetime) -> Mapping[str, float] | None:
+        """Take and give what the lease wishes, in a transaction of its own; return what waits, None if nothing has changed."""
         lease = self._lease
         if lease is None:
             return None
         lease.join()
         take, give = lease.wishes
         self._set(self._owned, give)
-        shared = Shared(0, self._held)
         is_due = lease.seconds() >= self._tried_at + RETRY
         if not self._is_sure or take - self._owned or (give & self._owned and is_due):
             self._tried_at = lease.seconds()
             self._is_sure = False
-            shared = self._write(session, lease, take, give, schedule, now)
+            self._write(session, lease, take, give, schedule, now)
         if not self._has_news:
             return None
         self._has_news = False
-        return shared
+        return self._held
 
     def _write(
         self,
@@ -124,7 +124,7 @@ class Share:
         give: frozenset[int],
         schedule: Schedule,
         now: datetime,
-    ) -> Shared:
+    ) -> None:
         with writing(session):
             in_flight = [(webhook, bucket_of(project)) for webhook, project in session.run(_IN_FLIGHT)]
             session.run(_GIVE, list(give - {bucket for _, bucket in in_flight}), lease.id)
@@ -142,7 +142,6 @@ class Share:
         self._set(owned, give)
         if gained or given:
             log.info("projects shared", buckets=len(owned), gained=gained, given=given, interrupted=interrupted)
-        return Shared(interrupted, self._held)
 
     def _set(self, owned: frozenset[int], give: frozenset[int]) -> None:
         active = owned - give

@@ -10,7 +10,7 @@ from ...model import Claim, Due
 from ...rules.rates import Rate
 from ...rules.retry import Schedule
 from .. import engine
-from ..engine import BEGIN, LastEnd, Moved, Place, Shared, Start, StorageError, Walk, Work, WrittenBatch
+from ..engine import BEGIN, LastEnd, Moved, Place, Start, StorageError, Walk, Work, WrittenBatch
 from ..sql import batch, claiming, deliveries, erasing, results, revisions, starts, waits
 from ..sql import stats as figures
 from ..sql.action_store import SharedActionStore
@@ -46,7 +46,7 @@ class PostgresDeliveryStore:
             tuple[int, Sequence[Claim]]
         ] = []  # commits without an answer: their numbers, and what they began
 
-    def settle(self, session: DatabaseSession, schedule: Schedule, now: datetime) -> Shared | None:
+    def settle(self, session: DatabaseSession, schedule: Schedule, now: datetime) -> Mapping[str, float] | None:
         """Take and give projects."""
         return self._share.settle(session, schedule, now)
 
