@@ -24,6 +24,7 @@ from ...rules.names import name_of
 from ...rules.sentences import At, DeliveryId
 from ...rules.stored_texts import recognised
 from ...rules.texts import Cased, Text
+from ...rules.values import WORDS
 from . import audit_words, formatting, naming
 from .assets import asset
 from .languages import Language, language
@@ -163,6 +164,7 @@ def environment(language: Language) -> Environment:
         "worded": saying.worded,
     }
     templates.globals |= {"asset": asset, "_": saying.gettext, "gettext": saying.gettext, "ngettext": saying.ngettext}
+    templates.globals["status_words"] = list(WORDS)
     return templates
 
 
