@@ -13,7 +13,7 @@ from almirant_webhooks import clock
 from almirant_webhooks.actions import webhooks as actions
 from almirant_webhooks.cli.run_action import CommandDatabase, caller, run_action
 from almirant_webhooks.model import Refused
-from almirant_webhooks.rules import signing, validation
+from almirant_webhooks.rules import signing, urls
 from almirant_webhooks.rules.validation import MAX_DESCRIPTION
 
 from ..support.service import SECRET
@@ -183,7 +183,7 @@ async def test_a_secret_is_refused_in_the_words_of_its_rule_at_each_place_that_t
 @pytest.mark.parametrize("url", URLS)
 async def test_a_url_is_refused_in_the_words_of_its_rule_at_each_place_that_takes_one(faces: Faces, url: str) -> None:
     """At its creation and at a change."""
-    sentence = sentence_of(lambda: validation.url(url, faces.doors.service.settings().policy()))
+    sentence = sentence_of(lambda: urls.check_url(url, faces.doors.service.settings().policy()))
     for make in (new, changed):
         await check(faces, make(sentence, "--url", url, {"url": url}, {"url": url}))
 

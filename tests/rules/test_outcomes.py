@@ -10,7 +10,7 @@ from almirant_webhooks.model import Outcome, State, Trigger
 from almirant_webhooks.rules import values
 from almirant_webhooks.rules.endings import ending
 from almirant_webhooks.rules.outcomes import Attempt, DeliveryFacts, following, outcome, steps
-from almirant_webhooks.rules.sentences import At, DeliveryId, plain
+from almirant_webhooks.rules.sentences import At, DeliveryId
 
 from ..support.sentences import marked
 
@@ -118,7 +118,7 @@ RESEND = _attempt(6, None, trigger=Trigger.MANUAL, **OPEN)
 )
 def test_the_first_sentence_says_what_became_of_it_and_the_next_what_comes(delivery: DeliveryFacts, words: str) -> None:
     """In the receiver's own words; "1 of 5" is not said of what succeeded at once."""
-    assert " ".join(plain(sentence) for sentence in outcome(delivery, 5)) == words
+    assert " ".join(outcome(delivery, 5)) == words
 
 
 def test_what_waits_by_its_order_names_the_delivery_that_it_waits_for() -> None:
@@ -128,7 +128,7 @@ def test_what_waits_by_its_order_names_the_delivery_that_it_waits_for() -> None:
     sentence = following(waiting, 5)
     assert sentence is not None
     assert (
-        plain(sentence)
+        sentence
         == f"The next attempt (1 of 5) waits for dlv_7 (attempt 2 of 5 at {TEN}), as its webhook sends one after the other."
     )
     assert [part for part in marked(sentence) if isinstance(part, DeliveryId)] == ["dlv_7"]

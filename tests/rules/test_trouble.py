@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from almirant_webhooks.model import Ahead, Health, Outcome, Webhook
-from almirant_webhooks.rules.sentences import At, DeliveryId, plain
+from almirant_webhooks.rules.sentences import At, DeliveryId
 from almirant_webhooks.rules.trouble import MOST_WAITING, LastFailure, Said, Trouble, cause, said
 
 from ..support.sentences import marked
@@ -51,7 +51,7 @@ def _said(webhook: Webhook, trouble: Trouble, ahead: Ahead | None = None, rate_l
 
 def _words(told: Said | None) -> str:
     assert told is not None
-    return " ".join(plain(sentence) for sentence in (told.title, *(line.words for line in told.lines)))
+    return " ".join((told.title, *(line.words for line in told.lines)))
 
 
 def test_a_webhook_that_is_well_says_nothing() -> None:

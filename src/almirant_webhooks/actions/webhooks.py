@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import NamedTuple, TypeVar, cast
 
 from ..model import OPTIONS, NewWebhook, Options, Refused, Webhook, WebhookValues, WrongUsage
-from ..rules import templates, validation, webhook_options
+from ..rules import templates, urls, validation, webhook_options
 from ..rules.event_types import catalogue_of, choose_sample, sample_payload
 from ..rules.principals import Principal
 from ..rules.texts import Text
@@ -75,7 +75,7 @@ def check_new(
     """Return what a webhook would be made of, with a generated secret for None; raises `Refused` with all that is wrong."""
     checks = _Checks()
     checked_project = checks.apply(lambda: validation.project_id(project_id))
-    checked_url = checks.apply(lambda: validation.url(url, settings.policy()))
+    checked_url = checks.apply(lambda: urls.check_url(url, settings.policy()))
     checked_events = checks.apply(lambda: validation.events(events, settings.events.extra_types, project_id))
     checked_secret = checks.apply(lambda: validation.secret(secret))
     checked_description = checks.apply(lambda: validation.description(description))
@@ -168,7 +168,7 @@ async def update(
     project = row.project_id
     check_changes_something(url, events, secret, description, options)
     checks = _Checks()
-    new_url = None if url is None else checks.apply(lambda: validation.url(url, settings.policy()))
+    new_url = None if url is None else checks.apply(lambda: urls.check_url(url, settings.policy()))
     new_events = (
         None
         if events is None

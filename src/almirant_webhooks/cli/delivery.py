@@ -8,7 +8,6 @@ from .. import clock
 from ..actions import resends as actions
 from ..rules import outcomes
 from ..rules.selection import Selection
-from ..rules.sentences import plain
 from ..settings.schema import Settings
 from ..storage.records import Attempt
 from . import bulk_resend
@@ -75,7 +74,7 @@ def show(settings: Settings, delivery_id: str, as_json: bool) -> None:
     if shown["waits_for"] is not None:
         fields["waits_for"] = words_of(shown["waits_for"], settings)
     sentences = outcomes.outcome(shown, len(settings.delivery.retry_schedule))
-    print_fields({"outcome": " ".join(plain(sentence) for sentence in sentences), **fields})
+    print_fields({"outcome": " ".join(sentences), **fields})
     if shown["body"] is not None:
         click.echo(f"\nBody\n{safe(shown['body'])}")
     if (left_out := outcomes.left_out(shown)) is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..model import Ahead, Webhook
 from ..rules import trouble
-from ..rules.sentences import plain
 from ..settings.schema import Settings
 from ..storage.engine import Session
 from .database import READS
@@ -21,8 +20,4 @@ def words_of_trouble(
         rate_limited=rate_limited,
         attempts_in_all=len(settings.delivery.retry_schedule),
     )
-    return (
-        None
-        if said is None
-        else " ".join(plain(sentence) for sentence in (said.title, *(line.words for line in said.lines)))
-    )
+    return None if said is None else " ".join((said.title, *(line.words for line in said.lines)))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from .event_types import NOTICE_PREFIX
 from .json_text import as_json
 from .paths import MISSING, Number, Value, look_up
 
@@ -13,7 +14,6 @@ MAX_TITLE = 200  # characters
 MAX_LABEL = 40
 MAX_VALUE = 200
 MAX_FACTS = 8
-NOTICE_PREFIX: Final = "almirant."
 _UNSEEN = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]+")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d(?:\.\d+)?Z")
 _NAMES = ("name", "title", "key", "id")

@@ -7,10 +7,11 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
+from ..model import MASK
+
 EXAMPLE = "postgresql://user@host/database?sslmode=verify-full"
 DEFAULT_SCHEMA = "almirant_webhooks"
 MAX_URL = 4096
-MASK = "(masked)"
 _SCHEMES = ("postgresql://", "postgres://")
 _SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SECRETS = ("password", "sslpassword")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -83,8 +82,3 @@ def digest(token: str) -> str:
 def key_digest(signing_key: bytes) -> str:
     """Return what tells one signing key from another; a session ends with the key that was there when it began."""
     return hashlib.sha256(b"session." + signing_key).hexdigest()
-
-
-def is_equal(actual: str, expected: str) -> bool:
-    """Return whether two tokens are equal, in a time that does not depend on where they differ."""
-    return hmac.compare_digest(digest(actual), digest(expected))

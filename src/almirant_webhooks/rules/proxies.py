@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from ..model import MASK
 from . import addresses
 
 MAX_PROXY = 2048
@@ -26,7 +27,7 @@ class Proxy:
     def shown(self) -> str:
         """The proxy's URL with user and password masked."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{'(masked)@' if self.authorization else ''}{host}:{self.port}"
+        return f"http://{f'{MASK}@' if self.authorization else ''}{host}:{self.port}"
 
 
 def parse_proxy(text: str) -> Proxy | None:

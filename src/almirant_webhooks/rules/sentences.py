@@ -17,8 +17,3 @@ class DeliveryId(str):
     """A delivery in a sentence, by its id."""
 
     __slots__ = ()
-
-
-def plain(sentence: Sentence) -> str:
-    """Return a sentence as text, its times as they are stored."""
-    return str(sentence)

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from .. import clock
 from ..model import EVENT_ID_PATTERN, PROJECT_ID_PATTERN, RESERVED_PROJECT, Full, Refused, WrongUsage
-from . import event_types, signing, urls
+from . import event_types, signing
 from .stored_texts import recognised
 from .texts import Text
 
@@ -16,11 +16,6 @@ MAX_DESCRIPTION = 500
 LONGEST_SWITCH = timedelta(days=30)
 LONGEST_LINK = timedelta(days=1)
 _TOKEN_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-
-def url(text: str, policy: urls.Policy) -> str:
-    """Return the normalised URL, or raise `Refused`."""
-    return urls.check_url(text, policy)
 
 
 def events(patterns: Iterable[str], extra_types: Collection[str], project_id: str) -> tuple[str, ...]:
@@ -91,8 +86,12 @@ def project_id(text: str) -> str:
 def producers_project(text: str) -> str:
     """Return the project that a producer's event may belong to, or raise `Refused`."""
     if project_id(text) == RESERVED_PROJECT:
-        words = Text("The project {text} is reserved for events about webhooks themselves, which are made here.")
-        raise Refused(Text(words, text=text), "project_id")
+        raise Refused(
+            Text(
+                "The project {text} is reserved for events about webhooks themselves, which are made here.", text=text
+            ),
+            "project_id",
+        )
     return text
 
 

@@ -255,12 +255,9 @@ def delete(conn: Session, webhook_id: str, now: datetime, *, actor: str = OPERAT
     bump_revision(conn)
 
 
-def health(conn: Session, webhook_id: str | None, project_id: str | None = None) -> list[Standing]:
-    """Return rows of the view `webhook_health`."""
-    rows = conn.execute(
-        "SELECT * FROM webhook_health WHERE (webhook_id = ?1 OR ?1 IS NULL) AND (project_id = ?2 OR ?2 IS NULL)",
-        (webhook_id, project_id),
-    )
+def health(conn: Session, webhook_id: str) -> list[Standing]:
+    """Return the row of the view `webhook_health` that a webhook has."""
+    rows = conn.execute("SELECT * FROM webhook_health WHERE webhook_id = ?", (webhook_id,))
     return [cast("Standing", dict(row)) for row in rows]
 
 

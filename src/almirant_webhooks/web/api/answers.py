@@ -163,6 +163,23 @@ class Caller(TypedDict):
     project_id: str | None
 
 
+class Erased(TypedDict):
+    """What has no content any more, or what a dry run has found; and what erasing does not reach (`not_reached`)."""
+
+    events: int
+    deliveries: int
+    outbox_rows: int
+    next_cursor: str | None
+    not_reached: list[str]
+
+
+class ProjectTokenPage(TypedDict):
+    """API tokens of a project, by their ids."""
+
+    items: list[ProjectToken]
+    next_cursor: str | None
+
+
 def delivery(row: records.Delivery) -> Delivery:
     """Return a delivery as the API has it."""
     return {**_delivery_fields(row), "id": row["delivery_id"], "held": bool(row["held"])}
@@ -226,20 +243,3 @@ def event_details(row: records.EventDetails, kept_until: str) -> EventDetails:
         "next_cursor": row["next_cursor"],
         "kept_until": kept_until,
     }
-
-
-class Erased(TypedDict):
-    """What has no content any more, or what a dry run has found; and what erasing does not reach (`not_reached`)."""
-
-    events: int
-    deliveries: int
-    outbox_rows: int
-    next_cursor: str | None
-    not_reached: list[str]
-
-
-class ProjectTokenPage(TypedDict):
-    """API tokens of a project, by their ids."""
-
-    items: list[ProjectToken]
-    next_cursor: str | None

@@ -13,7 +13,7 @@ from ...model import NewWebhook, Webhook
 from ..problems import CODES, TYPES
 from .documented import EVENTS, PARAMETERS, TAGS
 from .routes import Route
-from .schemas import name_of, schemas_of
+from .schemas import schemas_of
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _MAYBE: dict[str, Any] = {"type": ["string", "null"]}
@@ -137,5 +137,5 @@ def _operation(route: Route) -> dict[str, Any]:
 def _response(words: str, answer: type | str | None, kind: str = "application/json") -> dict[str, Any]:
     if answer is None:
         return {"description": words}
-    name = name_of(answer) if isinstance(answer, type) else answer
+    name = answer.__name__ if isinstance(answer, type) else answer
     return {"description": words, "content": {kind: {"schema": {"$ref": f"#/components/schemas/{name}"}}}}

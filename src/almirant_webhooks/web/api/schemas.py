@@ -10,11 +10,6 @@ _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", NoneT
 Schemas = dict[str, dict[str, Any]]
 
 
-def name_of(kind: type) -> str:
-    """Return the name of a type in the document."""
-    return kind.__name__
-
-
 def schemas_of(kind: type) -> Schemas:
     """Return the schemas of a type of answer and of every type of answer in it, by their names."""
     schemas: Schemas = {}
@@ -25,7 +20,7 @@ def schemas_of(kind: type) -> Schemas:
 def _schema(hint: Any, schemas: Schemas) -> dict[str, Any]:
     if is_typeddict(hint):
         _add(hint, schemas)
-        return {"$ref": f"#/components/schemas/{name_of(hint)}"}
+        return {"$ref": f"#/components/schemas/{hint.__name__}"}
     if hint is Any:
         return {}
     if hint in _PLAIN:
@@ -50,7 +45,7 @@ def _schema(hint: Any, schemas: Schemas) -> dict[str, Any]:
 
 
 def _add(kind: Any, schemas: Schemas) -> None:
-    name = name_of(kind)
+    name = kind.__name__
     if name in schemas:
         return
     schema = schemas[name] = {"type": "object", "description": kind.__doc__ or ""}
