@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from almirant_webhooks import clock
 from almirant_webhooks.rules.selection import Selection
-from almirant_webhooks.storage.sql import audit, resends, rotation, webhooks
+from almirant_webhooks.storage.sql import audit, project_tokens, resends, rotation, webhooks
 
 from ..support.engines import service_on
 from ..support.service import SECRET
@@ -37,7 +37,7 @@ class Refusal:
     sentence: str
     command: tuple[str, ...] | None = None
     call: tuple[str, str, object] | None = None
-    page: tuple[str, dict[str, Any]] | None = None
+    page: tuple[str, dict[str, Any] | None] | None = None  # without a form it is looked at
     code: int = 1
     status: int = 422
     page_status: int | None = None
@@ -95,6 +95,9 @@ async def _furnished(doors: Doors) -> Faces:
             (replay, clock.text(now), rotating),
         )
     )
+    switched = service.webhook(URL, project="proj_off").id
+    rotated = service.write(rotation.start, switched, secret=SECRET, switch_at=now, actor="operator", now=now)
+    token = service.write(project_tokens.add, digest="0", project_id="proj_1", name="deploy", actor="operator", now=now)
     empty = service.webhook(URL, project="proj_off").id
     service.write(webhooks.disable, empty, now)
     return Faces(
@@ -105,6 +108,9 @@ async def _furnished(doors: Doors) -> Faces:
             "in_order": service.webhook(URL, project="proj_off", ordered=True).id,
             "rotating": rotating,
             "switch_at": started["switch_at"],
+            "switched": switched,
+            "switched_at": rotated["switch_at"],
+            "token": token["name"],
             "off": off,
             "empty": empty,
             "replay": replay,
@@ -151,7 +157,7 @@ async def check(faces: Faces, refusal: Refusal) -> None:
     """Ask each face for what it refuses."""
     doors = faces.doors
     sentence = faces.named(refusal.sentence)
-    before = doors.service.read(audit.entries, limit=1000)
+    before = _state(faces)
     if refusal.command is not None:
         words = [faces.named(word) for word in refusal.command]
         said = await asyncio.to_thread(doors.shell.ours, *words, code=refusal.code)
@@ -164,8 +170,14 @@ async def check(faces: Faces, refusal: Refusal) -> None:
         assert (status, problem["detail"], problem.get("field")) == (refusal.status, sentence, refusal.field)
     if refusal.page is not None:
         path, form = refusal.page
-        form = {name: [faces.named(one) for one in ([value] if isinstance(value, str) else value)] for name, value in form.items()}  # fmt: skip
+        form = form and {name: [faces.named(one) for one in ([value] if isinstance(value, str) else value)] for name, value in form.items()}  # fmt: skip
         status, text = await doors.page(faces.named(path), form)
         assert status == (refusal.page_status or refusal.status)
         assert sentence in html.unescape(text)
-    assert doors.service.read(audit.entries, limit=1000) == before
+    assert _state(faces) == before
+
+
+def _state(faces: Faces) -> tuple[object, ...]:
+    """What a refusal leaves as it was: the audit trail, the deliveries, and the resends of many."""
+    service = faces.doors.service
+    return service.read(audit.entries, limit=1000), service.log(), service.read(resends.find)

@@ -139,6 +139,13 @@ REFUSALS: dict[str, Refusal] = {
         {"cancel": "1"},
         status=409,
     ),
+    "a rotation taken back that has switched": Refusal(
+        "Webhook {switched} has switched to its new secret at {switched_at} already.",
+        ("webhook", "rotate-secret", "{switched}", "--cancel"),
+        ("POST", "/webhooks/{switched}/rotate-secret", {"cancel": True}),
+        ("/webhooks/{switched}/rotate-secret", {"cancel": "1"}),
+        status=409,
+    ),
     "a rotation while one waits": Refusal(
         "Webhook {rotating} has a new secret already, which signs from {switch_at} on. Keep the old "
         "secret, or switch to the new one now.",

@@ -28,6 +28,12 @@ NESTED = (
 )
 MARK = "The template begins with a byte order mark, which is not JSON: save it without."
 IN_A_KEY = "The template has a placeholder in a key, at line 1, column 3: only values can have one."
+WRONG_PATH = (
+    "The template's placeholder at line 1, column 11 has a wrong path. The path 'data..x' has an empty key at character 6: "
+    "put one dot between two keys, and none at the ends."
+)
+LITERAL = "The template has a literal {{ at line 1, column 7, outside of a JSON string."
+DEEP = "The template is nested too deeply: 200 levels at most."
 LARGE_BODY = "The template fails for the sample of work_item.created: the body that the template makes of it is larger than 256 KiB."
 MUCH = '"' + "{{data}}" * 1_900 + '"'
 TOGETHER = (
@@ -101,6 +107,13 @@ REFUSALS: dict[str, Refusal] = {
     "a number of requests in words": replace(
         changed(CONCURRENCY, "--concurrency", "four", {"concurrency": "four"}, {"concurrency": "four"}),
         call=None,  # the API takes a number alone
+    ),
+    "a new webhook with a header that is the connection's": new(
+        OURS.format("Host"),
+        "--header",
+        "Host: a",
+        {"headers": {"Host": "a"}},
+        {"header_name": "Host", "header_value": "a"},
     ),
     "headers that differ in case alone": header_refused(
         "The header x-team is given twice; names that differ in case alone are the same.",
@@ -185,6 +198,16 @@ REFUSALS: dict[str, Refusal] = {
         field="filter",
     ),
     "a template with a placeholder in a key": told("template", IN_A_KEY, '{"{{ type }}": 1}'),
+    "a template with a path that is none": told("template", WRONG_PATH, '{"text": "{{ data..x }}"}'),
+    "a template with a literal outside of a string": told("template", LITERAL, '{"a": {{ "{{" }}}'),
+    "a template that is nested too deeply": told("template", DEEP, "[" * 201 + "]" * 201),
+    "a template with a number that JSON does not have": told(
+        "template", "The template is not JSON: NaN is no value of JSON.", '{"a": NaN}'
+    ),
+    "an empty template": replace(
+        told("template", "The template is empty: give a JSON text, or the name of a ready one.", ""),
+        page=None,  # an empty field takes the template away
+    ),
     "a template that makes too much of a sample": told("template", LARGE_BODY, MUCH),
     "a change to a template that is not JSON": replace(
         told("template", NO_JSON, '{"text":}'),

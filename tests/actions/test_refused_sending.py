@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from .conftest import GONE, NO_PATTERN, PROJECT, SOON, Faces, Refusal, check
+from .conftest import GONE, NO_PATTERN, Faces, Refusal, check
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-RESERVED = "The project almirant is reserved for events about webhooks themselves, which are made here."
 DISABLED = "Webhook {off} is disabled; enable it first."
 NO_REPLAY = "No kept event of that time matches and is without a delivery for this webhook; there is nothing to replay."
 UNDER_WAY = "The replay {replay} of this webhook is under way already; wait for its end, or cancel it."
@@ -78,6 +77,13 @@ REFUSALS: dict[str, Refusal] = {
         ("/deliveries/{delivery}/resend", {}),
         status=409,
     ),
+    "everything sent again": Refusal(
+        NO_FILTER,
+        None,  # the command asks for an id, or for what to select
+        ("POST", "/resends", {}),
+        ("/resends", {"event_type": ""}),
+        field="body",
+    ),
     "everything until now sent again": Refusal(
         NO_FILTER,
         ("delivery", "resend", "--until", "1h", "--yes"),
@@ -127,6 +133,13 @@ REFUSALS: dict[str, Refusal] = {
             ),
         )
     },
+    "a replay of what was cancelled to an ordered webhook": Refusal(
+        "An ordered webhook would get its cancelled deliveries outside of their order; send them again one by one.",
+        ("webhook", "replay", "{in_order}", "--since", "1h", "--include-cancelled", "--yes"),
+        ("POST", "/webhooks/{in_order}/replay", {"since": "1h", "include_cancelled": True}),
+        ("/webhooks/{in_order}/replay", {"since": "1h", "include_cancelled": "1"}),
+        field="include_cancelled",
+    ),
     "an event sent to a webhook that has it": sent_to(
         "The webhook has {event} already, as {delivery}; resend that delivery.",
         "{off}",
@@ -150,31 +163,6 @@ REFUSALS: dict[str, Refusal] = {
         ("POST", "/resends/{over}/cancel", {}),
         ("/resends/{over}/cancel", {}),
         status=409,
-    ),
-    "a link for no project": Refusal(
-        PROJECT,
-        ("portal-link", "a b"),
-        ("POST", "/portal-links", {"project_id": "a b"}),
-        field="project_id",
-    ),
-    "a link that lives too long": Refusal(
-        "A link lives for a second at least and a day at most; the session that it begins lasts for hours.",
-        ("portal-link", "proj_1", "--expires", "31d"),
-        ("POST", "/portal-links", {"project_id": "proj_1", "expires": "31d"}),
-        code=2,
-        field="expires",
-    ),
-    "a link that lives for no duration": Refusal(
-        f"expires: {SOON}.",
-        ("portal-link", "proj_1", "--expires", "soon"),
-        ("POST", "/portal-links", {"project_id": "proj_1", "expires": "soon"}),
-        code=2,
-        field="expires",
-    ),
-    "a producer's token for no project": Refusal(PROJECT, ("token", "--producer", "--project", "a b")),
-    "a producer's token for the reserved project": Refusal(RESERVED, ("token", "--producer", "--project", "almirant")),
-    "a token removed that is gone": Refusal(
-        "There is no producer's token prod_0.", ("token", "--revoke", "prod_0", "--yes")
     ),
 }
 

@@ -76,6 +76,8 @@ async def test_page_api_and_command_tell_the_same_of_a_webhook_and_of_its_projec
     assert (said["succeeded"], said["failures"]) == (1, {"503": 1})
     assert "50.0%" in await asyncio.to_thread(shell.ours, "activity", "--project", "proj_1")
     assert "Give a webhook, or --project." in await asyncio.to_thread(shell.ours, "activity", code=2)
+    wrong = ("activity", "--project", "proj_1", "--span", "2d")
+    assert "--span must be one of 1h, 24h, 7d, 30d." in await asyncio.to_thread(shell.ours, *wrong, code=2)
     monkeypatch.setattr(stored, "LOOKED_AT", 1)
     async with pages.client.get("/api/v1/activity?project=proj_1", headers=headers) as answer:
         assert (await answer.json())["failures_complete"] is False

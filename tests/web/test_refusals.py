@@ -1,4 +1,7 @@
-"""What is refused at one door is refused at the others: command, API and pages take the same values."""
+"""What no face takes: numbers written otherwise, names that a route does not have, and what is no text.
+
+`tests/actions` has the tables of what all faces refuse with one sentence.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,13 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from almirant_webhooks.storage.sql import resends
 from almirant_webhooks.web.api import ROUTES
 
-from ..support.service import SECRET, Service
+from ..support.service import Service
 from .test_api import Api
 from .test_pages import Pages
 
 URL = "https://example.com/in"
-WHSEC = "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo"
 NEW = {"project_id": "proj_1", "url": URL, "events": ["*"]}
 EVENT = {"project_id": "proj_1", "event_type": "lead.created", "payload": {}}
 
@@ -61,178 +62,6 @@ async def doors(service: Service) -> AsyncIterator[Doors]:
     address = await service.serve()
     async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
         yield Doors(service, client)
-
-
-CREATE = ("webhook", "create", "--project", "proj_1", "--url", URL, "--event", "*")
-SEND = ("event", "send", "--data", "{}", "--type", "lead.created", "--project")
-FORM = {"project_id": "proj_1", "url": URL, "events": "*", "secret_kind": "own"}
-
-# What is asked, the words that name what is wrong, and how each door is asked: the command's words, the API's method,
-# path and body, the page's path and form. None: that door has no such thing.
-REFUSED: dict[str, tuple[str, tuple[str, ...] | None, tuple[str, str, object] | None, tuple[str, Any] | None]] = {
-    "everything sent again": (
-        "Say which deliveries",
-        None,  # without filters the command asks for an id
-        ("POST", "/resends", {}),
-        ("/resends", {"event_type": ""}),
-    ),
-    "everything until now sent again": (
-        "Say which deliveries",
-        ("delivery", "resend", "--until", "1h", "--yes"),
-        ("POST", "/resends", {"until": "1h"}),
-        ("/resends", {"until": "1h"}),
-    ),
-    "a state that is none": (
-        "state",
-        ("delivery", "resend", "--state", "odd", "--yes"),
-        ("POST", "/resends", {"state": "odd"}),
-        ("/resends", {"state": "odd"}),
-    ),
-    "a status that is none": (
-        "status must be a code (500), a class (5xx) or one of",
-        ("delivery", "resend", "--status", "*xx", "--yes"),
-        ("POST", "/resends", {"status": "*xx"}),
-        ("/resends", {"status": "*xx"}),
-    ),
-    "a list by a status that is none": (
-        "status must be a code",
-        ("delivery", "list", "--status", "9999"),
-        ("GET", "/deliveries?status=9999", None),
-        ("/deliveries?status=9999", None),
-    ),
-    "a time that is none": (
-        "is not a time",
-        ("delivery", "list", "--since", "soon"),
-        ("GET", "/deliveries?since=soon", None),
-        ("/deliveries?since=soon", None),
-    ),
-    "a time that is too long ago": (
-        "is too long ago",
-        ("delivery", "list", "--since", "999999999d"),
-        ("GET", "/deliveries?since=999999999d", None),
-        ("/deliveries?since=999999999d", None),
-    ),
-    "a time that is no time in UTC": (
-        "is out of range",
-        ("delivery", "list", "--since", "0001-01-01T00:00+14:00"),
-        ("GET", f"/deliveries?since={quote('0001-01-01T00:00+14:00', safe='')}", None),
-        (f"/deliveries?since={quote('0001-01-01T00:00+14:00', safe='')}", None),
-    ),
-    "an event of the reserved project": (
-        "reserved for events about webhooks themselves",
-        (*SEND, "almirant"),
-        ("POST", "/events", {**EVENT, "project_id": "almirant"}),
-        None,
-    ),
-    "a producer's token for the reserved project": (
-        "reserved for events about webhooks themselves",
-        ("token", "--producer", "--project", "almirant"),
-        None,
-        None,
-    ),
-    "an event type that is none": (
-        "dotted lower-case words",
-        ("event", "send", "--data", "{}", "--type", "Lead", "--project", "proj_1"),
-        ("POST", "/events", {**EVENT, "event_type": "Lead"}),
-        None,
-    ),
-    "an event id that is none": (
-        "An event id is 1 to 128",
-        (*SEND, "proj_1", "--id", "a b"),
-        ("POST", "/events", {**EVENT, "event_id": "a b"}),
-        None,
-    ),
-    "a time of an event that is none": (
-        "occurred_at: 'yesterday' is not a time",
-        (*SEND, "proj_1", "--occurred-at", "yesterday"),
-        ("POST", "/events", {**EVENT, "occurred_at": "yesterday"}),
-        None,
-    ),
-    "a secret that only looks like Standard Webhooks": (
-        "is one of Standard Webhooks",
-        (*CREATE, "--secret", WHSEC),
-        ("POST", "/webhooks", {**NEW, "secret": WHSEC}),
-        ("/webhooks", {**FORM, "secret": WHSEC}),
-    ),
-    "a secret with a blank behind it": (
-        "begin or end with a blank",
-        (*CREATE, "--secret", f"{SECRET} "),
-        ("POST", "/webhooks", {**NEW, "secret": f"{SECRET} "}),
-        ("/webhooks", {**FORM, "secret": f"{SECRET} "}),
-    ),
-    "a rotation to such a secret": (
-        "is one of Standard Webhooks",
-        ("webhook", "rotate-secret", "{webhook}", "--secret", WHSEC),
-        ("POST", "/webhooks/{webhook}/rotate-secret", {"secret": WHSEC}),
-        ("/webhooks/{webhook}/rotate-secret", {"secret": WHSEC}),
-    ),
-    "a change to such a secret": (
-        "is one of Standard Webhooks",
-        ("webhook", "update", "{webhook}", "--secret", WHSEC),
-        ("PATCH", "/webhooks/{webhook}", {"secret": WHSEC}),
-        None,
-    ),
-    "a change of nothing": (
-        "Nothing to change",
-        ("webhook", "update", "{webhook}"),
-        ("PATCH", "/webhooks/{webhook}", {}),
-        None,
-    ),
-    "a rotation taken back and begun": (
-        "cancel",
-        ("webhook", "rotate-secret", "{webhook}", "--cancel", "--now"),
-        ("POST", "/webhooks/{webhook}/rotate-secret", {"cancel": True, "now": True}),
-        None,
-    ),
-    "a URL that is none": (
-        "cannot be used",
-        ("webhook", "create", "--project", "proj_1", "--event", "*", "--url", "https://"),
-        ("POST", "/webhooks", {**NEW, "url": "https://"}),
-        ("/webhooks", {**FORM, "secret_kind": "", "url": "https://"}),
-    ),
-    "a pattern that fits nothing": (
-        "fits no event type",
-        ("webhook", "create", "--project", "proj_1", "--event", "led.*", "--url", URL),
-        ("POST", "/webhooks", {**NEW, "events": ["led.*"]}),
-        ("/webhooks", {**FORM, "secret_kind": "", "events": "led.*"}),
-    ),
-    "a test of a type that is none": (
-        "is not an event type",
-        ("webhook", "test", "{webhook}", "--event", "led.created"),
-        ("POST", "/webhooks/{webhook}/test", {"event_type": "led.created"}),
-        ("/webhooks/{webhook}/test", {"event_type": "led.created"}),
-    ),
-    "a link that lives too long": (
-        "a day at most",
-        None,  # this service listens on a port that no link could name
-        ("POST", "/portal-links", {"project_id": "proj_1", "expires": "31d"}),
-        None,
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("what", REFUSED)
-async def test_what_one_door_refuses_the_others_refuse(doors: Doors, what: str) -> None:
-    """By the same words; and nothing is changed."""
-    words, command, call, page = REFUSED[what]
-
-    def named(text: str) -> str:
-        return text.replace("{webhook}", doors.webhook)
-
-    if command is not None:
-        code, said = await doors.command(*map(named, command))
-        assert (code in (1, 2), words in said or words.partition(" ")[0] in said) == (True, True), said
-    if call is not None:
-        method, path, body = call
-        status, problem = await doors.api.call(method, f"/api/v1{named(path)}", None, body)
-        assert (status, words in problem["detail"]) == (422, True), problem
-        assert problem["field"]
-    if page is not None:
-        path, form = page
-        status, text = await doors.page(named(path), form)
-        assert (status, words in text) == (422, True), text
-    assert doors.service.read(resends.find) == []
-    assert doors.service.log() == []
 
 
 NUMBERS = ("0000500000", "00002009223372036854775808", "007", "+5", "5.0", "5e1", "1_0", " 5", "٥", "²", "-1", "0x5", "9" * 400)  # fmt: skip

@@ -1,4 +1,7 @@
-"""What selects deliveries and events is refused by command, API and pages alike: one table, and every face for each line of it."""
+"""What selects deliveries, events and entries of the audit trail is refused by command, API and pages alike.
+
+There is one table, and every face is asked for each line of it.
+"""
 
 from __future__ import annotations
 
@@ -66,6 +69,7 @@ PARAMETERS = {field: {"text": "q"}.get(field, option[2:]) for field, option in O
 ON_PAGES = {field: {"project_id": "project", "webhook_id": "webhook"}.get(field, field) for field in OPTIONS}
 IN_WORDS = {field: name.replace("_", " ") for field, name in ON_PAGES.items()}  # pages name no parameters
 OF_EVENTS = ("project_id", "event_type", "since", "until")
+OF_ENTRIES = ("project_id", "webhook_id", "since", "until")  # of the audit trail
 CANNOT_BE_RESENT_BY = ("text", "test")
 
 
@@ -80,6 +84,8 @@ def commands(field: str) -> Iterator[tuple[str, ...]]:
         yield ("delivery", "resend", "--yes")
     if field in (*OF_EVENTS, "text"):
         yield ("event", "list")
+    if field in OF_ENTRIES:
+        yield ("audit",)
 
 
 def lists(field: str) -> Iterator[str]:
@@ -87,6 +93,8 @@ def lists(field: str) -> Iterator[str]:
     yield "/api/v1/deliveries"
     if field in OF_EVENTS:
         yield "/api/v1/events"
+    if field in OF_ENTRIES:
+        yield "/api/v1/audit"
 
 
 def pages(field: str, webhook: str) -> Iterator[str]:
@@ -99,6 +107,8 @@ def pages(field: str, webhook: str) -> Iterator[str]:
         yield "/resends/new"
     if field in OF_EVENTS:
         yield "/events"
+    if field in OF_ENTRIES:
+        yield "/audit"
 
 
 async def command(doors: Doors, *words: str) -> str:
