@@ -10,15 +10,15 @@ from contextlib import AbstractContextManager, closing
 from datetime import datetime
 from pathlib import Path
 
-from ...model import Misconfigured, Refused
 from ...ops.sealing import Seals
 from ...rules.postgres_urls import Place
 from .. import engine
 from ..engine import StorageError
-from . import connection, database_session, grants, opening, outbox, tables
+from . import connection, database_session, outbox
 from .connection import Session, connect, transaction
 from .database_session import DatabaseSession
 from .installation import PostgresInstallation
+from .outbox_installation import OutboxInstallation
 from .stores import PostgresActionStore, PostgresCleaningStore
 
 _IDENTITY = "SELECT database_id, batch FROM database_meta"
@@ -67,42 +67,25 @@ class PostgresInstallationApart(PostgresInstallation):
 
     def __init__(self, place: Place, outbox_place: Place, *, is_token_given: bool = False) -> None:
         super().__init__(place, is_token_given=is_token_given)
-        self._outbox_place = outbox_place
+        self._outbox = OutboxInstallation(outbox_place)
 
     def migrate(self, database_path: Path, outbox_path: Path | None, seals: Seals, /) -> list[str]:
         """Make or upgrade them, and seal what is secret; return what was done, a sentence each."""
-        lines = super().migrate(database_path, outbox_path, seals)
-        try:
-            with closing(connect(self._outbox_place)) as session:
-                opening.check_is_no_database(session)
-                return lines + tables.migrate(session)
-        except StorageError as error:
-            raise self._explained(error) from error
+        return super().migrate(database_path, outbox_path, seals) + self._outbox.migrate()
 
     def adopt_outbox(self, database_path: Path, outbox_path: Path | None, since: datetime | None, /) -> int:
         """Take the outbox over from another database; return how many taken rows are looked at again."""
-        try:
-            with closing(opening.open_outbox(self._outbox_place)) as session:
-                return outbox.adopt(session, *self._renewed(), since)
-        except StorageError as error:
-            raise self._explained(error) from error
+        return self._outbox.adopt(self._renewed, since)
 
     def grant_producer(self, role: str, /) -> list[str]:
         """Grant a role what a producer needs, and nothing else; return what was done, a sentence each."""
-        try:
-            with closing(connect(self._outbox_place)) as session:
-                return grants.grant_producer(session, role)
-        except StorageError as error:
-            raise self._explained(error) from error
+        return self._outbox.grant_producer(role)
 
     def _renewed(self) -> tuple[str, int]:
-        """Give the database a new id, as copies with the old id may have taken other batches; return it with its last batch."""
+        """Give the database a new id; return it with the number of the last batch that it took."""
         try:
             with closing(connect(self._place)) as session, transaction(session, first=database_session.ALONE):
                 ((database_id, batch),) = session.run(_RENEW)
                 return str(database_id), int(batch)
         except StorageError as error:
             raise error.explained(f"the database ({self._place})") from error
-
-    def _explained(self, error: StorageError) -> Refused | Misconfigured:
-        return error.explained(f"the outbox ({self._outbox_place})")
