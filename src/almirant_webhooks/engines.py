@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -27,16 +26,13 @@ def service_of(
         from .storage.postgres.service import PostgresService
         from .storage.postgres.service_apart import PostgresServiceApart
 
-        make = PostgresService if place is None else functools.partial(PostgresServiceApart, outbox=place)
-        return make(
-            everything,
-            closing,
-            seals,
-            token=settings.admin.token,
-            keep="outbox" in settings.retention.model_fields_set,
-            request_seconds=settings.delivery.timeout.total_seconds(),
-            name=settings.daemon.name,
-        )
+        token, seconds, name = settings.admin.token, settings.delivery.timeout.total_seconds(), settings.daemon.name
+        if place is not None:
+            return PostgresServiceApart(
+                everything, closing, seals, outbox=place, token=token, request_seconds=seconds, name=name
+            )
+        keep = "outbox" in settings.retention.model_fields_set
+        return PostgresService(everything, closing, seals, token=token, request_seconds=seconds, keep=keep, name=name)
     path = settings.database.path
     if place is not None:
         from .storage.mixed.service import MixedService

@@ -37,8 +37,8 @@ def _check_database(settings: Settings, place: Place, *, is_outbox_apart: bool) 
         yield from _check_server(session, place)
         if not is_outbox_apart:
             yield from _check_outbox(session)
-        elif stats.unread_rows(session)[0] is not None:
-            yield Finding("left rows", "wrong", f"{apart.LEFT_IN_DATABASE.capitalize()}.")
+        elif stats.unread_rows(session)[1]:
+            yield Finding("left rows", "wrong", apart.LEFT_IN_DATABASE)
         for daemon in daemons.listed(session):
             words = f"{daemon['name']} owns {daemon['buckets']} of {BUCKETS} buckets with {daemon['projects']} projects, since {daemon['since']}."
             yield ok("daemons", words)

@@ -176,7 +176,7 @@ class DeliveryLoop:
         self.scheduler.change_owner(held)
         self._due.reload(now)
         self._due.check_times(self._schedule.waits)
-        self.reader.check_for_commits(changed=True)
+        self.reader.force_read()
 
     def _wait_before_batch(self, at: float) -> float:
         """Return the seconds to wait: after a failure, for more results, or so that producers get the file's lock."""

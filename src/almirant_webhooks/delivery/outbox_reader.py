@@ -78,12 +78,12 @@ class OutboxReader:
                 before = None
             news = before != self._version
         if news:
-            self.may_have_rows, self.may_wait = True, False
+            self.force_read()
         return news
 
     def force_read(self) -> None:
         """Read at the next opportunity, even if no commit was noticed."""
-        self.may_have_rows = True
+        self.may_have_rows, self.may_wait = True, False
 
     def pause(self, seconds: float) -> None:
         """Read and mark nothing for a while, because the outbox's own file has trouble."""

@@ -138,7 +138,7 @@ class SqliteEngine:
             conn.execute("PRAGMA ignore_check_constraints=ON")
             conn.execute("UPDATE outbox SET payload = ? WHERE id = ?", ("x" * size, row))
 
-    def change(self, column: str, value: str) -> None:
+    def change(self, column: str, value: str | None) -> None:
         """Change all rows, as their producer may."""
         with self._as_a_producer() as conn:
             conn.execute(f"UPDATE outbox SET {column} = ?", (value,))
@@ -154,11 +154,18 @@ class SqliteEngine:
         rows = self.other_session.execute("SELECT number, outcome FROM attempts ORDER BY rowid")
         return [(row[0], row[1]) for row in rows]
 
-    def refuse_marks(self) -> None:
-        """Have an application's trigger refuse to have rows marked."""
+    def payloads(self) -> list[str]:
+        """The payload of each row of the outbox."""
+        with self._as_a_producer() as conn:
+            return [payload for (payload,) in conn.execute("SELECT payload FROM outbox ORDER BY id")]
+
+    def refuse_marks(self, row: int | None = None) -> None:
+        """Have an application's trigger refuse to have rows marked, or one of them."""
+        which = "" if row is None else f"WHEN NEW.id = {row}"
         with self._as_a_producer() as conn:
             conn.execute(
-                "CREATE TRIGGER no_marks BEFORE UPDATE OF fanned_out_at ON outbox BEGIN SELECT RAISE(ABORT, 'no'); END"
+                f"CREATE TRIGGER no_marks BEFORE UPDATE OF fanned_out_at ON outbox {which} "
+                "BEGIN SELECT RAISE(ABORT, 'no'); END"
             )
 
     def keep_rows(self) -> None:
@@ -247,19 +254,23 @@ class PostgresOutbox:
     def enlarge(self, row: int, size: int) -> None:
         self.there.ask("UPDATE outbox SET payload = repeat('x', %s) WHERE id = %s", size, row)
 
-    def change(self, column: str, value: str) -> None:
+    def change(self, column: str, value: str | None) -> None:
         self.there.ask(f"UPDATE outbox SET {column} = %s", value)
 
     def answers(self) -> list[tuple[bool, str | None]]:
         rows = self.there.ask("SELECT fanned_out_at IS NOT NULL, rejected_reason FROM outbox ORDER BY id")
         return [(taken, reason) for taken, reason in rows]
 
-    def refuse_marks(self) -> None:
+    def payloads(self) -> list[str]:
+        return [payload for (payload,) in self.there.ask("SELECT payload FROM outbox ORDER BY id")]
+
+    def refuse_marks(self, row: int | None = None) -> None:
+        which = "" if row is None else f"WHEN (NEW.id = {row})"
         self.there.ask(
             "CREATE FUNCTION no_marks() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$"
         )
         self.there.ask(
-            "CREATE TRIGGER no_marks BEFORE UPDATE OF fanned_out_at ON outbox FOR EACH ROW EXECUTE FUNCTION no_marks()"
+            f"CREATE TRIGGER no_marks BEFORE UPDATE OF fanned_out_at ON outbox FOR EACH ROW {which} EXECUTE FUNCTION no_marks()"
         )
 
     def keep_rows(self) -> None:

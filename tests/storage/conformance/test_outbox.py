@@ -11,7 +11,7 @@ import pytest
 from almirant_webhooks.model import MAX_PAYLOAD_BYTES
 from almirant_webhooks.storage.engine import CHANGED_AFTER_TAKEN, Busy, FanOut, ReadPlan
 
-from .engines import ENGINES, START, Engine
+from .engines import ENGINES, START, Engine, text
 
 
 def _projects(done: FanOut) -> list[str]:
@@ -116,6 +116,21 @@ def test_a_trigger_that_refuses_marks_keeps_no_event_from_being_taken(engine: En
     assert "no_marks" in str(done.refusal)
     assert engine.take().duplicates == 1
     assert engine.answers() == [(False, None)]
+
+
+def test_the_content_of_an_erased_event_goes_though_another_row_is_refused(engine: Engine) -> None:
+    """Its row that is read again is marked, and overwritten, by itself then."""
+    engine.webhook()
+    engine.refuse_marks(row=2)
+    engine.insert("p", payload='{"name": "Mallory"}')
+    engine.take()
+    with engine.deliveries.transaction(engine.other_session):
+        engine.other_session.execute("UPDATE events SET erased_at = ?", (text(START),))
+    engine.change("fanned_out_at", None)
+    engine.insert("q")
+    assert engine.take().refused == {2}
+    assert engine.answers() == [(True, None), (False, None)]
+    assert "Mallory" not in str(engine.payloads())
 
 
 @pytest.fixture(

@@ -100,6 +100,7 @@ KINDS: dict[str, Kind] = {
         lambda session: erasing_outbox.erase_of_events(session, [("busy", f"w-{number}") for number in range(LIMIT)])
     ),
     "erasing_outbox.erase_rows": Kind(lambda session: erasing_outbox.erase_rows(session, range(1, LIMIT))),
+    "erasing_outbox.overwrite": Kind(lambda session: erasing_outbox.overwrite(session, range(1, LIMIT))),
     "erasing_outbox.rejected_of": Kind(lambda session: erasing_outbox.rejected_of(session, "r-1000", "other")),
     "erasing_outbox.rejected_with_text": Kind(
         lambda session: erasing_outbox.rejected_with_text(session, "nowhere", None, None, 0)

@@ -133,7 +133,7 @@ def test_a_database_s_own_outbox_is_none_of_another_place(tmp_path: Path, apart:
 def test_rows_in_the_database_s_own_outbox_are_told_of(apart: DaemonsApart) -> None:
     """Nobody reads them while `outbox.url` names another one."""
     apart.ours.ask("INSERT INTO outbox (project_id, event_type, payload) VALUES ('p', 'a.b', '{}')")
-    assert "rows wait in the outbox of the database itself" in apart.shell().ours("doctor", code=1).lower()
+    assert "There are rows in the outbox of the database itself" in apart.shell().ours("doctor", code=1)
 
 
 def test_a_producer_s_role_is_granted_its_rights_where_the_outbox_is(apart: DaemonsApart) -> None:
@@ -142,6 +142,29 @@ def test_a_producer_s_role_is_granted_its_rights_where_the_outbox_is(apart: Daem
     apart.shell().ours("migrate", "--producer", role)
     granted = "SELECT has_any_column_privilege(%s, 'almirant_webhooks.outbox', 'INSERT')"
     assert (apart.there.ask(granted, role), apart.ours.ask(granted, role)) == ([(True,)], [(False,)])
+
+
+def test_a_token_is_shown_though_the_outbox_cannot_be_made(apart: DaemonsApart, tmp_path: Path) -> None:
+    """It is shown once: so the outbox is made first, and nothing of the database before."""
+    empty = OutboxApart(tmp_path, new_database(with_outbox=False))
+    empty.ours = new_database(with_outbox=False)
+    empty.url = empty.there.server.url("no_such_database")
+    shell = empty.shell()
+    assert "no_such_database" in shell.ours("migrate", code=1)
+    assert empty.ours.ask("SELECT to_regnamespace('almirant_webhooks')") == [(None,)]
+
+
+async def test_marks_of_daemons_wait_for_each_other(apart: DaemonsApart, receiver: Receiver) -> None:
+    """The number of the last batch is one row for all of them: whoever commits it first is waited for, and no row is refused."""
+    daemon = await apart.start(migrating=False)
+    apart.webhook(receiver.url)
+    with apart.there.connect() as other:
+        other.execute("UPDATE outbox_meta SET batch = batch")
+        apart.insert({"n": 1})
+        await apart.until(lambda: len(apart.log(state="succeeded")) == 1)
+        await apart.until(lambda: daemon.dispatcher.reader.has_marks)
+    await apart.until(apart.is_marked)
+    assert not daemon.dispatcher.reader.refused.rows()
 
 
 async def test_a_file_moves_beside_an_outbox_in_an_application_s_database(

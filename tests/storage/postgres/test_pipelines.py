@@ -52,7 +52,7 @@ def let_fail(daemons: Daemons, table: str, how: str) -> None:
 def take(session: DatabaseSession, project: str) -> None:
     """Fan out two events of a project, inside a transaction."""
     rows = [OutboxRow(n, f"{project}-{n}", project, "a.b", clock.text(clock.now()), 2, "{}", True) for n in range(2)]
-    fan_out(session, rows, timedelta(0), clock.now(), numbered=False)
+    fan_out(session, rows, timedelta(0), clock.now())
 
 
 @pytest.mark.long

@@ -37,7 +37,7 @@ def take(session: DatabaseSession, project: str, count: int) -> None:
     rows = [
         OutboxRow(n, f"{project}-{n}", project, "a.b", clock.text(clock.now()), 2, "{}", True) for n in range(count)
     ]
-    assert fan_out(session, rows, timedelta(0), clock.now(), numbered=False).events == count
+    assert fan_out(session, rows, timedelta(0), clock.now()).events == count
 
 
 def take_beside_each_other(sessions: tuple[DatabaseSession, DatabaseSession]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 CHANGED_AFTER_TAKEN = "occurred_at was changed after the event had been taken"
 NO_UNICODE = "The payload holds half of a surrogate pair, which is not Unicode text."
 _WAY_OUT = (
-    "Name the right database.path, or take this outbox over with `almirant-webhooks migrate --adopt-outbox`; "
+    "Name the right database, or take this outbox over with `almirant-webhooks migrate --adopt-outbox`; "
     "with `--since TIME` the events taken since that time are looked at again."
 )
 OTHER_DATABASE = f"Another database takes events from this outbox. {_WAY_OUT}"

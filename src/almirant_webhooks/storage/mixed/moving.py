@@ -78,7 +78,7 @@ def move(
             for line in database_tables.migrate_database(place, new):  # the token is shown this once
                 say(line)
             with closing(open_database(place, new)) as database:
-                for line in _Move(source, database, told).run():
+                for line in _Move(source, database, told, is_outbox_apart=is_outbox_apart).run():
                     say(line)
     except StorageError as error:
         raise error.explained(f"{path}, or the database ({place})") from error
@@ -99,10 +99,11 @@ def _check_nothing_waits(path: Path, source: Connection) -> None:
 class _Move:
     """One move, from a connection to a session."""
 
-    def __init__(self, source: Connection, database: DatabaseSession, told: Told) -> None:
+    def __init__(self, source: Connection, database: DatabaseSession, told: Told, *, is_outbox_apart: bool) -> None:
         self._source = source
         self._database = database
         self._told = told
+        self._copies_outbox = _has_outbox(source) and not is_outbox_apart
 
     def run(self) -> Iterator[str]:
         """Yield a sentence for each thing that was done, and for what takes long before it is."""
@@ -120,8 +121,8 @@ class _Move:
         with writing(self._database, statement=LONG):
             outbox_rows = (
                 self._copy_outbox()
-                if _has_outbox(self._source)
-                else "The outbox is not in the file: nothing of it was copied."
+                if self._copies_outbox
+                else "Nothing of an outbox was copied: what was rejected stays where it is."
             )
             moves.analyse(self._database, ("outbox",))
             moves.finish(self._database, database_id, int(revision), str(pruned))

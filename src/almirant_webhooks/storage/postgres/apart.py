@@ -21,11 +21,12 @@ from .installation import PostgresInstallation
 from .outbox_installation import OutboxInstallation
 from .stores import PostgresActionStore, PostgresCleaningStore
 
-_IDENTITY = "SELECT database_id, batch FROM database_meta"
+# A lock that waits for no batch, and that no standby gives: its number may be an older one.
+_IDENTITY = "SELECT database_id, batch FROM database_meta FOR KEY SHARE"
 _RENEW = "UPDATE database_meta SET database_id = 'db_' || replace(gen_random_uuid()::text, '-', '') RETURNING database_id, batch"
 LEFT_IN_DATABASE = (
-    "rows wait in the outbox of the database itself, which nobody reads while outbox.url names another one. Leave outbox.url out "
-    "until the daemons have taken them, or delete them there and insert them into the other"
+    "There are rows in the outbox of the database itself, which nobody reads, shows, erases or prunes while outbox.url names another "
+    "one. Leave outbox.url out until the daemons have taken those that wait, and delete the others."
 )
 
 
@@ -70,8 +71,12 @@ class PostgresInstallationApart(PostgresInstallation):
         self._outbox = OutboxInstallation(outbox_place)
 
     def migrate(self, database_path: Path, outbox_path: Path | None, seals: Seals, /) -> list[str]:
-        """Make or upgrade them, and seal what is secret; return what was done, a sentence each."""
-        return super().migrate(database_path, outbox_path, seals) + self._outbox.migrate()
+        """Make or upgrade them, and seal what is secret; return what was done, a sentence each.
+
+        The outbox comes first: what is said of the database has a token in it, which is shown this once.
+        """
+        lines = self._outbox.migrate()
+        return [*super().migrate(database_path, outbox_path, seals), *lines]
 
     def adopt_outbox(self, database_path: Path, outbox_path: Path | None, since: datetime | None, /) -> int:
         """Take the outbox over from another database; return how many taken rows are looked at again."""

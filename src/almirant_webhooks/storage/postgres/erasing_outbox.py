@@ -38,7 +38,12 @@ def erase_of_events(session: Session, events: Iterable[tuple[str, str]]) -> int:
 def erase_rows(session: Session, ids: Sequence[int]) -> int:
     """Overwrite the payloads of rows; return of how many."""
     with blaming(session):
-        return session.count(f"{_SET} WHERE id = ANY(%s) AND {_IS_CONTENT}", ERASED_PAYLOAD, list(ids), ERASED_PAYLOAD)
+        return overwrite(session, ids)
+
+
+def overwrite(session: Session, ids: Sequence[int]) -> int:
+    """Do the same; raises the driver's errors."""
+    return session.count(f"{_SET} WHERE id = ANY(%s) AND {_IS_CONTENT}", ERASED_PAYLOAD, list(ids), ERASED_PAYLOAD)
 
 
 @reads

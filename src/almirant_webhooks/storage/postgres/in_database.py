@@ -78,7 +78,7 @@ class Inside:
             if not is_careful:
                 raise triggers.blamed(session, error) from error
             session.run("ROLLBACK TO SAVEPOINT marks")
-            marked = marking.one_by_one(session, marks, now, triggers.trigger_names(session))
+            marked = marking.one_by_one(session, fan_out, marks, now, triggers.trigger_names(session))
             marked.apply_to(fan_out)
 
     def _may_be_refused(self, session: DatabaseSession) -> bool:

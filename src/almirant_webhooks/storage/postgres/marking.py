@@ -25,9 +25,12 @@ UPDATE outbox SET fanned_out_at = CASE WHEN {OCCURRED_AT} = %(occurred_at)s THEN
 WHERE id = %(id)s AND event_id = %(event_id)s AND project_id = %(project_id)s AND event_type = %(event_type)s
     AND payload = %(payload)s AND {IS_UNREAD} RETURNING rejected_reason
 """
+# Less than a lease: what a daemon that is gone holds locked is free when others take its projects.
+_BRIEFLY = "SET LOCAL idle_in_transaction_session_timeout = 4000"
+_META_WAIT = 200  # milliseconds for the marks of other daemons, which wait for nothing else
 _FREE = "SELECT id FROM outbox WHERE id = ANY(%s) FOR NO KEY UPDATE SKIP LOCKED"
 _LOCKED = (
-    "a transaction of the application holds rows of outbox locked. The daemon marks a row by UPDATE outbox SET "
+    "a transaction of the application, or of a daemon that is gone, holds rows of outbox locked. The daemon marks a row by UPDATE outbox SET "
     "fanned_out_at = …, and tries again every minute: let that transaction end"
 )
 
@@ -63,7 +66,7 @@ def mark(session: Session, fan_outs: Sequence[FanOut], now: str) -> list[Marked]
 
 def _mark(session: Session, fan_outs: Sequence[FanOut], now: str) -> list[Marked]:
     all_marked = []
-    with transaction(session, 0.0), triggers.blaming(session):
+    with transaction(session, 0.0, first=_BRIEFLY), triggers.blaming(session):
         for fan_out in fan_outs:
             marked = Marked(write(session, fan_out.marks, now))
             if fan_out.swallowed:
@@ -77,19 +80,21 @@ def _mark(session: Session, fan_outs: Sequence[FanOut], now: str) -> list[Marked
 
 
 def _is_of_a_row(busy: Busy) -> bool:
-    """Tell whether single rows are locked: the server names the row that it was waiting for."""
+    """Tell whether single rows of the outbox are locked: the server names the row that it was waiting for."""
     error = busy.__cause__
-    return isinstance(error, errors.LockNotAvailable) and "tuple" in (error.diag.context or "")
+    context = error.diag.context or "" if isinstance(error, errors.LockNotAvailable) else ""
+    return "tuple" in context and "outbox_meta" not in context
 
 
 def _mark_unlocked(session: Session, fan_outs: Sequence[FanOut], now: str) -> list[Marked]:
     """Mark the rows that no transaction of the application's has locked; the others are read again after a while."""
     all_marked = []
-    with transaction(session, 0.0), triggers.blaming(session):
+    with transaction(session, 0.0, first=_BRIEFLY), triggers.blaming(session):
         for fan_out in fan_outs:
             ids = {row_mark.row.id for row_mark in fan_out.marks}
             free = {row[0] for row in session.run(_FREE, list(ids))}
             marked = Marked(write(session, [row_mark for row_mark in fan_out.marks if row_mark.row.id in free], now))
+            erasing_outbox.erase_rows(session, [row for row in fan_out.swallowed if row in free])
             if ids - free:
                 marked.refused, marked.refusal = ids - free, TriggerFails(_LOCKED)
             all_marked.append(marked)
@@ -98,20 +103,23 @@ def _mark_unlocked(session: Session, fan_outs: Sequence[FanOut], now: str) -> li
 
 
 def _mark_one_by_one(session: Session, fan_outs: Sequence[FanOut], now: str) -> list[Marked]:
-    with transaction(session, 0.0):
+    with transaction(session, 0.0, first=_BRIEFLY):
         names = triggers.trigger_names(session)
-        all_marked = [one_by_one(session, fan_out.marks, now, names) for fan_out in fan_outs]
+        all_marked = [one_by_one(session, fan_out, fan_out.marks, now, names) for fan_out in fan_outs]
         _note_batch(session, fan_outs)
     return all_marked
 
 
-def one_by_one(session: Session, marks: Sequence[Mark], now: str, names: Sequence[str]) -> Marked:
-    """Mark rows each by itself, inside a transaction; `names` are those of the application's triggers."""
+def one_by_one(session: Session, fan_out: FanOut, marks: Sequence[Mark], now: str, names: Sequence[str]) -> Marked:
+    """Mark rows of a batch each by itself, inside a transaction; `names` are those of the application's triggers."""
     marked = Marked()
     for row_mark in marks:
         session.run("SAVEPOINT one_row")
         try:
-            marked.changed += write(session, [row_mark], now)
+            changed = write(session, [row_mark], now)
+            if row_mark.row.id in fan_out.swallowed:
+                erasing_outbox.overwrite(session, [row_mark.row.id])
+            marked.changed += changed
             session.run("RELEASE SAVEPOINT one_row")
         except Error as error:
             if not triggers.is_of_the_application(error):
@@ -126,6 +134,7 @@ def _note_batch(session: Session, fan_outs: Sequence[FanOut]) -> None:
     """Note the last batch that took rows, in the end of a transaction: other daemons wait for that row until its COMMIT."""
     if fan_outs:
         last = max(fan_out.batch for fan_out in fan_outs)
+        session.run("SELECT set_config('lock_timeout', %s, true)", str(_META_WAIT))
         session.run("UPDATE outbox_meta SET batch = %s WHERE batch < %s", last, last)
 
 

@@ -58,8 +58,8 @@ class PostgresService:
         seals: Seals,
         *,
         token: str,
-        keep: bool,
         request_seconds: float,
+        keep: bool = True,
         name: str = "",
     ) -> None:
         self._place = place

@@ -36,11 +36,10 @@ class PostgresServiceApart(PostgresService):
         *,
         outbox: Place,
         token: str,
-        keep: bool,
         request_seconds: float,
         name: str = "",
     ) -> None:
-        super().__init__(place, closing, seals, token=token, keep=keep, request_seconds=request_seconds, name=name)
+        super().__init__(place, closing, seals, token=token, request_seconds=request_seconds, name=name)
         self._outbox_place = outbox
         self._connect_outbox = functools.partial(opening.open_bound, outbox, functools.partial(identity_of, place))
         self.rows = self._store = OutboxInPostgres(self._connect_outbox, owned=lambda: self._share.active)
@@ -49,7 +48,7 @@ class PostgresServiceApart(PostgresService):
         self.paths = (place, outbox)
 
     async def _open_outbox(self) -> None:
-        if (await self.database.run(stats.unread_rows))[0] is not None:
+        if (await self.database.run(stats.unread_rows))[1]:
             log.warning("rows are left", what=LEFT_IN_DATABASE)
         self.outbox = outbox = await self._open_apart()
         self.outbox_reader = await self._open_apart()

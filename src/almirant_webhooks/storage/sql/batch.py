@@ -27,6 +27,7 @@ WHERE rowid IN (SELECT rowid FROM deliveries INDEXED BY deliveries_to_test
     WHERE webhook_id = ?1 AND test = 1 AND resend_requested_at IS NOT NULL AND in_flight = 0 LIMIT 100)
 """
 
+_NUMBER = "UPDATE database_meta SET batch = batch + 1 RETURNING batch"
 # An empty transaction would succeed on a full disk too.
 PROVE_WRITABLE = "UPDATE database_meta SET batch = batch"
 
@@ -67,7 +68,6 @@ def write(conn: Session, work: Work, schedule: Schedule, now: datetime, outbox: 
             now,
             lambda webhook: work.take_slot(webhook, webhook in served),
             work.max_deliveries,
-            numbered=not one_file,
             allowance=allowance,
         )
         if fanned_out.failed:
@@ -88,4 +88,8 @@ def write(conn: Session, work: Work, schedule: Schedule, now: datetime, outbox: 
         conn.execute(PROVE_WRITABLE)
     ended = {result.claim.webhook_id for result in work.results}
     due, revision = first_due_and_revision(conn, touched, ended)
+    if (
+        fanned_out and not one_file
+    ):  # last of all: batches of other daemons wait for that row until this one is committed
+        fanned_out.batch = int(conn.execute(_NUMBER).fetchone()[0])
     return WrittenBatch(dropped, begun, gone, fanned_out, touched, due, revision, unopenable)

@@ -47,14 +47,13 @@ def fan_out(
     take: Callable[[str], bool] = lambda webhook: False,
     max_deliveries: int = MAX_DELIVERIES,
     *,
-    numbered: bool = True,
     allowance: Allowance | None = None,
 ) -> FanOut:
     """Insert events with their deliveries into the database; an event that is there already is a duplicate.
 
     Call it inside a transaction. `first_wait` is the schedule's first wait. Deliveries to enabled webhooks begin at once if
     `take` gives a slot, within the `allowance` of webhooks with options of their own. A filter that does not match makes a verdict
-    in place of a delivery. After `max_deliveries` of both, rows are left to the next call. `numbered` gives the batch a number.
+    in place of a delivery. After `max_deliveries` of both, rows are left to the next call.
     """
     result = FanOut()
     read = [(row, event_of(row)) for row in rows]
@@ -90,8 +89,6 @@ def fan_out(
         deliveries.write(conn)
     result.failed, result.filtered_out = deliveries.bodies.failed, len(deliveries.filtered_out)
     result.events, result.deliveries = len(new), len(deliveries.rows)
-    if numbered:  # the last of all: batches of other daemons wait for that row until this one is committed
-        result.batch = _next_batch(conn)
     return result
 
 
@@ -149,10 +146,6 @@ class _NewDeliveries:
         conn.write_rows(_INSERT_DELIVERIES, _DELIVERY_TYPES, self.rows)
         filtering.keep(conn, self.filtered_out)
         self.bodies.write(conn)
-
-
-def _next_batch(conn: Session) -> int:
-    return int(conn.execute("UPDATE database_meta SET batch = batch + 1 RETURNING batch").fetchone()[0])
 
 
 def _within(take: Callable[[str], bool], webhooks: Webhooks, allowance: Allowance | None) -> Callable[[str], bool]:

@@ -44,7 +44,12 @@ def erase_of_events(conn: sqlite3.Connection, events: Iterable[tuple[str, str]])
 def erase_rows(conn: sqlite3.Connection, ids: Sequence[int]) -> int:
     """Overwrite the payloads of rows; return of how many."""
     with triggers.blaming(conn):
-        return conn.execute(_ERASE, (ERASED_PAYLOAD, _width(conn), json.dumps(list(ids)))).rowcount
+        return overwrite(conn, ids)
+
+
+def overwrite(conn: sqlite3.Connection, ids: Sequence[int]) -> int:
+    """Do the same; raises SQLite's errors."""
+    return conn.execute(_ERASE, (ERASED_PAYLOAD, _width(conn), json.dumps(list(ids)))).rowcount
 
 
 def rejected_of(conn: sqlite3.Connection, event_id: str, project_id: str) -> list[int]:

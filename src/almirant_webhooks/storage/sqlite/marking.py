@@ -47,6 +47,8 @@ def _mark_one(conn: sqlite3.Connection, fan_out: FanOut, mark: Mark, now: str) -
     """A statement that a trigger aborts changes nothing, and the transaction goes on."""
     try:
         fan_out.replace(outbox.mark(conn, [mark], None, now))
+        if mark.row.id in fan_out.swallowed:
+            erasing_outbox.overwrite(conn, [mark.row.id])
     except triggers.ERRORS as error:
         if (refusal := triggers.trigger_error(conn, error)) is None or not conn.in_transaction:
             raise refusal or error from None
