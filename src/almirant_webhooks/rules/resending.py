@@ -5,9 +5,7 @@ from __future__ import annotations
 from .texts import Text, listed, plural
 
 
-def progress(
-    *, is_replay: bool, state: str, matched: int, requested: int, waiting: int, succeeded: int, failed: int
-) -> Text:
+def progress(*, is_replay: bool, state: str, matched: int, requested: int, succeeded: int, failed: int) -> Text:
     """Return how far one is and how its deliveries went; `state` is running, finished or cancelled.
 
     What was asked for has succeeded, has failed, or is on its way: a delivery of a replay may be tried again after the end.

@@ -148,7 +148,7 @@ def _words(resend: Resend) -> Text:
     return progress(
         is_replay=resend["kind"] is ResendKind.REPLAY,
         state=resend["state"],
-        **{name: resend[name] for name in ("matched", "requested", "waiting", "succeeded", "failed")},
+        **{name: resend[name] for name in ("matched", "requested", "succeeded", "failed")},
     )
 
 
