@@ -16,7 +16,7 @@ from almirant_webhooks import clock
 from almirant_webhooks.actions import imports
 from almirant_webhooks.actions.imports import Report, Verdict, Wanted
 from almirant_webhooks.cli.run_action import CommandDatabase, caller, run_action
-from almirant_webhooks.rules.imports import SOURCES, Told
+from almirant_webhooks.rules.imports import SOURCES, Choices
 from almirant_webhooks.rules.imports.document import Node
 from almirant_webhooks.storage.sql import audit, webhooks
 from almirant_webhooks.verify import verify_standard
@@ -27,7 +27,7 @@ from ..support.shell import Shell
 
 SAMPLES = Path(__file__).parents[2] / "docs" / "moving"
 
-_TOLD, _WANTED = Told(), Wanted()
+_CHOICES, _WANTED = Choices(), Wanted()
 
 
 def _endpoint(number: int, **fields: Any) -> dict[str, Any]:
@@ -35,10 +35,16 @@ def _endpoint(number: int, **fields: Any) -> dict[str, Any]:
 
 
 def _report(
-    service: Service, source: str, content: Any, told: Told = _TOLD, wanted: Wanted = _WANTED, *, apply: bool = True
+    service: Service,
+    source: str,
+    content: Any,
+    choices: Choices = _CHOICES,
+    wanted: Wanted = _WANTED,
+    *,
+    apply: bool = True,
 ) -> Report:
     plan, database, settings = (
-        SOURCES[source](Node(content), told),
+        SOURCES[source](Node(content), choices),
         CommandDatabase(service.settings()),
         service.settings(),
     )
@@ -84,7 +90,7 @@ def test_what_is_shown_first_is_what_is_done(service: Service, source: str) -> N
 def test_what_would_reach_its_receiver_otherwise_is_made_disabled(service: Service) -> None:
     """In the transaction that makes it, and the audit trail says why, and where it is from."""
     service.migrate()
-    (row,) = _report(service, "svix", [_endpoint(1, channels=["a"])], Told("proj_1")).rows
+    (row,) = _report(service, "svix", [_endpoint(1, channels=["a"])], Choices("proj_1")).rows
     assert row.webhook_id is not None
     assert not service.read(webhooks.get, row.webhook_id).enabled
     entries = [(entry["action"], entry["detail"]) for entry in service.read(audit.entries)]
@@ -111,7 +117,7 @@ def test_one_that_is_refused_stops_none_of_the_others(service: Service) -> None:
         _endpoint(22, url="https://[ada]:the-password@example.com/"),
         _endpoint(21, url="https://[2001:db8::1]/in?mail=ada@example.com"),
     ]
-    report = _report(service, "svix", [*bad, *good], Told("proj_1"))
+    report = _report(service, "svix", [*bad, *good], Choices("proj_1"))
     refused = {row.origin: row.reasons for row in report.rows if row.verdict is Verdict.REFUSED}
     assert list(refused) == [*(f"svix:ep_{number}" for number in (*range(10, 21), 22, 21)), "svix:ep_3"]
     for number, words in ((10, "the address is not allowed"), (11, "16 to 256 bytes"), (12, "ed25519"), (13, "no secret of it"), (14, "Host"), (15, "(masked)"), (16, "'no.such' fits no event type"), (18, "user or password"), (3, "Project proj_1 has 3 webhooks, and a project may have 3.")):  # fmt: skip
@@ -127,7 +133,7 @@ def test_new_secrets_are_given_only_if_asked_for(service: Service) -> None:
     """To those that have none that can be kept; the others keep theirs."""
     service.migrate()
     content = [_endpoint(1, secret=None), _endpoint(2, secret={"key": "whpk_x"}), _endpoint(3)]
-    report = _report(service, "svix", content, Told("proj_1"), Wanted(new_secrets=True, disabled=True))
+    report = _report(service, "svix", content, Choices("proj_1"), Wanted(new_secrets=True, disabled=True))
     assert [row.verdict for row in report.rows] == [Verdict.CREATE] * 3
     assert [imports._HOW_TO_SEE_IT in row.receiver for row in report.rows] == [True, True, False]
     assert not any(webhook.enabled for webhook in service.read(webhooks.find))

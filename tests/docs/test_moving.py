@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from almirant_webhooks.rules.imports import SOURCES, Told
+from almirant_webhooks.rules.imports import SOURCES, Choices
 from almirant_webhooks.rules.imports.document import Node, read
 
 from ..support import needs
@@ -149,8 +149,8 @@ def test_the_page_s_scripts_put_together_files_that_are_read_as_the_samples_are(
         thread.join()
     assert len(scripts) == len(SOURCES)
     for name, plan in SOURCES.items():
-        made = plan(read((shell.folder / f"{name}.json").read_bytes()), Told())
-        expected = plan(Node(samples[name]), Told())
+        made = plan(read((shell.folder / f"{name}.json").read_bytes()), Choices())
+        expected = plan(Node(samples[name]), Choices())
         assert [replace(planned, place="") for planned in made.webhooks] == [
             replace(planned, place="") for planned in expected.webhooks
         ]

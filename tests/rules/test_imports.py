@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from almirant_webhooks.model import Refused
 from almirant_webhooks.rules import filters, paths
-from almirant_webhooks.rules.imports import SOURCES, Told, convoy, outpost, svix, their_filters
+from almirant_webhooks.rules.imports import SOURCES, Choices, convoy, outpost, svix, their_filters
 from almirant_webhooks.rules.imports.document import Node, read
 from almirant_webhooks.rules.imports.plan import MAX_WEBHOOKS, Plan, Planned, set_rate
 
-PROJECT = Told("proj_1")
+PROJECT = Choices("proj_1")
 ENDPOINT = {"id": "ep_1", "url": "https://example.com/"}
 CONVOY = {"uid": "e", "url": "https://example.com/", "project_id": "p", "secrets": []}
 SUBSCRIPTION = {"uid": "s", "endpoint_metadata": {"uid": "e"}, "filters": [{"event_type": "*"}]}
@@ -80,7 +80,7 @@ def test_a_byte_order_mark_of_utf_8_does_no_harm() -> None:
 def test_a_wrong_shape_is_refused_with_its_place(source: str, content: Any, words: str) -> None:
     """Before anything is made."""
     with pytest.raises(Refused) as refused:
-        SOURCES[source](Node(content), Told())
+        SOURCES[source](Node(content), Choices())
     assert words in refused.value.message
 
 
@@ -245,7 +245,7 @@ def test_what_convoy_sends_otherwise_is_named() -> None:
         "rate_limit_config": {"x": 1},
         "delivery_mode": "at_most_once",
     }
-    (planned,) = convoy.plan(Node({"endpoints": [endpoint], "subscriptions": [subscription]}), Told()).webhooks
+    (planned,) = convoy.plan(Node({"endpoints": [endpoint], "subscriptions": [subscription]}), Choices()).webhooks
     assert len(planned.differs) == 5
     assert len(planned.lost) == 6
     assert (planned.project_id, planned.events, planned.secret) == ("p", ("*",), None)
@@ -253,7 +253,7 @@ def test_what_convoy_sends_otherwise_is_named() -> None:
 
 def _of_filters(*filters: dict[str, Any], **subscription: Any) -> Plan:
     content = {"endpoints": [CONVOY], "subscriptions": [{**SUBSCRIPTION, "filters": list(filters), **subscription}]}
-    return convoy.plan(Node(content), Told())
+    return convoy.plan(Node(content), Choices())
 
 
 def test_event_types_with_different_filters_become_a_webhook_of_each_filter() -> None:
@@ -295,7 +295,7 @@ def test_basic_authentication_becomes_a_header() -> None:
             {"uid": "alone"},
         ],
     }
-    plan = convoy.plan(Node(content), Told())
+    plan = convoy.plan(Node(content), Choices())
     assert plan.webhooks[0].options["headers"] == {"Authorization": "Basic dTrDqQ=="}
     assert len(plan.skipped) == 4
 
@@ -307,7 +307,7 @@ def test_what_older_servers_of_svix_call_by_other_names_is_read() -> None:
             {"id": "a", "rateLimit": 9, "endpoints": [{**ENDPOINT, "filterTypes": ["a.b"], "rateLimit": 5}]}
         ]
     }
-    (planned,) = svix.plan(Node(content), Told()).webhooks
+    (planned,) = svix.plan(Node(content), Choices()).webhooks
     assert (planned.events, planned.options["rate_limit"]) == (("a.b",), "5/s")
     assert planned.lost == ["The application's throttleRate, which is of all its endpoints together."]
     assert _svix(eventTypes=["c.d"], filterTypes=["a.b"], throttleRate=7, rateLimit=5).events == ("c.d",)

@@ -13,7 +13,7 @@ from .. import clock
 from ..actions import imports as actions
 from ..actions.imports import Report, Row, Verdict, Wanted
 from ..model import Refused, WrongUsage
-from ..rules.imports import SOURCES, Told
+from ..rules.imports import SOURCES, Choices
 from ..rules.imports.document import MAX_BYTES, read
 from ..settings.schema import Settings
 from .options import as_json, config
@@ -66,7 +66,7 @@ def import_(
     """
     if dry_run and yes:
         raise WrongUsage("Give --dry-run or --yes, not both.", "dry_run")
-    plan = SOURCES[source](read(_content(file)), Told(project, _renamed(renames), envelope))
+    plan = SOURCES[source](read(_content(file)), Choices(project, _renamed(renames), envelope))
     database, wanted = CommandDatabase(settings), Wanted(new_secrets, disabled)
     if yes:
         report = run_action(actions.apply(database, caller(), plan, wanted, settings=settings, now=clock.now()))

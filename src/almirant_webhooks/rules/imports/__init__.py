@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 
 from . import convoy, outpost, svix
 from .document import Node
-from .plan import Plan, Told
+from .plan import Choices, Plan
 
-__all__ = ["SOURCES", "Plan", "Told"]
+__all__ = ["SOURCES", "Choices", "Plan"]
 
-SOURCES: Mapping[str, Callable[[Node, Told], Plan]] = {
+SOURCES: Mapping[str, Callable[[Node, Choices], Plan]] = {
     "svix": svix.plan,
     "convoy": convoy.plan,
     "outpost": outpost.plan,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from .convoy_filters import Share, set_filter, shares
 from .document import Node, optional_text
-from .plan import MAX_ID, Plan, Planned, Skipped, Told, items_of, one_line, renamed, set_body, set_header, set_rate
+from .plan import MAX_ID, Choices, Plan, Planned, Skipped, items_of, one_line, renamed, set_body, set_header, set_rate
 
 _ZERO_TIME = "0001-01-01T00:00:00Z"  # how it writes a time that is not set
 _SAME = "X-Almirant-Signature in place of {header}; the value and the secret are the same."
@@ -24,7 +24,7 @@ class _Signing(NamedTuple):
     how: str = "SHA256 as hex"
 
 
-def plan(file: Node, told: Told) -> Plan:
+def plan(file: Node, choices: Choices) -> Plan:
     """Return what an export would make; raises `Refused` with the place of what is wrong."""
     made = Plan()
     signing = _signing(file.get("project"))
@@ -49,13 +49,13 @@ def plan(file: Node, told: Told) -> Plan:
         if not parts:
             made.skipped.append(Skipped(subscription.place, origin, "All of its event types are off."))
         for share in parts:
-            made.add(_planned(subscription, endpoints[uid], origin, signing, told, share))
+            made.add(_planned(subscription, endpoints[uid], origin, signing, choices, share))
     for uid, endpoint in endpoints.items():
         if uid not in used:
             made.skipped.append(Skipped(endpoint.place, f"convoy:{uid}", "No subscription sends it anything."))
     if (types := file.get("event_types")) is not None:
         names = [kind.need("name").text(MAX_ID) for kind in _whole(types) if not kind.has("deprecated_at")]
-        made.event_types = renamed([name for name in names if name != "*"], told)
+        made.event_types = renamed([name for name in names if name != "*"], choices)
     return made
 
 
@@ -90,22 +90,24 @@ def _why_none(subscription: Node) -> str | None:
     return None
 
 
-def _planned(subscription: Node, endpoint: Node, origin: str, signing: _Signing, told: Told, share: Share) -> Planned:
+def _planned(
+    subscription: Node, endpoint: Node, origin: str, signing: _Signing, choices: Choices, share: Share
+) -> Planned:
     project_id = optional_text(endpoint, "owner_id", MAX_ID) or optional_text(endpoint, "project_id", MAX_ID)
-    if not (told.project_id or project_id):
+    if not (choices.project_id or project_id):
         endpoint.refuse("it has neither owner_id nor project_id; say --project.")
     made = Planned(
         place=subscription.place,
         origin=origin + share.suffix,
-        project_id=told.project_id or project_id,
+        project_id=choices.project_id or project_id,
         url=endpoint.need("url").text(),
-        events=renamed(share.types, told),
+        events=renamed(share.types, choices),
         secret=None,
         description=one_line(f"{optional_text(endpoint, 'name')}: {optional_text(subscription, 'name')}".strip(" :")),
         enabled=optional_text(endpoint, "status", MAX_ID) in ("", "active"),
         receiver=_receiver(endpoint, signing),
     )
-    set_body(made, told)
+    set_body(made, choices)
     _secret(made, endpoint)
     _authentication(made, endpoint)
     if (rate := endpoint.get("rate_limit")) is not None and (span := endpoint.get("rate_limit_duration")) is not None:

@@ -10,7 +10,7 @@ import json
 
 from . import their_filters
 from .document import Node, optional_text
-from .plan import MAX_ID, Plan, Planned, Skipped, Told, items_of, one_line, renamed, set_body, set_header
+from .plan import MAX_ID, Choices, Plan, Planned, Skipped, items_of, one_line, renamed, set_body, set_header
 
 _ROOTS = {"data": "data", "topic": "type", "id": "id"}
 _RECEIVER = (
@@ -21,7 +21,7 @@ _RECEIVER = (
 )
 
 
-def plan(file: Node, told: Told) -> Plan:
+def plan(file: Node, choices: Choices) -> Plan:
     """Return what an export would make; raises `Refused` with the place of what is wrong."""
     made = Plan()
     if file.is_object and (tenants := file.get("tenants")) is not None:
@@ -32,27 +32,27 @@ def plan(file: Node, told: Told) -> Plan:
         for tenant in items_of(tenants, "models"):
             tenant_id = tenant.need("id").text(MAX_ID)
             for destination in items_of(tenant.need("destinations"), "models"):
-                _add(made, destination, told.project_id or tenant_id, f"outpost:{tenant_id}/", told)
+                _add(made, destination, choices.project_id or tenant_id, f"outpost:{tenant_id}/", choices)
         if (topics := file.get("topics")) is not None:
-            made.event_types = renamed(topics.texts(MAX_ID), told)
-    elif told.project_id is None:
+            made.event_types = renamed(topics.texts(MAX_ID), choices)
+    elif choices.project_id is None:
         file.refuse("tenants is missing. For a list of destinations alone say --project, which they then belong to.")
     else:
         for destination in items_of(file, "models"):
-            _add(made, destination, told.project_id, "outpost:", told)
+            _add(made, destination, choices.project_id, "outpost:", choices)
     return made
 
 
-def _add(made: Plan, destination: Node, project_id: str, prefix: str, told: Told) -> None:
+def _add(made: Plan, destination: Node, project_id: str, prefix: str, choices: Choices) -> None:
     origin = prefix + destination.need("id").text(MAX_ID)
     kind = destination.need("type").text(MAX_ID)
     if kind != "webhook":
         made.skipped.append(Skipped(destination.place, origin, f"It is of the type {kind[:40]}, which is no webhook."))
         return
-    made.add(_planned(destination, project_id, origin, told))
+    made.add(_planned(destination, project_id, origin, choices))
 
 
-def _planned(destination: Node, project_id: str, origin: str, told: Told) -> Planned:
+def _planned(destination: Node, project_id: str, origin: str, choices: Choices) -> Planned:
     topics = destination.need("topics")
     config, credentials = destination.need("config"), destination.get("credentials")
     secret = "" if credentials is None else optional_text(credentials, "secret")
@@ -61,14 +61,14 @@ def _planned(destination: Node, project_id: str, origin: str, told: Told) -> Pla
         origin=origin,
         project_id=project_id,
         url=config.need("url").text(),
-        events=renamed(topics.texts() if topics.is_list else (topics.text(MAX_ID),), told),
+        events=renamed(topics.texts() if topics.is_list else (topics.text(MAX_ID),), choices),
         secret=secret or None,
         why_unsigned="The file has no secret of it: credentials.secret is empty; ask with the admin's key.",
         description=one_line(optional_text(destination, "target")),
         enabled=not destination.has("disabled_at"),
         receiver=_RECEIVER,
     )
-    set_body(made, told)
+    set_body(made, choices)
     _headers(made, config)
     if (fixed := destination.get("delivery_metadata")) is not None:
         for name, value in fixed.members():

@@ -20,7 +20,7 @@ _ONE_LINE = re.compile(r"[\x00-\x1f\s]+")
 _UNITS = {1: "s", 60: "m", 3600: "h"}  # by their seconds
 
 
-class Told(NamedTuple):
+class Choices(NamedTuple):
     """What is asked for beside the file: one project for all, event types under other names, and our own body."""
 
     project_id: str | None = None
@@ -82,9 +82,9 @@ class Plan:
         self.webhooks.append(planned)
 
 
-def renamed(types: Sequence[str], told: Told) -> tuple[str, ...]:
+def renamed(types: Sequence[str], choices: Choices) -> tuple[str, ...]:
     """Return event types under the names that they are to have here."""
-    return tuple(dict.fromkeys(told.renamed.get(name, name) for name in types))
+    return tuple(dict.fromkeys(choices.renamed.get(name, name) for name in types))
 
 
 def one_line(text: str) -> str:
@@ -109,9 +109,9 @@ def set_header(planned: Planned, name: str, value: str) -> None:
     planned.options.setdefault("headers", {})[name] = value
 
 
-def set_body(planned: Planned, told: Told) -> None:
+def set_body(planned: Planned, choices: Choices) -> None:
     """Have the payload alone sent, as the others do, unless our own body is asked for."""
-    if told.envelope:
+    if choices.envelope:
         planned.receiver += f" {_ENVELOPE}"
     else:
         planned.options["template"] = PAYLOAD_ALONE

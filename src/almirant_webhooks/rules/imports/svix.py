@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from .document import Node, optional_text
-from .plan import MAX_ID, Plan, Planned, Told, items_of, one_line, renamed, set_body, set_header, set_rate
+from .plan import MAX_ID, Choices, Plan, Planned, items_of, one_line, renamed, set_body, set_header, set_rate
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{32,}={0,2}")
 _RECEIVER = (
@@ -20,23 +20,23 @@ _RECEIVER = (
 )
 
 
-def plan(file: Node, told: Told) -> Plan:
+def plan(file: Node, choices: Choices) -> Plan:
     """Return what an export would make; raises `Refused` with the place of what is wrong."""
     made = Plan()
     if file.is_object and (applications := file.get("applications")) is not None:
         for application in _whole(applications):
             project_id = optional_text(application, "uid", MAX_ID) or application.need("id").text(MAX_ID)
             for endpoint in _whole(application.need("endpoints")):
-                made.add(_planned(endpoint, told.project_id or project_id, told, application))
+                made.add(_planned(endpoint, choices.project_id or project_id, choices, application))
         if (types := file.get("eventTypes")) is not None:
             made.event_types = renamed(
-                [kind.need("name").text(MAX_ID) for kind in _whole(types) if not kind.has("archived")], told
+                [kind.need("name").text(MAX_ID) for kind in _whole(types) if not kind.has("archived")], choices
             )
-    elif told.project_id is None:
+    elif choices.project_id is None:
         file.refuse("applications is missing. For a list of endpoints alone say --project, which they then belong to.")
     else:
         for endpoint in _whole(file):
-            made.add(_planned(endpoint, told.project_id, told, None))
+            made.add(_planned(endpoint, choices.project_id, choices, None))
     return made
 
 
@@ -54,20 +54,20 @@ def _either(node: Node, name: str, older: str) -> Node | None:
     return node.get(name) or node.get(older)
 
 
-def _planned(endpoint: Node, project_id: str, told: Told, application: Node | None) -> Planned:
+def _planned(endpoint: Node, project_id: str, choices: Choices, application: Node | None) -> Planned:
     types = _either(endpoint, "eventTypes", "filterTypes")
     made = Planned(
         place=endpoint.place,
         origin=f"svix:{endpoint.need('id').text(MAX_ID)}",
         project_id=project_id,
         url=endpoint.need("url").text(),
-        events=renamed(types.texts(), told) if types is not None else ("*",),
+        events=renamed(types.texts(), choices) if types is not None else ("*",),
         secret=None,
         description=one_line(optional_text(endpoint, "description")),
         enabled=not endpoint.has("disabled"),
         receiver=_RECEIVER,
     )
-    set_body(made, told)
+    set_body(made, choices)
     _secret(made, endpoint)
     _headers(made, endpoint)
     if (rate := _either(endpoint, "throttleRate", "rateLimit")) is not None:

@@ -52,7 +52,7 @@ SELECT CAST(event_id AS BLOB), CAST(project_id AS BLOB), CAST(event_type AS BLOB
 FROM outbox WHERE rejected_reason IS NOT NULL ORDER BY id
 """
 Row = tuple[Any, ...]
-Told = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]
 
 
 def move(
@@ -60,14 +60,14 @@ def move(
     place: Place,
     old: Seals,
     new: Seals,
-    told: Told,
+    progress: Progress,
     say: Callable[[str], None],
     *,
     is_outbox_apart: bool = False,
 ) -> None:
     """Copy the database in a file into a place; `say` is called with what was done, a sentence each, as it is done.
 
-    What is secret is opened with the `old` keys and sealed with the `new` ones. `told` is called with the name of a table, how
+    What is secret is opened with the `old` keys and sealed with the `new` ones. `progress` is called with the name of a table, how
     many of its rows are there and how many it has. Raises `Refused` and `Misconfigured`, and goes on when it is called again.
     With `is_outbox_apart` nobody will read an outbox in the place: rows that wait in the file's are refused.
     """
@@ -78,7 +78,7 @@ def move(
             for line in database_tables.migrate_database(place, new):  # the token is shown this once
                 say(line)
             with closing(open_database(place, new)) as database:
-                for line in _Move(source, database, told, is_outbox_apart=is_outbox_apart).run():
+                for line in _Move(source, database, progress, is_outbox_apart=is_outbox_apart).run():
                     say(line)
     except StorageError as error:
         raise error.explained(f"{path}, or the database ({place})") from error
@@ -99,10 +99,12 @@ def _check_nothing_waits(path: Path, source: Connection) -> None:
 class _Move:
     """One move, from a connection to a session."""
 
-    def __init__(self, source: Connection, database: DatabaseSession, told: Told, *, is_outbox_apart: bool) -> None:
+    def __init__(
+        self, source: Connection, database: DatabaseSession, progress: Progress, *, is_outbox_apart: bool
+    ) -> None:
         self._source = source
         self._database = database
-        self._told = told
+        self._progress = progress
         self._copies_outbox = _has_outbox(source) and not is_outbox_apart
 
     def run(self) -> Iterator[str]:
@@ -159,7 +161,7 @@ class _Move:
             with writing(self._database, statement=LONG):
                 moves.put(self._database, table, columns, (self._sealed(table, columns, row) for row in rows))
             copied, after = copied + len(rows), tuple(rows[-1][columns.index(name)] for name in key)
-            self._told(table, copied, total)
+            self._progress(table, copied, total)
         return int(total)
 
     def _columns(self, table: str, key: tuple[str, ...]) -> list[str]:

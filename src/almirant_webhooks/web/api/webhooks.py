@@ -50,7 +50,7 @@ def _written(template: object) -> object:
 Template = Annotated[str | None, BeforeValidator(_written), WithJsonSchema(_TEMPLATE)]
 
 
-class Told(Body):
+class OptionFields(Body):
     """The options that a webhook can be told; null is a webhook that was not told, or is not any more."""
 
     filter: Filter = None
@@ -65,7 +65,7 @@ class Told(Body):
         return {name: getattr(self, name) for name in OPTIONS if name in self.model_fields_set}
 
 
-class Create(Told):
+class Create(OptionFields):
     """A new webhook; without a secret one is generated."""
 
     project_id: str | None = None
@@ -75,7 +75,7 @@ class Create(Told):
     description: str = ""
 
 
-class Update(Told):
+class Update(OptionFields):
     """What is to change; what is left out stays."""
 
     # A factory's value stands in no schema: what is left out is no empty text.
@@ -106,7 +106,7 @@ class Rotate(Body):
     cancel: bool = False
 
 
-async def _told(request: web.Request, fields: Told) -> dict[str, object]:
+async def _options_of(request: web.Request, fields: OptionFields) -> dict[str, object]:
     """Return the options that the body has."""
     options = fields.options()
     if fields.filter is not None:
@@ -158,7 +158,7 @@ async def create(request: web.Request) -> web.Response:
         events=fields.events,
         secret=fields.secret,
         description=fields.description,
-        options=await _told(request, fields),
+        options=await _options_of(request, fields),
     )
     response = _answer(created, 201)
     response.headers["Location"] = f"/api/v1/webhooks/{created.id}"
@@ -173,18 +173,18 @@ async def show(request: web.Request) -> web.Response:
 async def update(request: web.Request) -> web.Response:
     """The next attempt uses what was changed."""
     fields = await parsing.body(request, Update, as_spelled="filter")
-    ctx, told = context(request), fields.model_fields_set
+    ctx, sent = context(request), fields.model_fields_set
     changed = await actions.update(
         ctx,
         principal(request),
         request.match_info["id"],
         now=clock.now(),
         settings=ctx.settings,
-        url=fields.url if "url" in told else None,
-        events=fields.events if "events" in told else None,
-        secret=fields.secret if "secret" in told else None,
-        description=fields.description if "description" in told else None,
-        options=await _told(request, fields),
+        url=fields.url if "url" in sent else None,
+        events=fields.events if "events" in sent else None,
+        secret=fields.secret if "secret" in sent else None,
+        description=fields.description if "description" in sent else None,
+        options=await _options_of(request, fields),
         check=_check(request),
     )
     return _answer(changed)

@@ -64,7 +64,7 @@ class WebhookForm:
         """Return the name of the ready template that is chosen; empty for none, or one of the webhook's own."""
         return self.options.get("template", "") if presets.is_name(self.options.get("template", "")) else ""
 
-    def told(self, stored: Iterable[str] = ()) -> dict[str, object]:
+    def typed_options(self, stored: Iterable[str] = ()) -> dict[str, object]:
         """Return the options that the form has, None for each that was left empty.
 
         A header of the names `stored` that the form no longer has is taken away.

@@ -50,7 +50,7 @@ async def create(request: web.Request) -> web.Response:
             events=form.events,
             secret=form.secret if form.own_secret else None,
             description=form.description,
-            options=form.told(),
+            options=form.typed_options(),
         )
     except NotFound:
         raise
@@ -85,7 +85,7 @@ async def _preview(request: web.Request, webhook: Webhook | None) -> web.Respons
             webhook_id=webhook.id if webhook else None,
             project_id=None if webhook else form.project_id or None,
             events=form.events,
-            options=form.told(),
+            options=form.typed_options(),
         )
     except NotFound:
         raise
@@ -117,7 +117,7 @@ async def save(request: web.Request) -> web.Response:
             url=form.url,
             events=form.events,
             description=form.description,
-            options=form.told(webhook.headers or ()),
+            options=form.typed_options(webhook.headers or ()),
             check=partial(versions.check_settings, form.version) if form.version else None,
         )
     except NotFound:
