@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from almirant_webhooks.model import OPTIONS
+from almirant_webhooks.rules import versions
 from almirant_webhooks.rules.selection import AuditSelection
 from almirant_webhooks.storage.sql import audit, webhooks
 
@@ -42,6 +44,11 @@ async def test_an_entry_names_the_fields_that_changed_and_no_other(pages: Pages)
     await pages.post(path, **{**form, "events": "lead.*"})
     await pages.post(path, **{**form, "events": "lead.*", "url": f"{URL}/2"})
     assert _updates(pages.service) == ["description", "events", "url"]
+
+
+def test_each_setting_has_a_name_for_people() -> None:
+    """The audit trail and a form that comes too late say it."""
+    assert versions.SETTINGS.keys() == {"url", "events", "secret", "description", *OPTIONS}
 
 
 async def test_a_change_with_if_match_is_refused_when_somebody_else_was_first(api: Api) -> None:
