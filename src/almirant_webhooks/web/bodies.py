@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 from ..rules.texts import Text
 from .limits import in_time
 
-_BROKEN = "The body cannot be read: it is not encoded as its headers say, or ends early."
+BROKEN = Text("The body cannot be read: it is not encoded as its headers say, or ends early.")
 # How zlib reads each coding. Some clients send deflate without its head.
 _WINDOW_BITS = {"": (), "identity": (), "gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
 
@@ -63,4 +63,4 @@ def _inflate(raw: bytes, window_bits: tuple[int, ...], most: int) -> bytes:
             raise web.HTTPRequestEntityTooLarge(max_size=most, actual_size=len(data))
         if stream.eof and not stream.unused_data:
             return data
-    raise web.HTTPBadRequest(text=_BROKEN)
+    raise web.HTTPBadRequest(text=BROKEN)

@@ -11,6 +11,7 @@ from aiohttp import web
 from ..model import Conflict, Misconfigured, NotFound, Outdated, Refused
 from ..rules.texts import Text
 from ..storage.engine import Busy, Slow, StorageError, Unconfirmed
+from .bodies import BROKEN
 from .context import context
 from .guard import Handler
 
@@ -59,9 +60,7 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except Refused as error:
         return await _answer(request, _status(error), error.message, error)
     except (web.RequestPayloadError, ConnectionError):
-        return await _answer(
-            request, 400, Text("The body cannot be read: it is not encoded as its headers say, or ends early.")
-        )
+        return await _answer(request, 400, BROKEN)
     except Unconfirmed as error:
         log.warning("request failed", path=_route(request), error=str(error))
         return await _answer(request, 503, str(error.explained("the database")))

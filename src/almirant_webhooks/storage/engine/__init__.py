@@ -102,7 +102,15 @@ from .values import (
     Work,
     WrittenBatch,
 )
-from .words import CHANGED_AFTER_TAKEN, NO_UNICODE, OTHER_DATABASE, older_database, other_content
+from .words import (
+    CHANGED_AFTER_TAKEN,
+    NO_UNICODE,
+    OTHER_DATABASE,
+    older_database,
+    other_content,
+    trigger_fails,
+    trigger_keeps,
+)
 
 __all__ = [
     "BEGIN",
@@ -217,4 +225,6 @@ __all__ = [
     "is_beyond_repair",
     "older_database",
     "other_content",
+    "trigger_fails",
+    "trigger_keeps",
 ]

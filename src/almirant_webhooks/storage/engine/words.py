@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 CHANGED_AFTER_TAKEN = "occurred_at was changed after the event had been taken"
 NO_UNICODE = "The payload holds half of a surrogate pair, which is not Unicode text."
 _WAY_OUT = (
@@ -9,6 +11,26 @@ _WAY_OUT = (
     "with `--since TIME` the events taken since that time are looked at again."
 )
 OTHER_DATABASE = f"Another database takes events from this outbox. {_WAY_OUT}"
+
+_MEND = (
+    "The daemon marks a row by UPDATE outbox SET fanned_out_at = …, and deletes it later: mend that trigger, or drop it"
+)
+
+
+def trigger_fails(names: Sequence[str], why: object) -> str:
+    """Return what to say where the application's triggers of these names, or another rule of it, make a statement fail."""
+    return f"{_which(names)} fails: {why}. {_MEND}"
+
+
+def trigger_keeps(names: Sequence[str]) -> str:
+    """Return what to say where they keep rows from being marked, and nothing fails."""
+    return f"{_which(names)} keeps rows from being marked. {_MEND}"
+
+
+def _which(names: Sequence[str]) -> str:
+    if not names:
+        return "a rule of the application on outbox"
+    return f"a trigger of the application on outbox ({', '.join(names)})"
 
 
 def older_database(batches: int, taken: int) -> str:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ..engine import TriggerFails
+from ..engine import TriggerFails, trigger_fails, trigger_keeps
 from .connection import Session
 from .driver import Error, errors
 from .unread import IS_UNREAD
 
-_WAY_OUT = (
-    "The daemon marks a row by UPDATE outbox SET fanned_out_at = …, and deletes it later: mend that trigger, or drop it"
-)
 _NAMES = """
 SELECT tgname FROM pg_catalog.pg_trigger WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal AND tgname <> 'outbox_inserted'
 ORDER BY tgname LIMIT 10
@@ -37,7 +34,7 @@ def trigger_names(session: Session) -> list[str]:
 def failure(names: Sequence[str], error: BaseException) -> TriggerFails:
     """Return the error in words for whoever has to mend it."""
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return TriggerFails(f"{_which(names)} fails: {first}. {_WAY_OUT}")
+    return TriggerFails(trigger_fails(names, first))
 
 
 def blamed(session: Session, error: BaseException) -> TriggerFails:
@@ -63,10 +60,4 @@ def ignored_marks(session: Session, ids: Sequence[int]) -> tuple[set[int], Trigg
     names = trigger_names(session) if rows else []
     if not names:
         return set(), None
-    return rows, TriggerFails(f"{_which(names)} keeps rows from being marked. {_WAY_OUT}")
-
-
-def _which(names: Sequence[str]) -> str:
-    if not names:
-        return "a rule of the application on outbox"
-    return f"a trigger of the application on outbox ({', '.join(names)})"
+    return rows, TriggerFails(trigger_keeps(names))

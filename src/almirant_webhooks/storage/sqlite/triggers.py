@@ -7,14 +7,11 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from ..engine import TriggerFails
+from ..engine import TriggerFails, trigger_fails, trigger_keeps
 from .errors import primary_code
 
 # What the statements themselves never meet: rows are inserted and marked by their own rules.
 _OF_A_TRIGGER = {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG}
-_WAY_OUT = (
-    "The daemon marks a row by UPDATE outbox SET fanned_out_at = …, and deletes it later: mend that trigger, or drop it"
-)
 _NAMES = """
 SELECT name FROM sqlite_schema
 WHERE type = 'trigger' AND lower(tbl_name) = 'outbox' AND name NOT LIKE 'outbox\\_id\\_when\\_%' ESCAPE '\\'
@@ -37,7 +34,7 @@ def trigger_error(conn: sqlite3.Connection, error: sqlite3.Error) -> TriggerFail
     """Return the error as that of an application's triggers, if there are any and it can be theirs."""
     if primary_code(error) not in _OF_A_TRIGGER or not (names := trigger_names(conn)):
         return None
-    return TriggerFails(f"{_which(names)} fails: {error}. {_WAY_OUT}")
+    return TriggerFails(trigger_fails(names, error))
 
 
 @contextmanager
@@ -57,8 +54,4 @@ def ignored_marks(conn: sqlite3.Connection, ids: Collection[int]) -> tuple[set[i
     names = trigger_names(conn)
     if not rows or not names:
         return set(), None
-    return rows, TriggerFails(f"{_which(names)} keeps rows from being marked. {_WAY_OUT}")
-
-
-def _which(names: list[str]) -> str:
-    return f"a trigger of the application on outbox ({', '.join(names)})"
+    return rows, TriggerFails(trigger_keeps(names))
