@@ -201,10 +201,6 @@ def test_the_operator_s_token_is_shown_once(service: EverythingInPostgres, tmp_p
     [
         ('path = "x.db"', "database.path"),
         ('[outbox]\npath = "x.db"', "outbox.path"),
-        (
-            '[outbox]\nurl = "postgresql:///other"',
-            r"outbox\.url \(from .*holds everything.* the application's database in database\.url",
-        ),
         ("[secrets]\nseal = true", "secrets.key_file"),
     ],
 )
