@@ -36,12 +36,11 @@ def gives_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reads_behind_the_largest_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    true, reached = Inside.read, 0
+    true, reached = Inside.read, dict[Inside, int]()  # of each daemon of this process
 
     def read(self: Inside, session: Any, plan: ReadPlan, /) -> Sequence[OutboxRow]:
-        nonlocal reached
-        rows = [row for row in true(self, session, plan) if row.id > reached]
-        reached = max([reached, *(row.id for row in rows)])
+        rows = [row for row in true(self, session, plan) if row.id > reached.get(self, 0)]
+        reached[self] = max([reached.get(self, 0), *(row.id for row in rows)])
         return rows
 
     monkeypatch.setattr(Inside, "read", read)

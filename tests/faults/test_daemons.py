@@ -18,7 +18,6 @@ from ..conftest import Receiver
 from ..storage.postgres import test_limits_of_daemons, test_sharing
 from ..support import needs
 from ..support.daemons import PROGRAM, Daemons, DaemonsApart
-from . import postgres_bugs
 from . import sharing_bugs as bugs
 from .test_clock import ClockOfProcess
 
@@ -278,39 +277,3 @@ async def test_a_rate_limit_that_is_each_daemon_s_own_is_found_by_that(
     with pytest.raises(AssertionError):
         await test_limits_of_daemons.test_a_limit_holds_over_a_daemon_that_joins_and_leaves(daemons, second, receiver)
     await second.close()
-
-
-async def commit_late(daemons: Daemons, receiver: Receiver, within: float = 60) -> None:
-    """Let a transaction that began first commit last, and nobody hear of it."""
-    daemons.webhook(receiver.url)
-    daemons.options["outbox"] = {"poll_interval": "50ms"}
-    await daemons.start(migrating=False)
-    with daemons.there.connect() as late:
-        late.execute(INSERT, ["proj_1", '{"n": "late"}'])
-        daemons.commit()
-        await daemons.until(lambda: daemons.states() == [("succeeded", 1)], within)
-        await daemons.until_deliveries_rest()
-        late.commit()
-    await daemons.until(lambda: daemons.states() == [("succeeded", 1)] * 2, within)
-
-
-async def test_what_commits_late_and_unheard_is_found_by_the_poll(
-    daemons: Daemons, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever its id is."""
-    postgres_bugs.never_listens(monkeypatch)
-    await commit_late(daemons, receiver)
-
-
-@pytest.mark.parametrize("bug", [bugs.reads_behind_the_largest_id, postgres_bugs.never_polls])
-async def test_an_id_watermark_and_a_listener_without_the_poll_are_found_by_that(
-    daemons: Daemons,
-    receiver: Receiver,
-    monkeypatch: pytest.MonkeyPatch,
-    bug: Callable[[pytest.MonkeyPatch], None],
-) -> None:
-    """Both lose an event."""
-    postgres_bugs.never_listens(monkeypatch)
-    bug(monkeypatch)
-    with pytest.raises(TimeoutError):
-        await commit_late(daemons, receiver, within=5)

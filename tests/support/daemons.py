@@ -63,6 +63,10 @@ class Daemons(EverythingInPostgres):
         sizes = [len(buckets) for buckets in self.shares().values()]
         return len(sizes) == count and sum(sizes) == BUCKETS and max(sizes) <= -(-BUCKETS // count)
 
+    async def until_all_rest(self) -> None:
+        """Wait until each daemon of this process rests."""
+        await self.until_deliveries_rest()
+
     def send(self, project: str, payload: str = "{}") -> None:
         """Commit an event of a project."""
         self.there.ask(INSERT, project, payload)
@@ -107,6 +111,11 @@ class ThreeDaemons(Daemons):
     def is_well(self) -> bool:
         """They share the work again, too: a daemon that was taken for gone has ended."""
         return super().is_well() and self.is_shared_by(len(self.running()))
+
+    async def until_all_rest(self) -> None:
+        for other in self._others:
+            await other.until_deliveries_rest()
+        await super().until_all_rest()
 
     async def close(self) -> None:
         for other in self._others:
