@@ -23,8 +23,10 @@ from . import (
     limited,
     lists,
     live,
+    moving,
     options,
     pages,
+    pages_postgres,
     postgres,
     release,
     shared,
@@ -53,6 +55,7 @@ PARTS: dict[str, Part] = {
     "exchange": exchange.figures,
     "options": options.figures,
     "pages": pages.figures,
+    "pages-postgres": pages_postgres.figures,
     "lists": lists.figures,
     "upkeep": upkeep.figures,
     "waiting": waiting.figures,
@@ -62,6 +65,7 @@ PARTS: dict[str, Part] = {
     "isolation-daemons": shared.figures,
     "bloat": bloat.figures,
     "take-over": takeover.figures,
+    "moving": moving.figures,
 }
 BY_TURNS = ("throughput", "tls", "fan-out", "live", "latency", "call", "isolation", "hostile", "growth", "cost")
 

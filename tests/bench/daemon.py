@@ -63,12 +63,13 @@ class Bench:
         if self.release is None:
             migrate(self.database, self.outbox if self.own_outbox else None)
         else:
-            migrating: list[str | Path] = [self.release.program, "migrate", "--config", self._configure()]
+            migrating: list[str | Path] = [self.release.program, "migrate", "--config", self.configure()]
             made = subprocess.run(migrating, stderr=subprocess.PIPE, text=True)
             if made.returncode:
                 raise SystemExit(f"{self.release.name} could not make its database: {made.stderr}")
 
-    def _configure(self) -> Path:
+    def configure(self) -> Path:
+        """Write the configuration; return its file."""
         config = self.folder / "config.toml"
         own_outbox = f'outbox.path = "{self.outbox}"\n' if self.own_outbox else ""
         config.write_text(
@@ -121,7 +122,7 @@ class Bench:
     @contextmanager
     def running(self, *, bracketed: bool = False) -> Iterator[subprocess.Popen[bytes]]:
         """Run `almirant-webhooks serve`, perhaps with its parts counted to `spent.json`; yields once it is ready."""
-        config = self._configure()
+        config = self.configure()
         program = [self.release.program if self.release else Path(sys.executable).with_name("almirant-webhooks")]
         command = [sys.executable, "-m", "tests.bench.bracketed"] if bracketed else program
         environment = {"BENCH_SPENT": str(self.folder / "spent.json")} | {

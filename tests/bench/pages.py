@@ -10,9 +10,10 @@ import asyncio
 import json
 import sqlite3
 import statistics
+import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from almirant_webhooks.storage.sql.selecting import id_at
 
 from ..support import sessions
 from ..support.service import Service
-from .daemon import scratch
+from .daemon import Bench, scratch
 from .lists import BUSY, DAYS, DISABLED, fill
 from .table import Figure, Sizes
 
@@ -52,6 +53,13 @@ class Places(NamedTuple):
     deep: str
     delivery: str
     event: str
+
+
+Where = Callable[[Bench, Service], AbstractContextManager[tuple[Bench, Service]]]
+
+
+def _in_its_file(bench: Bench, service: Service) -> AbstractContextManager[tuple[Bench, Service]]:
+    return nullcontext((bench, service))
 
 
 class Looks(NamedTuple):
@@ -178,15 +186,15 @@ def _places(service: Service, ids: list[str]) -> Places:
     return Places(ids[BUSY], new, ids[DISABLED], ids[DISABLED + 20], deep, delivery, event)
 
 
-async def _measure(count: int, repeats: int) -> tuple[list[tuple[str, float]], Looks, dict[str, Looks]]:
+async def _measure(count: int, repeats: int, where: Where) -> tuple[list[tuple[str, float]], Looks, dict[str, Looks]]:
     """Return each page and list with the median of its milliseconds, and looks at the pages of one project, alone and beside loads."""
-    with scratch() as bench:
-        service = Service(bench.database)
-        at = _places(service, fill(bench, count))
-        _finish_a_resend(service, at.webhook, count // 10)
-        _add_a_large_event(service)
-        address = f"http://127.0.0.1:{bench.port}"
-        with bench.running():
+    with scratch() as in_file:
+        its_service = Service(in_file.database)
+        at = _places(its_service, fill(in_file, count))
+        _finish_a_resend(its_service, at.webhook, count // 10)
+        _add_a_large_event(its_service)
+        with where(in_file, its_service) as (bench, service), bench.running():
+            address = f"http://127.0.0.1:{bench.port}"
             async with aiohttp.ClientSession(address) as anybody:
                 await _ask(anybody, "/sign-in")
             await asyncio.sleep(COMPILED)
@@ -214,14 +222,17 @@ async def _ask_all(
     return found, alone, beside
 
 
-def figures(sizes: Sizes) -> Iterator[Figure]:
+def figures(sizes: Sizes, where: Where = _in_its_file, engine: str = "") -> Iterator[Figure]:
     """Yield the slowest page or list with 1,000,000 deliveries in the log, and by how much others delay a project's pages."""
     count = sizes.of(1_000_000, 2_000)
-    found, alone, beside = asyncio.run(_measure(count, sizes.of(7, 2)))
+    found, alone, beside = asyncio.run(_measure(count, sizes.of(7, 2), where))
+    for path, spent in found:
+        if spent >= REACH:
+            print(f"{spent:.0f} ms: {path}", file=sys.stderr)
     name, slowest = max(found, key=lambda one: one[1])
     middle = statistics.median(took for _, took in found)
     yield Figure(
-        f"{len(found)} pages and API lists with {count:,} deliveries",
+        f"{len(found)} pages and API lists with {count:,} deliveries{engine}",
         f"slowest {slowest:.0f} ms ({name})",
         f"median of them {middle:.0f} ms",
         f"each < {REACH:.0f} ms",
@@ -229,7 +240,7 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
     )
     for load, took in beside.items():
         yield Figure(
-            f"a project's pages beside {AT_ONCE} at once of another: {load}",
+            f"a project's pages{engine} beside {AT_ONCE} at once of another: {load}",
             f"slowest {took.slowest:.0f} ms, median {took.median:.0f} ms",
             f"alone {alone.slowest:.0f} ms, median {alone.median:.0f} ms",
             f"slowest at most {REACH:.0f} ms more",

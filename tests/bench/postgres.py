@@ -64,7 +64,7 @@ class WholeBench(PostgresBench):
     def __init__(self, folder: Path, there: Outbox, server: Server, settings: str = "") -> None:
         self.server = server
         self.settings = settings
-        self.key = folder / "key"
+        self.key = folder / "seal.key"
         self.key.write_text(sealed_texts.new_line())
         self.key.chmod(0o600)
         self.seals = Seals(self.key, is_own=False)
@@ -78,7 +78,8 @@ class WholeBench(PostgresBench):
         other.folder.mkdir()
         return other
 
-    def _configure(self) -> Path:
+    def configure(self) -> Path:
+        """Write the configuration; return its file."""
         config = self.folder / "config.toml"
         config.write_text(
             f'database.url = "{self.there.url}"\nsecrets.key_file = "{self.key}"\nadmin.listen = "127.0.0.1:{self.port}"\n'

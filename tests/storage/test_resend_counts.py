@@ -103,3 +103,25 @@ def test_a_part_looks_at_a_bounded_number_of_webhooks(
     monkeypatch.setattr(resends, "PART_WEBHOOKS", 1)
     first = resends.count_part(conn, Selection(project_id="proj_1"), CountPlace((ids[2], ids[0]), ""))
     assert first == ({}, 0, CountPlace((ids[0],), ""))
+
+
+def test_webhooks_with_few_deliveries_are_counted_together(
+    filled: tuple[Connection, list[str]], service: Service
+) -> None:
+    """Each statement of its own is a way to a server and back: 400 webhooks took longer than a page may."""
+    conn, ids = filled
+    few = [service.webhook(f"https://example.com/few/{number}", project="few").id for number in range(90)]
+    for number, webhook in enumerate(few):
+        service.execute(
+            "UPDATE deliveries SET webhook_id = ? WHERE id IN "
+            "(SELECT id FROM deliveries WHERE webhook_id = ? ORDER BY id LIMIT ?)",
+            webhook, ids[0], 2 + number % (resends.FEW - 1),
+        )  # fmt: skip
+    statements: list[str] = []
+    selection = Selection(project_id="few", status="5xx")
+    conn.set_trace_callback(statements.append)
+    part = resends.count_part(conn, selection, CountPlace(tuple(few), ""))
+    conn.set_trace_callback(None)
+    assert part.place is None
+    assert part.counts == resends.count(conn, selection)
+    assert len(statements) < 6

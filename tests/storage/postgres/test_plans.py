@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,7 +13,7 @@ import pytest
 from almirant_webhooks.storage.postgres import in_database
 from almirant_webhooks.storage.postgres.database_session import DatabaseSession, begin_reading, writing
 from almirant_webhooks.storage.postgres.dialect import spell, spell_rows
-from almirant_webhooks.storage.sql import log, results, selecting
+from almirant_webhooks.storage.sql import log, resends, results, selecting
 from almirant_webhooks.storage.sql.matching import SUBSCRIBED, patterns_of
 
 from ...support.daemons import Daemons
@@ -107,6 +108,22 @@ async def test_what_a_page_looks_up_by_ids_is_found_by_them(session: DatabaseSes
     assert not any("Backward" in line or "Gather" in line for line in lines), lines
     read = [int(number) for line in lines for number in re.findall(r"rows=(\d+) loops", line)]
     assert max(read) < 100, lines
+
+
+@pytest.mark.parametrize("analysed", [["ANALYZE"], []], ids=["analysed", "never analysed"])
+@pytest.mark.parametrize("of", ["all", "unwell ones"])
+async def test_of_each_webhook_that_is_counted_with_others_few_deliveries_are_looked_at(
+    session: DatabaseSession, analysed: list[str], of: str
+) -> None:
+    """However many it has, by an index that has no others."""
+    fill(session, WEBHOOKS, EVENTS, DELIVERIES, "UPDATE deliveries SET last_status = '500', attempts = 1", *analysed)
+    small_index = selecting.UNWELL if of == "unwell ones" else ""
+    select = resends._COUNT_FEW.format(matches="d.test = 0", small_index=small_index)
+    values: list[object] = ["", selecting.LAST, json.dumps([f"wh_{number}" for number in range(1, 51)])]
+    lines = list(plan(session, select, values))
+    assert any("Index Cond" in line and "webhook_id = " in line for line in lines), lines
+    read = [int(number) for line in lines for number in re.findall(r"rows=(\d+) loops", line)]
+    assert max(read) <= 50, lines
 
 
 async def test_an_outbox_is_looked_at_bucket_by_bucket(session: DatabaseSession) -> None:

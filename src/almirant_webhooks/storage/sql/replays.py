@@ -30,8 +30,8 @@ SELECT count(*) FROM (SELECT 1 FROM events INDEXED BY events_by_time WHERE creat
 # By type, so that which of them match is told by the rule of subscriptions. Whether an event has a delivery is in an index,
 # whether that was cancelled in its row.
 _COUNT = """
-SELECT e.event_type, sum(d.event_seq IS NULL AND e.erased_at IS NULL) AS missing,
-       sum(d.event_seq IS NULL AND e.erased_at IS NOT NULL) AS erased, {cancelled} AS cancelled
+SELECT e.event_type, count(*) FILTER (WHERE d.event_seq IS NULL AND e.erased_at IS NULL) AS missing,
+       count(*) FILTER (WHERE d.event_seq IS NULL AND e.erased_at IS NOT NULL) AS erased, {cancelled} AS cancelled
 FROM webhooks w CROSS JOIN events e INDEXED BY events_by_time ON e.project_id = w.project_id
 LEFT JOIN deliveries d ON d.event_seq = e.seq AND d.webhook_id = w.id
 WHERE w.id = ?3 AND e.created_at >= ?1 AND e.created_at < ?2
@@ -39,7 +39,7 @@ WHERE w.id = ?3 AND e.created_at >= ?1 AND e.created_at < ?2
 GROUP BY e.event_type
 """
 _CANCELLED = f"""
-sum(coalesce(d.test = 0 AND d.erased = 0 AND d.resend_requested_at IS NULL AND {held.STATE} = 'cancelled', FALSE))
+count(*) FILTER (WHERE d.test = 0 AND d.erased = 0 AND d.resend_requested_at IS NULL AND {held.STATE} = 'cancelled')
 """
 # Of some types, those that have no delivery, for which a filter has to look at each body.
 _MISSING = """

@@ -12,7 +12,7 @@ from .session import Session
 
 # Walks through the index of pending deliveries alone.
 _PENDING = """
-SELECT w.enabled, count(*), sum(d.next_attempt_at <= ?1), min(d.next_attempt_at)
+SELECT w.enabled, count(*), count(*) FILTER (WHERE d.next_attempt_at <= ?1), min(d.next_attempt_at)
 FROM webhooks w CROSS JOIN deliveries d INDEXED BY deliveries_due_of_a_webhook
      ON d.webhook_id = w.id AND d.generation = w.generation AND d.state = 'pending' AND d.in_flight = 0
 WHERE w.deleted_at IS NULL GROUP BY w.id

@@ -56,7 +56,7 @@ SELECT {_HEALTH} AS health, iif(w.enabled, w.failing_since, coalesce(w.down_sinc
 FROM webhooks w WHERE w.id = ?1 AND w.deleted_at IS NULL
 """
 _GIVEN_UP = """
-SELECT total(state = 'failed' AND test = 0) FROM (SELECT d.state, d.test FROM deliveries d INDEXED BY deliveries_given_up
+SELECT count(*) FILTER (WHERE state = 'failed' AND test = 0) FROM (SELECT d.state, d.test FROM deliveries d INDEXED BY deliveries_given_up
     WHERE d.webhook_id = ? AND d.id >= ? AND d.state IN ('failed', 'cancelled') ORDER BY d.id LIMIT ?)
 """
 # The newest deliveries are looked at, of which an older one may have been tried last.
