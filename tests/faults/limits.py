@@ -11,7 +11,7 @@ from almirant_webhooks.model import Claim
 from almirant_webhooks.rules import rates
 from almirant_webhooks.storage.sql import starts
 from almirant_webhooks.storage.sql.allowance import Allowance
-from almirant_webhooks.storage.sqlite.connection import Connection
+from almirant_webhooks.storage.sql.session import Session
 
 LIMITS = (None, "1/s", "2/m", "3/h")
 
@@ -29,7 +29,7 @@ class Limits:
         """Lose what is in memory, as a crash does."""
         self.rates = RateLimits()
 
-    def read(self, conn: Connection, now: datetime) -> None:
+    def read(self, conn: Session, now: datetime) -> None:
         """Read the limits of all webhooks, and fill the spans of those that are new."""
         for webhook, limit in conn.execute("SELECT id, rate_limit FROM webhooks"):
             self.rates.set_limit(webhook, limit)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 
 from almirant_webhooks.model import Claim, Trigger
+from almirant_webhooks.storage.sql.session import Session
 
 _PENDING = "SELECT event_id FROM delivery_log WHERE webhook_id = ? AND state = 'pending'"
 
@@ -23,7 +23,7 @@ class Places:
         for event in events:
             places.setdefault(event, len(places))
 
-    def check(self, conn: sqlite3.Connection, claim: Claim, under_way: Iterable[Claim]) -> None:
+    def check(self, conn: Session, claim: Claim, under_way: Iterable[Claim]) -> None:
         """Hold a claim of an ordered webhook against its others: what is under way, and what is pending."""
         if claim.webhook_id not in self.ordered:
             return

@@ -26,11 +26,17 @@ class PostgresSteps(Steps):
         self._folder, self.there = folder, new_tables()
         self._seals = sealing.beside(folder / "database")
         migrate_database(self.there.place, self._seals)
-        self.conn = open_database(self.there.place, self._seals)
-        self.outbox = open_database(self.there.place, self._seals)
+        self._open()
         self.outbox_part, self.rejected_part, self.inside = outbox, rejected_rows, Inside(keep=True)
         self.row_order = "ctid"
         self.refusal = StorageError
+
+    def _open(self) -> None:
+        self.conn = open_database(self.there.place, self._seals)
+        self.outbox = open_database(self.there.place, self._seals)
+
+    def bind(self) -> None:
+        """Do nothing: the outbox is in the database."""
 
     def close(self) -> None:
         super().close()
@@ -44,6 +50,14 @@ class PostgresSteps(Steps):
     def reopen(self) -> None:
         self.conn.close()
         self.conn = open_database(self.there.place, self._seals)
+
+    def insert_with_number(self, number: int, event_id: str, payload: str) -> None:
+        self.outbox.execute("SELECT setval('outbox_id_seq', greatest(nextval('outbox_id_seq'), ?))", (number,))
+        self.outbox.execute(
+            "INSERT INTO outbox (id, event_id, project_id, event_type, payload) OVERRIDING SYSTEM VALUE "
+            "VALUES (?, ?, 'p', 'lead.created', ?)",
+            (number, event_id, payload),
+        )
 
     def unread(self, plan: ReadPlan = ALL) -> list[OutboxRow]:
         with within(self.outbox):  # a test may have the lock of writers meanwhile

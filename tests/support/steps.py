@@ -45,11 +45,10 @@ def new_numbers(conn: Session, count: int) -> list[int]:
 class Steps:
     """The steps of an event's way, each called alone with its own `now`."""
 
-    def __init__(self, path: Path) -> None:
-        make_database(path)
-        self.path = path
-        self.conn: Any = sqlite.open_database(path)
-        self.outbox: Any = outbox.open_outbox(path, None)
+    def __init__(self, path: Path, outbox_path: Path | None = None) -> None:
+        make_database(path, outbox_path)
+        self.path, self._outbox_path = path, outbox_path
+        self._open()
         # What each engine does in its own way.
         self.outbox_part: Any = outbox
         self.rejected_part: Any = rejected_rows
@@ -57,9 +56,24 @@ class Steps:
         self.row_order = "rowid"  # of rows that were only inserted
         self.refusal: type[Exception] = sqlite3.IntegrityError
 
+    def _open(self) -> None:
+        self.conn: Any = sqlite.open_database(self.path)
+        self.outbox: Any = outbox.open_outbox(self.path, self._outbox_path)
+
     def close(self) -> None:
         self.conn.close()
         self.outbox.close()
+
+    def restart(self) -> None:
+        """Go on with other sessions, as after a crash, and bind the outbox."""
+        self.conn.close()
+        self.outbox.close()
+        self._open()
+        self.bind()
+
+    def bind(self) -> None:
+        """Bind the outbox to the database, as a start does."""
+        outbox.bind(self.outbox, *outbox.identity(self.conn))
 
     def service(self) -> Service:
         """Return a daemon on this database, which is not started yet."""
@@ -78,6 +92,13 @@ class Steps:
             self.outbox, project_id=project, event_type=event_type, payload=payload, event_id=event_id
         )
 
+    def insert_with_number(self, number: int, event_id: str, payload: str) -> None:
+        """Insert an event into a place of the outbox, in a transaction that is open."""
+        self.outbox.execute(
+            "INSERT INTO outbox (id, event_id, project_id, event_type, payload) VALUES (?, ?, 'p', 'lead.created', ?)",
+            (number, event_id, payload),
+        )
+
     def unread(self, plan: ReadPlan = ALL) -> list[OutboxRow]:
         """Return rows that wait."""
         return unread.read_unread(self.outbox, plan)
@@ -86,6 +107,12 @@ class Steps:
         """Mark what was taken."""
         with transaction(self.outbox):
             outbox.mark(self.outbox, done.marks, done.batch, clock.text(now))
+
+    def prune(self, before: datetime, limit: int) -> None:
+        """Remove rows of the outbox that were answered before a time."""
+        with transaction(self.outbox):
+            self.outbox_part.prune(self.outbox, clock.text(before), limit)
+            self.rejected_part.Sweep(clock.text(before)).step(self.outbox, limit)
 
     def webhook(self, **fields: Any) -> Webhook:
         values: dict[str, Any] = {"project_id": "p", "url": "https://example.com/in", "events": ["*"]}

@@ -15,55 +15,14 @@ import aiohttp
 import pytest
 
 from almirant_webhooks import clock, daemon
-from almirant_webhooks.cli import database
-from almirant_webhooks.ops.sealing import Seals
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.sql import resends, rotation
 from almirant_webhooks.storage.sqlite import outbox, rejected_rows
-from almirant_webhooks.storage.sqlite import service as storage_service
-from almirant_webhooks.storage.sqlite.connection import open_reader
 
 from ..conftest import Receiver
 from ..support.service import SECRET, Service
+from .pruning import Pruner, pruner_of
 from .test_pages import ROUTES, Pages
-
-pytestmark = pytest.mark.sqlite
-
-KEPT = ("webhooks", "subscriptions", "webhook_hours", "webhook_failures", "deliveries", "attempts", "events", "resends", "resend_webhooks", "audit")  # fmt: skip
-
-
-class Pruner:
-    """A real writer that removes everything between two statements of a reader, and puts it back afterwards."""
-
-    def __init__(self, database: Path) -> None:
-        self.database = database
-        self.at = 0  # the statement before which it removes; 0: none
-        self.seen = 0
-        self.removed = False
-
-    def look(self, statement: str) -> None:
-        """Be told of each statement of a reader before it runs."""
-        if not statement.lstrip().startswith(("SELECT", "WITH")) or not self.at:
-            return
-        self.seen += 1
-        if self.seen == self.at:
-            self._write("DELETE FROM main.{0}")
-            self.removed = True
-
-    def keep(self) -> None:
-        self._write("CREATE TABLE copies.{0} AS SELECT * FROM main.{0}")
-
-    def restore(self) -> None:
-        self._write("DELETE FROM main.{0}", "INSERT INTO main.{0} SELECT * FROM copies.{0}")
-
-    def _write(self, *statements: str) -> None:
-        conn = sqlite3.connect(self.database, timeout=10)
-        conn.execute("ATTACH ? AS copies", (f"{self.database}.copies",))
-        with conn:
-            for statement in statements:
-                for table in KEPT:
-                    conn.execute(statement.format(table))
-        conn.close()
 
 
 @pytest.fixture
@@ -71,15 +30,7 @@ async def things(
     service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Pages, Pruner, dict[str, str]]]:
     """A daemon with one of everything, whose readers tell of their statements."""
-    pruner = Pruner(service.database)
-
-    def traced(path: Path, seals: Seals | None = None) -> sqlite3.Connection:
-        conn = open_reader(path, seals)
-        conn.set_trace_callback(pruner.look)
-        return conn
-
-    monkeypatch.setattr(storage_service, "open_reader", traced)
-    monkeypatch.setattr(database, "open_reader", traced)
+    pruner = pruner_of(service, monkeypatch)
     receiver.status = 500
     address = await service.serve()
     webhook = service.webhook(receiver.url)

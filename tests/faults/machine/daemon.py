@@ -25,10 +25,8 @@ from almirant_webhooks.storage.sql import (
     results,
     waits,
 )
-from almirant_webhooks.storage.sqlite import outbox, rejected_rows, unread
-from almirant_webhooks.storage.sqlite.connection import transaction
 
-from ...support.steps import SCHEDULE
+from ...support.steps import SCHEDULE, transaction
 from .people import KEPT, People
 
 DISABLE_AFTER = timedelta(hours=2)
@@ -74,7 +72,7 @@ class Daemon(People):
         self.done = None
 
     def read_unread(self, limit: int) -> list[OutboxRow]:
-        return unread.read_unread(self.outbox, ReadPlan(limit))
+        return self.steps.unread(ReadPlan(limit))
 
     @precondition(lambda self: self.read and self.done is None)
     @rule(begin=st.booleans())
@@ -105,8 +103,7 @@ class Daemon(People):
     @rule()
     def mark(self) -> None:
         assert self.done is not None
-        with transaction(self.outbox):
-            outbox.mark(self.outbox, self.done.marks, self.done.batch, clock.text(self.now))
+        self.steps.mark(self.done, self.now)
         self.read = self.done = None
 
     @rule()
@@ -223,10 +220,7 @@ class Daemon(People):
         with transaction(self.conn):
             deliveries.erase_deleted(self.conn, 2)
             held.discard(self.conn, 2)
-        with transaction(self.outbox):
-            before = clock.text(self.now - timedelta(days=7))
-            outbox.prune(self.outbox, before, 2)
-            rejected_rows.Sweep(before).step(self.outbox, 2)
+        self.steps.prune(self.now - timedelta(days=7), 2)
 
     @rule(back=st.sampled_from([timedelta(0), timedelta(minutes=1), timedelta(hours=1)]))
     def crash(self, back: timedelta) -> None:
@@ -234,11 +228,9 @@ class Daemon(People):
 
         And the clock may be set back until the next start.
         """
-        self.conn.close()
-        self.outbox.close()
         self.in_flight, self.unrecorded = [], []
         self.limits.forget()
-        self.open()
+        self.restart()
         self.now -= back
         with transaction(self.conn):
             results.interrupt_open(self.conn, SCHEDULE, self.now)

@@ -1,4 +1,4 @@
-"""The files and the world outside of them, and what producers and admins do."""
+"""The database and the world outside of it, and what producers and admins do."""
 
 from __future__ import annotations
 
@@ -32,11 +32,8 @@ from almirant_webhooks.storage.sql import (
     resends,
     webhooks,
 )
-from almirant_webhooks.storage.sqlite import outbox
-from almirant_webhooks.storage.sqlite.connection import open_database, transaction
-from almirant_webhooks.storage.sqlite.migrate import migrate
 
-from ...support.steps import START
+from ...support.steps import START, Steps, transaction
 from ..limits import LIMITS, Limits
 from ..places import Places
 
@@ -44,7 +41,12 @@ KEPT = timedelta(days=3650)
 
 
 class People(RuleBasedStateMachine):
-    """Two files, a clock that goes on, and what the world outside knows."""
+    """Two files or a database of a server, a clock that goes on, and what the world outside knows."""
+
+    @staticmethod
+    def made_in(folder: Path) -> Steps:
+        """Make the database, whose steps are taken."""
+        return Steps(folder / "log.db", folder / "outbox.db")
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,8 +55,10 @@ class People(RuleBasedStateMachine):
         dice = random.Random(0)
         self.known_ids = patch.object(secrets, "token_hex", lambda size: dice.randbytes(size).hex())
         self.known_ids.start()
-        self.database, self.outbox_file = self.folder / "log.db", self.folder / "outbox.db"
-        migrate(self.database, self.outbox_file)
+        self.steps = self.made_in(self.folder)
+        self.steps.bind()
+        self.read: Any = None
+        self.done: FanOut | None = None
         self.now = START
         self.acknowledged: dict[str, set[str]] = {}  # event → the webhooks there were when it was fanned out
         self.waiting: set[str] = set()  # acknowledged, and not fanned out yet
@@ -74,18 +78,24 @@ class People(RuleBasedStateMachine):
         self.filters: dict[str, int | None] = {}  # webhook → it gets what has a number above that
         self.filtered_out: set[tuple[str, str]] = set()  # event and webhook, as the filter was at the fan-out
         self.filters_since: dict[str, list[int | None]] = {}  # replay → the filters that its webhook has had since
-        self.open()
 
-    def open(self) -> None:
-        self.conn = open_database(self.database)
-        self.outbox = outbox.open_outbox(self.database, self.outbox_file)
-        outbox.bind(self.outbox, *outbox.identity(self.conn))
-        self.read: Any = None
-        self.done: FanOut | None = None
+    @property
+    def conn(self) -> Any:
+        """The session of the database."""
+        return self.steps.conn
+
+    @property
+    def outbox(self) -> Any:
+        """The session of the outbox."""
+        return self.steps.outbox
+
+    def restart(self) -> None:
+        """Forget what was read, and go on as a new process does."""
+        self.steps.restart()
+        self.read = self.done = None
 
     def teardown(self) -> None:
-        self.conn.close()
-        self.outbox.close()
+        self.steps.close()
         shutil.rmtree(self.folder)
         self.known_ids.stop()
 
@@ -97,12 +107,10 @@ class People(RuleBasedStateMachine):
         if number in self.ids:
             return
         event = f"e{number}"
-        self.outbox.execute("BEGIN IMMEDIATE")
-        self.outbox.execute(
-            "INSERT INTO outbox (id, event_id, project_id, event_type, payload) VALUES (?, ?, 'p', 'lead.created', ?)",
-            (number, event, f'{{"n": {number}}}'),
-        )
-        self.outbox.execute("ROLLBACK" if rolled_back else "COMMIT")
+        with suppress(ZeroDivisionError), transaction(self.outbox):
+            self.steps.insert_with_number(number, event, f'{{"n": {number}}}')
+            if rolled_back:
+                raise ZeroDivisionError
         if not rolled_back:
             self.ids.add(number)
             self.acknowledged[event] = set()
@@ -145,7 +153,7 @@ class People(RuleBasedStateMachine):
         with transaction(self.conn):
             if self.webhooks[webhook]:
                 if discard:
-                    held_now = "SELECT delivery_id FROM delivery_log WHERE webhook_id = ? AND held = 1"
+                    held_now = "SELECT delivery_id FROM delivery_log WHERE webhook_id = ? AND held"
                     self.discarded |= {row[0] for row in self.conn.execute(held_now, (webhook,))}
                 webhooks.enable(self.conn, webhook, discard_held=discard, now=self.now)
             else:

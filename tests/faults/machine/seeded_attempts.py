@@ -19,9 +19,8 @@ from almirant_webhooks.storage.sql import (
     webhooks,
 )
 from almirant_webhooks.storage.sql.allowance import Allowance
-from almirant_webhooks.storage.sqlite.connection import transaction
 
-from ...support.steps import SCHEDULE
+from ...support.steps import SCHEDULE, transaction
 from .directed import Directed
 from .invariants import Machine
 
@@ -111,10 +110,8 @@ class ForgottenAtACrash(Machine):
     """Seeded: what was in flight at a crash stays in flight."""
 
     def crash(self, back: timedelta) -> None:
-        self.conn.close()
-        self.outbox.close()
         self.in_flight, self.unrecorded = [], []
-        self.open()
+        self.restart()
 
     @rule()
     def crash_hard(self) -> None:

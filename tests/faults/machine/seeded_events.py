@@ -10,17 +10,14 @@ from hypothesis.stateful import (
     rule,
 )
 
-from almirant_webhooks import clock
 from almirant_webhooks.model import Outcome
 from almirant_webhooks.rules import filters
-from almirant_webhooks.storage.engine import Mark, OutboxRow, ReadPlan
+from almirant_webhooks.storage.engine import FanOut, Mark, OutboxRow, ReadPlan
 from almirant_webhooks.storage.sql import (
     fanout,
     filtering,
     later_deliveries,
 )
-from almirant_webhooks.storage.sqlite import outbox, unread
-from almirant_webhooks.storage.sqlite.connection import transaction
 
 from .directed import Directed
 from .invariants import Machine
@@ -32,7 +29,7 @@ class ByWatermark(Machine):
     last = 0
 
     def read_unread(self, limit: int) -> list[OutboxRow]:
-        return [row for row in unread.read_unread(self.outbox, ReadPlan(100)) if row.id > self.last][:limit]
+        return [row for row in self.steps.unread(ReadPlan(100)) if row.id > self.last][:limit]
 
     @rule(number=st.integers(2, 10_000))
     def overtake(self, number: int) -> None:
@@ -59,9 +56,7 @@ class MarkedBeforeTaken(Machine):
 
     @rule(limit=st.integers(1, 5))
     def mark_first(self, limit: int) -> None:
-        rows = unread.read_unread(self.outbox, ReadPlan(limit))
-        with transaction(self.outbox):
-            outbox.mark(self.outbox, [Mark(row, None) for row in rows], 0, clock.text(self.now))
+        self.steps.mark(FanOut(marks=[Mark(row, None) for row in self.steps.unread(ReadPlan(limit))]), self.now)
 
 
 class RewritesVerdicts(Machine):
