@@ -123,11 +123,15 @@ async def test_a_move_that_is_cut_short_goes_on_where_it_was(source: Service, ta
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("bound", ["STEP", "STEP_BYTES"])
 async def test_a_move_that_is_cut_short_after_every_row_copies_each_once(
-    source: Service, target: EverythingInPostgres, monkeypatch: pytest.MonkeyPatch
+    source: Service, target: EverythingInPostgres, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
-    """In the middle of a table it goes on behind the last row that is there, and after the last one too. The outbox is the same."""
-    monkeypatch.setattr(moving, "STEP", 1)
+    """In the middle of a table it goes on behind the last row that is there, and after the last one too. The outbox is the same.
+
+    A step has few rows where they are large, so that they take a bounded part of the memory.
+    """
+    monkeypatch.setattr(moving, bound, 1)
     place, old, new = target.there.place, sealing.beside(source.database), target.seals
     copied: Counter[str] = Counter()
     cut_at = ["rows copied and compared", "ANALYZE"]
@@ -137,7 +141,10 @@ async def test_a_move_that_is_cut_short_after_every_row_copies_each_once(
         assert count == copied[table] <= total
         raise KeyboardInterrupt
 
+    said: list[str] = []
+
     def say(sentence: str) -> None:
+        said.append(sentence)
         if cut_at and cut_at[0] in sentence:
             del cut_at[0]
             raise KeyboardInterrupt
@@ -153,6 +160,7 @@ async def test_a_move_that_is_cut_short_after_every_row_copies_each_once(
                 target.read(moves.check_none_under_way)
     assert cuts == copied.total() + 2
     assert {"webhooks": 2, "events": 3, "deliveries": 3, "attempts": 2}.items() <= copied.items()
+    assert {"deliveries: 3 rows to copy.", "deliveries: 3 rows to compare."} <= set(said)
     target.read(moves.check_none_under_way)
     assert target.log() == source.log()
     waiting = [tuple(row) for row in source.execute(_WAITING)]

@@ -23,6 +23,7 @@ from ..sqlite.connection import Connection, open_reader
 
 LONG = 3600.0  # seconds that one statement may take
 STEP = 5000  # rows of a transaction
+STEP_BYTES = 4 * 1024 * 1024  # of them, after which a transaction takes no further row
 # Each table with its key, by which it is read and gone on with.
 TABLES: dict[str, tuple[str, ...]] = {
     "webhooks": ("id",),
@@ -112,9 +113,13 @@ class _Move:
         database_id, _ = outbox.identity(self._source)
         with writing(self._database, statement=LONG):
             moves.begin(self._database, database_id)
-        count = sum(self._copy(table, key) for table, key in TABLES.items())
-        for table, key in TABLES.items():
-            self._compare(table, key)
+        counts = {table: int(self._source.execute(f"SELECT count(*) FROM {table}").fetchone()[0]) for table in TABLES}
+        for work, words in ((self._copy, "to copy"), (self._compare, "to compare")):
+            for table, count in counts.items():
+                if count:
+                    yield f"{table}: {count} rows {words}."
+                work(table, TABLES[table], count)
+        count = sum(counts.values())
         yield f"{self._database.place}: {count} rows copied and compared."
         yield "PostgreSQL now looks at a sample of each table (ANALYZE), so that the daemon's statements are planned for its rows."
         with writing(self._database, statement=LONG):
@@ -135,13 +140,13 @@ class _Move:
 
         Raises `Refused` for a row that waits and cannot be there.
         """
-        waiting = self._source.execute(_WAITING).fetchall()
-        for row in waiting:
+        waiting = 0
+        for waiting, row in enumerate(self._source.execute(_WAITING), 1):
             moves.put_into_outbox(self._database, *row[:3], _text(row), row[4], None)
         rejected = [self._copy_rejected(row) for row in self._source.execute(_REJECTED)]
         left = rejected.count(False)
         return (
-            f"Of the outbox {len(waiting)} rows that waited were copied, and {rejected.count(True)} that were rejected."
+            f"Of the outbox {waiting} rows that waited were copied, and {rejected.count(True)} that were rejected."
             + (f" {left} more were rejected that PostgreSQL cannot have: they stay in the file." if left else "")
         )
 
@@ -151,48 +156,53 @@ class _Move:
         except UnicodeDecodeError:
             return False
 
-    def _copy(self, table: str, key: tuple[str, ...]) -> int:
-        """Copy the rows behind the last one that is there; return how many the table has."""
-        (total,) = self._source.execute(f"SELECT count(*) FROM {table}").fetchone()
+    def _copy(self, table: str, key: tuple[str, ...], total: int) -> None:
+        """Copy the rows behind the last one that is there."""
         columns = self._columns(table, key)
         with writing(self._database, statement=LONG):
             copied, after = moves.reached(self._database, table, key)
-        while rows := list(self._rows(table, columns, key, after)):
+        while rows := self._rows(table, columns, key, after):
             with writing(self._database, statement=LONG):
                 moves.put(self._database, table, columns, (self._sealed(table, columns, row) for row in rows))
             copied, after = copied + len(rows), tuple(rows[-1][columns.index(name)] for name in key)
             self._progress(table, copied, total)
-        return int(total)
 
     def _columns(self, table: str, key: tuple[str, ...]) -> list[str]:
         names = [row[1] for row in self._source.execute(f"PRAGMA table_info({table})")]
         return ["rowid", *names] if key == ("rowid",) else names
 
-    def _rows(self, table: str, columns: list[str], key: tuple[str, ...], after: Row | None) -> Iterator[Row]:
-        """Yield the next rows of the file."""
+    def _rows(self, table: str, columns: list[str], key: tuple[str, ...], after: Row | None) -> list[Row]:
+        """Return the next rows of the file, fewer where they are large; none at its end."""
         behind = f"WHERE ({', '.join(key)}) > ({', '.join('?' * len(key))})" if after is not None else ""
         query = f"SELECT {', '.join(columns)} FROM {table} {behind} ORDER BY {', '.join(key)} LIMIT {STEP}"
-        for row in self._source.execute(query, after or ()):
-            yield tuple(moves.storable(value) for value in row)
+        rows: list[Row] = []
+        size = 0
+        with closing(self._source.execute(query, after or ())) as found:
+            for row in found:
+                rows.append(tuple(moves.storable(value) for value in row))
+                size += sum(len(value) for value in row if isinstance(value, (str, bytes)))
+                if size > STEP_BYTES:
+                    break
+        return rows
 
     def _sealed(self, table: str, columns: list[str], row: Row) -> Row:
         """Return a row as the new database has it: what is secret in it is sealed with its key."""
         return _with_secrets(table, columns, row, self._source.seals, self._database.seals)
 
-    def _compare(self, table: str, key: tuple[str, ...]) -> None:
+    def _compare(self, table: str, key: tuple[str, ...], _: int) -> None:
         """Raise `Refused` unless both have the same rows, what is secret in them compared as it is opened."""
         columns, after = self._columns(table, key), None
         plain = Seals(self._database.seals.path, is_on=False)
         while True:
-            ours = list(self._rows(table, columns, key, after))
-            theirs = moves.rows(self._database, table, columns, key, after, STEP)
+            ours = self._rows(table, columns, key, after)
+            theirs = moves.rows(self._database, table, columns, key, after, max(1, len(ours)))
             opened = [_with_secrets(table, columns, row, self._source.seals, plain) for row in ours]
             if opened != [_with_secrets(table, columns, row, self._database.seals, plain) for row in theirs]:
                 raise Refused(
                     f"{table}: the rows that were copied are not those of the file. Drop the schema "
                     f"{self._database.place.schema}, and begin again."
                 )
-            if len(ours) < STEP:
+            if not ours:
                 return
             after = tuple(ours[-1][columns.index(name)] for name in key)
 
