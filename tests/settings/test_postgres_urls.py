@@ -76,7 +76,7 @@ def test_a_password_is_never_shown(url: str) -> None:
     assert "hu" not in shown + repr(settings) + str(settings.outbox_place) + repr(settings.outbox_place)
 
 
-@pytest.mark.parametrize("name", ["", "Upper", "a-b", "1a", "pg_mine", "x" * 41, 'a"; DROP TABLE x; --'])
+@pytest.mark.parametrize("name", ["", "Upper", "a-b", "1a", "pg_mine", "user", "x" * 41, 'a"; DROP TABLE x; --'])
 def test_a_schema_s_name_is_a_plain_word(shell: Shell, name: str) -> None:
     shell.config.write_text(f"[database]\nschema = '{name}'\n")
     assert "database.schema" in shell.ours("check-config", code=78)

@@ -175,8 +175,8 @@ def backup(settings: Settings, file: Path, as_json: bool) -> None:
     """
     if settings.database_place is not None:
         raise Refused(
-            "The database is in PostgreSQL: copy it with pg_dump, or by your server's own backups (docs/postgresql.md), and keep the "
-            "key of its secrets in another place."
+            "The database is in PostgreSQL: copy it with pg_dump, or by your server's own backups (docs/postgresql-server.md), and "
+            "keep the key of its secrets in another place."
         )
     copied = file.absolute()
     with click.progressbar(length=100, label="copying", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:

@@ -16,6 +16,16 @@ _SCHEMES = ("postgresql://", "postgres://")
 _SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SECRETS = ("password", "sslpassword")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,39}")
+# Those of https://www.postgresql.org/docs/current/sql-keywords-appendix.html that no table's schema can have without quotes.
+_RESERVED = """
+all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation column
+concurrently constraint create cross current_catalog current_date current_role current_schema current_time
+current_timestamp current_user default deferrable desc distinct do else end except false fetch for foreign freeze from full
+grant group having ilike in initially inner intersect into is isnull join lateral leading left like limit localtime
+localtimestamp natural not notnull null offset on only or order outer overlaps placing primary references returning right
+select session_user similar some symmetric system_user table tablesample then to trailing true union unique user using
+variadic verbose when where window with
+"""
 
 
 @dataclass(frozen=True)
@@ -87,6 +97,8 @@ def check_schema(name: str) -> str:
         raise ValueError(
             "a schema's name has 1 to 40 lower-case letters, digits and _, and does not begin with a digit or pg_"
         )
+    if name in _RESERVED.split() or name == "information_schema":
+        raise ValueError(f"{name} is a word of PostgreSQL's own, and no name for a schema of ours")
     return name
 
 

@@ -32,6 +32,11 @@ PLANS = (
     "SET LOCAL enable_sort = off; SET LOCAL join_collapse_limit = 1; SET LOCAL plan_cache_mode = force_generic_plan; "
     "SET LOCAL cpu_index_tuple_cost = 1; SET LOCAL max_parallel_workers_per_gather = 0"
 )
+# How values are written and read, whatever the server, the database or the role has as its own.
+WRITTEN = (
+    "SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'; SET LOCAL array_nulls = on; "
+    "SET LOCAL standard_conforming_strings = on"
+)
 # Limits of a role or database for what no transaction of ours sets: a VACUUM, and a session that rests. The last one is known since
 # PostgreSQL 17. Not behind a pooler, which tells a process of its own making: the session is somebody else's next.
 _UNLIMITED = """
@@ -186,7 +191,7 @@ def _beginning(place: Place, wait: float, statement: float) -> str:
     limit = int(statement * 1000)
     wait = max(NO_WAIT, min(wait, 0.9 * statement))
     return (
-        f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = {place.schema}, pg_temp; SET LOCAL timezone = 'UTC'; "
+        f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = {place.schema}, pg_temp; {WRITTEN}; "
         f"SET LOCAL lock_timeout = {int(wait * 1000)}; SET LOCAL statement_timeout = {limit}; "
         f"SET LOCAL idle_in_transaction_session_timeout = {limit}; {PLANS}"
     )

@@ -13,7 +13,7 @@ from ...ops.sealing import Seals
 from ...rules.postgres_urls import Place
 from ..engine import Damaged, Lost, StorageError
 from .arrays import NO_TEXT, literal
-from .connection import APPLICATION, BRIEF, PLANS, WAIT, Session, connect, transaction, within
+from .connection import APPLICATION, BRIEF, PLANS, WAIT, WRITTEN, Session, connect, transaction, within
 from .daemons import keys_of_all
 from .dialect import spell, spell_list, spell_rows
 from .driver import Buffer, Dumper, Error, Loader, RawCursor, StrDumperUnknown
@@ -197,7 +197,7 @@ def begin_reading(session: DatabaseSession) -> None:
     with session.errors():
         session.begin(
             f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = {session.place.schema}, pg_temp; "
-            f"SET LOCAL timezone = 'UTC'; {PLANS}; SET LOCAL join_collapse_limit = {JOINED}; "
+            f"{WRITTEN}; {PLANS}; SET LOCAL join_collapse_limit = {JOINED}; "
             f"SET LOCAL statement_timeout = {READ * 1000}; SET LOCAL idle_in_transaction_session_timeout = {READ * 1000}"
         )
     session.in_transaction = True
