@@ -6,7 +6,8 @@ import asyncio
 import json
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -17,14 +18,14 @@ from almirant_webhooks import clock
 from almirant_webhooks.rules import filters
 from almirant_webhooks.storage.engine import ReadPlan
 from almirant_webhooks.storage.sql import fanout, webhooks
-from almirant_webhooks.storage.sqlite import outbox, unread
-from almirant_webhooks.storage.sqlite.connection import Connection
 
 from ..conftest import Receiver, Request
 from ..support.service import Service
+from ..support.steps import Steps, transaction
 
 IN_FLIGHT, WAITING, AFTER = 100, 10_000, 10
 SENT = 500  # requests after the change that are looked at
+INSERT = "INSERT INTO outbox (project_id, event_type, payload) VALUES ('proj_1', 'work_item.created', ?)"
 ALL = 1 + IN_FLIGHT + WAITING  # the first is delivered: until one is, the daemon makes two requests at a time
 
 
@@ -59,15 +60,27 @@ def numbers(requests: list[Request]) -> list[int]:
 
 
 def insert(service: Service, begin: int, end: int) -> None:
-    service.insert(*({"n": n, "even": n % 2 == 0} for n in range(begin, end)))
+    """Insert events in one transaction."""
+    payloads = [(json.dumps({"n": n, "even": n % 2 == 0}),) for n in range(begin, end)]
+    with closing(service.producer()) as conn, conn:
+        conn.executemany(INSERT, payloads)
 
 
-def take_all(conn: Connection) -> None:
+def take_all(steps: Steps) -> None:
     """Fan out all that is in the outbox."""
-    rows = unread.read_unread(conn, ReadPlan(ALL))
-    done = fanout.fan_out(conn, rows, timedelta(0), clock.now(), max_deliveries=ALL)
-    outbox.mark(conn, done.marks, done.batch, clock.text(clock.now()))
+    rows = steps.unread(ReadPlan(ALL))
+    with transaction(steps.conn):
+        done = fanout.fan_out(steps.conn, rows, timedelta(0), clock.now(), max_deliveries=ALL)
+    steps.mark(done, clock.now())
     assert done.deliveries == ALL
+
+
+@pytest.fixture
+async def service(steps: Steps) -> AsyncIterator[Service]:
+    """The daemon on the database of the steps."""
+    there = steps.service()
+    yield there
+    await there.close()
 
 
 def is_all_taken(service: Service) -> bool:
@@ -131,18 +144,20 @@ def concurrency(service: Service, watched: Watched) -> None:
     ],
     ids=lambda it: it.__name__ if callable(it) else "",
 )
-@pytest.mark.sqlite
 async def test_a_changed_option_holds_for_what_begins_after_it(
-    service: Service, receiver: Receiver, options: dict[str, Any], holds: Callable[[Service, Watched], None]
+    steps: Steps,
+    service: Service,
+    receiver: Receiver,
+    options: dict[str, Any],
+    holds: Callable[[Service, Watched], None],
 ) -> None:
     """What is in flight ends as it began; nothing is lost, and nothing is sent twice."""
     service.options["delivery"] = {"concurrency_per_webhook": IN_FLIGHT, "timeout": "60s"}
     watched = Watched(receiver)
-    service.migrate()
     webhook = service.webhook(receiver.url)
     insert(service, 0, ALL)
-    service.write(take_all)
-    await service.start()
+    take_all(steps)
+    await service.start(migrating=False)
     await service.until(lambda: len(receiver.requests) == 1 + IN_FLIGHT)
     service.write(webhooks.update, webhook.id, options=options, now=clock.now())
     insert(service, ALL, ALL + AFTER)
