@@ -141,8 +141,9 @@ class _Move:
         Raises `Refused` for a row that waits and cannot be there.
         """
         waiting = 0
-        for waiting, row in enumerate(self._source.execute(_WAITING), 1):
+        for row in self._source.execute(_WAITING):
             moves.put_into_outbox(self._database, *row[:3], _text(row), row[4], None)
+            waiting += 1
         rejected = [self._copy_rejected(row) for row in self._source.execute(_REJECTED)]
         left = rejected.count(False)
         return (
