@@ -156,10 +156,11 @@ def test_tokens_and_links_of_the_commands_are_in_the_trail(shell: Shell, monkeyp
     assert len(json.loads(shell.ours("audit", "--action", "token.rotated", "--json"))) == 1
 
 
-@pytest.mark.parametrize("name", ["Ana, for ACME", "until noon, for Ana"])
+@pytest.mark.parametrize("name", ["Ana, for ACME", "until noon, for Ana", "Ana, to look only", "to look only, for Ana"])
 def test_a_link_is_said_to_be_for_whom_it_is_for(name: str) -> None:
     """Words of a name that an entry has as well are no part of its time."""
     at = "2026-01-31T09:00:00.000Z"
-    for end in ("", ", to look only"):
-        said = audit_words.detail("portal_link.created", f"until {at}, for {name}{end}")
+    for kind in ("", "to look only, "):
+        said = audit_words.detail("portal_link.created", f"until {at}, {kind}for {name}")
         assert said.parts == {"at": at, "name": name}
+        assert ("to look only, " in said.msgid) == bool(kind), "whatever the name says"

@@ -13,9 +13,11 @@ from babel.messages.catalog import Catalog
 from almirant_webhooks.delivery import network
 from almirant_webhooks.rules import erasing, languages, urls
 from almirant_webhooks.rules.stored_texts import KNOWN, recognised
+from almirant_webhooks.rules.texts import Text
 from almirant_webhooks.sending import causes, own_faults, proxy_answers
 from almirant_webhooks.storage.engine import words
 from almirant_webhooks.storage.sql import duplicates, held
+from almirant_webhooks.web.pages import audit_words
 from almirant_webhooks.web.pages.languages import language
 
 from ..support import catalogues
@@ -185,3 +187,46 @@ def test_every_refusal_that_a_page_can_show_is_a_text_for_the_catalogues() -> No
     plain = sorted({one for path in files for one in _plain_refusals(path)})
     assert [one for one in plain if not one.startswith(_OF_NO_PAGE)] == []
     assert [place for place in _OF_NO_PAGE if not any(one.startswith(place) for one in plain)] == []
+
+
+def _reasons_of_imports() -> Iterator[str]:
+    """Each reason for which an import makes a webhook disabled, as it stands in the code; 1 for each value."""
+    for path in (*(catalogues.SOURCE / "rules" / "imports").glob("*.py"), catalogues.SOURCE / "actions" / "imports.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".differs.append"):
+                yield _literal(node.args[0])
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "differs":
+                yield _literal(node.value)
+            if isinstance(node, ast.Raise) and "NoEqual(" in ast.unparse(node):
+                what = _literal(node.exc.args[0]) if isinstance(node.exc, ast.Call) else ""
+                yield (
+                    f"Its filter has {what}, which no condition says here; write a filter, and enable it."
+                    if what
+                    else ""
+                )
+            if isinstance(node, ast.FunctionDef) and node.name == "_why_disabled":
+                yield from (_literal(one.value) for one in ast.walk(node) if isinstance(one, ast.Yield) and one.value)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_why_an_import_made_a_webhook_disabled_is_said_in_the_readers_language(code: str) -> None:
+    """The audit trail had it in English; two reasons stand one behind the other."""
+    reasons = sorted({reason for reason in _reasons_of_imports() if reason})
+    assert len(reasons) >= 12
+    for first, second in zip(reasons, [*reasons[1:], reasons[0]], strict=True):
+        said = audit_words.detail("webhook.disabled", f"{first} {second}")
+        assert said == f"{first} {second}" or "--header" in f"{first}{second}", "a page names no command"
+        assert "--header" not in said
+        assert len(_texts_of(said)) >= 2, first
+        for text in _texts_of(said):
+            assert language(code).text(text) != str(text), text
+    cut = audit_words.detail("webhook.disabled", "It is disabled there. Its body is text/xml th")
+    assert language(code).text(cut).endswith(". Its body is text/xml th")
+    own = "nothing but failures since 2026-01-31T09:00:00.000Z"
+    assert audit_words.detail("webhook.disabled", own).msgid == recognised(own).msgid
+
+
+def _texts_of(text: Text) -> list[Text]:
+    """The texts that a text is made of, which are in a catalogue by themselves."""
+    within = [part for value in text.parts.values() if isinstance(value, Text) for part in _texts_of(value)]
+    return within if not re.search("[a-z]", _PLACEHOLDER.sub("", text.msgid)) else [text, *within]

@@ -8,6 +8,7 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -23,6 +24,7 @@ from almirant_webhooks.web.pages import languages
 from ..conftest import Receiver
 from ..support import sessions
 from ..support.catalogues import LOCALE, write_brackets
+from ..support.service import Service
 from .test_pages import Pages, pages
 
 __all__ = ["pages"]
@@ -149,11 +151,16 @@ _AUDITED = (
     ("webhook.enabled", "3 held deliveries discarded"),
     ("webhook.enabled", "held deliveries discarded"),
     ("webhook.disabled", f"nothing but failures since {_AT}, the last one: no answer"),
+    (
+        "webhook.disabled",
+        "It is disabled there. Its body is 80 there; here it is application/json. "
+        "Its filter has objects that are nested too deeply, which no condition says here; write a filter, and enable it.",
+    ),
     ("secret.rotated", f"switch at {_AT}"),
     ("secret.switched", f"switch at {_AT}"),
     ("portal_link.created", f"until {_AT}"),
     ("portal_link.created", f"until {_AT}, to look only"),
-    ("portal_link.created", f"until {_AT}, for Ada, to look only"),
+    ("portal_link.created", f"until {_AT}, to look only, for Ada"),
     ("portal_link.created", f"until {_AT}, for Ada"),
     ("portal_link.created", f"until {_AT}, for Ana, for ACME"),
     ("session.started", "may look and change nothing"),
@@ -296,4 +303,36 @@ async def test_no_page_of_who_is_not_signed_in_has_a_text_that_no_catalogue_can_
             method, path, data={"url": "x"} if method == "POST" else None, headers=headers
         ) as answer:
             wrong += [f"{method} {path}: {text}" for text in untranslated(await answer.text())]
+    assert "\n".join(wrong) == ""
+
+
+async def test_no_page_of_a_frame_or_of_a_form_to_send_again_has_a_text_that_no_catalogue_can_have(
+    service: Service,
+) -> None:
+    """Without a session, with one that is over, and after the operator has signed in again."""
+    service.options["pages"] = {"frame_ancestors": ["https://app.example.com"]}
+    wrong: list[str] = []
+    async with aiohttp.ClientSession(await service.serve(), cookie_jar=aiohttp.DummyCookieJar()) as client:
+        ended = sessions.cookie(service, "proj_1")
+        service.execute("UPDATE sessions SET expires_at = '2020-01-01T00:00:00.000Z'")
+        framed = {"Sec-Fetch-Dest": "iframe", "Sec-Fetch-Site": "same-origin"}
+        kept = {"action": "/webhooks", "again": '[["url", "https://example.com/"], ["typed_for", ""]]'}
+        asked: tuple[tuple[str, str, dict[str, str], dict[str, str], int, str], ...] = (
+            ("GET", "/webhooks", framed, {}, 401, "target="),
+            ("POST", "/webhooks", {**framed, **ended}, {"url": "x"}, 401, 'name="url"'),
+            ("GET", sessions.link(service, actor="ci"), framed, {}, 200, "<form"),
+            ("POST", "/sign-in", {}, {**kept, "token": "wrong"}, 401, 'name="again"'),
+            ("POST", "/sign-in", {}, {**kept, "token": service.keys().token}, 200, 'name="typed_for"'),
+        )
+        for method, path, more, form, status, has in asked:
+            headers = {"Accept-Language": CODE, **more}
+            async with client.request(method, path, data=form or None, headers=headers) as answer:
+                page = await answer.text()
+            assert (answer.status, has in page) == (status, True), path
+            assert f'<html lang="{CODE}">' in page, path
+            wrong += [f"{method} {path}: {text}" for text in untranslated(page)]
+        async with client.get(
+            "/answers/" + "x" * 22, headers={**sessions.cookie(service, None), "Accept-Language": CODE}
+        ) as answer:
+            wrong += untranslated(await answer.text())
     assert "\n".join(wrong) == ""

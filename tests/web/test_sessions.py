@@ -386,7 +386,7 @@ def test_the_command_makes_a_link_for_somebody_to_somewhere(shell: Shell) -> Non
     assert re.fullmatch(r"http://127\.0\.0\.1:8420/portal/[\w.-]+\n", shell.ours(*words))
     assert "leads to a page" in shell.ours("portal-link", "proj_1", "--next", "https://evil.example", code=1)
     assert "can be seen" in shell.ours("portal-link", "proj_1", "--actor", "\u202e", code=1)
-    assert "maria, to look only" in shell.ours("audit", "--project", "proj_1")
+    assert ", to look only, for maria" in shell.ours("audit", "--project", "proj_1")
 
 
 async def test_a_cookie_that_is_none_is_nobodys(pages: Pages) -> None:

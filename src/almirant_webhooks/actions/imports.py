@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -23,7 +23,7 @@ _HOW_TO_SEE_IT = "It gets a new secret: `almirant-webhooks webhook show ID --sec
 _ALL_TYPES = " Known are "  # from here on a refusal has a list, which would be there for each webhook
 # And user, for which a URL is refused: what stands before an @, to the last one where a password has a / in it.
 _PASSWORD = re.compile(r"//(?!\[[^\]@/]*\](?::\d*)?(?:[/?#\\]|$))(?:[^/?#\\]*:(?!\d*(?:[/?#\\]|$)).*@|[^/?#\\]*@)")
-_MORE_DETAIL = 200  # characters of a reason that the audit trail has
+_MOST_DETAIL = 200  # characters of reasons that the audit trail has
 
 
 class Verdict(StrEnum):
@@ -101,7 +101,7 @@ async def apply(
                     database.store.imports.create,
                     item.planned.origin,
                     **item.values,
-                    disabled_because=None if item.reason is None else item.reason[:_MORE_DETAIL],
+                    disabled_because=item.reason,
                     limit=settings.limits.webhooks_per_project,
                     now=now,
                     actor=principal.actor,
@@ -169,7 +169,7 @@ def _check(planned: Planned, webhook_id: str | None, wanted: Wanted, count: int,
         reasons=reasons,
         receiver=planned.receiver if secret is not None else f"{planned.receiver} {_HOW_TO_SEE_IT}",
     )
-    return _Checked(row, planned, values, " ".join(reasons) or None)
+    return _Checked(row, planned, values, _detail(reasons) or None)
 
 
 def _secret(planned: Planned, *, new: bool) -> str | None:
@@ -190,6 +190,16 @@ def _why_disabled(planned: Planned, *, all_of_them: bool) -> Iterator[str]:
     if not planned.enabled:
         yield "It is disabled there."
     yield from planned.differs
+
+
+def _detail(reasons: Sequence[str]) -> str:
+    """Return as many reasons as an entry of the audit trail has room for, whole, so that pages can translate each."""
+    text = ""
+    for reason in reasons:
+        if text and len(text) + 1 + len(reason) > _MOST_DETAIL:
+            break
+        text = f"{text} {reason}" if text else reason[:_MOST_DETAIL]
+    return text
 
 
 def _sentences(refused: Refused) -> tuple[str, ...]:

@@ -68,7 +68,8 @@ async def make_link(
     link = links.PortalLink(project_id, ends, whose, read_only, next_page)
     url = links.url(signing_keys.signing_key, link, settings.pages_address())
     until = clock.text(clock.from_unix(ends))
-    told = [f"until {until}", *([f"for {whose}"] if whose else []), *(["to look only"] if read_only else [])]
+    # A name may be any text, so it is the last: what stands before it is no part of one.
+    told = [f"until {until}", *(["to look only"] if read_only else []), *([f"for {whose}"] if whose else [])]
 
     def change(conn: Session) -> Link:
         database.store.audit.note(

@@ -67,6 +67,11 @@ def sentences(texts: Sequence[str]) -> Text:
     return _joined("{first}; {rest}", texts)
 
 
+def one_by_one(texts: Sequence[str]) -> Text:
+    """Return sentences one behind the other."""
+    return _joined("{first} {rest}", texts)
+
+
 def _joined(msgid: str, texts: Sequence[str]) -> Text:
     if not texts:
         return Text("{text}", text="")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from ...rules.sentences import At
 from ...rules.stored_texts import matched, recognised
-from ...rules.texts import Text, listed
+from ...rules.texts import Text, listed, one_by_one
 from ...rules.versions import SETTINGS
 from . import naming
 
@@ -59,7 +61,7 @@ _DETAILS: dict[str, tuple[Text, ...]] = {
     "secret.rotated": (Text("switch at {at}"),),
     "secret.switched": (Text("switch at {at}"),),
     "portal_link.created": (
-        Text("until {at}, for {name}, to look only"),
+        Text("until {at}, to look only, for {name}"),
         Text("until {at}, for {name}"),
         Text("until {at}, to look only"),
         Text("until {at}"),
@@ -70,6 +72,34 @@ _DETAILS: dict[str, tuple[Text, ...]] = {
     "backup.created": (Text("{count} bytes"),),
     "key.rotated": (Text("{count} webhooks sealed with the key {key}"), Text("{count} webhooks no longer sealed")),
 }
+# Why an import made a webhook disabled: sentences one behind the other, the last of which may be cut.
+_NO_EQUAL = (
+    Text("objects that are nested too deeply"),
+    Text("$and without a list of filters"),
+    Text("$exist without true or false"),
+    Text("a list as a value"),
+    Text("{name} without a list"),
+    Text("{name} of an object or a list"),
+    Text("{name} of what has no order"),
+)
+_OF_A_COMMAND = (
+    "Svix does not give the value of its header {name}: webhook update ID --header '{again}: …' has it sent."
+)
+IMPORTED = (
+    Text("All are made disabled, as you said."),
+    Text("It is disabled there."),
+    Text("Its authentication by {kind} has no equal here."),
+    Text("Its client certificate has no equal here."),
+    Text("Its function is JavaScript, which is not run here; a template may say the same."),
+    Text("Its transformation is JavaScript, which is not run here; a template may say the same."),
+    Text("Its body is {kind} there; here it is application/json."),
+    Text("Its filter for * is not asked there about types that have one of their own; here all that match send."),
+    Text("Its filter has {what}, and events have none here."),
+    Text("Its filter has {what}, which no condition says here; write a filter, and enable it."),
+    Text("It gets messages of its channels alone, and there are no channels here; a filter may say the same."),
+    _OF_A_COMMAND,
+)
+_END_OF_A_SENTENCE = re.compile(r"(?<=[.]) ")
 
 
 def action(word: str) -> str:
@@ -87,8 +117,36 @@ def detail(action: str, text: str) -> Text:
     if action == "webhook.updated":
         return listed([SETTINGS.get(name, name) for name in text.split(", ")])
     if action == "webhook.disabled":
-        return recognised(text)
+        return _why_imported_disabled(text) or recognised(text)
     return matched(text, _DETAILS.get(action, ()), _part) or Text("{text}", text=text)
+
+
+def _why_imported_disabled(text: str) -> Text | None:
+    """Return the reasons of an import in the reader's language, None for a text that begins with none."""
+    said: list[str] = []
+    piece = ""
+    for sentence in _END_OF_A_SENTENCE.split(text):
+        piece = f"{piece} {sentence}" if piece else sentence
+        if (found := matched(piece, IMPORTED, _of_import)) is not None:
+            said.append(_on_a_page(found))
+            piece = ""
+    if not said:
+        return None
+    return one_by_one([*said, piece] if piece else said)
+
+
+def _on_a_page(reason: Text) -> Text:
+    """Return a reason as it stands, but for one that names a command."""
+    if reason.msgid != _OF_A_COMMAND:
+        return reason
+    return Text(
+        "Svix does not give the value of its header {name}; it is to be written into the settings of the webhook.",
+        name=reason.parts["name"],
+    )
+
+
+def _of_import(name: str, value: str) -> object:
+    return (matched(value, _NO_EQUAL, lambda _, word: word) or value) if name == "what" else value
 
 
 def _part(name: str, value: str) -> object:
