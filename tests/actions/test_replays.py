@@ -46,7 +46,7 @@ async def test_each_face_counts_begins_and_shows_the_same_replay(doors: Doors, r
     assert (counted["webhook_id"], counted["reaches_back_to"]) == (by_command, None)
     assert "Replay 6 events" in page
     fixed = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.partition("</main>")[0]))
-    assert fixed.keys() == {"since", "until", "event", "once"}
+    assert fixed.keys() == {"since", "until", "event", "once", "unscripted"}
     assert f"/webhooks/{by_page}/replay" in await doors.pages.get(f"/webhooks/{by_page}", None)
 
     begun = json.loads(await asyncio.to_thread(doors.shell.ours, "webhook", "replay", by_command, "--since", "1h", "--yes", "--json"))  # fmt: skip

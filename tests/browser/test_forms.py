@@ -136,3 +136,30 @@ async def test_back_leads_to_the_form_after_one_that_was_refused(browser: Browse
         await expect(page.get_by_text("There is no webhook")).to_be_visible()
         await page.get_by_role("link", name="To the webhooks").click()
         await expect(page.get_by_role("heading", name="No webhooks yet")).to_be_visible()
+
+
+@pytest.mark.slow
+async def test_without_a_script_back_leads_to_what_was_refused_as_it_was_typed(browser: Browser, portal: Scene) -> None:
+    """It was an error page of the browser. Sent again as it was mended, the form makes no second webhook."""
+    async with visit(browser, java_script_enabled=False) as context:
+        page = await context.new_page()
+        await portal.come_in(page, "proj_1")
+        await page.goto(f"{portal.address}/webhooks/new")
+        await page.get_by_label("URL").fill("http://example.com/in")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.locator("#url-error")).to_be_visible()
+        await page.reload()
+        await expect(page.get_by_label("URL")).to_have_value("http://example.com/in")
+        for _ in range(2):
+            await page.get_by_label("URL").fill("https://example.com/in")
+            await page.locator("input[name=events][value='*']").check()
+            await page.get_by_role("button", name="Save").click()
+            await expect(page.get_by_role("link", name="Settings")).to_be_visible()
+            await page.go_back()
+            await expect(page.locator("#url-error")).to_be_visible()
+        await page.get_by_role("button", name="Preview").click()
+        await expect(page.get_by_role("heading", name="Create webhook")).to_be_visible()
+        await page.goto(f"{portal.address}/events")
+        await page.go_back()
+        await expect(page.get_by_role("heading", name="Create webhook")).to_be_visible()
+    assert len(portal.service.read(webhooks.find, project_id="proj_1")) == 1

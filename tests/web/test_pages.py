@@ -92,6 +92,7 @@ async def test_another_projects_admin_is_refused_at_every_page(pages: Pages, rec
         "/resends": resend,
         "/tokens": token["id"],
         "/sessions": "ses_1",
+        "/answers": "x" * 22,
     }
     asked = 0
     for method, canonical in ROUTES:

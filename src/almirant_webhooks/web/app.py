@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from . import api, guard, health, idempotency, pages, problems
+from . import api, guard, health, idempotency, kept_answers, pages, problems
 from .context import CONTEXT, Context, context, one_snapshot
 from .limits import Failures
 from .values import check_url
@@ -34,6 +34,7 @@ def make_app(ctx: Context) -> web.Application:
         client_max_size=MAX_BODY,
         middlewares=[
             guard.add_headers,
+            kept_answers.lead_there,
             problems.error_middleware,
             one_snapshot,
             check_url,
@@ -47,6 +48,7 @@ def make_app(ctx: Context) -> web.Application:
     health.add(app)
     api.add(app)
     pages.add(app, failures)
+    kept_answers.add(app)
     for route in app.router.routes():
         assert guard.allowed_by(route.handler) is not None, f"{route.method} {route.resource} says not who may use it"
     return app

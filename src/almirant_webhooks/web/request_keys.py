@@ -25,7 +25,7 @@ from .context import Context
 T = TypeVar("T")
 
 ANSWER = 0  # the number of the row with the answer
-HEADERS = (hdrs.LOCATION, hdrs.ETAG, hdrs.CONTENT_TYPE)  # of an answer, which are kept
+HEADERS = (hdrs.LOCATION, hdrs.ETAG, hdrs.CONTENT_TYPE, hdrs.CONTENT_LANGUAGE)  # of an answer, which are kept
 MAX_ANSWER = 256 * 1024  # characters; a larger one is made again, from what was done
 _OTHER = Text("This key came with another request before: give each request a key of its own.")
 LOST = Text("This request was carried out already, and its answer cannot be shown again. Look at what it has changed.")
@@ -84,15 +84,16 @@ class Keyed:
         request_keys.note(self._ctx, session, self._owner, self._key_digest, row, now=clock.now())
         return value
 
-    async def keep(self, answer: web.StreamResponse) -> None:
-        """Keep the answer for whoever asks again."""
+    async def keep(self, answer: web.StreamResponse) -> bool:
+        """Keep the answer for whoever asks again; return whether it is kept, which one that is too large is not."""
         text = answer.text if isinstance(answer, web.Response) and answer.body is not None else ""
         if text is None or len(text) > MAX_ANSWER:
-            return
+            return False
         headers = {name: answer.headers[name] for name in HEADERS if name in answer.headers}
         content = json.dumps([answer.status, headers, text])
         row = KeyedRow(ANSWER, self._request_digest, content)
         await request_keys.keep(self._ctx.aside(), self._owner, self._key_digest, row, now=clock.now())
+        return True
 
 
 class Turns:

@@ -24,7 +24,7 @@ from ..guard import allow
 from ..limits import in_time
 from ..values import check_names
 from . import choosing, live
-from .form_keys import NOT_FIELDS, TYPED_FOR, give_key
+from .form_keys import NOT_FIELDS, TYPED_FOR, UNSCRIPTED, give_key
 from .looking import without_changes
 from .render import render
 
@@ -32,6 +32,7 @@ people = allow(Role.OPERATOR, Role.PROJECT_ADMIN)
 changing = allow(Role.OPERATOR, Role.PROJECT_ADMIN, changes=True)  # a GET that leads to a change alone
 
 FRONT = "/webhooks"
+IS_UNSCRIPTED = web.RequestKey("is_unscripted", bool)
 _DONE = {
     "saved": Text("Saved. The next attempt uses it."),
     "enabled": Text("Enabled."),
@@ -104,6 +105,7 @@ async def read_form(request: web.Request) -> MultiDictProxy[str | bytes | bytear
     for name, value in form.items():  # halves of surrogate pairs come by charsets of Python's own
         if not isinstance(value, str) or not is_text(value) or (len(form.getall(name)) > 1 and name not in _MANY):
             raise web.HTTPBadRequest(text=Text("This form cannot be read."))
+    request[IS_UNSCRIPTED] = UNSCRIPTED in form
     if TYPED_FOR in form:
         _check_typed_for(str(form[TYPED_FOR]), request.get(PRINCIPAL))
     return MultiDictProxy(MultiDict((name, value) for name, value in form.items() if name not in NOT_FIELDS))

@@ -116,6 +116,9 @@
     if (box.closest("[data-select]")) count(box.form);
   });
 
+  // An answer to this page's forms takes the place of the page, below; without this script the service leads to it.
+  document.addEventListener("formdata", (event) => event.formData.delete("unscripted"));
+
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (form.matches("[data-filters]")) {
