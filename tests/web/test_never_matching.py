@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 
 import pytest
 
+from almirant_webhooks import clock
 from almirant_webhooks.model import Refused
 from almirant_webhooks.rules.selection import AuditSelection, EventSelection, Selection
+from almirant_webhooks.storage.sql import webhooks
 
 from .test_pages import Pages, pages
 from .test_selections import NOW
@@ -23,6 +26,8 @@ NEVER = {
     ("since=2026-01-02", "until=2026-01-01"): "until is not after since",
     ("since=1h", "until=2h"): "until is not after since",
     ("since=2026-01-02", "until=2026-01-02"): "until is not after since",
+    ("since=2226-01-02",): "since is a time to come",
+    ("since=2226-01-02", "until=2226-01-03"): "since is a time to come",
 }
 
 
@@ -35,7 +40,7 @@ def test_what_can_never_match_is_refused(conditions: tuple[str, ...], words: str
     """The sentence names both fields as the face calls them."""
     with pytest.raises(Refused, match=words):
         Selection.parse(_texts(conditions), NOW)
-    for kind in (EventSelection, AuditSelection) if "until" in words else ():
+    for kind in (EventSelection, AuditSelection) if "since" in words else ():
         with pytest.raises(Refused, match=words):
             kind.parse(_texts(conditions), NOW)
 
@@ -71,6 +76,7 @@ async def test_an_entry_that_is_none_s_is_not_looked_for(pages: Pages) -> None:
         ("status=204",),
         ("state=cancelled", "status=timeout"),
         ("since=2h", "until=1h"),
+        ("since=2026-11-24T09:04:00Z",),  # by a clock that is ahead of ours
     ],
     ids="&".join,
 )
@@ -89,3 +95,35 @@ async def test_pages_and_api_say_the_same(pages: Pages) -> None:
         for path in ("/api/v1/deliveries", *(("/api/v1/events", "/api/v1/audit") if "since" in words else ())):
             async with pages.client.get(f"{path}?{query}", headers=headers) as answer:
                 assert (answer.status, words in (await answer.json(content_type=None))["detail"]) == (422, True), path
+
+
+async def test_a_webhook_that_is_not_there_is_not_looked_for(pages: Pages) -> None:
+    """The lists were empty, as if it had none; one of another project is not there either, nor with the project of another."""
+    own, other = (
+        pages.service.webhook("https://example.com/in"),
+        pages.service.webhook("https://b.example/", project="b"),
+    )
+    shell, operator = pages.service.shell(), {"Authorization": f"Bearer {pages.service.keys().token}"}
+    words = "there is no webhook {} here. The list of webhooks has the ids of all that there are"
+    for webhook, project in ((f"{own.id}x", None), (other.id, "proj_1")):
+        asked, said = f"webhook={webhook}", words.format(webhook)
+        for path in ("/resends/new", "/audit"):
+            assert f"webhook: {said}" in html.unescape(await pages.get(f"{path}?{asked}", project, status=422)), path
+        more = f"&project={project}" if project else ""
+        for path in ("/api/v1/deliveries", "/api/v1/audit"):
+            async with pages.client.get(f"{path}?{asked}{more}", headers=operator) as answer:
+                problem = await answer.json(content_type=None)
+            assert (answer.status, problem["field"], said in problem["detail"]) == (422, "webhook", True), path
+        body = {"webhook_id": webhook, "dry_run": True} | ({"project_id": project} if project else {})
+        async with pages.client.post("/api/v1/resends", json=body, headers=operator) as answer:
+            problem = await answer.json(content_type=None)
+        assert (answer.status, problem["field"]) == (422, "webhook_id")
+        option = ("--webhook", webhook, *(("--project", project) if project else ()))
+        for command in (("delivery", "list"), ("delivery", "resend", "--dry-run"), ("audit",)):
+            assert f"--webhook: {said}" in " ".join(
+                (await asyncio.to_thread(shell.ours, *command, *option, code=1)).split()
+            )
+    assert "No deliveries yet" in await pages.get(f"/webhooks/{own.id}/deliveries")
+    pages.service.write(webhooks.delete, own.id, clock.now())
+    assert "Webhook deleted" in await pages.get(f"/audit?webhook={own.id}")
+    assert "No entries match" in await pages.get(f"/audit?webhook={own.id}&action=webhook.tested")

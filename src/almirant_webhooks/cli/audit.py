@@ -9,7 +9,7 @@ from ..settings.schema import Settings
 from .database import READS, reading
 from .options import as_json, config
 from .output import print_json, print_table
-from .selecting import limit, selected_entries
+from .selecting import check_entries, limit, selected_entries
 
 _COLUMNS = {
     "at": "DATE",
@@ -31,6 +31,8 @@ def audit(settings: Settings, selection: AuditSelection, limit: int, as_json: bo
     """List who created, changed, disabled, deleted or resent what, and who revealed a secret; newest first."""
     with reading(settings) as conn:
         rows = READS.audit.entries(conn, selection, limit=limit)
+        if not rows:
+            check_entries(conn, selection)
     if as_json:
         print_json(rows)
     else:

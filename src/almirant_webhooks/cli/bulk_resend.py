@@ -11,7 +11,7 @@ from ..settings.schema import Settings
 from .database import READS, reading
 from .output import confirm, print_fields, print_json, print_table, say
 from .run_action import CommandDatabase, caller, run_action
-from .selecting import check_type
+from .selecting import check_there
 
 _COLUMNS = {
     "created_at": "DATE",
@@ -32,7 +32,7 @@ def resend(settings: Settings, selection: Selection, *, dry_run: bool, yes: bool
     counts = run_action(actions.count_many(database, caller(), selection))
     if not counts:
         with reading(settings) as conn:
-            check_type(settings, conn, selection)
+            check_there(settings, conn, selection)
     counted = actions.Counted(counts, ())
     total = counted.total
     words = f"{total} deliveries of {len(counts)} webhooks"

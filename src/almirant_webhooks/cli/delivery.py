@@ -15,7 +15,7 @@ from .database import READS, reading
 from .options import as_json, config
 from .output import print_fields, print_json, print_table, safe, safe_lines, say
 from .run_action import CommandDatabase, caller, run_action
-from .selecting import check_type, limit, selected, selected_with_text
+from .selecting import check_there, limit, selected, selected_with_text
 from .waiting import wait_for_attempt, words_of
 
 _COLUMNS = {
@@ -51,7 +51,7 @@ def list_(settings: Settings, as_json: bool, limit: int, selection: Selection) -
     with reading(settings) as conn:
         rows = READS.search.newest(conn, selection, limit=limit)
         if not rows:
-            check_type(settings, conn, selection)
+            check_there(settings, conn, selection)
     if as_json:
         print_json(rows)
     else:

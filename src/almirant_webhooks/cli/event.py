@@ -22,7 +22,7 @@ from .erasing import erase
 from .options import as_json, config
 from .output import print_fields, print_json, print_table, safe, say
 from .run_action import CommandDatabase, caller, run_action
-from .selecting import check_type, limit, selected_events
+from .selecting import check_there, limit, selected_events
 
 
 @click.group()
@@ -128,7 +128,7 @@ def list_(settings: Settings, selection: EventSelection, rejected: bool, limit: 
         with reading(settings) as reader:
             rows = READS.log.newest_events(reader, selection, limit=limit)
             if not rows:
-                check_type(settings, reader, selection)
+                check_there(settings, reader, selection)
         columns = {
             "created_at": "DATE",
             "event_id": "EVENT",

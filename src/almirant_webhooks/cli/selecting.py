@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from .. import clock
-from ..actions.unlisted import refuse_unlisted
-from ..model import Refused
+from ..actions.unlisted import refuse_unlisted, unknown_webhook
+from ..model import NotFound, Refused
 from ..rules import values
 from ..rules.selection import STATES, AuditSelection, EventSelection, Selection
 from ..settings.schema import Settings
@@ -134,12 +134,30 @@ def limit(command: Command) -> Command:
     )(command)
 
 
-def check_type(settings: Settings, session: Session, selection: Selection | EventSelection) -> None:
-    """Raise `Refused`, with a suggestion, for a type outside the catalogue that no event has; for a selection that nothing has matched."""
+def check_there(settings: Settings, session: Session, selection: Selection | EventSelection) -> None:
+    """Raise `Refused`, with a suggestion, for a webhook that is not there and a type that no event has; for a selection that nothing has matched."""
+    if isinstance(selection, Selection) and selection.webhook_id is not None:
+        _check_webhook(session, selection.webhook_id, selection.project_id)
     if selection.event_type is not None:
         of_type = EventSelection(project_id=selection.project_id, event_type=selection.event_type)
         if not READS.log.newest_events(session, of_type, limit=1):
             refuse_unlisted(settings, selection.event_type, "--type")
+
+
+def check_entries(session: Session, selection: AuditSelection) -> None:
+    """Raise `Refused` for a webhook that neither is there nor ever was; where no entry of the trail has matched."""
+    of_webhook = AuditSelection(project_id=selection.project_id, webhook_id=selection.webhook_id)
+    if selection.webhook_id is not None and not READS.audit.entries(session, of_webhook, limit=1):
+        _check_webhook(session, selection.webhook_id, selection.project_id)
+
+
+def _check_webhook(session: Session, webhook_id: str, project: str | None) -> None:
+    try:
+        webhook = READS.webhooks.get(session, webhook_id)
+    except NotFound:
+        raise unknown_webhook(webhook_id, "--webhook") from None
+    if project not in (None, webhook.project_id):
+        raise unknown_webhook(webhook_id, "--webhook")
 
 
 class Time(click.ParamType[datetime]):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from .. import clock
@@ -17,6 +17,7 @@ from .texts import Text
 
 STATES = (*(state.value for state in State), "held")
 _TIMES = ("since", "until")
+_CLOCKS_DIFFER = timedelta(minutes=5)  # of who asks for what is new from now on
 
 _Rule = Callable[[str, str, datetime], object]  # of a text, the parameter's name, and the current time
 _RULES: dict[str, _Rule] = {
@@ -49,11 +50,11 @@ def _parse(
         if text is not None:
             name = names.get(field.name, field.name)
             parsed[field.name] = _RULES[field.name](values.line(text, name), name, now)
-    _check_can_match(parsed, names)
+    _check_can_match(parsed, names, now)
     return parsed
 
 
-def _check_can_match(parsed: Mapping[str, Any], names: Mapping[str, str]) -> None:
+def _check_can_match(parsed: Mapping[str, Any], names: Mapping[str, str], now: datetime) -> None:
     """Raise `Refused`, with what to change, for conditions that nothing can fulfil together."""
     since, until = parsed.get("since"), parsed.get("until")
     if since is not None and until is not None and until <= since:
@@ -65,6 +66,15 @@ def _check_can_match(parsed: Mapping[str, Any], names: Mapping[str, str]) -> Non
                 first=first,
             ),
             last,
+        )
+    if since is not None and since > now + _CLOCKS_DIFFER:
+        first = names.get("since", "since")
+        raise Refused(
+            Text(
+                "{first} is a time to come, so nothing is there yet; give one that is past, or how long ago it was: 2h.",
+                first=first,
+            ),
+            first,
         )
     state, status = parsed.get("state"), parsed.get("status")
     if status is None:

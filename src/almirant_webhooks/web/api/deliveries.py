@@ -10,7 +10,7 @@ from ...actions import resends as actions
 from ...rules.selection import Selection
 from ...storage import records
 from ..context import check_reach, context, principal
-from ..listed import check_type, count_resend
+from ..listed import check_there, count_resend
 from . import answers, parsing
 from .parsing import SELECTION, Body
 from .routes import Route
@@ -39,7 +39,7 @@ async def list_(request: web.Request) -> web.Response:
     cursor = parsing.cursor(params, r"dlv_\w{1,64}")
     page = await ctx.read(ctx.reading.search.deliveries, selection, limit=parsing.limit(params), cursor=cursor)
     if not page.items and page.next_cursor is None and cursor is None:
-        await check_type(request, selection, "type")
+        await check_there(request, selection, event_type="type")
     answer: answers.DeliveryPage = {
         "items": [answers.delivery(row) for row in page.items],
         "next_cursor": page.next_cursor,
@@ -79,7 +79,7 @@ async def resend_many(request: web.Request) -> web.Response:
     body = await parsing.body(request, Resend)
     selection = Selection.parse(body.model_dump(exclude={"dry_run"}), clock.now())
     ctx, caller = context(request), principal(request)
-    counted = await count_resend(request, selection)
+    counted = await count_resend(request, selection, webhook="webhook_id")
     if body.dry_run:
         answer: answers.ResendCount = {
             "deliveries": counted.total,

@@ -13,7 +13,7 @@ from ...rules.principals import Role
 from ...rules.replays import kept_until
 from ..bodies import read_json
 from ..context import context, principal
-from ..listed import check_type
+from ..listed import check_entries, check_there
 from ..request_keys import digest_of
 from . import answers, parsing
 from .parsing import EVENT_SELECTION, Body
@@ -59,7 +59,7 @@ async def list_(request: web.Request) -> web.Response:
     selection, cursor = parsing.event_selection(request, params), parsing.row_cursor(params)
     page = await ctx.read(ctx.reading.log.events, selection, limit=parsing.limit(params), cursor=cursor)
     if not page.items and page.next_cursor is None and cursor is None:
-        await check_type(request, selection, "type")
+        await check_there(request, selection, event_type="type")
     answer: answers.EventPage = {
         "items": [answers.event(row) for row in page.items],
         "next_cursor": page.next_cursor,
@@ -107,6 +107,8 @@ async def trail(request: web.Request) -> web.Response:
     selection = parsing.audit_selection(request, params)
     ctx = context(request)
     rows = await ctx.read(ctx.reading.audit.entries, selection, before=parsing.row_cursor(params), limit=limit + 1)
+    if not rows:
+        await check_entries(request, selection)
     next_cursor = str(rows[limit - 1]["seq"]) if len(rows) > limit else None
     answer: answers.AuditPage = {"items": rows[:limit], "next_cursor": next_cursor}
     return parsing.answer(answer)

@@ -11,6 +11,7 @@ from ...model import Refused
 from ...rules.audited import AUDITED_ACTIONS
 from ...storage.records import AuditEntry
 from ..context import context, scope
+from ..listed import check_entries
 from . import selecting
 from .page import check_params, list_row, people, show
 
@@ -31,6 +32,8 @@ async def list_(request: web.Request) -> web.Response:
         cursor = list_row(request)
         selection = replace(selecting.entries(typed, now), project_id=project)
         rows = await ctx.read(ctx.reading.audit.entries, selection, before=cursor, limit=PAGE + 1)
+        if not rows:
+            await check_entries(request, selection)
     except Refused as refused:
         problem = refused.message
     shown = rows[:PAGE]

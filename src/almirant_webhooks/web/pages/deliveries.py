@@ -14,7 +14,7 @@ from ...rules.texts import Text, plural
 from ...storage.engine import MOST_COUNTED
 from ...storage.records import Delivery, Page
 from ..context import context, principal, scope
-from ..listed import check_type
+from ..listed import check_there
 from . import selecting
 from .form_fields import families
 from .formatting import number, utc
@@ -53,7 +53,7 @@ async def _list(request: web.Request, webhook: Webhook | None) -> web.Response:
         page = await ctx.read(ctx.reading.search.deliveries, selection, limit=PAGE, cursor=cursor or None)
         rows, following, remark = page.items, page.next_cursor, _remark(page.looked_back_to)
         if not rows and following is None and not cursor:
-            await check_type(request, selection, "event_type")
+            await check_there(request, selection, event_type="event_type")
         if request.query.get("count"):
             total = await _count(request, selection, None if cursor else page)
     except Refused as refused:

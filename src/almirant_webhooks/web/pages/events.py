@@ -13,7 +13,7 @@ from ...rules.texts import Text
 from ...rules.values import cursor
 from ...storage.records import Event
 from ..context import context, scope
-from ..listed import check_type
+from ..listed import check_there
 from . import selecting
 from .delivery import MOST_BODY, json_file
 from .form_fields import families
@@ -52,7 +52,7 @@ async def list_(request: web.Request) -> web.Response:
         page = await ctx.read(ctx.reading.log.events, selection, limit=PAGE, cursor=at)
         rows, following = page.items, page.next_cursor
         if not rows and following is None and at is None:
-            await check_type(request, selection, "event_type")
+            await check_there(request, selection, event_type="event_type")
     except Refused as refused:
         problem = refused.message
     return show(
