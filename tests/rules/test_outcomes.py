@@ -150,6 +150,8 @@ def test_between_two_attempts_stands_how_long_was_waited() -> None:
     )
     assert [step.waited for step in found] == [None, timedelta(minutes=1), timedelta(0)]
     assert steps([]) == []
+    later = [step.waited for step in steps([found[1].attempt], found[0].attempt)]
+    assert later == [timedelta(minutes=1)], "the one before is not among those that are shown"
 
 
 @pytest.mark.parametrize("outcome", Outcome)

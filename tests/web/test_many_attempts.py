@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import re
 
 from almirant_webhooks.storage.sql.log import MOST_ATTEMPTS
 
@@ -42,6 +43,9 @@ async def test_each_face_has_the_newest_attempts_and_a_page_any_other_by_its_num
 
     page = await doors.pages.get(path, None)
     assert said in words_of(page)
+    delivered = re.compile(r"Delivered: \S+ answered 200 in [\d,]+ ms\.")
+    assert delivered.search(words_of(page)), "its success is older than what is shown"
+    assert page.count(" after the one before") == MOST_ATTEMPTS, "before the oldest one that is shown was another"
     assert [number for number in range(1, IN_ALL + 1) if f'id="attempt-{number}"' in page] == newest
     is_first = 'Sent headers of attempt 1"'
     assert is_first in html.unescape(await doors.pages.get(f"{path}?attempt=1", None))
@@ -49,5 +53,6 @@ async def test_each_face_has_the_newest_attempts_and_a_page_any_other_by_its_num
 
     printed = await asyncio.to_thread(doors.shell.ours, "delivery", "show", delivery_id)
     assert said in printed.splitlines()
+    assert delivered.search(printed)
     assert "\nAttempt 4, manual" in printed
     assert "\nAttempt 3, manual" not in printed

@@ -66,6 +66,9 @@ def show(settings: Settings, delivery_id: str, as_json: bool) -> None:
     """Show a delivery: its attempts, of many the newest 50, with their headers, and the receiver's answers."""
     with reading(settings) as conn:
         shown = READS.log.delivery(conn, delivery_id)
+        older = None
+        if outcomes.lacks_success(shown):
+            older = READS.log.older_success(conn, delivery_id, shown["attempt_list"][0]["number"])
     if as_json:
         print_json(shown)
         return
@@ -73,7 +76,7 @@ def show(settings: Settings, delivery_id: str, as_json: bool) -> None:
     fields = {name: value for name, value in shown.items() if value is not None and name not in apart}
     if shown["waits_for"] is not None:
         fields["waits_for"] = words_of(shown["waits_for"], settings)
-    sentences = outcomes.outcome(shown, len(settings.delivery.retry_schedule))
+    sentences = outcomes.outcome(shown, len(settings.delivery.retry_schedule), older)
     print_fields({"outcome": " ".join(sentences), **fields})
     if shown["body"] is not None:
         click.echo(f"\nBody\n{safe(shown['body'])}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple, TypedDict
 
 from .. import clock
@@ -61,11 +61,24 @@ class Step(NamedTuple):
     waited: timedelta | None
 
 
-def outcome(delivery: DeliveryFacts, attempts_in_all: int) -> tuple[Sentence, ...]:
-    """Return what became of a delivery: the first sentence says it all, the others what comes next."""
+def lacks_success(delivery: DeliveryFacts) -> bool:
+    """Tell whether the attempt that succeeded is older than those that are there."""
+    attempts = delivery["attempt_list"]
+    is_there = any(attempt["outcome"] is Outcome.SUCCESS for attempt in attempts)
+    return delivery["state"] is State.SUCCEEDED and bool(attempts) and not is_there
+
+
+def outcome(
+    delivery: DeliveryFacts, attempts_in_all: int, older_success: Attempt | None = None
+) -> tuple[Sentence, ...]:
+    """Return what became of a delivery: the first sentence says it all, the others what comes next.
+
+    `older_success` is for one of which the attempts that are there lack it (`lacks_success`).
+    """
     finished = [attempt for attempt in delivery["attempt_list"] if attempt["outcome"] is not None]
     in_flight = next((attempt for attempt in delivery["attempt_list"] if attempt["outcome"] is None), None)
-    sentences = [_first(delivery, finished, in_flight, attempts_in_all)]
+    earlier = [older_success] if older_success is not None else []
+    sentences = [_first(delivery, [*earlier, *finished], in_flight, attempts_in_all)]
     if in_flight is not None and finished:
         sentences.append(Text("Attempt {number} is under way.", number=in_flight["number"]))
     elif delivery["resend_requested_at"] is not None and in_flight is None:
@@ -174,12 +187,16 @@ def left_out(delivery: DeliveryFacts) -> Text | None:
     return Text("The newest {shown:,} of {number:,} are shown.", shown=len(attempts), number=attempts[-1]["number"])
 
 
-def steps(attempts: Sequence[Attempt]) -> list[Step]:
-    """Return the attempts in their order, each with how long was waited before it."""
+def steps(attempts: Sequence[Attempt], before: Attempt | None = None) -> list[Step]:
+    """Return the attempts in their order, each with how long was waited before it; `before` is the one before the first."""
     found: list[Step] = []
-    end = None
+    end = None if before is None else _end(before)
     for attempt in attempts:
         begin = clock.parse(attempt["started_at"])
         found.append(Step(attempt, max(begin - end, timedelta(0)) if end is not None else None))
-        end = begin + timedelta(milliseconds=attempt["duration_ms"] or 0)
+        end = _end(attempt)
     return found
+
+
+def _end(attempt: Attempt) -> datetime:
+    return clock.parse(attempt["started_at"]) + timedelta(milliseconds=attempt["duration_ms"] or 0)

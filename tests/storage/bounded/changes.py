@@ -153,6 +153,7 @@ CHANGES: dict[str, Kind] = {
     "webhooks.delete": Kind(lambda conn: webhooks.delete(conn, BUSY, NOW)),
     "webhooks.request_test": Kind(lambda conn: webhooks.request_test(conn, BUSY, "lead.created", "{}", NOW)),
     "log.delivery": Kind(lambda conn: log.delivery(conn, A_DELIVERY)),
+    "log.older_success": Kind(lambda conn: log.older_success(conn, "dlv_000000000001l", 20_000)),
     "log.attempt": Kind(lambda conn: log.attempt(conn, A_DELIVERY, 7)),
     "revisions.revision": Kind(revisions.revision),
     "rotation.start": Kind(

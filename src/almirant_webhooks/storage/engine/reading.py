@@ -66,11 +66,17 @@ class DeliverySearch(Protocol):
 class Log(Protocol):
     """Events and single deliveries of the log."""
 
-    def delivery(self, session: Session, delivery_id: str, /) -> DeliveryDetails:
-        """Return one delivery with its body and its newest 50 attempts, oldest first."""
+    def delivery(self, session: Session, delivery_id: str, /, *, shown: int | None = None) -> DeliveryDetails:
+        """Return one delivery with its body and its newest 50 attempts, oldest first.
+
+        With a number in `shown` the answers of that attempt alone, and of those by which the outcome is told, have their bodies.
+        """
 
     def attempt(self, session: Session, delivery_id: str, number: int, /) -> Attempt | None:
         """Return one attempt of a delivery, however old it is; None where there is none of that number."""
+
+    def older_success(self, session: Session, delivery_id: str, before: int, /) -> Attempt | None:
+        """Return the newest attempt that succeeded among the 1,000 before that with the number `before`."""
 
     def events(self, session: Session, selection: EventSelection, /, *, limit: int, cursor: int | None) -> Page[Event]:
         """Return a page of events, newest first, of those before the row `cursor` if it is given, in bounded time."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ... import clock
-from ...model import NotFound, Refused
+from ...model import NotFound, Outcome, Refused
 from ...rules import decoding
 from ...rules.erasing import TIME_BYTES
 from ...rules.event_types import family_of
@@ -32,13 +33,22 @@ FROM attempt_log l JOIN deliveries d ON d.id = l.delivery_id JOIN events e ON e.
 LEFT JOIN attempts a ON a.delivery_id = l.delivery_id AND a.number = l.number
 WHERE l.delivery_id = ? AND l.number BETWEEN ? AND ? ORDER BY l.number
 """
+_LOOKED_BACK = 1_000  # attempts, of which nothing but the outcome is read
+_SUCCESS = """
+SELECT number FROM (SELECT number, outcome FROM attempts WHERE delivery_id = ? AND number >= ? AND number < ?) a
+WHERE outcome = 'success' ORDER BY number DESC LIMIT 1
+"""
 
 
-def delivery(conn: Session, delivery_id: str) -> DeliveryDetails:
-    """Return one delivery: its row of `delivery_log`, its body as it is sent, and its newest attempts with headers and answers."""
+def delivery(conn: Session, delivery_id: str, *, shown: int | None = None) -> DeliveryDetails:
+    """Return one delivery: its row of `delivery_log`, its body as it is sent, and its newest attempts with headers and answers.
+
+    With a number in `shown`, only that attempt, and those by which its outcome is told, have the answer's body: to
+    decompress fifty of a hostile receiver takes long.
+    """
     row, more = _rows(conn, delivery_id)
     last = more["last_number"]
-    attempt_list = _attempts(conn, row, more, range(last - MOST_ATTEMPTS + 1, last + 1))
+    attempt_list = _attempts(conn, row, more, range(last - MOST_ATTEMPTS + 1, last + 1), shown)
     content = {**dict(more), "body": _shown(more), "waits_for": order.ahead_of(conn, delivery_id)}
     return row_as(DeliveryDetails, row, **content, attempt_list=attempt_list)
 
@@ -47,6 +57,12 @@ def attempt(conn: Session, delivery_id: str, number: int) -> Attempt | None:
     """Return one attempt of a delivery, however old it is; None where there is no such number."""
     row, more = _rows(conn, delivery_id)
     return next(iter(_attempts(conn, row, more, range(number, number + 1))), None)
+
+
+def older_success(conn: Session, delivery_id: str, before: int) -> Attempt | None:
+    """Return the newest attempt of a delivery that succeeded, of the 1,000 before that with the number `before`."""
+    found = conn.execute(_SUCCESS, (delivery_id, before - _LOOKED_BACK, before)).fetchone()
+    return None if found is None else attempt(conn, delivery_id, found["number"])
 
 
 def _rows(conn: Session, delivery_id: str) -> tuple[Row, Row]:
@@ -64,8 +80,8 @@ def _rows(conn: Session, delivery_id: str) -> tuple[Row, Row]:
     return row, more
 
 
-def _attempts(conn: Session, row: Row, more: Row, numbers: range) -> list[Attempt]:
-    """Return the attempts of some numbers, oldest first."""
+def _attempts(conn: Session, row: Row, more: Row, numbers: range, shown: int | None = None) -> list[Attempt]:
+    """Return the attempts of some numbers, oldest first; see `delivery` for `shown`."""
     delivery_id = row["delivery_id"]
     attempts = conn.execute(ATTEMPTS, (delivery_id, numbers[0], numbers[-1])).fetchall()
     packed_headers = [attempt["request_headers"] for attempt in attempts]
@@ -78,7 +94,17 @@ def _attempts(conn: Session, row: Row, more: Row, numbers: range) -> list[Attemp
         "delivery_id": delivery_id,
         "test": bool(more["test"]),
     }
-    return [_attempt(attempt, headers, sent) for attempt, headers in zip(attempts, packed_headers, strict=True)]
+    answering = None if shown is None else {shown, *_told_by(attempts)}
+    return [
+        _attempt(attempt, headers, sent, has_answer=answering is None or attempt["number"] in answering)
+        for attempt, headers in zip(attempts, packed_headers, strict=True)
+    ]
+
+
+def _told_by(attempts: Sequence[Row]) -> Iterator[int]:
+    """Yield the numbers of the newest attempt that has ended, and of the newest that succeeded."""
+    for outcomes in (Outcome, (Outcome.SUCCESS,)):
+        yield from [attempt["number"] for attempt in attempts if attempt["outcome"] in tuple(outcomes)][-1:]
 
 
 def _shown(row: Row) -> str | None:
@@ -87,11 +113,12 @@ def _shown(row: Row) -> str | None:
     return body.rstrip() if body is not None and row["erased_at"] is not None else body
 
 
-def _attempt(row: Row, packed_headers: str, sent: dict[str, Any]) -> Attempt:
-    """Return an attempt for people; `packed_headers` are its headers as stored."""
+def _attempt(row: Row, packed_headers: str, sent: dict[str, Any], *, has_answer: bool) -> Attempt:
+    """Return an attempt for people; `packed_headers` are its headers as stored. Without `has_answer` its answer has no body."""
     own = {name: row[name] for name in ("url", "number", "started_at")}
     response_headers = tuple((name, value) for name, value in json.loads(row["response_headers"] or "[]"))
-    answer = decoding.show(row["response_body"] or b"", response_headers, cut=bool(row["body_cut"]))
+    body = row["response_body"] if has_answer else None
+    answer = decoding.show(body or b"", response_headers, cut=bool(row["body_cut"]))
     return row_as(
         Attempt,
         row,

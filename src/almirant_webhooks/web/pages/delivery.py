@@ -23,10 +23,10 @@ MOST_CURL = 16 * 1024  # characters of a body that a command to copy has in it
 _MOST_NUMBER = 10**9
 
 
-async def _delivery(request: web.Request) -> DeliveryDetails:
-    """Return the delivery that the path names; one of another project is not there."""
+async def _delivery(request: web.Request, shown: int = 0) -> DeliveryDetails:
+    """Return the delivery that the path names, with the answer to the attempt `shown`; one of another project is not there."""
     ctx = context(request)
-    delivery = await ctx.read(ctx.reading.log.delivery, request.match_info["id"])
+    delivery = await ctx.read(ctx.reading.log.delivery, request.match_info["id"], shown=shown)
     check_reach(request, delivery["project_id"], f"delivery {delivery['delivery_id']}")
     return delivery
 
@@ -35,7 +35,14 @@ async def _delivery(request: web.Request) -> DeliveryDetails:
 async def detail(request: web.Request) -> web.Response:
     """Show one delivery; the attempt whose answer is shown is the one that the address names, or the newest."""
     ctx = context(request)
-    delivery = await _delivery(request)
+    number = _number(request)
+    delivery = await _delivery(request, number)
+    attempts = delivery["attempt_list"]
+    first = attempts[0]["number"] if attempts else 1
+    before = await _attempt(request, delivery, first - 1)
+    older_success = None
+    if outcomes.lacks_success(delivery):
+        older_success = await ctx.read(ctx.reading.log.older_success, delivery["delivery_id"], first)
     webhook = await ctx.read(ctx.reading.webhooks.get, delivery["webhook_id"])
     waits = [wait.total_seconds() for wait in ctx.settings.delivery.retry_schedule]
     return show(
@@ -45,10 +52,10 @@ async def detail(request: web.Request) -> web.Response:
         delivery=delivery,
         webhook=webhook,
         name=name_of(webhook.description, webhook.url),
-        outcome=outcomes.outcome(delivery, len(waits)),
+        outcome=outcomes.outcome(delivery, len(waits), older_success),
         following=outcomes.following(delivery, len(waits)),
-        shown=await _shown(request, delivery),
-        steps=outcomes.steps(delivery["attempt_list"]),
+        shown=await _shown(request, delivery, number),
+        steps=outcomes.steps(attempts, before),
         left_out=outcomes.left_out(delivery),
         attempts_in_all=len(waits),
         waits_after=waits[delivery["tries"] + 1 :] if delivery["next_attempt_at"] else [],
@@ -57,14 +64,24 @@ async def detail(request: web.Request) -> web.Response:
     )
 
 
-async def _shown(request: web.Request, delivery: DeliveryDetails) -> Attempt | None:
-    """Return the attempt that is asked for, however old it is, else the newest with an end, else the newest."""
-    attempts, text, number = delivery["attempt_list"], request.query.get("attempt", ""), 0
+def _number(request: web.Request) -> int:
+    """Return the number of the attempt that is asked for, 0 for what is none."""
+    text = request.query.get("attempt", "")
     with suppress(Refused):
-        number = whole(text, "attempt", 1, _MOST_NUMBER) if text else 0
-    if attempts and 0 < number < attempts[0]["number"]:
-        ctx = context(request)
-        older = await ctx.read(ctx.reading.log.attempt, delivery["delivery_id"], number)
+        return whole(text, "attempt", 1, _MOST_NUMBER) if text else 0
+    return 0
+
+
+async def _attempt(request: web.Request, delivery: DeliveryDetails, number: int) -> Attempt | None:
+    ctx = context(request)
+    return await ctx.read(ctx.reading.log.attempt, delivery["delivery_id"], number) if number > 0 else None
+
+
+async def _shown(request: web.Request, delivery: DeliveryDetails, number: int) -> Attempt | None:
+    """Return the attempt that is asked for, however old it is, else the newest with an end, else the newest."""
+    attempts = delivery["attempt_list"]
+    if attempts and number < attempts[0]["number"]:
+        older = await _attempt(request, delivery, number)
         if older is not None:
             return older
     ended = [attempt for attempt in attempts if attempt["outcome"] is not None]

@@ -130,7 +130,7 @@ async def _tested(request: web.Request, webhook_id: str, delivery_id: str) -> Te
     delivery = None
     if delivery_id:
         with suppress(NotFound):
-            delivery = await ctx.read(ctx.reading.log.delivery, delivery_id)
+            delivery = await ctx.read(ctx.reading.log.delivery, delivery_id, shown=0)
     if delivery is None or delivery["webhook_id"] != webhook_id or not delivery["test"]:
         return None
     last = delivery["attempt_list"][-1] if delivery["attempt_list"] else None
