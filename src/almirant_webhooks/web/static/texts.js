@@ -17,8 +17,10 @@
   };
 
   // Clocks as the reader has them: where a page is in another language than their browser, as that language has them.
+  // Dates have words of the page's language, in the order of the reader's own country where they speak it.
   const own = navigator.languages.filter((name) => name.split("-")[0] === language);
   const locale = language === "en" ? navigator.languages : [...own, language];
+  const dates = [...own, language === "en" ? "en-GB" : language];
 
-  globalThis.almirant = { _, ngettext, language, locale };
+  globalThis.almirant = { _, ngettext, locale, dates };
 })();

@@ -3,7 +3,7 @@
   "use strict";
 
   const KEPT = "almirant-zone";
-  const { _, ngettext, language, locale } = globalThis.almirant;
+  const { _, ngettext, locale, dates } = globalThis.almirant;
   const COUNTS = [
     [86400, (number) => ngettext("{number} day", "{number} days", number)],
     [3600, (number) => ngettext("{number} hour", "{number} hours", number)],
@@ -28,7 +28,7 @@
     if (day(moment) === day(now)) return _("Today {time}", { time: clock });
     if (day(moment) === day(new Date(now - 86400000))) return _("Yesterday {time}", { time: clock });
     const year = day(moment).slice(0, 4) === day(now).slice(0, 4) ? undefined : "numeric";
-    const date = new Intl.DateTimeFormat(language === "en" ? "en-GB" : locale, { day: "numeric", month: "short", year, timeZone: zone() }).format(moment);
+    const date = new Intl.DateTimeFormat(dates, { day: "numeric", month: "short", year, timeZone: zone() }).format(moment);
     return `${date}, ${clock}`;
   };
 
