@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from almirant_webhooks import clock
 from almirant_webhooks.ops.keys import Keys
 
 from .conftest import visit
@@ -107,6 +109,47 @@ async def _look_into_states(browser: Browser, there: Scene, axe: str) -> list[st
     return wrong
 
 
+async def _look_into_what_was_done(browser: Browser, there: Scene, axe: str) -> list[str]:
+    """Return what is wrong with notices, a preview, a change of secret that is under way, and the end of a session."""
+    wrong: list[str] = []
+    one = f"{there.address}/webhooks/{there.webhook}"
+    async with visit(browser, bypass_csp=True, reduced_motion="reduce") as context:
+        page = await context.new_page()
+        await there.come_in(page)
+        notices = ("/webhooks?done=deleted", f"/webhooks/{there.webhook}?done=disabled")
+        for path in (*notices, "/deliveries?done=resent-some&n=2&left=1"):
+            await page.goto(there.address + path)
+            await expect(page.locator("main > .notice")).to_be_visible()
+            wrong += await _check(page, axe, f"the notice of {path}")
+        await page.goto(f"{one}/edit")
+        for settings, shown in (("", ".preview [role=status]"), ("{", ".preview .error")):
+            await page.locator("#template").fill(settings)
+            await page.get_by_role("button", name="Preview").click()
+            await expect(page.locator(shown)).to_be_visible()
+            wrong += await _check(page, axe, f"a preview with the template '{settings}'")
+        await page.goto(f"{one}/rotate-secret")
+        await page.get_by_role("button", name="Switch in 24 hours").click()
+        await expect(page.locator("#secret")).to_be_visible()
+        wrong += await _check(page, axe, "a secret that was replaced")
+        for path in (one, f"{one}/rotate-secret"):
+            await page.goto(path)
+            wrong += await _check(page, axe, f"a change of secret that is under way: {path}")
+        soon = clock.text(clock.now() + timedelta(minutes=3))
+        there.service.execute("UPDATE sessions SET expires_at = ?", soon)
+        await page.set_extra_http_headers({"X-Live": "1"})  # which makes no session last longer
+        await page.goto(f"{one}/edit")
+        await expect(page.locator("#session-end")).to_contain_text("Your session ends at")
+        wrong += await _check(page, axe, "a session that ends")
+        there.service.execute("UPDATE sessions SET expires_at = '2020-01-01T00:00:00.000Z'")
+        await page.get_by_role("button", name="Stay signed in").click()
+        await expect(page.locator("#session-end")).to_contain_text("Your session has ended")
+        wrong += await _check(page, axe, "a session that has ended under a form")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_role("heading", name="Your session has ended")).to_be_visible()
+        wrong += await _check(page, axe, "a form after its session")
+    return wrong
+
+
 @pytest.mark.slow
 async def test_axe_finds_no_violation_and_nothing_is_wider_than_a_phone(
     browser: Browser, axe: str, tmp_path: Path
@@ -115,6 +158,7 @@ async def test_axe_finds_no_violation_and_nothing_is_wider_than_a_phone(
     async with scene(tmp_path) as there:
         assert await _look(browser, there, axe) == []
         assert await _look_into_states(browser, there, axe) == []
+        assert await _look_into_what_was_done(browser, there, axe) == []
         async with visit(browser, viewport={"width": 320, "height": 640}) as context:
             page = await context.new_page()
             await there.come_in(page)

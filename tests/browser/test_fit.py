@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
 
 from almirant_webhooks import clock
 from almirant_webhooks.storage.sql import webhooks
@@ -17,6 +17,7 @@ from .conftest import visit
 from .scene import PROJECT, Scene, receivers, scene
 
 LONG_TYPE = "work_item." + "a" * 118
+WIDTHS = (320, 390, 640, 768, 1024, 1199, 1200, 1440)
 # What is wider than its place: the page itself, or a box in it that would have to be scrolled sideways.
 _WIDE = """() => {
   const wide = [...document.querySelectorAll("body *")].filter((one) => {
@@ -91,7 +92,7 @@ async def test_nothing_is_scrolled_sideways_at_any_width_nor_in_print(browser: B
         for name, path in pages.items():
             await page.goto(there.address + path)
             await page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-            for width in (320, 390, 640, 768, 1024, 1199, 1200, 1440):
+            for width in WIDTHS:
                 await page.set_viewport_size({"width": width, "height": 800})
                 wrong += [f"{name} at {width}: {what}" for what in await page.evaluate(_WIDE)]
                 if await page.locator("table.log").count():
@@ -106,6 +107,54 @@ async def test_nothing_is_scrolled_sideways_at_any_width_nor_in_print(browser: B
             await page.emulate_media(media="print")
             wrong += [f"{name} in print: {what}" for what in await page.evaluate(_WIDE)]
             await page.emulate_media(media="screen")
+    assert wrong == []
+
+
+async def _wide(page: Page, name: str) -> list[str]:
+    """Return what of a page is wider than its place, at any width, with everything unfolded."""
+    await page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    wrong: list[str] = []
+    for width in WIDTHS:
+        await page.set_viewport_size({"width": width, "height": 800})
+        wrong += [f"{name} at {width}: {what}" for what in await page.evaluate(_WIDE)]
+    return wrong
+
+
+@pytest.mark.slow
+async def test_what_the_operator_sees_and_who_is_not_signed_in_is_not_scrolled_sideways(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """Lists with the projects of all, named as long as may be; the form for the token, the button of a link, and an ended session."""
+    wrong: list[str] = []
+    longest = "p" * 128
+    async with scene(tmp_path) as there, visit(browser, reduced_motion="reduce") as context:
+        service = there.service
+        long = service.webhook(f"{there.receiver}/{'u' * 1900}", project=longest, description="d" * 500)
+        service.insert({"n": 1}, project=longest)
+        await service.until(lambda: service.log(webhook_id=long.id, state="succeeded"))
+        sessions.cookie(service, longest, actor="a" * 100)
+        page = await context.new_page()
+        await page.goto(f"{there.address}/sign-in")
+        wrong += await _wide(page, "sign-in")
+        await page.get_by_label("Token").fill(service.keys().token)
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("heading", name="Webhooks")).to_be_visible()
+        lists = ("webhooks", "webhooks/new", "deliveries", "events", "event-types", "rejected", "audit", "resends")
+        more = ("resends/new", "tokens", "sessions", "activity", f"webhooks/{long.id}", f"webhooks/{long.id}/delete")
+        for path in (*lists, *more, f"webhooks/{long.id}/replay?since=24h"):
+            await page.goto(f"{there.address}/{path}")
+            wrong += await _wide(page, f"the operator's {path}")
+        await page.goto(portal_link := there.address + sessions.link(service, longest, actor="a" * 100))
+        wrong += await _wide(page, "a link that would replace the operator's session")
+        await context.clear_cookies()
+        await page.goto(portal_link)
+        wrong += await _wide(page, "a link")
+        await page.get_by_role("button", name="Open", exact=True).click()
+        await page.goto(f"{there.address}/webhooks/{long.id}/rotate-secret")
+        service.execute("UPDATE sessions SET expires_at = '2020-01-01T00:00:00.000Z'")
+        await page.locator("form.stack button.primary").click()
+        await expect(page.get_by_role("heading", name="Your session has ended")).to_be_visible()
+        wrong += await _wide(page, "an ended session")
     assert wrong == []
 
 
