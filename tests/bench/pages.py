@@ -7,6 +7,7 @@ else asks, four times at once and again and again, for what is the dearest of it
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import sqlite3
 import statistics
@@ -34,6 +35,7 @@ AT_ONCE = 4
 COMPILED = 8.0  # seconds after the first page in which the daemon has compiled its templates
 RESEND = "rsd_bench"
 LARGE = "evt_large"
+ATTEMPTS = 1_000
 LARGEST = 250 * 1024  # bytes of a payload, nearly as many as one may have
 _FILTERS = (
     "state=failed", "status=5xx", "event_type=lead.created", "event_type=lead.*", "since=24h", "text=nowhere", "cause=nowhere",
@@ -44,7 +46,7 @@ _LOOKED_AT = ("/webhooks", "/deliveries", "/events", "/resends/new?state=failed&
 
 
 class Places(NamedTuple):
-    """What is asked for: `new` was sent nothing, `deep` is a place far down the lists, `other` is a webhook of another project."""
+    """What is asked for: `new` was sent nothing, `deep` is a place far down the lists, `other` is a webhook of another project, `resent` a delivery with very many attempts."""
 
     webhook: str
     new: str
@@ -52,6 +54,7 @@ class Places(NamedTuple):
     other: str
     deep: str
     delivery: str
+    resent: str
     event: str
 
 
@@ -76,13 +79,17 @@ def _paths(at: Places) -> Iterator[str]:
     yield from (f"/webhooks/{at.webhook}?span={span}" for span in SPANS)
     yield from (f"/webhooks/{at.webhook}{place}" for place in of_webhook)
     yield f"POST /webhooks/{at.webhook}/preview"
+    yield from (f"/deliveries/{at.resent}", f"/deliveries/{at.resent}?attempt=7", f"/api/v1/deliveries/{at.resent}")
     yield from (f"/webhooks/{at.new}", f"/deliveries/{at.delivery}", f"/events/{at.event}", "/events?before=3000")
     yield from (
         "/events",
         *(f"/events?{one}" for one in ("event_type=lead.*", "event_type=sprint.closed", "since=24h")),
     )
     yield from (f"/activity?project=proj_0&span={span}" for span in SPANS)
-    yield from ("/event-types", "/rejected", "/tokens", "/audit")
+    yield from ("/event-types", "/rejected", "/rejected?before=100", "/tokens", "/audit", "/audit?before=100")
+    yield from (
+        f"/audit?{one}" for one in (f"webhook={at.webhook}", f"webhook={at.new}", "action=key.rotated", "since=24h")
+    )
     yield from ("/resends", f"/resends/{RESEND}", "/resends/new?state=failed&since=24h")
     for path in ("/deliveries", f"/webhooks/{at.webhook}/deliveries"):
         yield from (path, f"{path}?before={at.deep}", *(f"{path}?{one}" for one in _FILTERS))
@@ -176,14 +183,46 @@ def _add_a_large_event(service: Service) -> None:
         )
 
 
+def _add_attempts(service: Service, delivery: str) -> None:
+    """Let somebody have resent a delivery a thousand times, to a receiver whose answers are small and become large."""
+    answer = gzip.compress(b" " * 10_000_000)
+    with closing(sqlite3.connect(service.database)) as conn, conn:
+        conn.execute(
+            "WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?2) "
+            "INSERT INTO attempts (delivery_id, number, trigger, started_at, duration_ms, outcome, status_code, url, "
+            "request_headers, response_headers, response_body) SELECT a.delivery_id, n.i, 'manual', a.started_at, 7, "
+            "'http_error', 500, a.url, a.request_headers, ?3, ?4 FROM attempts a JOIN n WHERE a.delivery_id = ?1",
+            (delivery, ATTEMPTS, '[["Content-Encoding", "gzip"]]', answer[: 16 * 1024]),
+        )
+        conn.execute(
+            "UPDATE deliveries SET begun = ?1, attempts = ?1, last_number = ?1 WHERE id = ?2", (ATTEMPTS, delivery)
+        )
+
+
+def _add_entries(service: Service, webhook: str, count: int) -> None:
+    """Let the audit trail and the rejected rows of a project be long."""
+    with closing(sqlite3.connect(service.database)) as conn, conn:
+        for statement in (
+            "INSERT INTO audit (at, actor, action, project_id, webhook_id) "
+            "SELECT ?2, 'operator', 'webhook.updated', 'proj_0', ?3 FROM n",
+            "INSERT INTO outbox (project_id, event_type, payload, rejected_reason) "
+            "SELECT 'proj_0', 'lead.created', '{}', 'payload is not a JSON object' FROM n",
+        ):
+            begin, _, end = statement.partition(" SELECT")
+            numbers = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)"
+            values = (count, clock.text(clock.now()), webhook)[: 3 if "?3" in end else 1]
+            conn.execute(f"{begin} {numbers} SELECT{end}", values)
+
+
 def _places(service: Service, ids: list[str]) -> Places:
     new = service.webhook("https://receiver.example/new", project="proj_0").id
     with closing(sqlite3.connect(service.database)) as conn:
-        delivery, event = conn.execute(
-            "SELECT id, event_id FROM deliveries WHERE webhook_id = ? ORDER BY id DESC LIMIT 1", (ids[BUSY],)
-        ).fetchone()
+        (delivery, event), (resent, _) = conn.execute(
+            "SELECT id, event_id FROM deliveries WHERE webhook_id = ? AND state = 'succeeded' ORDER BY id DESC LIMIT 2",
+            (ids[BUSY],),
+        ).fetchall()
     deep = id_at(clock.now() - timedelta(days=DAYS - 1))
-    return Places(ids[BUSY], new, ids[DISABLED], ids[DISABLED + 20], deep, delivery, event)
+    return Places(ids[BUSY], new, ids[DISABLED], ids[DISABLED + 20], deep, delivery, resent, event)
 
 
 async def _measure(count: int, repeats: int, where: Where) -> tuple[list[tuple[str, float]], Looks, dict[str, Looks]]:
@@ -193,6 +232,8 @@ async def _measure(count: int, repeats: int, where: Where) -> tuple[list[tuple[s
         at = _places(its_service, fill(in_file, count))
         _finish_a_resend(its_service, at.webhook, count // 10)
         _add_a_large_event(its_service)
+        _add_attempts(its_service, at.resent)
+        _add_entries(its_service, at.webhook, count // 10)
         with where(in_file, its_service) as (bench, service), bench.running():
             address = f"http://127.0.0.1:{bench.port}"
             async with aiohttp.ClientSession(address) as anybody:
@@ -209,7 +250,12 @@ async def _ask_all(
         aiohttp.ClientSession(address, headers=sessions.cookie(service, "proj_0")) as admin,
         aiohttp.ClientSession(address, headers=sessions.cookie(service, "proj_1")) as other,
     ):
-        of_operator = ("/sessions", f"/webhooks/{at.disabled}", f"/webhooks/{at.disabled}/enable")
+        of_operator = (
+            "/sessions",
+            f"/events/{LARGE}?project=proj_1",
+            f"/webhooks/{at.disabled}",
+            f"/webhooks/{at.disabled}/enable",
+        )
         found = [
             (f"{who}: {path}", took)
             for who, client, more in (("operator", operator, of_operator), ("admin", admin, ()))
