@@ -36,14 +36,14 @@ def test_no_page_names_an_option_a_field_or_a_key(what: str) -> None:
     assert _FOREIGN.findall(_TYPED.sub("", REFUSALS[what].sentence)) == []
 
 
-def test_no_page_says_a_key_of_the_configuration_or_a_command() -> None:
-    """Nor does a text of a row; rejected rows alone are told of by the names of their columns, for who inserted them."""
+def test_no_text_that_a_page_can_show_says_a_key_of_the_configuration_or_a_command() -> None:
+    """Of pages, rules, actions and statements; rejected rows alone are told of by the names of their columns, for who inserted them."""
     shown = [
-        str(message.id)
-        for message in catalogues.extracted("messages")
-        if any(place.startswith("web/") for place, _ in message.locations)
+        form
+        for message in catalogues.messages(catalogues.extracted("messages"))
+        for form in catalogues.forms(message.id)
     ]
-    assert len(shown) > 500
+    assert len(shown) > 1000
     texts = [*shown, *(str(text) for text in stored_texts.KNOWN)]
     assert [text for text in texts if _OF_OPERATORS.search(text) and not text.startswith(_APART)] == []
 

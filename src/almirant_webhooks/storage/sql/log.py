@@ -239,7 +239,7 @@ def event(
         projects = ", ".join(row["project_id"] for row in rows)
         raise Refused(
             Text(
-                "The event id {event_id} is in several projects ({projects}); name one with --project.",
+                "The event id {event_id} is in several projects ({projects}); say which project is meant.",
                 event_id=event_id,
                 projects=projects,
             ),
