@@ -8,7 +8,7 @@ import pytest
 
 from almirant_webhooks.storage.postgres import connection
 
-from ..support.postgres import new_database
+from ..support.postgres import new_database, new_tables
 from ..support.postgres_service import INSERT, EverythingInPostgres, shell_of, shell_of_all
 
 pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
@@ -29,6 +29,25 @@ def test_a_server_that_is_too_old_is_exit_78(tmp_path: Path, monkeypatch: pytest
     words = shell.ours("migrate", code=78)
     assert f"the server is PostgreSQL {int(release) // 10000}; 99 or newer is needed" in words
     assert there.ask("SELECT to_regnamespace('almirant_webhooks')") == [(None,)]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("UPDATE database_meta SET schema_version = 99", "was made by a newer release"),
+        ("UPDATE database_meta SET schema_version = 1", "it has an older schema"),
+        ("DELETE FROM database_meta", "the row of the table database_meta was deleted"),
+    ],
+)
+def test_tables_of_another_release_are_exit_78_for_every_command(tmp_path: Path, change: str, words: str) -> None:
+    """With a sentence, and so they are where nothing says of which they are."""
+    service = EverythingInPostgres(tmp_path, new_tables())
+    service.there.ask(change)
+    shell = service.shell(tmp_path)
+    send = ("event", "send", "--project", "p", "--type", "lead.created", "--data", "{}")
+    for command in (("stats",), ("webhook", "list"), send, ("prune", "--dry-run"), ("token", "--rotate", "--yes")):
+        assert words in shell.ours(*command, code=78)
+    assert words in shell.ours("doctor", code=1)
 
 
 def test_outbox_sql_prints_the_tables_for_postgresql(tmp_path: Path) -> None:

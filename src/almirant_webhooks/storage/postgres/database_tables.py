@@ -25,10 +25,13 @@ ORDER BY relname LIMIT 1
 
 
 def schema_version(session: Session) -> int:
-    """Return the version of the database's tables, 0 when there are none."""
+    """Return the version of the database's tables, 0 when there are none; raises `Misconfigured` where nothing says it."""
     if not session.run(_IS_THERE, f"{session.place.schema}.database_meta"):
         return 0
-    return int(session.run(f"SELECT schema_version FROM {session.place.schema}.database_meta")[0][0])
+    rows = session.run(f"SELECT schema_version FROM {session.place.schema}.database_meta")
+    if not rows:
+        raise Misconfigured(f"{session.place}: the row of the table database_meta was deleted. Restore a backup.")
+    return int(rows[0][0])
 
 
 def check(session: DatabaseSession) -> None:
