@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from almirant_webhooks.rules.selection import AuditSelection
 from almirant_webhooks.storage.sql import audit, webhooks
 
 from ..conftest import Receiver
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 def _done(portal: Scene, action: str) -> int:
-    return len(portal.service.read(audit.entries, action=action))
+    return len(portal.service.read(audit.entries, AuditSelection(action=action)))
 
 
 async def _twice(portal: Scene, page: Page, name: str) -> None:
