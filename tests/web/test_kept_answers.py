@@ -38,13 +38,12 @@ async def test_a_refused_form_is_found_again_as_it_was_typed(pages: Pages) -> No
 
 
 async def test_whatever_a_form_is_refused_for_has_an_address(pages: Pages) -> None:
-    """And what a form shows before it is saved; what a form has done leads to its own page."""
+    """What a form has done leads to its own page."""
     webhook = pages.service.webhook("https://example.com/in")
     pages.service.write(webhooks.disable, webhook.id, clock.now())
     of_it = f"/webhooks/{webhook.id}"
     for path, form, status in (
         (f"{of_it}/edit", {"url": "http://example.com"}, 422),
-        (f"{of_it}/preview", {"url": "https://example.com", "events": "*"}, 200),
         (f"{of_it}/rotate-secret", {"secret": "short"}, 422),
         (f"{of_it}/replay", {"since": "never"}, 422),
         (f"{of_it}/test", {"event": "no type"}, 422),
@@ -70,3 +69,36 @@ async def test_an_answer_is_its_sessions_alone_and_for_a_day(pages: Pages) -> No
     )
     assert "not kept any more" in await pages.get(place, status=404)
     await pages.get("/answers/" + "x" * 22, status=404)
+
+
+async def test_a_preview_is_kept_nowhere(pages: Pages) -> None:
+    """It shows what events have: one that is erased must not be found in it. Asked for again, by its key too, it is made anew."""
+    webhook = pages.service.webhook("https://example.com/in")
+    form = {"url": "https://example.com", "events": "*", "template": "{}"}
+    status, _, _ = await pages.post(f"/webhooks/{webhook.id}/preview", **form, **UNSCRIPTED)
+    assert status == 200
+    for _ in range(2):
+        async with pages.client.post(
+            "/api/v1/webhooks/preview",
+            json={"project_id": "proj_1", "url": "https://example.com", "events": ["*"]},
+            headers={"Idempotency-Key": "k"},
+        ) as answer:
+            assert answer.status < 500
+    assert pages.service.execute("SELECT count(*) FROM request_keys")[0][0] == 0
+
+
+async def test_a_session_has_its_newest_answers_alone_and_no_large_ones(pages: Pages) -> None:
+    """So that nobody fills the disk which deliveries need, by a form that is refused again and again."""
+    places = [await _place(pages, **REFUSED, secret=f"short {number}") for number in range(23)]
+    assert pages.service.execute("SELECT count(*) FROM request_keys")[0][0] == 20
+    await pages.get(places[-1], status=422)
+    assert "not kept any more" in await pages.get(places[0], status=404)
+    status, _, _ = await pages.post("/webhooks", **{**REFUSED, "description": "x" * 70_000}, **UNSCRIPTED)
+    assert status == 422
+
+
+async def test_an_answer_whose_key_was_taken_away_is_not_kept_any_more(pages: Pages) -> None:
+    """In the words of one that is too old: nothing was carried out."""
+    place = await _place(pages)
+    pages.service.execute("UPDATE request_keys SET content = replace(content, substr(content, -8), 'AAAAAAAA')")
+    assert "not kept any more" in await pages.get(place, status=404)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import re
 
 import pytest
 
@@ -127,3 +128,19 @@ async def test_a_webhook_that_is_not_there_is_not_looked_for(pages: Pages) -> No
     pages.service.write(webhooks.delete, own.id, clock.now())
     assert "Webhook deleted" in await pages.get(f"/audit?webhook={own.id}")
     assert "No entries match" in await pages.get(f"/audit?webhook={own.id}&action=webhook.tested")
+
+
+@pytest.mark.parametrize("path", ["/deliveries", "/events", "/audit", "/webhooks"])
+async def test_a_list_that_was_refused_does_not_say_that_there_is_nothing(pages: Pages, path: str) -> None:
+    """Beside a parameter that it does not have, or a place that it has not, "No deliveries yet" was wrong."""
+    for asked in ("nope=1",) if path == "/webhooks" else ("nope=1", "before=zz"):
+        shown = html.unescape(await pages.get(f"{path}?{asked}", status=422))
+        assert 'role="alert"' in shown, asked
+        assert not re.search(r"No \w+ (yet|match)", shown), asked
+
+
+async def test_a_span_that_is_none_is_refused_on_a_webhooks_page(pages: Pages) -> None:
+    """As on that of a project's activity."""
+    webhook = pages.service.webhook("https://example.com/in")
+    assert "span must be" in html.unescape(await pages.get(f"/webhooks/{webhook.id}?span=zz", status=422))
+    await pages.get(f"/webhooks/{webhook.id}?span=7d")

@@ -16,6 +16,18 @@ def note(database: Writes, session: Session, owner: str, key_digest: str, row: K
     database.store.request_keys.note(session, owner, key_digest, row, now)
 
 
-async def keep(database: Writes, owner: str, key_digest: str, row: KeyedRow, *, now: datetime) -> None:
-    """Keep the answer that a request had. Raises `Conflict` and `StorageError`; the change is noted all the same."""
-    await database.write(database.store.request_keys.note, owner, key_digest, row, now)
+async def keep(
+    database: Writes, owner: str, key_digest: str, row: KeyedRow, *, now: datetime, newest: int | None = None
+) -> None:
+    """Keep the answer that a request had. Raises `Conflict` and `StorageError`; the change is noted all the same.
+
+    With `newest`, for an owner who has nothing but answers, older ones than so many are forgotten.
+    """
+    store = database.store.request_keys
+
+    def write(session: Session) -> None:
+        store.note(session, owner, key_digest, row, now)
+        if newest is not None:
+            store.forget_older(session, owner, newest)
+
+    await database.write(write)

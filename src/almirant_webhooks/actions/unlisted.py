@@ -17,7 +17,7 @@ def unknown_webhook(webhook_id: str, name: str) -> Refused:
     """Return what refuses a webhook that is not there, or is of another project; `name` is its parameter's."""
     return Refused(
         Text(
-            "{name}: there is no webhook {webhook_id} here. The list of webhooks has the ids of all that there are; leave {name} out to see what is of any.",
+            "{name}: there is no webhook {webhook_id} here. The list of webhooks has the ids of all that there are; leave {name} out to see those of all webhooks.",
             name=name,
             webhook_id=webhook_id,
         ),

@@ -62,8 +62,12 @@ async def _carry_out(request: web.Request, handler: Handler, keyed: Keyed) -> we
 
 
 async def _keep(request: web.Request, keyed: Keyed, answer: web.StreamResponse) -> None:
-    """Keep an answer. Where that fails the next request makes it again, from what was noted with the change."""
-    if keyed.has_written or request.path.startswith("/api/"):
+    """Keep an answer. Where that fails the next request makes it again, from what was noted with the change.
+
+    So does that of a preview, which changes nothing: it shows what an event has, and would outlive an erasing of that.
+    """
+    is_preview = request.path.endswith("/preview")
+    if not is_preview and (keyed.has_written or request.path.startswith("/api/")):
         with suppress(StorageError, Refused):
             await keyed.keep(answer)
 

@@ -84,15 +84,18 @@ class Keyed:
         request_keys.note(self._ctx, session, self._owner, self._key_digest, row, now=clock.now())
         return value
 
-    async def keep(self, answer: web.StreamResponse) -> bool:
-        """Keep the answer for whoever asks again; return whether it is kept, which one that is too large is not."""
+    async def keep(self, answer: web.StreamResponse, *, most: int = MAX_ANSWER, newest: int | None = None) -> bool:
+        """Keep the answer for whoever asks again, if it has `most` characters at most; return whether it is kept.
+
+        With `newest`, older ones of the same owner than so many are forgotten.
+        """
         text = answer.text if isinstance(answer, web.Response) and answer.body is not None else ""
-        if text is None or len(text) > MAX_ANSWER:
+        if text is None or len(text) > most:
             return False
         headers = {name: answer.headers[name] for name in HEADERS if name in answer.headers}
         content = json.dumps([answer.status, headers, text])
         row = KeyedRow(ANSWER, self._request_digest, content)
-        await request_keys.keep(self._ctx.aside(), self._owner, self._key_digest, row, now=clock.now())
+        await request_keys.keep(self._ctx.aside(), self._owner, self._key_digest, row, now=clock.now(), newest=newest)
         return True
 
 

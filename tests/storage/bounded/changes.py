@@ -218,6 +218,7 @@ CHANGES: dict[str, Kind] = {
     ),
     "sessions.Sweep": Kind(lambda conn: steps_of(sessions.Sweep(clock.text(NOW)), conn), before=_many_sessions),
     "request_keys.note": Kind(lambda conn: request_keys.note(conn, "operator", "k", KeyedRow(1, "r", "[]"), NOW)),
+    "request_keys.forget_older": Kind(lambda conn: request_keys.forget_older(conn, "operator", 20)),
     "request_keys.Sweep": Kind(lambda conn: steps_of(request_keys.Sweep(clock.text(NOW)), conn), before=_many_keys),
     "audit.note": Kind(lambda conn: audit.note(conn, "token.rotated", actor="operator", now=NOW, project_id="")),
 }

@@ -148,6 +148,9 @@ class RequestKeys(Protocol):
     def note(self, session: Session, owner: str, key_digest: str, row: KeyedRow, now: datetime, /) -> None:
         """Note one thing, sealed; refused where another request has noted it meanwhile."""
 
+    def forget_older(self, session: Session, owner: str, newest: int, /) -> None:
+        """Remove what an owner has beyond the newest so many, a hundred rows at most."""
+
 
 class RequestKeyReads(Protocol):
     """What requests with a key of their own have done."""

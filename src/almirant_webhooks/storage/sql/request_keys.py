@@ -32,6 +32,15 @@ def note(conn: Session, owner: str, key_digest: str, row: KeyedRow, now: datetim
     )
 
 
+def forget_older(conn: Session, owner: str, newest: int) -> None:
+    """Remove what an owner has beyond the newest so many, a hundred rows at most; it is called with each that is added."""
+    conn.execute(
+        "DELETE FROM request_keys WHERE (owner, key_digest, number) IN (SELECT owner, key_digest, number FROM request_keys "
+        "WHERE owner = ? ORDER BY created_at DESC, key_digest LIMIT 100 OFFSET ?)",
+        (owner, newest),
+    )
+
+
 def find(conn: Session, owner: str, key_digest: str, since: datetime) -> list[KeyedRow]:
     """Return what a request has done."""
     rows = conn.execute(

@@ -32,6 +32,7 @@ people = allow(Role.OPERATOR, Role.PROJECT_ADMIN)
 changing = allow(Role.OPERATOR, Role.PROJECT_ADMIN, changes=True)  # a GET that leads to a change alone
 
 FRONT = "/webhooks"
+_AFTER_A_CHANGE = frozenset({"done", "n", "left"})  # by which a page says what was just done
 IS_UNSCRIPTED = web.RequestKey("is_unscripted", bool)
 _DONE = {
     "saved": Text("Saved. The next attempt uses it."),
@@ -142,7 +143,7 @@ def list_row(request: web.Request) -> int | None:
 
 def check_params(request: web.Request, *known: str) -> None:
     """Raise `Refused` for a parameter that a list does not have, but for those that every page has."""
-    check_names(request.query, (*known, "before", "done", "n", "left"))
+    check_names([name for name in request.query if name not in _AFTER_A_CHANGE], (*known, "before"))
 
 
 def show(

@@ -15,7 +15,7 @@ from ...rules.trouble import MOST_WAITING
 from ...rules.values import line, whole, word
 from ..context import context, principal, scope
 from . import plots, selecting
-from .page import people, show
+from .page import check_params, people, show
 
 PAGE = 100
 MOST_PAGES = 10**9
@@ -41,6 +41,7 @@ async def list_(request: web.Request) -> web.Response:
     with suppress(Refused):
         at = whole(typed.page, "page", 1, MOST_PAGES)
     try:
+        check_params(request, *_NAMES)
         if typed.text:
             line(typed.text, "text")
         health = Health(word(typed.state, "state", tuple(Health))) if typed.state else None

@@ -80,8 +80,7 @@ async def _reveal(request: web.Request, webhook_id: str) -> Secrets:
 
 async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, *, fresh: bool) -> web.Response:
     ctx, now = context(request), clock.now()
-    span = request.query.get("span", "")
-    span = span if span in activity.SPANS else activity.DEFAULT
+    span = activity.span_of(request.query.get("span") or activity.DEFAULT, "span")
     summary = await ctx.read(ctx.reading.summaries.webhook, webhook_id, now)
     counted = await ctx.read(ctx.reading.activity.counted, [webhook_id], activity.SPANS[span], now)
     waiting = await ctx.read(ctx.reading.rates.waiting, [webhook_id], now, MOST_WAITING)
