@@ -95,6 +95,8 @@ async def take_all(folder: Path) -> None:
                 context = await browser.new_context(
                     color_scheme=scheme,  # type: ignore[arg-type]
                     viewport={"width": width, "height": 800},
+                    locale="en-GB",
+                    timezone_id="Europe/Madrid",
                 )
                 page = await context.new_page()
                 await page.goto(f"{there.address}/sign-in")
