@@ -100,5 +100,6 @@ async def test_a_session_has_its_newest_answers_alone_and_no_large_ones(pages: P
 async def test_an_answer_whose_key_was_taken_away_is_not_kept_any_more(pages: Pages) -> None:
     """In the words of one that is too old: nothing was carried out."""
     place = await _place(pages)
-    pages.service.execute("UPDATE request_keys SET content = replace(content, substr(content, -8), 'AAAAAAAA')")
+    (content,) = pages.service.execute("SELECT content FROM request_keys")[0]
+    pages.service.execute(f"UPDATE request_keys SET content = '{content[:-8]}AAAAAAAA'")
     assert "not kept any more" in await pages.get(place, status=404)
