@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.async_api import Browser, expect
 
@@ -158,3 +160,32 @@ async def test_without_a_script_back_leads_to_what_was_refused_as_it_was_typed(b
             await page.go_back()
             await expect(page.locator("#url-error")).to_be_visible()
     assert len(portal.service.read(webhooks.find, project_id="proj_1")) == 1
+
+
+@pytest.mark.slow
+async def test_without_a_script_back_and_reload_send_no_form_whose_answer_is_a_secret(
+    browser: Browser, portal: Scene
+) -> None:
+    """The browser asked whether to send it again, or showed an error of its own."""
+    webhook = portal.service.webhook("https://example.com/in")
+    sent: list[str] = []
+    async with visit(browser, java_script_enabled=False) as context:
+        page = await context.new_page()
+        await portal.come_in(page, "proj_1")
+        page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+        for path, button, where, again in (
+            (f"/webhooks/{webhook.id}", "Reveal", "#secret", "“Reveal” shows it once more"),
+            ("/tokens", "Make a token", "#new-token", "revoke it and make another"),
+        ):
+            await page.goto(portal.address + path)
+            if path == "/tokens":
+                await page.get_by_label("Name").fill("ci")
+            await page.get_by_role("button", name=button).click()
+            await expect(page.locator(where)).to_have_text(re.compile(r"^(whsec|awa)_"))
+            await page.reload()
+            await expect(page.get_by_text(again)).to_be_visible()
+            await page.goto(f"{portal.address}/events")
+            await page.go_back()
+            await expect(page.get_by_text(again)).to_be_visible()
+            await expect(page.locator(where)).to_have_count(0)
+    assert [url.removeprefix(portal.address) for url in sent] == [f"/webhooks/{webhook.id}/secret", "/tokens"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -40,15 +41,16 @@ async def both(daemons: Daemons, other: Daemons) -> tuple[str, str]:
     return addresses[0], addresses[1]
 
 
-async def ask(method: str, address: str, path: str, cookie: str = "") -> tuple[int, str, str]:
-    """Return the status of an answer, its text, and the cookie of the session that it begins."""
+async def ask(method: str, address: str, path: str, cookie: str = "", **form: str) -> tuple[int, str, str]:
+    """Return the status of an answer, its text (or where it leads), and the cookie of the session that it begins."""
     jar = aiohttp.DummyCookieJar()
     async with (
         aiohttp.ClientSession(address, cookie_jar=jar, headers={"Cookie": cookie} if cookie else {}) as client,
-        client.request(method, path, allow_redirects=False) as answer,
+        client.request(method, path, data=form or None, allow_redirects=False) as answer,
     ):
         morsel = answer.cookies.get(COOKIE)
-        return answer.status, await answer.text(), f"{COOKIE}={morsel.value}" if morsel else ""
+        text = answer.headers.get("Location", "") if form else await answer.text()
+        return answer.status, text, f"{COOKIE}={morsel.value}" if morsel else ""
 
 
 async def test_a_link_that_was_opened_at_one_daemon_is_used_up_at_all(daemons: Daemons, both: tuple[str, str]) -> None:
@@ -80,6 +82,25 @@ async def test_an_event_that_is_sent_to_one_daemon_reaches_the_owner_of_its_proj
             await asyncio.to_thread(client.send_event, "lead.created", {}, project_id=project)
     await daemons.until(lambda: daemons.states() == [("succeeded", 1)] * 4)
     assert len(receiver.requests) == 4
+
+
+async def test_a_secret_that_was_made_at_one_daemon_is_shown_once_at_whichever_is_asked_next(
+    daemons: Daemons, both: tuple[str, str], receiver: Receiver
+) -> None:
+    """As a proxy may lead there: it was known to the first alone. So are one that is revealed, and an API token, without scripts."""
+    cookie, of_it = sessions.cookie(daemons, "proj_1")["Cookie"], ""
+    for path, form in (
+        ("/webhooks", {"url": receiver.url, "events": "*", "secret_kind": "generated"}),
+        ("/rotate-secret", {"switch_after": "24h"}),
+        ("/secret", {"unscripted": "1"}),
+        ("/tokens", {"name": "ci", "unscripted": "1", "once": "k" * 22}),
+    ):
+        whole = path if path in ("/webhooks", "/tokens") else of_it + path
+        status, place, _ = await ask("POST", both[0], whole, cookie, **form)
+        of_it = of_it or place
+        looks = [await ask("GET", address, place, cookie) for address in (both[1], both[0], both[1])]
+        shows = [bool(re.search(r"(whsec|awa)_[\w+/=-]{40,}", text)) for _, text, _ in looks]
+        assert (status, shows) == (303, [True, False, False]), path
 
 
 async def test_a_token_that_was_rotated_is_over_at_every_daemon(

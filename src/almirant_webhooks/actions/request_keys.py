@@ -31,3 +31,8 @@ async def keep(
             store.forget_older(session, owner, newest)
 
     await database.write(write)
+
+
+async def take(database: Writes, owner: str, key_digest: str, *, since: datetime) -> list[KeyedRow]:
+    """Return what a request has done since a time, but for its answer; it is kept no longer."""
+    return await database.write(database.store.request_keys.take, owner, key_digest, since)

@@ -31,6 +31,10 @@ AskAgain = Callable[[web.Request, SessionRow | None], Awaitable[web.StreamRespon
 class Notes(Protocol):
     """What notes the changes of a request that has a key of its own."""
 
+    @property
+    def key_digest(self) -> str:
+        """What tells it from the other requests of its caller."""
+
     def run(self, session: Session, function: Callable[[Session], T]) -> T:
         """Call a function in its transaction, and note there what it returns."""
 
@@ -75,10 +79,16 @@ class Context:
         own._snapshot = Snapshot(self._lent)
         return own
 
+    def without_key(self) -> Context:
+        """Return a context whose writes are made anew each time that the request comes."""
+        own = copy.copy(self)
+        own.keyed = None
+        return own
+
     def aside(self) -> Context:
         """Return a context for a write that may fail, and by which the delivery loop has nothing to do."""
-        own = copy.copy(self)
-        own.is_aside, own.keyed = True, None
+        own = self.without_key()
+        own.is_aside = True
         return own
 
     async def read(self, function: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -66,6 +66,11 @@ class Keyed:
         return web.Response(status=status, headers=headers, body=text.encode() if text else None)
 
     @property
+    def key_digest(self) -> str:
+        """What tells it from the other requests of its caller."""
+        return self._key_digest
+
+    @property
     def was_begun(self) -> bool:
         """Whether something was done before of what has no answer yet."""
         return bool(self._done)
@@ -118,6 +123,15 @@ class Turns:
             self._waiting[place] -= 1
             if not self._waiting[place]:
                 del self._waiting[place], self._locks[place]
+
+
+async def take(ctx: Context, owner: str, key_digest: str) -> list[Any]:
+    """Return what a request has made, step by step: once, as it is kept no longer. Its answer stays."""
+    since = clock.now() - KEYS_KEPT
+    if all(row.number == ANSWER for row in await ctx.read(ctx.reading.request_keys.find, owner, key_digest, since)):
+        return []
+    rows = await request_keys.take(ctx, owner, key_digest, since=since)
+    return [_decode(row.content) for row in rows if row.content is not None]
 
 
 def digest_of(*parts: str | bytes) -> str:

@@ -11,6 +11,7 @@ from almirant_webhooks.rules.replays import ReplayCount, ReplaySelection
 from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.engine import (
     FIRST_RESEND,
+    KEYS_KEPT,
     KeyedRow,
     SessionRow,
 )
@@ -219,6 +220,9 @@ CHANGES: dict[str, Kind] = {
     "sessions.Sweep": Kind(lambda conn: steps_of(sessions.Sweep(clock.text(NOW)), conn), before=_many_sessions),
     "request_keys.note": Kind(lambda conn: request_keys.note(conn, "operator", "k", KeyedRow(1, "r", "[]"), NOW)),
     "request_keys.forget_older": Kind(lambda conn: request_keys.forget_older(conn, "operator", 20)),
+    "request_keys.take": Kind(
+        lambda conn: request_keys.take(conn, A_DELIVERY, A_DELIVERY, NOW - KEYS_KEPT), before=_many_keys
+    ),
     "request_keys.Sweep": Kind(lambda conn: steps_of(request_keys.Sweep(clock.text(NOW)), conn), before=_many_keys),
     "audit.note": Kind(lambda conn: audit.note(conn, "token.rotated", actor="operator", now=NOW, project_id="")),
 }

@@ -142,18 +142,21 @@ class StoredOperatorKeys(Protocol):
         """Return the token's digest and the key, both in hexadecimal."""
 
 
-class RequestKeys(Protocol):
-    """What requests with a key of their own have done."""
-
-    def note(self, session: Session, owner: str, key_digest: str, row: KeyedRow, now: datetime, /) -> None:
-        """Note one thing, sealed; refused where another request has noted it meanwhile."""
-
-    def forget_older(self, session: Session, owner: str, newest: int, /) -> None:
-        """Remove what an owner has beyond the newest so many, a hundred rows at most."""
-
-
 class RequestKeyReads(Protocol):
     """What requests with a key of their own have done."""
 
     def find(self, session: Session, owner: str, key_digest: str, since: datetime, /) -> list[KeyedRow]:
         """Return what was noted since a time, by its number."""
+
+
+class RequestKeys(RequestKeyReads, Protocol):
+    """What requests with a key of their own have done, as it is noted."""
+
+    def note(self, session: Session, owner: str, key_digest: str, row: KeyedRow, now: datetime, /) -> None:
+        """Note one thing, sealed; refused where another request has noted it meanwhile."""
+
+    def take(self, session: Session, owner: str, key_digest: str, since: datetime, /) -> list[KeyedRow]:
+        """Return what was noted since a time, by its number, but for the answer; it is kept no longer."""
+
+    def forget_older(self, session: Session, owner: str, newest: int, /) -> None:
+        """Remove what an owner has beyond the newest so many, a hundred rows at most."""

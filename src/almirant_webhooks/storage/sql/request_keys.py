@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 from ... import clock
 from ...model import Conflict
@@ -48,9 +50,23 @@ def find(conn: Session, owner: str, key_digest: str, since: datetime) -> list[Ke
         "WHERE owner = ? AND key_digest = ? AND created_at >= ? ORDER BY number",
         (owner, key_digest, clock.text(since)),
     )
+    return _rows(conn, owner, key_digest, rows.fetchall())
+
+
+def take(conn: Session, owner: str, key_digest: str, since: datetime) -> list[KeyedRow]:
+    """Return what a request has done, but for its answer, and keep it no longer."""
+    rows = conn.execute(
+        "DELETE FROM request_keys WHERE owner = ? AND key_digest = ? AND number > 0 AND created_at >= ? "
+        "RETURNING number, request_digest, content",
+        (owner, key_digest, clock.text(since)),
+    )
+    return _rows(conn, owner, key_digest, sorted(rows.fetchall()))
+
+
+def _rows(conn: Session, owner: str, key_digest: str, rows: Iterable[Sequence[Any]]) -> list[KeyedRow]:
     return [
         KeyedRow(number, request_digest, _opened(conn, content, _bound(owner, key_digest, number)))
-        for number, request_digest, content in rows.fetchall()
+        for number, request_digest, content in rows
     ]
 
 

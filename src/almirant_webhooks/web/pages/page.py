@@ -57,6 +57,7 @@ _DONE = {
     "ended": Text("Ended. Its browser has to sign in again."),
     "revoked": Text("Revoked. It opens nothing any more."),
     "kept": Text("The webhook keeps its secret."),
+    "revealed": Text("The secret was shown here once, and is hidden again. “Reveal” shows it once more."),
 }
 _TITLES = {
     403: Text("Not for you"),
@@ -203,6 +204,11 @@ def redirect(path: str, *, fragment: str = "", **query: str) -> web.HTTPSeeOther
     """Return the answer to a form: go and look at that page, at the part whose id is `fragment`."""
     place = f"{path}{'&' if '?' in path else '?'}{urlencode(query)}" if query else path
     return web.HTTPSeeOther(f"{place}#{fragment}" if fragment else place)
+
+
+def is_looked_at(request: web.Request) -> bool:
+    """Tell whether somebody opens the page: other tabs look again and again, and HEAD shows nothing."""
+    return request.method == hdrs.METH_GET and "X-Live" not in request.headers
 
 
 def local_path(path: object, otherwise: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from aiohttp import web
 
 from ... import clock
@@ -11,15 +13,22 @@ from ...model import NotFound, Refused
 from ...rules.texts import Text
 from ...storage.engine import MOST_TOKENS
 from ..context import context, principal, scope
+from ..request_keys import take
 from . import questions
-from .page import changing, check_params, people, read_form, redirect, show
+from .page import IS_UNSCRIPTED, changing, check_params, is_looked_at, people, read_form, redirect, show
+
+_SHOWN = Text("A token is shown here once. If you do not have it, revoke it and make another.")
 
 
 @people
 async def list_(request: web.Request) -> web.Response:
-    """Show the tokens of a project, or those of all to the operator."""
-    check_params(request, "project")
-    return await _show(request, request.query.get("project", "").strip())
+    """Show the tokens of a project, or those of all to the operator; and one that was made just now, this once."""
+    check_params(request, "project", "made")
+    key, made = request.query.get("made", ""), None
+    if key and is_looked_at(request):
+        for one in await take(context(request), principal(request).id, key):
+            made = cast("NewProjectToken", one) if isinstance(one, dict) and "token" in one else None
+    return await _show(request, request.query.get("project", "").strip(), made=made, was_made=bool(key))
 
 
 async def _show(
@@ -27,11 +36,13 @@ async def _show(
     project: str,
     *,
     made: NewProjectToken | None = None,
+    was_made: bool = False,
     name: str = "",
     errors: dict[str, str] | None = None,
 ) -> web.Response:
     ctx = context(request)
     rows = await ctx.read(ctx.reading.project_tokens.listed, scope(request, project or None), MOST_TOKENS)
+    notice: dict[str, Any] = {"notice": _SHOWN} if was_made and made is None else {}
     return show(
         request,
         "tokens.html",
@@ -41,22 +52,26 @@ async def _show(
         made=made,
         form={"errors": errors or {}, "name": name},
         rows=sorted(rows, key=lambda row: row["created_at"], reverse=True),
+        **notice,
     )
 
 
 @people
 async def create(request: web.Request) -> web.Response:
-    """Make a token and show it, this once."""
+    """Make a token and show it, this once: without scripts at an address of its own."""
+    ctx = context(request)
     form, own = await read_form(request), principal(request).project_id
     project, name = (str(form.get(field, "")).strip() for field in ("project_id", "name"))
     try:
         made = await actions.make_project_token(
-            context(request), principal(request), now=clock.now(), project_id=own or project or None, name=name or None
+            ctx, principal(request), now=clock.now(), project_id=own or project or None, name=name or None
         )
     except NotFound:
         raise
     except Refused as refused:
         return await _show(request, "", name=name, errors=refused.by_field())
+    if request.get(IS_UNSCRIPTED) and ctx.keyed is not None:
+        raise redirect("/tokens", **({} if own else {"project": project}), made=ctx.keyed.key_digest)
     return await _show(request, "" if own else project, made=made)
 
 

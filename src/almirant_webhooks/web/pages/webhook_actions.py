@@ -189,7 +189,7 @@ async def rotate(request: web.Request) -> web.Response:
         return _ask_rotate(request, webhook, typed, refused.message)
     if cancel:
         raise redirect(f"/webhooks/{webhook.id}", done="kept")
-    note_fresh(request, webhook.id)
+    await note_fresh(request, webhook.id)
     raise redirect(f"/webhooks/{webhook.id}", done="rotated")
 
 

@@ -57,7 +57,7 @@ async def create(request: web.Request) -> web.Response:
     except Refused as refused:
         form.errors = refused.by_field()
         return _show(request, form, None)
-    note_fresh(request, created.id)
+    await note_fresh(request, created.id)
     raise redirect(f"/webhooks/{created.id}")
 
 

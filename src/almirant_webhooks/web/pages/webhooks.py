@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from ... import clock
 from ...actions import webhook_secrets
-from ...model import NotFound, Secrets, State, Webhook
+from ...model import NotFound, Refused, Secrets, State, Webhook
 from ...rules import activity, outcomes, presets, trouble
 from ...rules.event_types import catalogue_of, patterns_for
 from ...rules.sentences import Sentence
 from ...rules.stored_texts import is_unopenable
 from ...rules.trouble import MOST_WAITING
+from ...storage.engine import StorageError
 from ...storage.records import DeliveryDetails
 from ..context import context, principal
 from . import plots
 from .formatting import pretty
-from .page import people, show, webhook_of
+from .page import IS_UNSCRIPTED, is_looked_at, people, redirect, show, webhook_of
 from .verifiers import verifiers
 
-_FRESH = web.AppKey("fresh secrets", dict[tuple[str | None, str], float])
-_FRESH_FOR = 60.0  # seconds
 _MOST_ANSWER = 2_000  # characters of the answer to a test
 
 
@@ -38,44 +36,39 @@ class Tested(NamedTuple):
     is_open: bool
 
 
-def note_fresh(request: web.Request, webhook_id: str) -> None:
+async def note_fresh(request: web.Request, webhook_id: str) -> None:
     """Let the page that follows in this session, and in no other, show the new secret once."""
-    fresh = request.config_dict[_FRESH]
-    limit = time.monotonic() - _FRESH_FOR
-    for old in [key for key, created_at in fresh.items() if created_at < limit]:
-        del fresh[old]
-    fresh[principal(request).session, webhook_id] = time.monotonic()
+    with suppress(StorageError, Refused):  # it can be revealed all the same
+        await _promise(request, webhook_id, is_new=True)
 
 
 @people
 async def overview(request: web.Request) -> web.Response:
     """Show one webhook; right after its secret was made, to whoever made it, the secret too, which is written down."""
     webhook = await webhook_of(request)
-    fresh, key = request.config_dict[_FRESH], (principal(request).session, webhook.id)
-    created_at = fresh.get(key)
-    # Other tabs look again and again, and HEAD shows nothing.
-    if created_at is None or request.method != hdrs.METH_GET or "X-Live" in request.headers:
-        return await _show(request, webhook.id, None, fresh=False)
-    del fresh[key]
-    if time.monotonic() - created_at >= _FRESH_FOR:
-        return await _show(request, webhook.id, None, fresh=False)
-    try:
-        secrets = await _reveal(request, webhook.id)
-    except BaseException:
-        fresh[key] = created_at
-        raise
-    return await _show(request, webhook.id, Secrets(secrets.next or secrets.current), fresh=True)
+    promised = None
+    if is_looked_at(request):
+        promised = await webhook_secrets.reveal_promised(
+            context(request), principal(request), webhook.id, now=clock.now()
+        )
+    secrets, is_new = promised or (None, False)
+    return await _show(request, webhook.id, secrets, fresh=is_new)
 
 
 @people
 async def reveal(request: web.Request) -> web.Response:
-    """Show the secret; who looked is written down."""
+    """Show the secret; who looked is written down. Without scripts the page that shows it has an address."""
     webhook = await webhook_of(request)
-    return await _show(request, webhook.id, await _reveal(request, webhook.id), fresh=False)
+    if request.get(IS_UNSCRIPTED):
+        await _promise(request, webhook.id, is_new=False)
+        raise redirect(f"/webhooks/{webhook.id}", done="revealed")
+    secrets = await webhook_secrets.reveal(context(request), principal(request), webhook.id, now=clock.now())
+    return await _show(request, webhook.id, secrets, fresh=False)
 
 
-async def _reveal(request: web.Request, webhook_id: str) -> Secrets:
-    return await webhook_secrets.reveal(context(request), principal(request), webhook_id, now=clock.now())
+async def _promise(request: web.Request, webhook_id: str, *, is_new: bool) -> None:
+    ctx = context(request).without_key()  # a form that is sent again is promised the same again
+    await webhook_secrets.promise(ctx, principal(request), webhook_id, is_new=is_new, now=clock.now())
 
 
 async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, *, fresh: bool) -> web.Response:
@@ -95,6 +88,7 @@ async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, 
     )
     bars = plots.span(counted["parts"], now, activity.SPANS[span])
     types = catalogue(request, summary["webhook"].project_id)
+    notice: dict[str, Any] = {"notice": ""} if secrets is not None and not fresh else {}  # that it is shown no more
     subscribed = [event_type for event_type in types if set(patterns_for(event_type)) & set(summary["webhook"].events)]
     return show(
         request,
@@ -119,6 +113,7 @@ async def _show(request: web.Request, webhook_id: str, secrets: Secrets | None, 
         first_run=summary["last_at"] is None,
         verifiers=verifiers(),
         tested=await _tested(request, webhook_id, request.query.get("test", "")),
+        **notice,
         **summary,
     )
 
@@ -159,7 +154,6 @@ def catalogue(request: web.Request, project_id: str = "") -> tuple[str, ...]:
 
 def add(app: web.Application) -> None:
     """Add the routes."""
-    app[_FRESH] = {}
     app.add_routes(
         [
             web.get("/webhooks/{id:wh_[^/]+}", overview),
