@@ -97,7 +97,7 @@ class EverythingInPostgres(PostgresService):
 
     def __init__(self, folder: Path, there: Outbox) -> None:
         super().__init__(folder / "no-such.db", there)
-        self.ours = there  # where our tables are
+        self._ours: Outbox | None = None  # where our tables are, if not with the outbox
         self._key = folder / "seal.key"
         if not self.key.exists():
             self.key.write_text(sealed_texts.new_line())
@@ -114,6 +114,15 @@ class EverythingInPostgres(PostgresService):
     @property
     def key(self) -> Path:
         return self._key
+
+    @property
+    def ours(self) -> Outbox:
+        """Where our tables are."""
+        return self._ours or self.there
+
+    @ours.setter
+    def ours(self, there: Outbox) -> None:
+        self._ours = there
 
     def places(self) -> dict[str, dict[str, Any]]:
         """Where in PostgreSQL everything is, as the configuration says it."""

@@ -78,7 +78,7 @@ class OutboxReader:
                 before = None
             news = before != self._version
         if news:
-            self.force_read()
+            self.may_have_rows, self.may_wait = True, False
         return news
 
     def force_read(self) -> None:
