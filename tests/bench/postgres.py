@@ -6,7 +6,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from copy import copy
 from pathlib import Path
@@ -240,6 +240,14 @@ def _is_ready(bench: Bench) -> bool:
         return False
 
 
+def _spent(runs: Sequence[tuple[Speed, float]]) -> str:
+    """Say the rate, and what each delivery took of the daemon and of the server."""
+    return (
+        f"{median(speed.rate for speed, _ in runs):,.0f}/s, {median(speed.cpu for speed, _ in runs):.0f} µs of the daemon's CPU "
+        f"and {median(served for _, served in runs):.0f} µs of the server's each"
+    )
+
+
 def figures(sizes: Sizes) -> Iterator[Figure]:
     """Yield throughput and latency, each with the middle ratio of pairs, and how long a return of the server takes."""
     events, steady = sizes.of(20_000, 1_000), sizes.of(2_000, 100)
@@ -273,8 +281,7 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
     shares = [speed.rate / other.rate for (speed, _), (_, other) in zip(everywhere, speeds, strict=True)]
     yield Figure(
         "throughput with everything in PostgreSQL",
-        f"{median(speed.rate for speed, _ in everywhere):,.0f}/s, {median(speed.cpu for speed, _ in everywhere):.0f} µs of the daemon's CPU "
-        f"and {median(served for _, served in everywhere):.0f} µs of the server's each",
+        _spent(everywhere),
         f"{median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f}) of one in SQLite",
         "≥ 0.75",
         median(shares) >= 0.75,
@@ -282,8 +289,7 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
     of_whole = [speed.rate / other.rate for (speed, _), (other, _) in zip(outbox_apart, everywhere, strict=True)]
     yield Figure(
         "throughput with everything in PostgreSQL, the outbox in a database of its own",
-        f"{median(speed.rate for speed, _ in outbox_apart):,.0f}/s, {median(speed.cpu for speed, _ in outbox_apart):.0f} µs of the daemon's CPU "
-        f"and {median(served for _, served in outbox_apart):.0f} µs of the server's each",
+        _spent(outbox_apart),
         f"{median(of_whole):.2f} ({min(of_whole):.2f} to {max(of_whole):.2f}) of one with the outbox in the database",
     )
     own, other, everything = ([run[side].delays for run in runs] for side in range(3))

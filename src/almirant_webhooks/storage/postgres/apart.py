@@ -19,7 +19,7 @@ from .connection import Session, connect, transaction
 from .database_session import DatabaseSession
 from .installation import PostgresInstallation
 from .outbox_installation import OutboxInstallation
-from .stores import PostgresActionStore, PostgresCleaningStore
+from .stores import CONTENT, PostgresActionStore, PostgresCleaningStore
 
 # A lock that waits for no batch, and that no standby gives: its number may be an older one.
 _IDENTITY = "SELECT database_id, batch FROM database_meta FOR KEY SHARE"
@@ -59,7 +59,7 @@ class PostgresCleaningStoreApart(PostgresCleaningStore):
     def empty_outbox_wal(self, session: Session, /) -> bool:
         """Vacuum the outbox, and the tables of the database that hold content."""
         with closing(self._open_session()) as database:
-            is_done = database.vacuum_tables("events", "deliveries", "attempts", "rendered_bodies")
+            is_done = database.vacuum_tables(*CONTENT)
         return outbox.vacuum(session) and is_done
 
 

@@ -169,7 +169,10 @@ class PostgresService:
         return session
 
     async def _open(self, opener: Callable[[], DatabaseSession]) -> Worker:
-        worker = await Worker(opener, self._writing, as_engines).open()
+        return await self._start(Worker(opener, self._writing, as_engines))
+
+    async def _start(self, worker: Worker) -> Worker:
+        await worker.open()
         self._closing.push_async_callback(worker.close)
         self.workers.append(worker)
         return worker

@@ -50,16 +50,9 @@ class PostgresServiceApart(PostgresService):
     async def _open_outbox(self) -> None:
         if (await self.database.run(stats.unread_rows))[1]:
             log.warning("rows are left", what=LEFT_IN_DATABASE)
-        self.outbox = outbox = await self._open_apart()
-        self.outbox_reader = await self._open_apart()
+        self.outbox = outbox = await self._start(postgres.Worker(self._connect_outbox))
+        self.outbox_reader = await self._start(postgres.Worker(self._connect_outbox))
         self.outbox_upkeep = Once(outbox, lambda session: BUCKET in self._share.active)
 
     def _hearing(self) -> AbstractContextManager[asyncio.Event]:
         return listener.hearing(self._outbox_place, self._store.note_commit)
-
-    async def _open_apart(self) -> postgres.Worker:
-        worker = postgres.Worker(self._connect_outbox)
-        await worker.open()
-        self._closing.push_async_callback(worker.close)
-        self.workers.append(worker)
-        return worker

@@ -25,6 +25,7 @@ from .lease import Lease, Superseded
 from .share import Share
 
 PostgresResendingStore = SharedResendingStore
+CONTENT = ("events", "deliveries", "attempts", "rendered_bodies")  # the tables that hold it, beside the outbox
 _REVISION = "SELECT revision FROM database_meta"
 
 
@@ -239,4 +240,4 @@ class PostgresCleaningStore:
 
     def empty_outbox_wal(self, session: DatabaseSession, /) -> bool:
         """Vacuum the tables that hold content, the outbox among them."""
-        return session.vacuum_tables("events", "deliveries", "attempts", "rendered_bodies", "outbox")
+        return session.vacuum_tables(*CONTENT, "outbox")

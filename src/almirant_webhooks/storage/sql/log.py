@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ... import clock
@@ -101,10 +101,11 @@ def _attempts(conn: Session, row: Row, more: Row, numbers: range, shown: int | N
     ]
 
 
-def _told_by(attempts: Sequence[Row]) -> Iterator[int]:
-    """Yield the numbers of the newest attempt that has ended, and of the newest that succeeded."""
-    for outcomes in (Outcome, (Outcome.SUCCESS,)):
-        yield from [attempt["number"] for attempt in attempts if attempt["outcome"] in tuple(outcomes)][-1:]
+def _told_by(attempts: Sequence[Row]) -> set[int]:
+    """Return the numbers of the newest attempt that has ended, and of the newest that succeeded."""
+    ended = [attempt["number"] for attempt in attempts if attempt["outcome"] is not None]
+    succeeded = [attempt["number"] for attempt in attempts if attempt["outcome"] == Outcome.SUCCESS]
+    return {*ended[-1:], *succeeded[-1:]}
 
 
 def _shown(row: Row) -> str | None:
