@@ -102,6 +102,38 @@ def test_a_batch_tells_what_is_due_where_it_may_have_changed_that(steps: Steps) 
     assert (changes.touched, changes.due) == (set(), {})
 
 
+def test_a_new_delivery_of_an_ordered_webhook_begins_in_the_batch_that_records_the_one_before(steps: Steps) -> None:
+    """What has ended is written first then; a failure that is to be tried again keeps it waiting."""
+    webhook = steps.webhook(options={"ordered": True})
+    _insert(steps, 1)
+    (first,) = _write(steps, Work(to_read=ALL, take_slot=_always)).begun
+    _insert(steps, 1)
+    succeeded = Result(first, Outcome.SUCCESS, START, 5, status_code=200)
+    (second,) = _write(steps, Work([succeeded], to_read=ALL, take_slot=_always)).begun
+    assert (second.webhook_id, second.number) == (webhook.id, 1)
+    _insert(steps, 1)
+    failed = Result(second, Outcome.HTTP_ERROR, START, 5, status_code=500)
+    assert _write(steps, Work([failed], to_read=ALL, take_slot=_always)).begun == []
+
+
+def test_a_batch_says_once_what_it_begins_before_it_is_committed(steps: Steps) -> None:
+    """What was due and what is new: the requests are prepared meanwhile, and dropped if the commit fails."""
+    due = steps.webhook()
+    steps.event()
+    new = steps.webhook(url="https://example.com/new", events=["lead.created"])
+    _insert(steps, 1)
+    told: list[list[str]] = []
+    work = Work(
+        starts={due.id: 1},
+        to_read=ALL,
+        take_slot=_always,
+        prepare=lambda claims: told.append([claim.webhook_id for claim in claims]),
+    )
+    begun = _write(steps, work).begun
+    assert told == [[claim.webhook_id for claim in begun]]
+    assert set(told[0]) == {due.id, new.id}
+
+
 def test_only_enabled_webhooks_are_given_slots(steps: Steps) -> None:
     """The delivery of a disabled one is held, and the other's begins."""
     on, off = steps.webhook(), steps.webhook(url="https://example.com/off")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
 from .. import clock
-from ..model import Due
+from ..model import Claim, Due
 from ..ops.metrics import Metrics
 from ..rules.retry import Schedule
 from ..storage.engine import DeliveryStore, DeliveryWorker, Session, StorageError, WrittenBatch
@@ -225,26 +225,26 @@ class DeliveryLoop:
 
     def _write(self, conn: Session, batch: Batch, *, full: bool) -> None:
         """Write and commit a batch. The event loop prepares its requests meanwhile, and sends them after the commit."""
-        call, prepared, self.is_writing = self._event_loop.call_soon_threadsafe, False, True
+        call, self.is_writing = self._event_loop.call_soon_threadsafe, True
         try:
             with self._store.transaction(conn):
                 locked_at = time.monotonic()
-                changes = self._store.write(conn, batch.work, self._schedule, clock.now())
+                work = batch.work._replace(prepare=self._prepare)
+                changes = self._store.write(conn, work, self._schedule, clock.now())
                 written_at = time.monotonic()
-                if changes.begun:
-                    call(self.attempts.prepare, changes.begun)
-                    prepared = True
         except BaseException:
-            if prepared:
-                call(self.attempts.drop)
+            call(self.attempts.drop)
             raise
         finally:
             self.is_writing = False
-        if prepared:
+        if changes.begun:
             call(self.attempts.send)
         begun = len(changes.begun) + (changes.fan_out.deliveries if changes.fan_out else 0)
         self._pace.observe_batch(locked_at, written_at, time.monotonic(), len(batch.work.results) + begun)
         self._confirm(conn, batch, changes, full=full)
+
+    def _prepare(self, claims: Sequence[Claim]) -> None:
+        self._event_loop.call_soon_threadsafe(self.attempts.prepare, claims)
 
     def _confirm(self, conn: Session, batch: Batch, changes: WrittenBatch, *, full: bool) -> None:
         """Update the state after the commit of a batch."""

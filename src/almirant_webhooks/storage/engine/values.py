@@ -115,7 +115,8 @@ class Work(NamedTuple):
     those that came to `max_deliveries` deliveries. `in_flight` are the attempts under way, by webhook: one that says how many it
     wants at once gets no more than that beside them, whatever `starts` and `take_slot` allow; one that said so, by `concurrency`,
     and does not any more, gets `per_webhook`. `places` says how many attempts of a webhook with a rate limit may begin, by the
-    limit that the transaction reads.
+    limit that the transaction reads. `prepare` is called with the attempts that the transaction has begun, once they are known
+    and before the commit, after which they are sent.
     """
 
     results: Sequence[Result] = ()
@@ -128,6 +129,7 @@ class Work(NamedTuple):
     concurrency: Mapping[str, int] = MappingProxyType({})
     per_webhook: int = 0
     places: Callable[[str, str], int] = lambda webhook, rate_limit: 0
+    prepare: Callable[[Sequence[Claim]], None] = lambda claims: None
 
 
 class WrittenBatch(NamedTuple):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -14,9 +15,9 @@ from .allowance import Allowance
 from .claiming import claim
 from .deliveries import first_due_and_revision
 from .disabling import disable_unopenable
-from .fanout import fan_out
+from .fanout import insert, look_up
 from .health import report_failed
-from .results import record
+from .results import settle, write_ended
 from .session import Session
 
 # Tests are claimed while their webhook is disabled: those of one whose secret cannot be opened would be claimed for ever.
@@ -49,47 +50,64 @@ def write(conn: Session, work: Work, schedule: Schedule, now: datetime, outbox: 
     """
     one_file = work.to_read is not None
     touched = set(work.starts)
-    dropped = record(conn, work.results, schedule, touched) if work.results else 0
+    ended = settle(conn, work.results, schedule, touched) if work.results else None
+    dropped = ended.dropped if ended else 0
+    if ended and work.starts:  # what may begin depends on it
+        write_ended(conn, ended)
+        ended = None
     more: set[str] = set()
     gone: list[str] = []
     unopenable: dict[str, str] = {}
     allowance = Allowance.of(work)
     begun = claim(conn, work.starts, now, more, gone, allowance, unopenable) if work.starts else []
     served = work.starts.keys() - more
+
+    def take(webhook: str) -> bool:
+        return work.take_slot(webhook, webhook in served)
+
     rows = outbox.read(conn, work.to_read) if work.to_read is not None else work.rows
-    fanned_out = None
-    if rows:
-        begin = time.monotonic()
-        wait = schedule.waits[0]
-        fanned_out = fan_out(
-            conn,
-            rows,
-            wait,
-            now,
-            lambda webhook: work.take_slot(webhook, webhook in served),
-            work.max_deliveries,
-            allowance=allowance,
-        )
+    found = look_up(conn, rows) if rows else None
+    if ended and found and found.webhooks.free:  # an ordered webhook may be free then
+        write_ended(conn, ended)
+        ended, found = None, look_up(conn, rows)
+    fanned_out, begin = None, time.monotonic()
+    # All is read: a server writes what has ended while the deliveries are put together.
+    with conn.at_once() if ended or found else nullcontext():
+        if ended:
+            ended.write(conn)
+        if found:
+            wait, most = schedule.waits[0], work.max_deliveries
+            fanned_out = insert(conn, found, wait, now, take, most, allowance=allowance)
+            begun += fanned_out.claims
+        if begun:
+            work.prepare(begun)
+    if ended:
+        ended.tell(conn)
+    if fanned_out:
         if fanned_out.failed:
             report_failed(conn, fanned_out.failed, now)
         if one_file:
             quick = [row_mark for row_mark in fanned_out.marks if not row_mark.is_slow]
             outbox.mark(conn, fanned_out, quick, clock.text(now))
         fanned_out.seconds = time.monotonic() - begin
-        begun += fanned_out.claims
         touched |= fanned_out.due
         unopenable |= fanned_out.unopenable
-    for webhook, sentence in unopenable.items():
-        reason = f"{sentence[:1].lower()}{sentence[1:].removesuffix('.')}"  # as a part of others
-        disable_unopenable(conn, webhook, reason, now)
-        conn.execute(_END_TESTS, (webhook, reason))
-        touched.add(webhook)
+    _disable(conn, unopenable, now)
+    touched |= unopenable.keys()
     if not (work.results or begun or gone or fanned_out):
         conn.execute(PROVE_WRITABLE)
-    ended = {result.claim.webhook_id for result in work.results}
-    due, revision = first_due_and_revision(conn, touched, ended)
+    attempted = {result.claim.webhook_id for result in work.results}
+    due, revision = first_due_and_revision(conn, touched, attempted)
     if (
         fanned_out and not one_file
     ):  # last of all: batches of other daemons wait for that row until this one is committed
         fanned_out.batch = int(conn.execute(_NUMBER).fetchone()[0])
     return WrittenBatch(dropped, begun, gone, fanned_out, touched, due, revision, unopenable)
+
+
+def _disable(conn: Session, unopenable: Mapping[str, str], now: datetime) -> None:
+    """Disable webhooks whose secrets cannot be opened; the reasons are sentences."""
+    for webhook, sentence in unopenable.items():
+        reason = f"{sentence[:1].lower()}{sentence[1:].removesuffix('.')}"  # as a part of others
+        disable_unopenable(conn, webhook, reason, now)
+        conn.execute(_END_TESTS, (webhook, reason))

@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from ... import clock
 from ...model import Trigger
@@ -51,13 +51,45 @@ def fan_out(
 ) -> FanOut:
     """Insert events with their deliveries into the database; an event that is there already is a duplicate.
 
-    Call it inside a transaction. `first_wait` is the schedule's first wait. Deliveries to enabled webhooks begin at once if
+    Call it inside a transaction; it looks up the rows and `insert`s them.
+    """
+    found = look_up(conn, rows)
+    with conn.at_once():
+        return insert(conn, found, first_wait, now, take, max_deliveries, allowance=allowance)
+
+
+class Found(NamedTuple):
+    """What was looked up for rows of the outbox: numbers for their events, those that are there already, and the webhooks.
+
+    Of webhooks whose keys cannot be opened `unopenable` has the reasons; they have no keys. `known` has type, time, body and
+    erasure of events. A row that is no event has words instead.
+    """
+
+    read: Sequence[tuple[OutboxRow, Event | str]]
+    numbers: Iterator[int]
+    known: dict[tuple[str, str], Sequence[Any]]
+    webhooks: Webhooks
+    unopenable: dict[str, str]
+
+
+def insert(
+    conn: Session,
+    found: Found,
+    first_wait: timedelta,
+    now: datetime,
+    take: Callable[[str], bool],
+    max_deliveries: int = MAX_DELIVERIES,
+    *,
+    allowance: Allowance | None = None,
+) -> FanOut:
+    """Insert the events of rows that were looked up in this transaction. Nothing is read: call it in a block of `at_once`.
+
+    `first_wait` is the schedule's first wait. Deliveries to enabled webhooks begin at once if
     `take` gives a slot, within the `allowance` of webhooks with options of their own. A filter that does not match makes a verdict
     in place of a delivery. After `max_deliveries` of both, rows are left to the next call.
     """
-    result = FanOut()
-    read = [(row, event_of(row)) for row in rows]
-    numbers, known_events, webhooks, result.unopenable = _look_up(conn, [event for _, event in read])
+    result, (read, numbers, known, webhooks, unopenable) = FanOut(), found
+    result.unopenable = unopenable
     webhooks.tell(result)
     take = order.in_turn(_within(take, webhooks, allowance), webhooks.free)
     now_text, due_at = clock.text(now), clock.text(now + first_wait)
@@ -68,11 +100,11 @@ def fan_out(
             result.marks.append(Mark(row, str(event)))
             continue
         key = (event.project_id, event.id)
-        if key in known_events or event.payload.startswith(ERASED_PAYLOAD):
-            take_again(result, row, event, known_events.get(key))
+        if key in known or event.payload.startswith(ERASED_PAYLOAD):
+            take_again(result, row, event, known.get(key))
             continue
         body = event.body(event.occurred_at)
-        known_events[key] = (event.event_type, event.occurred_at, body, 0)
+        known[key] = (event.event_type, event.occurred_at, body, 0)
         matching = webhooks.matching[event.project_id, event.event_type]
         seq = next(numbers)
         new.append((seq, *key, event.event_type, event.occurred_at, now_text, body, int(not matching)))
@@ -84,9 +116,8 @@ def fan_out(
             break
     if result.swallowed:
         erasing.note(conn, now_text)
-    with conn.at_once():
-        conn.write_rows(_INSERT_EVENTS, _EVENT_TYPES, new)
-        deliveries.write(conn)
+    conn.write_rows(_INSERT_EVENTS, _EVENT_TYPES, new)
+    deliveries.write(conn)
     result.failed, result.filtered_out = deliveries.bodies.failed, len(deliveries.filtered_out)
     result.events, result.deliveries = len(new), len(deliveries.rows)
     return result
@@ -167,21 +198,16 @@ def _within(take: Callable[[str], bool], webhooks: Webhooks, allowance: Allowanc
     return take_within
 
 
-def _look_up(
-    conn: Session, read: Sequence[Event | str]
-) -> tuple[Iterator[int], dict[tuple[str, str], Sequence[Any]], Webhooks, dict[str, str]]:
-    """Return numbers for the events; type, time, body and erasure of the events that are there; and the webhooks.
-
-    `read` may have words in place of events that are none. The webhooks' keys are opened. Of those that cannot
-    be opened the reasons are returned, and they have no keys.
-    """
-    events = [event for event in read if isinstance(event, Event)]
+def look_up(conn: Session, rows: Sequence[OutboxRow]) -> Found:
+    """Look up what has to be known to insert the events of rows, in the transaction that does so."""
+    read = [(row, event_of(row)) for row in rows]
+    events = [event for _, event in read if isinstance(event, Event)]
     kinds = {(event.project_id, event.event_type) for event in events}
     keys = json.dumps([(event.project_id, event.id) for event in events])
-    numbers, subscribed, rows = conn.read_together((conn.event_numbers, SUBSCRIBED, _KNOWN), patterns_of(kinds), keys)
-    known: dict[tuple[str, str], Sequence[Any]] = {(project, event): rest for project, event, *rest in rows}
+    numbers, subscribed, there = conn.read_together((conn.event_numbers, SUBSCRIBED, _KNOWN), patterns_of(kinds), keys)
+    known: dict[tuple[str, str], Sequence[Any]] = {(project, event): rest for project, event, *rest in there}
     webhooks = match(kinds, subscribed)
-    return _in_order(numbers), known, webhooks, open_all(conn.seals, webhooks.keys)
+    return Found(read, _in_order(numbers), known, webhooks, open_all(conn.seals, webhooks.keys))
 
 
 def delivery_ids(now: datetime) -> Iterator[str]:

@@ -87,11 +87,49 @@ class _Settled(NamedTuple):
     number: int
 
 
+class Ended(NamedTuple):
+    """Attempts that have ended, and how their deliveries stand then: found out, and not written yet.
+
+    Of `dropped` results the webhook is gone; `given_up` are deliveries that have failed for good.
+    """
+
+    recorded: Sequence[Result]
+    settled: Sequence[tuple[object, ...]]
+    given_up: Sequence[str]
+    dropped: int
+
+    def write(self, conn: Session) -> None:
+        """Write attempts, deliveries and counts; nothing is read, so it can stand in a block of `at_once`."""
+        conn.write_rows(_INSERT_ATTEMPTS, _ATTEMPT_TYPES, [_attempt(result) for result in self.recorded])
+        conn.write_rows(_SETTLE, _SETTLE_TYPES, self.settled)
+        counted = [result for result in self.recorded if result.outcome is not Outcome.INTERRUPTED]
+        count(conn, counted, set(self.given_up))
+
+    def tell(self, conn: Session) -> None:
+        """Tell operators and projects of the deliveries that have failed for good; all else is written."""
+        if self.given_up:
+            report_failed(conn, self.given_up, max(result.finished_at for result in self.recorded))
+
+
 def record(conn: Session, results: Sequence[Result], schedule: Schedule, waiting: set[str] | None = None) -> int:
     """Write how attempts ended and when the next ones are; return how many were dropped as their webhook is gone.
 
     An attempt that is recorded already is left as it is. Webhooks that are to have another attempt are added to `waiting`.
     """
+    ended = settle(conn, results, schedule, waiting)
+    write_ended(conn, ended)
+    return ended.dropped
+
+
+def write_ended(conn: Session, ended: Ended) -> None:
+    """Write what `settle` has found out, and tell of it."""
+    with conn.at_once():
+        ended.write(conn)
+    ended.tell(conn)
+
+
+def settle(conn: Session, results: Sequence[Result], schedule: Schedule, waiting: set[str] | None = None) -> Ended:
+    """Find out what `record` has to write."""
     delivery_ids = json.dumps([result.claim.delivery_id for result in results])
     in_flight = {row[0]: _Delivery(*row) for row in conn.read_rows(_IN_FLIGHT, delivery_ids)}
     recorded: list[Result] = []
@@ -114,14 +152,7 @@ def record(conn: Session, results: Sequence[Result], schedule: Schedule, waiting
             waiting.add(claim.webhook_id)
         status = result.outcome.value.replace("_", " ") if result.status_code is None else str(result.status_code)
         settled.append((*after, status, delivery.id))
-    given_up = _given_up(settled, pending)
-    with conn.at_once():
-        conn.write_rows(_INSERT_ATTEMPTS, _ATTEMPT_TYPES, [_attempt(result) for result in recorded])
-        conn.write_rows(_SETTLE, _SETTLE_TYPES, settled)
-        count(conn, [result for result in recorded if result.outcome is not Outcome.INTERRUPTED], set(given_up))
-    if given_up:
-        report_failed(conn, given_up, max(result.finished_at for result in recorded))
-    return len(results) - len(recorded)
+    return Ended(recorded, settled, _given_up(settled, pending), len(results) - len(recorded))
 
 
 def interrupt_open(conn: Session, schedule: Schedule, now: datetime, webhooks: Collection[str] | None = None) -> int:
