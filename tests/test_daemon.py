@@ -246,7 +246,7 @@ async def _hold_a_batch(service: Service, daemon: Daemon) -> sqlite3.Connection:
     other = sqlite3.connect(service.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     service.insert()
-    await service.until(lambda: daemon.dispatcher.is_writing)
+    await service.until(lambda: daemon.loop.is_writing)
     return other
 
 
@@ -286,14 +286,14 @@ async def test_rows_that_wait_do_not_keep_a_stop_busy(tmp_path: Path, receiver: 
     other.rollback()
     other.close()
     await arrived.wait()
-    laps, has_free_space = 0, daemon.dispatcher._store.has_free_space
+    laps, has_free_space = 0, daemon.loop._store.has_free_space
 
     def count() -> bool:
         nonlocal laps
         laps += 1
         return has_free_space()
 
-    daemon.dispatcher._store.has_free_space = count  # type: ignore[method-assign]
+    daemon.loop._store.has_free_space = count  # type: ignore[method-assign]
     for _ in range(1000):
         await asyncio.sleep(0)
     release.set()

@@ -79,15 +79,15 @@ class Daemon:
         await self._serve_web(fit.web)
         sender = await self._open_sender(fit.idle)
         self._health = Health(self.metrics)
-        self.dispatcher = dispatcher = self._make_loop(sender, fit.concurrency)
-        self._closing.push_async_callback(database.run, lambda _: dispatcher.reader.close())
-        await database.run(lambda _: dispatcher.reader.open())
+        self.loop = loop = self._make_loop(sender, fit.concurrency)
+        self._closing.push_async_callback(database.run, lambda _: loop.reader.close())
+        await database.run(lambda _: loop.reader.open())
         self._closing.push_async_callback(database.end_steps)
-        interrupted = await dispatcher.recover(clock.now())
+        interrupted = await loop.recover(clock.now())
         guard = Guard(storage.files, storage.workers)
-        dispatcher.begin(lambda error: self._tasks.died(STEP, error))
+        loop.begin(lambda error: self._tasks.died(STEP, error))
         every = self.settings.outbox.poll_interval.total_seconds()
-        self._tasks.run("watch", storage.watch((dispatcher.check_for_commits,), every))
+        self._tasks.run("watch", storage.watch((loop.check_for_commits,), every))
         self._tasks.run("guard", guard.run())
         self._tasks.run("status", systemd.tell_status(self.not_ready, storage.share))
         await self._start_upkeep()
@@ -142,14 +142,14 @@ class Daemon:
 
     async def _start_upkeep(self) -> None:
         """Begin what goes on beside the delivering: pruning, looking at how it stands, and resends of many."""
-        storage, dispatcher = self.storage, self.dispatcher
+        storage, loop = self.storage, self.loop
         database, reader = storage.upkeep, await storage.open_reader()
 
         def rests() -> str | None:
-            return dispatcher.failing() or storage.rests()
+            return loop.failing() or storage.rests()
 
         def due(webhooks: set[str], times: dict[str, Due]) -> None:
-            dispatcher.update_due(webhooks, times)
+            loop.update_due(webhooks, times)
             storage.tell_owners(times)
 
         observer = Observer(
@@ -159,11 +159,11 @@ class Daemon:
             storage.observing,
             self.metrics,
             self._heartbeat,
-            due=dispatcher.update_due,
+            due=loop.update_due,
             tell_owners=storage.tell_owners,
-            failing=dispatcher.failing,
+            failing=loop.failing,
             rests=rests,
-            store_bodies=dispatcher.store_bodies,
+            store_bodies=loop.store_bodies,
             disable_after=self.settings.delivery.disable_after,
         )
         self.pruner = Pruner(database, storage.outbox_upkeep, storage.pruning, self.settings.retention, rests=rests)
@@ -196,7 +196,7 @@ class Daemon:
             readers=readers,
             slow_reader=await storage.open_reader(),
             outbox_reader=storage.outbox_reader,
-            wake=self._wake_dispatcher,
+            wake=self._wake_loop,
             address=lambda: self.address,
             prepare_pages=templates.prepare,
         )
@@ -211,15 +211,15 @@ class Daemon:
         keys.ensure(self.settings.database.path)
         return Keys(self.settings)
 
-    async def _wake_dispatcher(self) -> None:
+    async def _wake_loop(self) -> None:
         if self._not_ready is None:
-            await self.dispatcher.reload()
+            await self.loop.reload()
 
     def not_ready(self) -> str | None:
         """Say why nothing is delivered at the moment, or None."""
         if self._not_ready is None:
             dead = self._tasks.why_not_ready()
-            return dead or self._health.summary() or self.dispatcher.outage or self._heartbeat.why_not_ready()
+            return dead or self._health.summary() or self.loop.outage or self._heartbeat.why_not_ready()
         return self._not_ready
 
     def _feed(self) -> None:
@@ -248,7 +248,7 @@ class Daemon:
         deadline = loop.time() + limit + STOP
         self._not_ready = self._tasks.why_not_ready() or "stopping"
         self._tasks.stop()
-        log.info("stopping", in_flight=self.dispatcher.in_flight)
+        log.info("stopping", in_flight=self.loop.in_flight)
         systemd.notify("STOPPING=1")
         left = await self._finish(limit + GRACE)
         await self._tasks.cancel()
@@ -263,10 +263,10 @@ class Daemon:
 
     async def _finish(self, limit: float) -> int | None:
         """Let what is in flight finish; return how many requests did not, None if the stop was forced."""
-        self.dispatcher.stop()
+        self.loop.stop()
         if self._tasks.dead == STEP:  # nothing would be recorded any more
             return None
-        finishing = asyncio.create_task(self.dispatcher.finish(limit))
+        finishing = asyncio.create_task(self.loop.finish(limit))
         forced = asyncio.create_task(self._forced.wait())
         await asyncio.wait({finishing, forced}, return_when=asyncio.FIRST_COMPLETED)
         left = None
@@ -275,7 +275,7 @@ class Daemon:
                 self._tasks.died(STEP, error)
             else:
                 left = finishing.result()
-        self.dispatcher.attempts.abandon()
+        self.loop.attempts.abandon()
         for task in (finishing, forced):
             task.cancel()
         await asyncio.gather(finishing, forced, return_exceptions=True)

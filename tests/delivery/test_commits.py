@@ -28,7 +28,7 @@ class Commits:
     def __init__(self, daemon: Daemon, is_meant: Callable[[], bool] = lambda: True) -> None:
         self.refused = 0
         self._is_meant = is_meant
-        self._database = daemon.dispatcher.worker
+        self._database = daemon.loop.worker
 
     def _decide(self, action: int, what: str | None, *_: object) -> int:
         if action == sqlite3.SQLITE_TRANSACTION and what == "COMMIT" and self._is_meant():
@@ -60,7 +60,7 @@ async def test_a_batch_whose_commit_fails_sends_nothing_and_loses_nothing(
     service.insert({"n": 1}, {"n": 2})
     await service.until(lambda: commits.refused >= 3 and daemon.not_ready())
     assert len(receiver.requests) == 1
-    await service.until(lambda: (daemon.dispatcher.in_flight, daemon.dispatcher.scheduler.in_flight.total()) == (0, 0))
+    await service.until(lambda: (daemon.loop.in_flight, daemon.loop.scheduler.in_flight.total()) == (0, 0))
     gauge = "almirant_webhooks_attempts_in_flight"
     assert daemon.metrics.registry.get_sample_value(gauge) == 0
     await commits.allow()
@@ -83,13 +83,13 @@ async def test_no_request_is_made_while_its_batch_is_committed(service: Service,
         if not service.log():  # the database does not know of the delivery yet
             for _ in range(10):  # whatever was handed over to the event loop has its turn
                 await asyncio.sleep(0)
-                before_the_commit.append(daemon.dispatcher.in_flight + len(receiver.requests))
+                before_the_commit.append(daemon.loop.in_flight + len(receiver.requests))
         return False
 
     commits = Commits(daemon, lambda: asyncio.run_coroutine_threadsafe(look(), loop).result())
     await commits.refuse()
     # In the delivery thread, between two batches: neither waits for the other.
-    await daemon.dispatcher.worker.run(lambda _: service.insert())
+    await daemon.loop.worker.run(lambda _: service.insert())
     await service.until(lambda: service.log(state="succeeded"))
     assert set(before_the_commit) == {0}
 
@@ -129,7 +129,7 @@ async def test_a_request_that_is_refused_without_being_made_waits_for_the_commit
     commits = Commits(daemon)
     await commits.refuse()
     service.insert()
-    await service.until(lambda: commits.refused >= 2 and daemon.dispatcher.scheduler.in_flight.total() == 0)
+    await service.until(lambda: commits.refused >= 2 and daemon.loop.scheduler.in_flight.total() == 0)
     await commits.allow()
     await service.until(lambda: service.log(status="blocked"))
     assert [row["attempts"] for row in service.log()] == [1]
@@ -177,7 +177,7 @@ async def test_answers_are_recorded_in_the_order_in_which_they_came(service: Ser
 
     async def have_the_next_end() -> bool:
         answers[1].set()
-        while daemon.dispatcher.in_flight:
+        while daemon.loop.in_flight:
             await asyncio.sleep(0)
         return True
 
@@ -206,7 +206,7 @@ async def test_an_attempt_holds_nothing_of_the_batch_that_began_it(service: Serv
     for count in range(1, 4):
         service.insert()
         await service.until(lambda: len(service.log()) == count)  # noqa: B023
-    await service.until(lambda: daemon.dispatcher.in_flight == 2)
+    await service.until(lambda: daemon.loop.in_flight == 2)
     gc.collect()
     # A batch has a function of its own, which goes with it; one of them may be under way.
     batches = [thing for thing in gc.get_objects() if isinstance(thing, Batch) and thing.work.take_slot.__closure__]

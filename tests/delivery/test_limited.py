@@ -172,7 +172,7 @@ async def test_a_clock_that_is_set_back_frees_no_burst_and_holds_nobody_up(
     await until_all_else_is_done(service, receiver)
     assert arrived(receiver) == 3
     assert service.daemon is not None
-    loop = service.daemon.dispatcher
+    loop = service.daemon.loop
     seconds = await loop.worker.run(lambda _: loop.scheduler.rates.seconds_to_place(time.monotonic()))
     assert seconds is not None
     assert 3500 < seconds < 3700, "the span and a slot"

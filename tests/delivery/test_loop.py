@@ -89,7 +89,7 @@ async def test_a_wait_for_the_file_s_lock_makes_the_next_batches_no_smaller(tmp_
     with closing(sqlite3.connect(service.database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         service.insert(*({"n": number} for number in range(LEAST)))
-        await service.until(lambda: daemon.dispatcher.is_writing)
+        await service.until(lambda: daemon.loop.is_writing)
         locked_until = time.monotonic() + 1
         await service.until(lambda: time.monotonic() >= locked_until)
         other.rollback()
@@ -104,9 +104,9 @@ async def test_a_wait_for_the_file_s_lock_makes_the_next_batches_no_smaller(tmp_
 
 async def _let_it_step(daemon: Daemon) -> None:
     """Have the loop look for rows anew, and let it take a step after that."""
-    await daemon.dispatcher.check_for_commits()
+    await daemon.loop.check_for_commits()
     for _ in range(2):
-        await daemon.dispatcher.worker.run(lambda _: None)
+        await daemon.loop.worker.run(lambda _: None)
 
 
 def _counted(daemon: Daemon) -> tuple[float | None, float | None]:
@@ -141,10 +141,10 @@ async def test_rows_whose_marks_wait_are_not_read_again(service: Service, receiv
         service.insert({"n": 1}, {"n": 2})
         producer.execute("BEGIN IMMEDIATE")
 
-    await daemon.dispatcher.worker.run(insert_and_lock)  # in the delivery thread, which reads nothing in between
+    await daemon.loop.worker.run(insert_and_lock)  # in the delivery thread, which reads nothing in between
     await service.until(lambda: len(service.log(state="succeeded")) == 2)
     assert service.ask(WAITING)[0] == 2
-    reader = daemon.dispatcher.reader
+    reader = daemon.loop.reader
     await service.between_batches(reader.force_read)  # as after a commit
     while await service.between_batches(lambda: reader.may_have_rows) and _counted(daemon) == (2, 0):
         await asyncio.sleep(0.005)
@@ -187,13 +187,13 @@ async def test_an_attempt_that_is_lost_while_the_daemon_stops_is_recorded(
         under_way.append((prepared, ended))
         return asyncio.get_running_loop().create_future()
 
-    monkeypatch.setattr(daemon.dispatcher.attempts._sender, "begin", begin)
+    monkeypatch.setattr(daemon.loop.attempts._sender, "begin", begin)
     service.insert()
     await service.until(lambda: bool(under_way))
     stop = asyncio.create_task(service.stop())
     await asyncio.sleep(0)
     # The thread is busy with somebody else's work when the attempt ends.
-    daemon.dispatcher.worker.call(lambda _: time.sleep(0.2))
+    daemon.loop.worker.call(lambda _: time.sleep(0.2))
     (prepared, ended), *_ = under_way
     ended(Result(prepared.claim, Outcome.CONNECTION_ERROR, datetime.now(UTC), 5, cause=causes.NO_ROUTE))  # type: ignore[attr-defined, operator]
     await stop
@@ -208,7 +208,7 @@ async def test_damage_that_a_stop_meets_leaves_nothing_open(service: Service, mo
     def damaged(_: sqlite3.Connection) -> None:
         raise Misconfigured("the database is damaged")
 
-    monkeypatch.setattr(daemon.dispatcher, "_record_rest", damaged)
+    monkeypatch.setattr(daemon.loop, "_record_rest", damaged)
     service.daemon = None
     with pytest.raises(Misconfigured, match="damaged"):
         await daemon.stop()
@@ -230,7 +230,7 @@ async def test_an_outbox_that_an_application_locks_right_after_the_start_ends_no
     application = service.producer()
     application.execute("BEGIN EXCLUSIVE")
     application.execute("INSERT INTO outbox (project_id, event_type, payload) VALUES ('proj_1', 'lead.created', '{}')")
-    await daemon.dispatcher.check_for_commits()
+    await daemon.loop.check_for_commits()
     application.execute("COMMIT")
     application.close()
     await service.until(lambda: service.log(state="succeeded"))

@@ -85,7 +85,7 @@ async def test_a_head_that_waits_keeps_the_thread_at_rest(service: Service, rece
     service.webhook(receiver.url, ordered=True)
     service.insert(*({"n": n} for n in range(4)))
     await service.until(lambda: len(service.log()) == 4 and service.log(status="503"))
-    due = await service.between_batches(daemon.dispatcher.scheduler.next_due)
+    due = await service.between_batches(daemon.loop.scheduler.next_due)
     assert due is not None
     assert due > clock.text(clock.now()), "it sleeps until the head is due"
     assert len(receiver.requests) == 1

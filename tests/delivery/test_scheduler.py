@@ -261,8 +261,8 @@ async def test_a_slow_receiver_is_asked_as_often_at_once_as_its_limit_says(
         held.clear()
         service.insert(*({"n": number} for number in range(20)))
         await service.until(lambda: len(held) == 8)
-        assert daemon.dispatcher.scheduler.slow == {webhook.id}
-        assert daemon.dispatcher.in_flight == 8
+        assert daemon.loop.scheduler.slow == {webhook.id}
+        assert daemon.loop.in_flight == 8
         release.set()
         await service.until(lambda: not service.log(state="pending"))
         await service.stop()

@@ -81,7 +81,7 @@ async def test_a_fault_of_ours_between_the_beginning_and_the_end_of_a_request_ke
     assert (attempt["outcome"], attempt["cause"]) == (Outcome.INTERRUPTED.value, INTERNAL)
     service.insert()
     await service.until(lambda: len(service.log(state="succeeded")) == after + 1)
-    await service.until(lambda: (daemon.dispatcher.in_flight, daemon.dispatcher.scheduler.in_flight.total()) == (0, 0))
+    await service.until(lambda: (daemon.loop.in_flight, daemon.loop.scheduler.in_flight.total()) == (0, 0))
 
 
 async def test_each_answer_is_recorded_for_the_delivery_that_it_answers(service: Service, receiver: Receiver) -> None:

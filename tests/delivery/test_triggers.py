@@ -65,7 +65,7 @@ async def test_a_row_that_a_trigger_refuses_to_have_marked_stops_no_other(
         await service.until(lambda: len(service.log(state="succeeded")) == 3 and unread(service) == [1])
         service.insert({"n": 4})
         await service.until(lambda: len(service.log(state="succeeded")) == 4 and unread(service) == [1])
-        await service.until(lambda: daemon.dispatcher.reader.refused.rows())
+        await service.until(lambda: daemon.loop.reader.refused.rows())
     assert arrived(receiver) == [1, 2, 3, 4]
     assert not daemon.not_ready()
     (said,) = [line["why"] for line in lines if line["event"] == "rows cannot be marked"]
@@ -84,7 +84,7 @@ async def test_a_poll_that_finds_only_rows_that_are_refused_writes_nothing(
     service.migrate()
     make_trigger(service, "SELECT RAISE(ABORT, 'rows are final')", "NEW.project_id = 'odd'")
     daemon = await service.start()
-    loop = daemon.dispatcher
+    loop = daemon.loop
     service.webhook(receiver.url)
     service.insert({"n": 1}, project="odd")
     await service.until(lambda: loop.reader.refused.rows() and not loop.reader.may_have_rows)

@@ -72,7 +72,7 @@ async def test_a_look_that_fails_ends_nothing(
 
 def _have_come_at_rest(daemon: Daemon, news: News) -> None:
     """Have news come once, after a step has found that nothing is to be done, and before the thread rests."""
-    event_loop, step = asyncio.get_running_loop(), daemon.dispatcher.step
+    event_loop, step = asyncio.get_running_loop(), daemon.loop.step
     came: list[object] = []
 
     def step_then_news(conn: sqlite3.Connection) -> float:
@@ -81,12 +81,12 @@ def _have_come_at_rest(daemon: Daemon, news: News) -> None:
             came.append(asyncio.run_coroutine_threadsafe(news(), event_loop).result())
         return rest
 
-    daemon.dispatcher.worker.take_steps(step_then_news, lambda error: daemon._tasks.died("step", error))
+    daemon.loop.worker.take_steps(step_then_news, lambda error: daemon._tasks.died("step", error))
 
 
 async def _look(daemon: Daemon) -> asyncio.Task[None]:
     """Have the thread look, as the watcher does; the look is handed over, and not waited for: the thread waits for us."""
-    look = asyncio.create_task(daemon.dispatcher.check_for_commits())
+    look = asyncio.create_task(daemon.loop.check_for_commits())
     await asyncio.sleep(0)
     return look
 
@@ -115,7 +115,7 @@ async def test_a_webhook_that_is_enabled_while_the_thread_goes_to_rest_is_not_sl
     webhook = service.webhook(receiver.url)
     service.write(webhooks.disable, webhook.id, clock.now())
     service.insert()
-    await daemon.dispatcher.check_for_commits()
+    await daemon.loop.check_for_commits()
     await service.until(lambda: service.log(state="held"))
 
     async def enable() -> asyncio.Task[None]:
@@ -141,17 +141,17 @@ async def test_an_answer_that_comes_while_the_thread_goes_to_rest_is_not_slept_t
     daemon = await _start_without_backstops(service, monkeypatch)
     service.webhook(receiver.url)
     service.insert()
-    await daemon.dispatcher.check_for_commits()
+    await daemon.loop.check_for_commits()
     await arrived.wait()
 
     async def answer() -> None:
         release.set()
-        while daemon.dispatcher.in_flight:
+        while daemon.loop.in_flight:
             await asyncio.sleep(0)
 
     _have_come_at_rest(daemon, answer)
     await service.until(lambda: service.log(state="succeeded"))
-    assert daemon.dispatcher.scheduler.in_flight.total() == 0
+    assert daemon.loop.scheduler.in_flight.total() == 0
 
 
 def _run_with(code: CodeType, place: int, meanwhile: Callable[[], object], call: Callable[[], object]) -> bool:
@@ -186,10 +186,10 @@ async def test_what_was_read_before_the_last_batch_takes_no_due_time_away(servic
     webhook = service.webhook(receiver.url)
     service.insert()
     await service.until(lambda: service.log(status="500"))
-    dispatcher = daemon.dispatcher
-    await dispatcher.worker.run(lambda _: None)
-    dispatcher.update_due({webhook.id}, {})
-    assert await dispatcher.worker.run(lambda _: webhook.id in dispatcher.scheduler.due)
+    loop = daemon.loop
+    await loop.worker.run(lambda _: None)
+    loop.update_due({webhook.id}, {})
+    assert await loop.worker.run(lambda _: webhook.id in loop.scheduler.due)
 
 
 @pytest.mark.parametrize("interrupted", ["going to rest", "handing over"])

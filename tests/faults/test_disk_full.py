@@ -149,18 +149,18 @@ async def test_before_a_claim(on_disk: Service, disk: Disk, receiver: Receiver) 
     on_disk.insert()
     await on_disk.until(lambda: on_disk.log(status="500") if receiver.requests else None)
     disk.fill()
-    await on_disk.until(lambda: is_full(on_disk) and not daemon.dispatcher.scheduler.in_flight.total())
+    await on_disk.until(lambda: is_full(on_disk) and not daemon.loop.scheduler.in_flight.total())
     sent = len(receiver.requests)
     receiver.status = 200
     await on_disk.until(lambda: on_disk.log()[0]["next_attempt_at"] <= clock.text(clock.now()))
-    looks, has_free_space = 0, daemon.dispatcher._store.has_free_space
+    looks, has_free_space = 0, daemon.loop._store.has_free_space
 
     def count() -> bool:
         nonlocal looks
         looks += 1
         return has_free_space()
 
-    daemon.dispatcher._store.has_free_space = count  # type: ignore[method-assign]
+    daemon.loop._store.has_free_space = count  # type: ignore[method-assign]
     await on_disk.until(lambda: looks >= 3)  # the first may have begun before it was due
     assert len(receiver.requests) == sent
     disk.free()

@@ -40,7 +40,7 @@ async def test_a_producer_that_holds_the_write_lock_delays_and_loses_nothing(
     conn = sqlite3.connect(service.database, isolation_level=None, timeout=10)
     conn.execute("BEGIN IMMEDIATE")
     conn.execute("INSERT INTO outbox (project_id, event_type, payload) VALUES ('proj_1', 'lead.created', '{}')")
-    asking = asyncio.create_task(daemon.dispatcher.recover(clock.now()))
+    asking = asyncio.create_task(daemon.loop.recover(clock.now()))
     await asyncio.sleep(HELD)
     conn.execute("COMMIT")
     conn.close()

@@ -203,7 +203,7 @@ async def test_a_body_that_drips_makes_its_webhook_a_slow_one(service: Service) 
         daemon = await service.start()
         service.insert()
         await service.until(lambda: _succeeded(service, 1))
-        assert daemon.dispatcher.scheduler.slow == {webhook.id}
+        assert daemon.loop.scheduler.slow == {webhook.id}
     (row,) = service.log()
     assert row["duration_ms"] < 1000
 

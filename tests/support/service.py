@@ -216,12 +216,12 @@ class Service:
     async def between_batches(self, ask: Callable[[], T]) -> T:
         """Ask in the delivery thread: what it holds in memory has then followed each commit that the files show."""
         assert self.daemon is not None
-        return await self.daemon.dispatcher.worker.run(lambda _: ask())
+        return await self.daemon.loop.worker.run(lambda _: ask())
 
     async def until_deliveries_rest(self) -> None:
         """Wait until the delivery thread rests: nothing is in flight, no row is to be read, and its first poll is over."""
         assert self.daemon is not None
-        loop = self.daemon.dispatcher
+        loop = self.daemon.loop
         for _ in range(3):  # a step that did something is followed by one that polls, and that by one that reads
             await self.between_batches(lambda: None)
         async with asyncio.timeout(60):

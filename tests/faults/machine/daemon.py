@@ -158,7 +158,7 @@ class Daemon(People):
         self.unrecorded = []
 
     def write_results(self, group: Sequence[Result]) -> None:
-        # As the dispatcher does with what ended before the clock was set back.
+        # As the loop does with what ended before the clock was set back.
         group = [one._replace(finished_at=min(one.finished_at, self.now)) for one in group]
         pending = self.pending()
         results.record(self.conn, group, SCHEDULE)

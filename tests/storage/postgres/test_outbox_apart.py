@@ -162,9 +162,9 @@ async def test_marks_of_daemons_wait_for_each_other(apart: DaemonsApart, receive
         other.execute("UPDATE outbox_meta SET batch = batch")
         apart.insert({"n": 1})
         await apart.until(lambda: len(apart.log(state="succeeded")) == 1)
-        await apart.until(lambda: daemon.dispatcher.reader.has_marks)
+        await apart.until(lambda: daemon.loop.reader.has_marks)
     await apart.until(apart.is_marked)
-    assert not daemon.dispatcher.reader.refused.rows()
+    assert not daemon.loop.reader.refused.rows()
 
 
 async def test_a_file_moves_beside_an_outbox_in_an_application_s_database(
