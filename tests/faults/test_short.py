@@ -187,7 +187,7 @@ async def test_doctor_repeats_why_the_daemon_is_not_ready(
         await service.until(lambda: '"trouble of our own"' in daemon.log.read_text())
     resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, before)
     found = await asyncio.to_thread(doctor, daemon)
-    assert found["daemon"] == ("wrong", "It runs, but is not ready: the daemon has too many files open.")
+    assert found["daemon"] == ("wrong", "It runs, but it is not ready: the daemon has too many files open.")
     asked.set()
     await service.until(partial(has_log, service, "succeeded", 1))
     assert daemon.stop() == 0

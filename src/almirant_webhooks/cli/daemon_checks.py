@@ -14,7 +14,7 @@ from ..ops import limits
 from ..settings.schema import Settings
 from ..storage.sqlite import lock
 from . import lock_holders
-from .database import is_daemon_there
+from .database import NOT_KNOWN, is_daemon_there
 from .findings import Finding, ok
 
 PROBE = 2.0  # seconds
@@ -22,14 +22,19 @@ PROBE = 2.0  # seconds
 
 def check_daemon(settings: Settings) -> Iterator[Finding]:
     """Whether it runs on the database, and says itself that it delivers."""
-    if not is_daemon_there(settings):
+    is_there = is_daemon_there(settings)
+    if is_there is False:
         yield Finding("daemon", "wrong", "It does not run on this database: systemctl start almirant-webhooks")
         return
     listen = settings.admin.listen
-    if listen is None or not listen[1]:
+    if (listen is None or not listen[1]) and is_there is None:
+        yield Finding("daemon", "warning", NOT_KNOWN)
+    elif listen is None or not listen[1]:
         yield ok("daemon", "It runs. Whether it delivers was not asked, as there is no fixed admin.listen.")
     elif (problem := _ask(*listen)) is None:
         yield ok("daemon", "It runs and delivers.")
+    elif is_there is None:
+        yield Finding("daemon", "warning", f"{NOT_KNOWN} The one of this configuration: {problem}")
     else:
         yield Finding("daemon", "wrong", f"It runs, but {problem}")
 
@@ -52,7 +57,7 @@ def _ask(host: str, port: int) -> str | None:
         return f"/readyz on {host}:{port} did not answer within {PROBE:g} s."
     except (OSError, HTTPException, ValueError) as error:
         return f"/readyz on {host}:{port} could not be asked ({error}). Is this its configuration?"
-    return f"is not ready: {health.get('reason') if isinstance(health, dict) else health}."
+    return f"it is not ready: {health.get('reason') if isinstance(health, dict) else health}."
 
 
 def check_limits(settings: Settings) -> Iterator[Finding]:

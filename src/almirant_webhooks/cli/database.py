@@ -18,9 +18,10 @@ from ..storage.sqlite.outbox import open_outbox
 from ..storage.sqlite.reading_store import SqliteReadingStore
 from .options import check_rights
 
-__all__ = ["READS", "WAIT", "actions", "empty_wals", "is_daemon_there", "opened_outbox", "reading", "reading_outbox", "reads", "sizes", "standing", "tables", "writing"]  # fmt: skip
+__all__ = ["NOT_KNOWN", "READS", "WAIT", "actions", "empty_wals", "is_daemon_there", "opened_outbox", "reading", "reading_outbox", "reads", "sizes", "standing", "tables", "writing"]  # fmt: skip
 
 READS: ReadingStore = SqliteReadingStore()
+NOT_KNOWN = "Whether a daemon runs is not known: PostgreSQL is read-only, and none can note there that it is alive."
 
 
 def reads(settings: Settings) -> ReadingStore:
@@ -160,19 +161,12 @@ def empty_wals(settings: Settings) -> bool:
         return done and wal.empty_wal(conn)
 
 
-def is_daemon_there(settings: Settings) -> bool:
-    """Tell whether a daemon has the database."""
+def is_daemon_there(settings: Settings) -> bool | None:
+    """Tell whether a daemon has the database; None where that is `NOT_KNOWN`."""
     if settings.database_place is not None:
-        return daemon_since(settings) is not None
+        is_there: bool | None = _postgres().is_daemon_there(settings)
+        return is_there
     return lock.is_held(settings.database.path)
-
-
-def daemon_since(settings: Settings) -> float | None:
-    """Tell since when a daemon has the database, None where none has it."""
-    if settings.database_place is not None:
-        since: float | None = _postgres().daemon_since(settings)
-        return since
-    return lock.held_since(settings.database.path)
 
 
 def standing(settings: Settings) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..rules.buckets import BUCKETS
 from ..rules.postgres_urls import Place
 from ..settings.schema import Settings
-from ..storage.engine import Session
+from ..storage.engine import Denied, Session
 from .findings import Finding, ok
 
 HEARD_WITHIN = 3.0  # seconds
@@ -74,6 +74,7 @@ def _check_outbox(session: Session) -> Iterator[Finding]:
     if figures.server(session).read_only:
         return
     inserting, marking = trial.insert_and_mark(session)
+        yield Finding("producers", "warning", "Not tried: nothing can be inserted into a PostgreSQL that is read-only.")
     if inserting is not None:
         yield Finding("producers", "wrong", f"An INSERT into the outbox fails: {inserting}")
     elif marking is not None:
@@ -85,7 +86,11 @@ def _check_outbox(session: Session) -> Iterator[Finding]:
 def _check_notify(settings: Settings, place: Place) -> Finding:
     from ..storage.postgres import listener
 
-    if listener.is_heard(place, HEARD_WITHIN):
+    try:
+        is_heard = listener.is_heard(place, HEARD_WITHIN)
+    except Denied as error:
+        return Finding("NOTIFY", "warning", f"Not tried: {error}.")
+    if is_heard:
         return ok("NOTIFY", "It arrives: commits are noticed at once.")
     every = settings.outbox.poll_interval.total_seconds()
     words = (

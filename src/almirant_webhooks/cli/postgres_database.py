@@ -55,10 +55,10 @@ def writing(settings: Settings) -> Iterator[DatabaseSession]:
         yield session
 
 
-def daemon_since(settings: Settings) -> float | None:
-    """Tell since when the first of the daemons is there, in seconds since 1970; None where there is none."""
+def is_daemon_there(settings: Settings) -> bool | None:
+    """Tell whether a daemon is there; None where the server is read-only, so that none can say it."""
     with opened(settings) as session:
-        return daemons.alive_since(session)
+        return daemons.is_one_there(session)
 
 
 def standing(settings: Settings) -> dict[str, str]:

@@ -12,7 +12,7 @@ from .. import clock
 from ..model import Misconfigured, Refused
 from ..settings.schema import Settings
 from ..storage.engine import EVERY_ROW, StorageError
-from .database import READS, is_daemon_there, reading, reading_outbox, reads, sizes, standing
+from .database import NOT_KNOWN, READS, is_daemon_there, reading, reading_outbox, reads, sizes, standing
 from .options import as_json, config
 from .output import print_json, safe, say
 
@@ -38,6 +38,8 @@ def read(settings: Settings) -> dict[str, Any]:
             numbers_by_group["outbox"] = reads(settings).stats.outbox(conn, now)
     except (Misconfigured, Refused, StorageError) as error:  # of a user who is no producer, or its server is away
         say(f"note: the outbox was not looked at: {error}")
+    if numbers_by_group["daemon"]["running"] is None:
+        say(f"note: {NOT_KNOWN}")
     numbers_by_group["bytes"] = sizes(settings)
     if found := standing(settings):
         numbers_by_group["daemons"] = found
@@ -59,8 +61,8 @@ def stats(settings: Settings, as_json: bool) -> None:
 
 
 def _show(group: str, value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
+    if value is None or isinstance(value, bool):
+        return {True: "yes", False: "no", None: "not known"}[value]
     if group == "bytes" and isinstance(value, int):
         return f"{value / 1024 / 1024:,.1f} MiB"
     return str(value)

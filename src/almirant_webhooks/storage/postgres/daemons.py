@@ -19,7 +19,7 @@ _WITHOUT_KEY = f"""
 SELECT name FROM daemons WHERE {_ALIVE} AND NOT coalesce(%s = ANY (string_to_array(key_ids, ' ')), false) ORDER BY joined_at, id
 """
 _KEYS = f"SELECT key_ids, (SELECT split_part(seal_check, ':', 3) FROM database_meta) FROM daemons WHERE {_ALIVE}"
-_SINCE = f"SELECT extract(epoch FROM min(joined_at)) FROM daemons WHERE {_ALIVE}"
+_IS_ONE_THERE = f"SELECT EXISTS (SELECT FROM daemons WHERE {_ALIVE}), current_setting('transaction_read_only')::boolean"
 _MISSING = "SELECT count(*) FROM generate_series(0, %s) n WHERE n NOT IN (SELECT number FROM buckets)"
 # Who had such a bucket may be sending still.
 _RESTORE = """
@@ -63,10 +63,10 @@ def keys_of_all(session: Session) -> frozenset[str]:
 
 
 @reads
-def alive_since(session: Session) -> float | None:
-    """Return since when the first of the daemons is there, in seconds since 1970; None where there is none."""
-    since = session.run(_SINCE, LEASE)[0][0]
-    return None if since is None else float(since)
+def is_one_there(session: Session) -> bool | None:
+    """Tell whether a daemon is alive; None where none can say so, as the server is read-only."""
+    is_there, is_read_only = session.run(_IS_ONE_THERE, LEASE)[0]
+    return None if is_read_only and not is_there else bool(is_there)
 
 
 @reads

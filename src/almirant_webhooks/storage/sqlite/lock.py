@@ -35,10 +35,8 @@ class Held:
             return
         line = f"{' '.join(key_ids)}\n".encode()
         with suppress(OSError):
-            begun = os.fstat(self._descriptor).st_mtime_ns
             os.pwrite(self._descriptor, line, 0)
             os.ftruncate(self._descriptor, len(line))
-            os.utime(self._descriptor, ns=(begun, begun))
             self._told = key_ids
 
 
@@ -54,7 +52,6 @@ def hold(database_path: Path) -> Iterator[Held]:
         if not _take(descriptor):
             raise Refused(f"Another daemon runs on {database_path}; one database has one daemon.")
         os.ftruncate(descriptor, 0)
-        os.utime(path)  # when the daemon has begun
         yield Held(descriptor)
 
 
@@ -78,11 +75,6 @@ def key_ids(database_path: Path) -> list[str]:
         if is_held(database_path):
             return file_of(database_path).read_text(encoding="ascii").partition("\n")[0].split()
     return []
-
-
-def held_since(database_path: Path) -> float | None:
-    """Return since when (Unix seconds) a daemon has a database, or None."""
-    return file_of(database_path).stat().st_mtime if is_held(database_path) else None
 
 
 def _open(path: Path) -> int:
