@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from almirant_webhooks.storage.postgres import scripts
+
 from ..conftest import Receiver
 from ..support.postgres import new_database
 from ..support.postgres_service import BESIDE, INSERT, Make
@@ -31,7 +33,7 @@ def test_serve_makes_nothing_in_somebody_else_s_database(tmp_path: Path, make: M
     assert there.ask("SELECT count(*) FROM pg_class") == there_before
     shell.ours("migrate")
     assert shell.ours("migrate") == ""
-    assert there.ask("SELECT schema_version, database_id FROM outbox_meta") == [(1, None)]
+    assert there.ask("SELECT schema_version, database_id FROM outbox_meta") == [(scripts.SCHEMA_VERSION, None)]
 
 
 def test_an_event_is_sent_and_asked_for_there(tmp_path: Path, make: Make) -> None:
@@ -122,7 +124,7 @@ def test_doctor_looks_at_the_server(tmp_path: Path, make: Make) -> None:
     assert "app_no" in shell.ours("doctor", code=1)
     there.ask("DROP TABLE outbox")
     assert "one is there without the other" in shell.ours("doctor", code=1)
-    assert there.ask("SELECT schema_version FROM outbox_meta") == [(1,)]
+    assert there.ask("SELECT schema_version FROM outbox_meta") == [(scripts.SCHEMA_VERSION,)]
 
 
 def test_without_the_driver_each_command_says_what_to_install(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from almirant_webhooks.storage.postgres import connection
+from almirant_webhooks.storage.postgres import connection, scripts
 
 from ..support.postgres import new_database, new_tables
 from ..support.postgres_service import INSERT, EverythingInPostgres, shell_of, shell_of_all
@@ -62,7 +62,9 @@ def test_outbox_sql_prints_the_tables_for_postgresql(tmp_path: Path) -> None:
             conn.execute(INSERT, ["{}"])
         assert there.ask(f"SELECT project_id FROM {name}.outbox") == [("proj_1",)]
     assert "--schema goes with --postgres" in shell.run("outbox-sql", "--schema", "shop_events", code=2)
-    assert "--from with an SQLite file" in shell.run("outbox-sql", "--postgres", "--from", "1", code=2)
+    newest = scripts.SCHEMA_VERSION
+    assert shell.run("outbox-sql", "--postgres", "--from", str(newest)) == ""
+    assert "newer than the present schema" in shell.run("outbox-sql", "--postgres", "--from", str(newest + 1), code=2)
     assert "--schema" in shell.run("outbox-sql", "--postgres", "--schema", 'x"; DROP', code=1)
 
 

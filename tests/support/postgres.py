@@ -31,6 +31,7 @@ ICU_LOCALE = os.environ.get("POSTGRES_ICU_LOCALE", "")  # the collation of datab
 ANOTHER = "es-u-ka-shifted-kf-lower-kn"
 ROOT = os.environ.get("POSTGRES_ROOT")  # the root of another Debian, whose server is run instead of this one's
 FAST = "-c fsync=off -c full_page_writes=off -c max_connections=60 -c shared_buffers=16MB -c autovacuum=off"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 _numbers = itertools.count(1)
 
 
@@ -226,6 +227,15 @@ def new_tables(icu_locale: str = ICU_LOCALE) -> Outbox:
 def new_database(*, with_outbox: bool = True, its_server: Server | None = None) -> Outbox:
     """Make a database of its own for a test; one of another server begins without the outbox."""
     return _made(its_server or server(ICU_LOCALE), " TEMPLATE outbox_template" if with_outbox else "")
+
+
+def make_older(there: Outbox) -> Outbox:
+    """Put an outbox of the first schema in the place of what is there."""
+    with there.connect() as conn:
+        conn.execute("DROP SCHEMA IF EXISTS almirant_webhooks CASCADE")
+        conn.execute("CREATE SCHEMA almirant_webhooks")
+        conn.execute((FIXTURES / "outbox-postgres-1.sql").read_bytes())
+    return there
 
 
 def _made(there: Server, template: str) -> Outbox:

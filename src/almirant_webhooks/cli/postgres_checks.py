@@ -24,7 +24,7 @@ def check_postgres(settings: Settings) -> Iterator[Finding]:
         with opening.opened(place) as session:
             opening.check_is_no_database(session)
             yield from _check_server(session, place)
-            yield from _check_outbox(session)
+            yield from _check_outbox(session, place)
     if (where := place or everything) is not None:
         yield _check_notify(settings, where)
 
@@ -36,7 +36,7 @@ def _check_database(settings: Settings, place: Place, *, is_outbox_apart: bool) 
     with opened(settings) as session:
         yield from _check_server(session, place)
         if not is_outbox_apart:
-            yield from _check_outbox(session)
+            yield from _check_outbox(session, place)
         elif stats.unread_rows(session)[1]:
             yield Finding("left rows", "wrong", apart.LEFT_IN_DATABASE)
         for daemon in daemons.listed(session):
@@ -68,19 +68,34 @@ def _check_server(session: Session, place: Place) -> Iterator[Finding]:
         yield Finding("transactions", "warning", words)
 
 
-def _check_outbox(session: Session) -> Iterator[Finding]:
-    from ..storage.postgres import figures, trial
+def _check_outbox(session: Session, place: Place) -> Iterator[Finding]:
+    from ..storage.postgres import figures, scripts, tables, trial
 
+    if (version := tables.schema_version(session)) < scripts.SCHEMA_VERSION:
+        yield _older_outbox(place, version)
     if figures.server(session).read_only:
+        yield Finding("producers", "warning", "Not tried: nothing can be inserted into a PostgreSQL that is read-only.")
         return
     inserting, marking = trial.insert_and_mark(session)
-        yield Finding("producers", "warning", "Not tried: nothing can be inserted into a PostgreSQL that is read-only.")
     if inserting is not None:
         yield Finding("producers", "wrong", f"An INSERT into the outbox fails: {inserting}")
     elif marking is not None:
         yield Finding("producers", "wrong", f"The daemon cannot mark a row of the outbox: {marking}")
     else:
         yield ok("producers", "An INSERT into the outbox works (it was rolled back).")
+
+
+def _older_outbox(place: Place, version: int) -> Finding:
+    from ..storage.postgres import scripts
+
+    words = (
+        f"{place} has outbox schema {version}: where standard_conforming_strings is off, an INSERT fails. "
+        f"`almirant-webhooks migrate` brings it to schema {scripts.SCHEMA_VERSION}; so does the SQL below, or that of "
+        f"`almirant-webhooks outbox-sql --postgres --schema {place.schema} --from {version}` in a migration of the application."
+    )
+    return Finding(
+        "outbox schema", "warning", words, f"BEGIN;\n\n{scripts.outbox_sql(place.schema, version)}\nCOMMIT;\n"
+    )
 
 
 def _check_notify(settings: Settings, place: Place) -> Finding:

@@ -139,7 +139,7 @@ def migrate(
 @click.option(
     "--from",
     "schema",
-    type=click.IntRange(outbox.OLDEST_VERSION, outbox.SCHEMA_VERSION),
+    type=click.IntRange(outbox.OLDEST_VERSION),
     help="Print what brings an outbox of this schema (outbox_meta.schema_version) to the present one.",
 )
 @click.option("--postgres", is_flag=True, help="Print the tables for PostgreSQL.")
@@ -154,10 +154,13 @@ def outbox_sql(schema: int | None, postgres: bool, name: str | None) -> None:
       almirant-webhooks outbox-sql --postgres
       almirant-webhooks outbox-sql --from 1
     """
-    if (name is not None and not postgres) or (postgres and schema is not None):
-        raise WrongUsage("--schema goes with --postgres, and --from with an SQLite file.", "postgres")
+    if name is not None and not postgres:
+        raise WrongUsage("--schema goes with --postgres.", "postgres")
+    newest = scripts.SCHEMA_VERSION if postgres else outbox.SCHEMA_VERSION
+    if schema is not None and schema > newest:
+        raise WrongUsage(f"--from: {schema} is newer than the present schema, which is {newest}.", "from")
     if postgres:
-        click.echo(scripts.outbox_sql(name or DEFAULT_SCHEMA), nl=False)
+        click.echo(scripts.outbox_sql(name or DEFAULT_SCHEMA, schema or 0), nl=False)
         return
     click.echo(migrations.outbox_sql() if schema is None else migrations.outbox_upgrade_sql(schema), nl=not schema)
 

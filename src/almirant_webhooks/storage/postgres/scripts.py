@@ -8,19 +8,20 @@ from importlib import resources
 from ...model import Refused
 from ...rules.postgres_urls import DEFAULT_SCHEMA, check_schema
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
-def outbox_sql(schema: str = DEFAULT_SCHEMA) -> str:
+def outbox_sql(schema: str = DEFAULT_SCHEMA, version: int = 0) -> str:
     """Return the SQL that makes the present outbox in a schema, for applications with migrations of their own.
 
-    Raises `Refused` for a name that no schema of ours has.
+    Of an outbox that is there it is told the version, and brings it to the present one. Raises `Refused` for a name that no schema of ours has.
     """
     try:
         check_schema(schema)
     except ValueError as error:
         raise Refused(f"--schema: {error}.", "schema") from None
-    return "\n".join([f"CREATE SCHEMA IF NOT EXISTS {schema};\n", *scripts(0, schema)])
+    make = [f"CREATE SCHEMA IF NOT EXISTS {schema};\n"] if version == 0 else []
+    return "\n".join([*make, *scripts(version, schema)])
 
 
 def scripts(version: int, schema: str) -> list[str]:

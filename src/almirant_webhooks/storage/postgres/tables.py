@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...model import Misconfigured
 from ..outbox_rows import OUTBOX_COLUMNS
 from .connection import Session, transaction
-from .errors import NoTables, engine_errors
+from .errors import NoRights, NoTables, engine_errors
 from .scripts import SCHEMA_VERSION, scripts
 
 _MIGRATE_LOCK = 1634495864  # one at a time in a database, whoever migrates
@@ -46,24 +46,45 @@ def check(session: Session) -> None:
             f"{session.place}: there are no tables outbox and outbox_meta. Make them with `almirant-webhooks migrate`, or with "
             "the statements that `almirant-webhooks outbox-sql --postgres` prints.",
         )
+    _check_known(session, version)
+
+
+def _check_known(session: Session, version: int) -> None:
     if version > SCHEMA_VERSION:
         raise Misconfigured(
-            f"{session.place}: the outbox has schema {version}; this release reads {SCHEMA_VERSION}. Install a newer release."
+            f"{session.place}: the outbox was made by a newer release (schema {version}; this one knows {SCHEMA_VERSION}). "
+            "Install that release again."
         )
 
 
 def migrate(session: Session) -> list[str]:
-    """Make or upgrade the outbox's tables, in one transaction; return a sentence for each change."""
+    """Make or upgrade the outbox's tables, in one transaction; return a sentence for each change.
+
+    One that is there, and whose owner somebody else is, stays as it is: every schema is served.
+    """
+    version = 0
+    try:
+        with transaction(session, statement=3600.0):
+            session.run("SELECT pg_advisory_xact_lock(%s)", _MIGRATE_LOCK)
+            version = schema_version(session)
+            return _upgrade(session, version)
+    except NoRights as error:
+        if version == 0:
+            raise
+        return [
+            f"{session.place}: the outbox stays at schema {version}, which is served too, as this role may not change it ({error}). "
+            f"Let the owner of its tables run what `almirant-webhooks outbox-sql --postgres --schema {session.place.schema} "
+            f"--from {version}` prints."
+        ]
+
+
+def _upgrade(session: Session, version: int) -> list[str]:
     place = session.place
-    with transaction(session, statement=3600.0):
-        session.run("SELECT pg_advisory_xact_lock(%s)", _MIGRATE_LOCK)
-        version = schema_version(session)
-        if version > SCHEMA_VERSION:
-            raise Misconfigured(f"{place}: the outbox was made by a newer release (schema {version}).")
-        if version == SCHEMA_VERSION:
-            return []
-        if not session.run("SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s", place.schema):
-            session.run(f"CREATE SCHEMA {place.schema}")
-        for script in scripts(version, place.schema):
-            session.run(script)
+    _check_known(session, version)
+    if version == SCHEMA_VERSION:
+        return []
+    if not session.run("SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s", place.schema):
+        session.run(f"CREATE SCHEMA {place.schema}")
+    for script in scripts(version, place.schema):
+        session.run(script)
     return [f"{place}: outbox brought to schema {SCHEMA_VERSION}"]

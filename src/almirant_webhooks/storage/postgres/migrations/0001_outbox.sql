@@ -54,7 +54,7 @@ CREATE TABLE almirant_webhooks.outbox (
 -- Several daemons share the projects by 64 buckets: the first byte of a hash of the project's id, whose backslashes would begin
 -- an escape in bytea.
 CREATE FUNCTION almirant_webhooks.outbox_bucket(project_id text) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT get_byte(sha256(replace(project_id, '\', '\\')::bytea), 0) % 64
+    SELECT get_byte(sha256(replace(project_id, E'\\', E'\\\\')::bytea), 0) % 64
 $$;
 
 -- What waits, by project: each project is one step for the daemon, however many rows it has, so that all get their turns.
