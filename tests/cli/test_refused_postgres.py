@@ -37,6 +37,7 @@ def test_a_server_that_is_too_old_is_exit_78(tmp_path: Path, monkeypatch: pytest
         ("UPDATE database_meta SET schema_version = 99", "was made by a newer release"),
         ("UPDATE database_meta SET schema_version = 1", "it has an older schema"),
         ("DELETE FROM database_meta", "the row of the table database_meta was deleted"),
+        ("UPDATE outbox_meta SET schema_version = 99", "the outbox was made by a newer release (schema 99"),
     ],
 )
 def test_tables_of_another_release_are_exit_78_for_every_command(tmp_path: Path, change: str, words: str) -> None:
@@ -45,7 +46,14 @@ def test_tables_of_another_release_are_exit_78_for_every_command(tmp_path: Path,
     service.there.ask(change)
     shell = service.shell(tmp_path)
     send = ("event", "send", "--project", "p", "--type", "lead.created", "--data", "{}")
-    for command in (("stats",), ("webhook", "list"), send, ("prune", "--dry-run"), ("token", "--rotate", "--yes")):
+    for command in (
+        ("stats",),
+        ("webhook", "list"),
+        send,
+        ("prune", "--dry-run"),
+        ("token", "--rotate", "--yes"),
+        ("serve",),
+    ):
         assert words in shell.ours(*command, code=78)
     assert words in shell.ours("doctor", code=1)
 

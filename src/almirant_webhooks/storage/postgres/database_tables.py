@@ -35,7 +35,7 @@ def schema_version(session: Session) -> int:
 
 
 def check(session: DatabaseSession) -> None:
-    """Raise `Misconfigured` unless the tables are those of this release. Raises `StorageError` too."""
+    """Raise `Misconfigured` unless the tables are those of this release, and the outbox is one that it reads. Raises `StorageError` too."""
     with within(session):
         version = schema_version(session)
     if version > SCHEMA_VERSION:
@@ -43,6 +43,8 @@ def check(session: DatabaseSession) -> None:
     if version < SCHEMA_VERSION:
         what = "has no tables of ours" if version == 0 else f"has an older schema ({version})"
         raise Misconfigured(f"{session.place}: it {what}. Run `almirant-webhooks migrate`.")
+    with within(session):
+        tables.check(session)
     moves.check_none_under_way(session)
 
 
