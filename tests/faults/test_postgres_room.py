@@ -63,7 +63,7 @@ async def test_a_server_without_a_connection_left_is_said_and_one_that_is_free_a
             await service.start(migrating=False)  # it begins all the same
             await until_it_says(service, "too many connections")
             said = await asyncio.to_thread(shell.ours, "doctor", code=1)
-            assert "PostgreSQL cannot be reached" in said
+            assert "PostgreSQL takes no connection" in said
             assert "connection slots" in said
             assert receiver.requests == []
         await each_came_once(service, receiver, ids)

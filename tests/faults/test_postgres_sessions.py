@@ -49,7 +49,7 @@ async def test_a_role_without_a_connection_left_is_said_and_its_return_is_notice
             assert answer.status == 503
             assert "The database cannot be used at the moment" in (await answer.json())["detail"]
     said = await asyncio.to_thread(limited.shell().ours, "doctor", code=1)
-    assert "PostgreSQL cannot be reached" in said
+    assert "PostgreSQL takes no connection" in said
     assert "too many connections for role" in said
     assert len(receiver.requests) == 1
     limited.set("CONNECTION LIMIT -1")

@@ -73,7 +73,10 @@ def doctor(settings: Settings, as_json: bool, deep: bool) -> None:
         try:
             findings += check(settings)
         except (Refused, Misconfigured, StorageError) as error:
-            findings.append(Finding(check.__name__.removeprefix("check_").strip("_"), "wrong", str(error)))
+            reason = str(error.explained("the database") if isinstance(error, StorageError) else error)
+            is_known = any(finding.words == reason for finding in findings)
+            words = "Not looked at, for the same reason as above." if is_known else reason
+            findings.append(Finding(check.__name__.removeprefix("check_").strip("_"), "wrong", words))
     if as_json:
         print_json([finding._asdict() for finding in findings])
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from ..model import Misconfigured
 from ..ops import sealing
@@ -26,18 +26,14 @@ def place_of(settings: Settings) -> Place:
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[DatabaseSession]:
-    """Open it; raises `Misconfigured` or `Refused` where that fails, and `StorageError` for the block."""
+    """Open it; raises `Misconfigured` or `Refused` where that fails, or the block does."""
     place = place_of(settings)
     try:
-        session = database_session.open_database(place, sealing.of(settings))
+        with closing(database_session.open_database(place, sealing.of(settings))) as session, session.errors():
+            database_tables.check(session)
+            yield session
     except StorageError as error:
         raise error.explained(f"the database ({place})") from error
-    try:
-        database_tables.check(session)
-        with session.errors():
-            yield session
-    finally:
-        session.close()
 
 
 @contextmanager

@@ -44,7 +44,11 @@ def serve(settings: Settings, with_migrate: bool) -> None:
         systemd.notify(f"EXTEND_TIMEOUT_USEC={MIGRATE_WITHIN}000000")
         for line in installation.migrate(tables(settings), settings):
             say(line)
-    run(settings)
+    try:
+        run(settings)
+    except StorageError as error:
+        where = settings.database_place or settings.database.path
+        raise error.explained(f"the database ({where})") from error
 
 
 @click.command()
@@ -82,7 +86,9 @@ def check_config(config_file: str | None, show: bool, as_json: bool) -> None:
     elif show:
         print_table({"key": "KEY", "value": "VALUE", "source": "SOURCE"}, rows)
     else:
-        say("The configuration is right.")
+        is_elsewhere = settings.database_place or settings.outbox_place
+        unasked = " PostgreSQL was not asked: `almirant-webhooks doctor` does that." if is_elsewhere else ""
+        say(f"The configuration is right.{unasked}")
 
 
 @click.command()

@@ -14,7 +14,7 @@ DEFAULT_SCHEMA = "almirant_webhooks"
 MAX_URL = 4096
 _SCHEMES = ("postgresql://", "postgres://")
 _SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-_SECRETS = ("password", "sslpassword")
+_HOST = re.compile(r"(?:\[[^\]]+\]|[^:\[\]]*)(?::(\d{0,5}))?")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 # Those of https://www.postgresql.org/docs/current/sql-keywords-appendix.html that no table's schema can have without quotes.
 _RESERVED = """
@@ -74,6 +74,7 @@ def parse_postgres_url(text: str) -> PostgresUrl | None:
     rest, _, query = text.removeprefix(scheme).partition("?")
     authority, slash, database = rest.partition("/")
     user, at, hosts = authority.rpartition("@")
+    _check_written(text, user, hosts, database)
     options = _options(query)
     for host in [_host(part) for part in hosts.split(",")] + _listed(options, "host") + _listed(options, "hostaddr"):
         if not is_local(host) and "sslmode" not in options:
@@ -84,7 +85,7 @@ def parse_postgres_url(text: str) -> PostgresUrl | None:
     if options.get("sslmode", "prefer") not in _SSLMODES:
         raise ValueError(f"sslmode must be one of {', '.join(_SSLMODES)}")
     name, colon, _ = user.partition(":")
-    shown_options = [(key, MASK if key in _SECRETS else value) for key, value in options.items()]
+    shown_options = [(key, MASK if _is_secret(key) else value) for key, value in options.items()]
     shown = f"{scheme}{name}{f':{MASK}' if colon else ''}{at}{hosts}{slash}{database}"
     return PostgresUrl(
         text, shown + (f"?{urlencode(shown_options, safe='()/', quote_via=quote)}" if shown_options else "")
@@ -100,6 +101,25 @@ def check_schema(name: str) -> str:
     if name in _RESERVED.split() or name == "information_schema":
         raise ValueError(f"{name} is a word of PostgreSQL's own, and no name for a schema of ours")
     return name
+
+
+def _check_written(text: str, user: str, hosts: str, database: str) -> None:
+    """Raise `ValueError` for what libpq would read in another way than we do, or repeat with a password in it."""
+    if re.search("%(?![0-9A-Fa-f]{2})|%00", text):
+        raise ValueError("a % in the URL is not followed by two hexadecimal digits; write %25 for a % in a password")
+    if "@" in user + database:
+        raise ValueError("an @ or a / in a user's name or password is written %40 or %2F")
+    for part in hosts.split(","):
+        found = _HOST.fullmatch(part)
+        if found is None or int(found[1] or 1) not in range(1, 65536):
+            raise ValueError(
+                "what stands behind the host's colon is no port; write user:password@host:port, and a / in the password as %2F"
+            )
+
+
+def _is_secret(key: str) -> bool:
+    """Tell whether an option is a password, or was meant as one."""
+    return "pass" in key.lower() and key != "passfile"
 
 
 def _options(query: str) -> dict[str, str]:

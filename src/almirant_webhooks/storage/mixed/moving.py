@@ -76,13 +76,16 @@ def move(
         with lock.hold(path), errors.session(open_reader(path, old)) as source:
             if is_outbox_apart:
                 _check_nothing_waits(path, source)
-            for line in database_tables.migrate_database(place, new):  # the token is shown this once
-                say(line)
-            with closing(open_database(place, new)) as database:
-                for line in _Move(source, database, progress, is_outbox_apart=is_outbox_apart).run():
+            try:
+                for line in database_tables.migrate_database(place, new):  # the token is shown this once
                     say(line)
+                with closing(open_database(place, new)) as database:
+                    for line in _Move(source, database, progress, is_outbox_apart=is_outbox_apart).run():
+                        say(line)
+            except StorageError as error:
+                raise error.explained(f"the database ({place})") from error
     except StorageError as error:
-        raise error.explained(f"{path}, or the database ({place})") from error
+        raise error.explained(path) from error
 
 
 def _has_outbox(source: Connection) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from ...model import Misconfigured
 from ...rules.postgres_urls import Place
@@ -54,13 +54,9 @@ def open_bound(place: Place, identity: Callable[[], tuple[str, int]]) -> Session
 
 @contextmanager
 def opened(place: Place) -> Iterator[Session]:
-    """Open an outbox for a command; raises `Misconfigured` or `Refused` where that fails, and `StorageError` for the block."""
+    """Open an outbox for a command; raises `Misconfigured` or `Refused` where that fails, or the block does."""
     try:
-        session = open_outbox(place)
+        with closing(open_outbox(place)) as session, engine_errors():
+            yield session
     except StorageError as error:
         raise error.explained(f"the outbox ({place})") from error
-    try:
-        with engine_errors():
-            yield session
-    finally:
-        session.close()
