@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from ..support.ports import free_port
-from ..support.postgres import Server, programs
+from ..support.postgres import Outbox, Server, programs
+from ..support.postgres_service import EverythingInPostgres
 
 PAGE = (Path(__file__).parents[2] / "docs" / "postgresql-database.md").read_text(encoding="utf-8")
 PORTS = ("8430", "8431", "8432")
@@ -36,9 +38,22 @@ def server() -> Iterator[Server]:
 
 
 def _block(name: str) -> str:
-    found = re.search(rf"^<!-- two daemons: {name} -->\n```sh\n(.+?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^<!-- two daemons: {name} -->\n```\w+\n(.+?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     assert found is not None
     return found[1]
+
+
+def test_the_role_and_the_database_of_the_page_are_all_that_is_needed(server: Server, tmp_path: Path) -> None:
+    """`migrate` makes the tables there, and `doctor` finds nothing wrong but that no daemon runs."""
+    with server.connect(autocommit=True) as conn:
+        for statement in filter(None, _block("role").split(";\n")):
+            conn.execute(statement.encode())
+    there = Outbox(server, "hooks")
+    there.url = server.url("hooks", "almirant")
+    shell = EverythingInPostgres(tmp_path, there).shell()
+    shell.ours("migrate")
+    found, _ = json.JSONDecoder().raw_decode(shell.ours("doctor", "--json", code=1))
+    assert [one["check"] for one in found if one["result"] == "wrong"] == ["daemon"]
 
 
 def test_the_page_leads_to_two_daemons_of_which_one_is_killed(server: Server, tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ def test_an_insert_works_and_means_the_same_whatever_the_producer_has_set(odd: s
     check_inserts(there, shop.role)
 
 
-@pytest.mark.parametrize("odd", sorted(ODD.keys() - {"schemas"}))  # whoever makes them names functions by his own search_path
+@pytest.mark.parametrize(
+    "odd", sorted(ODD.keys() - {"schemas"})
+)  # whoever makes them names functions by his own search_path
 def test_the_tables_are_the_same_whatever_the_session_that_makes_them_has_set(odd: str) -> None:
     """As a migration of an application runs what `outbox-sql --postgres` prints."""
     there, plain = new_database(with_outbox=False), new_database(with_outbox=False)
