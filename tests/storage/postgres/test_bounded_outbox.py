@@ -87,6 +87,11 @@ KINDS: dict[str, Kind] = {
     "unread.line, of every other bucket": Kind(
         lambda session: unread.line(session, ReadPlan(LIMIT), range(0, 64, 2)), has_own=True
     ),
+    "unread.line, further ahead": Kind(
+        lambda session: unread.line(session, ReadPlan(LIMIT), ahead=10 * LIMIT), has_own=True
+    ),
+    "unread.lock": Kind(lambda session: unread.lock(session, range(1, LIMIT))),
+    "unread.free": Kind(lambda session: unread.free(session, range(1, LIMIT))),
     "unread.rows": Kind(lambda session: unread.rows(session, range(1, LIMIT)), has_own=True),
     "marking.mark": Kind(_mark, has_own=True),
     "marking.mark, of rejected rows": Kind(lambda session: _mark(session, reason="no"), has_own=True),

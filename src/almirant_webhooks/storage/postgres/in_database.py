@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,6 +19,9 @@ from .share import Share
 
 LOOK = 1.0  # seconds between two looks for triggers of the application's
 CAREFUL = 600.0  # seconds of savepoints after another rule of it has refused a row
+AHEAD = 1000  # rows of the projects in line that are looked at once some of the oldest were found locked
+MOST_LOCKED = 4000  # such rows that are remembered
+LOCKED_FOR = 0.5  # seconds for which reads that find others pass them by
 _ANY = f"SELECT EXISTS (SELECT FROM outbox WHERE {unread.UNREAD} AND id <> ALL(%s::bigint[]))"
 # Bucket by bucket: the planner takes an index of what waits for a short one, and would join the whole of it to the buckets.
 _ANY_OWNED = f"""
@@ -42,12 +46,39 @@ class Inside:
         self._has_triggers = False
         self._look_at = 0.0  # monotonic seconds: when to look for triggers again
         self._careful_until = 0.0  # the same, after something else of the application's has refused a row
+        self._locked: set[int] = set()  # rows that transactions of the application have locked, as they were found
+        self._locked_until = 0.0  # the same: when these are looked at again
 
     def read(self, session: DatabaseSession, plan: ReadPlan, /) -> Sequence[OutboxRow]:
-        """Return rows that wait: projects take turns, and each one's oldest come first. They are locked then."""
-        line = unread.line(session, plan, self._share.active)
-        ids = list(round_robin((rows[: plan.limit(project)] for project, rows in line), plan.max_rows))
-        return unread.rows(session, ids, locked=True) if ids else []
+        """Return rows that wait: projects take turns, and each one's oldest come first. They are locked then.
+
+        Rows that others have locked are passed by: behind them there may be any number that nobody holds.
+        """
+        plan = plan._replace(limit=functools.cache(plan.limit))
+        if time.monotonic() >= self._locked_until:
+            self._locked.clear()
+        remembered = set(self._locked)
+        rows = self._take_turns(session, plan)
+        if not rows and remembered and (free := unread.free(session, remembered)):
+            self._locked -= free
+            rows = self._take_turns(session, plan)
+        return rows
+
+    def _take_turns(self, session: DatabaseSession, plan: ReadPlan) -> list[OutboxRow]:
+        """Choose rows, and once or twice again where others have locked some of them; remember which those are."""
+        rows: list[OutboxRow] = []
+        for ahead in (0, AHEAD, AHEAD):
+            others = plan._replace(excluded=[*plan.excluded, *self._locked])
+            line = unread.line(session, others, self._share.active, ahead)
+            ids = list(round_robin((waiting[: plan.limit(project)] for project, waiting in line), plan.max_rows))
+            rows, missed = unread.lock(session, ids)
+            if not missed or len(self._locked) >= MOST_LOCKED:
+                break
+            if not self._locked:
+                self._locked_until = time.monotonic() + LOCKED_FOR
+            near = [row for _, waiting in line if not missed.isdisjoint(waiting) for row in waiting]
+            self._locked |= set(near) - unread.free(session, near)
+        return rows
 
     def is_anything_unread(self, session: DatabaseSession, plan: ReadPlan) -> bool:
         """Tell whether any row waits, but for those that the plan excludes."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..engine import CHANGED_AFTER_TAKEN, Busy, FanOut, Mark, TriggerFails
-from . import erasing_outbox, triggers
+from . import erasing_outbox, triggers, unread
 from .connection import Session, transaction
 from .driver import Error, errors
 from .unread import IS_UNREAD, OCCURRED_AT
@@ -28,7 +28,6 @@ WHERE id = %(id)s AND event_id = %(event_id)s AND project_id = %(project_id)s AN
 # Less than a lease: what a daemon that is gone holds locked is free when others take its projects.
 _BRIEFLY = "SET LOCAL idle_in_transaction_session_timeout = 4000"
 _META_WAIT = 200  # milliseconds for the marks of other daemons, which wait for nothing else
-_FREE = "SELECT id FROM outbox WHERE id = ANY(%s) FOR NO KEY UPDATE SKIP LOCKED"
 _LOCKED = (
     "a transaction of the application, or of a daemon that is gone, holds rows of outbox locked. The daemon marks a row by UPDATE outbox SET "
     "fanned_out_at = …, and tries again every minute: let that transaction end"
@@ -92,7 +91,7 @@ def _mark_unlocked(session: Session, fan_outs: Sequence[FanOut], now: str) -> li
     with transaction(session, 0.0, first=_BRIEFLY), triggers.blaming(session):
         for fan_out in fan_outs:
             ids = {row_mark.row.id for row_mark in fan_out.marks}
-            free = {row[0] for row in session.run(_FREE, list(ids))}
+            free = unread.free(session, ids)
             marked = Marked(write(session, [row_mark for row_mark in fan_out.marks if row_mark.row.id in free], now))
             erasing_outbox.erase_rows(session, [row for row in fan_out.swallowed if row in free])
             if ids - free:

@@ -55,7 +55,7 @@ line (bucket, project, part, number) AS MATERIALIZED (
 SELECT project, ARRAY(
     SELECT id FROM outbox WHERE outbox_bucket(project_id) = line.bucket AND project_id = line.project AND {UNREAD}
     AND id <> ALL(%(excluded)s::bigint[])
-    ORDER BY id LIMIT greatest(1, 2 * %(projects)s / (SELECT count(*) FROM line)))
+    ORDER BY id LIMIT greatest(1, %(ids)s / (SELECT count(*) FROM line)))
 FROM line ORDER BY part, number
 """
 _ROWS = f"""
@@ -66,34 +66,46 @@ FROM unnest(%s::bigint[]) WITH ORDINALITY v (id, place) JOIN outbox o ON o.id = 
 """
 # Rows that an application holds locked are left for later: waiting for them would keep everything waiting.
 _ROWS_LOCKED = f"{_ROWS} FOR NO KEY UPDATE OF o SKIP LOCKED"
+_FREE = "SELECT id FROM outbox WHERE id = ANY(%s) FOR NO KEY UPDATE SKIP LOCKED"
 
 
-def line(session: Session, plan: ReadPlan, owned: Collection[int] = ALL) -> Line:
+def line(session: Session, plan: ReadPlan, owned: Collection[int] = ALL, ahead: int = 0) -> Line:
     """Return the projects whose turn it is, with the oldest rows of each, but for those that the plan excludes.
 
-    They are of the buckets that are `owned`.
+    They are of the buckets that are `owned`, twice as many rows as projects at most, or as many as `ahead` if that is more.
     """
-    after = plan.after.replace("\0", "")
+    after, projects = plan.after.replace("\0", ""), plan.projects or plan.max_rows
     values = {
         "bucket": bucket_of(after) if after else -1,
         "after": after,
         "owned": list(owned),
-        "projects": plan.projects or plan.max_rows,
+        "projects": projects,
+        "ids": max(2 * projects, ahead),
         "excluded": list(plan.excluded),
     }
     with within(session, 0.0):
         return [(project, ids) for project, ids in session.conn.execute(_WAITING, values)]
 
 
-def rows(session: Session, ids: Sequence[int], *, locked: bool = False) -> list[OutboxRow]:
-    """Return rows that still wait, in the order of their ids here, with about 1 MiB of payloads larger than 16 KiB.
+def rows(session: Session, ids: Sequence[int]) -> list[OutboxRow]:
+    """Return rows that still wait, in the order of their ids here, with about 1 MiB of payloads larger than 16 KiB."""
+    return _read(session, _ROWS, ids)[0]
 
-    They are `locked` for the transaction, and left out where another has locked them.
-    """
-    query = _ROWS_LOCKED if locked else _ROWS
 
+def lock(session: Session, ids: Sequence[int]) -> tuple[list[OutboxRow], set[int]]:
+    """Return the same rows, which are locked for the transaction, and the ids of those that others have locked or deleted."""
+    return _read(session, _ROWS_LOCKED, ids)
+
+
+def free(session: Session, ids: Collection[int]) -> set[int]:
+    """Return the ids of rows that no other transaction has locked; they are locked for this one."""
+    return {row[0] for row in session.run(_FREE, list(ids))}
+
+
+def _read(session: Session, query: str, ids: Sequence[int]) -> tuple[list[OutboxRow], set[int]]:
     def read(some: Sequence[int], max_bytes: int) -> list[OutboxRow]:
         return [OutboxRow(*fields) for fields in session.run(query, max_bytes, list(some))]
 
     with within(session, 0.0):
-        return list(with_large_payloads(read(ids, SMALL), read, 1))
+        found = read(ids, SMALL) if ids else []
+        return list(with_large_payloads(found, read, 1)), set(ids) - {row.id for row in found}
