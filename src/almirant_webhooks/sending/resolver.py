@@ -18,6 +18,7 @@ from ..rules.urls import Blocked, Policy, is_allowed
 QUICK = 1.0  # seconds; a name whose last lookup took no longer counts as quick
 QUICK_PLACES = 64
 OTHER_PLACES = 256
+SLOWED_PLACES = 128
 REMEMBERED = 10_000  # names: which are quick, and what was found
 KEPT = 10.0  # seconds for which what was found is used again
 MOST_ADDRESSES = 4  # of each family: an attempt dials one after the other, and has all of them open at once
@@ -40,7 +41,8 @@ class Resolver:
     """Looks a name up once for all who wait for it, with room for names that never answer.
 
     A name that answered within a second the last time has places that only such names use. A new or slow one uses the
-    others, and so does a quick one that turns slow: names that never answer may take all of those and no more.
+    others: names that never answer may take all of those and no more. A quick one that turns slow leaves its place for one of
+    the others, or while those are taken for one that only such names use.
     """
 
     def __init__(self, policy: Policy, look_up: LookUp = _look_up, threads: Threads | None = None) -> None:
@@ -52,6 +54,7 @@ class Resolver:
         self._threads = threads or Threads("look up")
         self._quick = asyncio.Semaphore(QUICK_PLACES)
         self._others = asyncio.Semaphore(OTHER_PLACES)
+        self._slowed = asyncio.Semaphore(SLOWED_PLACES)
 
     async def resolve(self, host: str, port: int, *, any_address: bool = False) -> list[AddressInfo]:
         """Return the addresses of a name, or the literal itself, that may be dialled. Raises `Blocked` if there are none.
@@ -111,9 +114,11 @@ class Resolver:
                 raise OSError(errno.EAGAIN, "no thread can be started")
             self._remember(host, quick=lookup.done())
             if place is self._quick and not lookup.done():
-                await self._others.acquire()
-                place.release()
-                place = self._others
+                slow = self._slowed if self._others.locked() else self._others
+                if not slow.locked():  # so it waits for nothing
+                    await slow.acquire()
+                    place.release()
+                    place = slow
             return await lookup
         finally:
             place.release()
