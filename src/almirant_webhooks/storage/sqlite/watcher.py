@@ -12,8 +12,9 @@ from asyncinotify import Inotify, Mask
 
 from ..engine import StorageError
 
-# A write is seen before its commit, so a check that finds nothing is repeated a little later (seconds).
-CHECK_DELAYS = (0.0, 0.001, 0.003, 0.010, 0.030)
+# A write is seen before its commit, so a check that finds nothing is repeated a little later (seconds). The later ones are for a
+# producer whose disk takes long to sync; where writes go on they are not made.
+CHECK_DELAYS = (0.0, 0.001, 0.003, 0.010, 0.030, 0.1, 0.2, 0.4)
 
 REST = 0.003
 
@@ -65,7 +66,7 @@ class Watcher:
             waits = CHECK_DELAYS if await _is_set_within(was_written, self._every) else CHECK_DELAYS[:1]
             was_written.clear()
             for wait in waits:
-                if await _is_set_within(was_written, wait):
+                if await _is_set_within(was_written, min(wait, self._every)):
                     break  # a later commit must not wait for the checks of an earlier one
                 with suppress(StorageError):  # the delivery loop meets the same error, and logs it
                     await check()
