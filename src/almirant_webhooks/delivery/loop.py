@@ -247,7 +247,7 @@ class DeliveryLoop:
         self._event_loop.call_soon_threadsafe(self.attempts.prepare, claims)
 
     def _confirm(self, conn: Session, batch: Batch, changes: WrittenBatch, *, full: bool) -> None:
-        """Update the state after the commit of a batch."""
+        """Update the state after the commit of a batch, whose requests the event loop has been told to send."""
         ended_at = self._pace.ended_at
         self._results.drop_recorded(len(batch.work.results))
         if not full:

@@ -90,7 +90,7 @@ class Sender:
         await self._resolver.close()
 
     def prepare(self, claim: Claim) -> Prepared | Result:
-        """Sign the request and return it as bytes, or the result if no request can be made. Nothing is sent."""
+        """Sign the request and return it as bytes, or the result if no request can be made. Before the commit: nothing is sent."""
         claim = signed(claim)
         try:
             if is_local_url(claim.url) and not self._policy.allow_localhost:

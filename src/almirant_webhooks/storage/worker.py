@@ -129,7 +129,7 @@ class Worker:
         return await self.call(lambda conn: function(conn, *args, **kwargs))
 
     def call(self, function: Callable[[Session], T]) -> asyncio.Future[T]:
-        """Call a function in the thread without waiting for it; return its future."""
+        """Call a function in the thread without waiting for it; return its future. A step follows, so this wakes the loop too."""
         future: asyncio.Future[T] = self._loop.create_future()
         self._calls.put((future, function))
         return future

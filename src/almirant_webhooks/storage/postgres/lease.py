@@ -110,7 +110,8 @@ class Lease:
     """A daemon's place among the others, kept by a thread of its own with a connection of its own.
 
     `request_seconds` is how long one of its requests may take. Without a `name` it has that of the host, with its process.
-    `seconds` is a clock that nobody sets.
+    `seconds` is a clock that nobody sets. Others tell that thread what they want (`join`, `leave`, `close`) and read what it found:
+    each field is written by one thread.
     """
 
     def __init__(
@@ -165,13 +166,13 @@ class Lease:
             raise Refused(NO_THREAD.format(error=error)) from None
 
     def join(self) -> None:
-        """Be one of the daemons from now on."""
+        """Be one of the daemons from now on; the delivery thread says so."""
         if not self._is_wanted:
             self._is_wanted = True
             self._changed.set()
 
     def leave(self) -> None:
-        """Take nothing more, and give all that is owned."""
+        """Take nothing more, and give all that is owned; the delivery thread says so."""
         self._is_leaving = True
         self._changed.set()
 
@@ -220,7 +221,7 @@ class Lease:
         return SILENT if self._is_member else None
 
     def _run(self) -> None:
-        while not self._ended:
+        while not (self._ended or self._is_lost):
             begun = self.seconds()
             self._changed.clear()
             try:
@@ -255,7 +256,7 @@ class Lease:
         with transaction(session):
             if not session.run(_BEAT, self._is_leaving, key_ids, self.id):  # it is new, or was taken for gone
                 if self._is_member:
-                    self._is_lost = self._ended = True  # the next look or transaction says so, and ends the daemon
+                    self._is_lost = True  # the next look or transaction says so, and ends the daemon
                     return
                 session.run(_JOIN, self.id, self.name, self._request_seconds, key_ids)
             signs = dict(session.run(_SIGNS, self.id))

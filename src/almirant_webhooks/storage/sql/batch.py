@@ -17,7 +17,7 @@ from .deliveries import first_due_and_revision
 from .disabling import disable_unopenable
 from .fanout import insert, look_up
 from .health import report_failed
-from .results import settle, write_ended
+from .results import judge, write_ended
 from .session import Session
 
 # Tests are claimed while their webhook is disabled: those of one whose secret cannot be opened would be claimed for ever.
@@ -46,11 +46,11 @@ class OutboxInside(Protocol):
 def write(conn: Session, work: Work, schedule: Schedule, now: datetime, outbox: OutboxInside) -> WrittenBatch:
     """Record, claim and fan out, inside a transaction; rows of an outbox in the same file are marked too, except slow ones.
 
-    `now` must be a time within the transaction, so that each webhook that it sees is older: `event show` relies on that.
+    Nothing leaves before its commit. `now` must be a time in it, so that each webhook seen is older, as `event show` relies on.
     """
     one_file = work.to_read is not None
     touched = set(work.starts)
-    ended = settle(conn, work.results, schedule, touched) if work.results else None
+    ended = judge(conn, work.results, schedule, touched) if work.results else None
     dropped = ended.dropped if ended else 0
     if ended and work.starts:  # what may begin depends on it
         write_ended(conn, ended)

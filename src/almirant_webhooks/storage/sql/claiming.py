@@ -67,8 +67,8 @@ FROM asked a CROSS JOIN deliveries d ON d.rowid IN (
     AND NOT EXISTS (SELECT 1 FROM resends x WHERE x.id = r.resend_id AND x.cancelled_at IS NOT NULL) LIMIT ?3)
 WHERE a.enabled AND a.may_resend)
 """
-# An event's row number alone does not identify it: after a row was deleted by hand, another may get its number. The same
-# is true of attempts' numbers.
+# An event's row number alone does not identify it: early releases gave that of a row that was deleted by hand to another event.
+# The number of an attempt is above those that a delivery's row and its attempts have, whatever was changed by hand.
 LAST_NUMBER = "max(d.begun, coalesce((SELECT max(a.number) FROM attempts a WHERE a.delivery_id = d.id), 0))"
 _FIELDS = f"""
 SELECT json_group_array(json_array(d.rowid, d.webhook_id, d.id, d.event_id, e.event_type, {rendering.BODY},

@@ -1,7 +1,7 @@
 """Attempts in flight: until they end they have no row of their own, and are noted in their deliveries.
 
 The request follows from the webhook and the event, as in `claiming`. Before a webhook's URL, secret or headers change, `keep_sent`
-writes the request into the deliveries. Call functions that write inside a transaction.
+writes the request into the deliveries; of a webhook that is deleted nothing is kept. Call functions that write inside a transaction.
 """
 
 from __future__ import annotations

@@ -90,7 +90,8 @@ class _Settled(NamedTuple):
 class Ended(NamedTuple):
     """Attempts that have ended, and how their deliveries stand then: found out, and not written yet.
 
-    Of `dropped` results the webhook is gone; `given_up` are deliveries that have failed for good.
+    `dropped` results are of attempts that are in flight no longer: the webhook is gone, or they are recorded already. `given_up`
+    are deliveries that have failed for good.
     """
 
     recorded: Sequence[Result]
@@ -111,24 +112,24 @@ class Ended(NamedTuple):
             report_failed(conn, self.given_up, max(result.finished_at for result in self.recorded))
 
 
-def record(conn: Session, results: Sequence[Result], schedule: Schedule, waiting: set[str] | None = None) -> int:
-    """Write how attempts ended and when the next ones are; return how many were dropped as their webhook is gone.
+def record(conn: Session, results: Sequence[Result], schedule: Schedule, to_come: set[str] | None = None) -> int:
+    """Write how attempts ended and when the next ones are; return how many were dropped, as they are in flight no longer.
 
-    An attempt that is recorded already is left as it is. Webhooks that are to have another attempt are added to `waiting`.
+    An attempt that is recorded already is left as it is. Webhooks that are to have another attempt are added to `to_come`.
     """
-    ended = settle(conn, results, schedule, waiting)
+    ended = judge(conn, results, schedule, to_come)
     write_ended(conn, ended)
     return ended.dropped
 
 
 def write_ended(conn: Session, ended: Ended) -> None:
-    """Write what `settle` has found out, and tell of it."""
+    """Write what `judge` has found out, and tell of it."""
     with conn.at_once():
         ended.write(conn)
     ended.tell(conn)
 
 
-def settle(conn: Session, results: Sequence[Result], schedule: Schedule, waiting: set[str] | None = None) -> Ended:
+def judge(conn: Session, results: Sequence[Result], schedule: Schedule, to_come: set[str] | None = None) -> Ended:
     """Find out what `record` has to write."""
     delivery_ids = json.dumps([result.claim.delivery_id for result in results])
     in_flight = {row[0]: _Delivery(*row) for row in conn.read_rows(_IN_FLIGHT, delivery_ids)}
@@ -148,8 +149,8 @@ def settle(conn: Session, results: Sequence[Result], schedule: Schedule, waiting
             pending.add(delivery.id)
         retry_after, free = result.retry_after, result.free
         after = _settle(delivery, schedule, claim.trigger, result.outcome, result.finished_at, retry_after, free=free)
-        if waiting is not None and (after.next_attempt_at is not None or after.resend is not None):
-            waiting.add(claim.webhook_id)
+        if to_come is not None and (after.next_attempt_at is not None or after.resend is not None):
+            to_come.add(claim.webhook_id)
         status = result.outcome.value.replace("_", " ") if result.status_code is None else str(result.status_code)
         settled.append((*after, status, delivery.id))
     return Ended(recorded, settled, _given_up(settled, pending), len(results) - len(recorded))
@@ -158,7 +159,7 @@ def settle(conn: Session, results: Sequence[Result], schedule: Schedule, waiting
 def interrupt_open(conn: Session, schedule: Schedule, now: datetime, webhooks: Collection[str] | None = None) -> int:
     """Record every attempt that a crash left open as interrupted, or those of some webhooks; return how many.
 
-    Called once, before the first claim.
+    A daemon alone does so before its first claim, one of several whenever it takes projects.
     """
     left = {attempt.delivery_id: attempt for attempt in all_open(conn, webhooks)}
     deliveries = [_Delivery(*row) for row in conn.read_rows(_IN_FLIGHT, json.dumps(list(left)))]
