@@ -82,10 +82,10 @@ def test_rows_that_are_left_wait_a_little_for_enough_slots() -> None:
 
 
 def test_rows_that_are_left_wait_as_long_as_a_batch_s_cost_is_worth() -> None:
-    """At a server that is longer, and for more slots."""
+    """What the batch before has taken says how long."""
     reader = _reader()
     reader.confirm_read(_done("p"), 100.0, 0.010)
-    assert reader.plan_read(MANY, MANY, 100.009, anyway=False, enough=MANY + 1) is None
+    assert _asked(reader, ENOUGH - 1, 100.009) is None
     assert reader.next_read(100.0) == pytest.approx(0.010)
     assert _asked(reader, 0, 100.010)
 

@@ -13,10 +13,11 @@ from ..storage.engine import OutboxRow, ReadPlan, StorageError, Work
 from .health import PAUSE, Health
 from .network import Outage
 from .outbox_reader import OutboxReader
-from .pace import ENOUGH, Pace
+from .pace import Pace
 from .scheduler import Scheduler, Slots
 
 FAN_OUT = "fan out"
+LEAST_DELIVERIES = 32  # that one batch may make, however little time it has
 
 
 class Batch(NamedTuple):
@@ -74,7 +75,7 @@ class Chooser:
             rows or (),
             inside,
             take_slot,
-            max_deliveries=max(2 * limit, ENOUGH),
+            max_deliveries=max(2 * limit, LEAST_DELIVERIES),
             in_flight=scheduler.in_flight,
             concurrency=scheduler.concurrency_of,
             per_webhook=scheduler.per_webhook,
@@ -92,7 +93,7 @@ class Chooser:
 
         try:
             left = slots_left.left if slots_left else 0
-            return self._reader.plan_read(left, max_rows, at, anyway=anyway, slots=free, enough=self._pace.enough)
+            return self._reader.plan_read(left, max_rows, at, anyway=anyway, slots=free)
         except StorageError as error:  # a trigger of the application's refuses the marks of too many rows
             self._health.fail(FAN_OUT, error)
             self._reader.pause(PAUSE)

@@ -97,13 +97,12 @@ class OutboxReader:
         *,
         anyway: bool,
         slots: Callable[[str], int | None] = lambda project: None,
-        enough: int = ENOUGH,
     ) -> ReadPlan | None:
         """Return which rows to read, or None to read none now.
 
         `free` is the number of free slots, `at` is in monotonic seconds. `anyway`: there will be a transaction in any case,
         which may see a commit that was not noticed yet. `slots` returns how many of a project's events have slots, or None.
-        With `enough` free slots rows that an earlier read left wait for nothing.
+        With `ENOUGH` free slots rows that an earlier read left wait for nothing.
         """
         has_news = self.may_have_rows or (anyway and self.is_in_database)
         if anyway:  # a batch that records results frees slots
@@ -112,7 +111,7 @@ class OutboxReader:
             not has_news
             or len(self._unmarked) >= MOST_UNMARKED
             or at < self._paused_until
-            or (self.may_wait and at < self._next_read_at and (free < enough or (self._skipped_since and not anyway)))
+            or (self.may_wait and at < self._next_read_at and (free < ENOUGH or (self._skipped_since and not anyway)))
         ):
             return None
         rows = max(1, int(min(max(free, MIN_ROWS), max_rows) / self._deliveries_per_row))

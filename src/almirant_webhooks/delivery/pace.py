@@ -17,10 +17,10 @@ LEAST, MOST = 8, 256  # attempts that begin with a batch
 LEAST_AT_SERVER = (
     64  # there: fewer would cost what the ways to the server cost, and no more be done in the time of a batch
 )
-ENOUGH = 32  # results, or free slots, for which a batch starts at once while more are to come
-ENOUGH_WAIT = 0.003  # seconds that fewer of them wait for more
-ENOUGH_AT_SERVER = 128  # the same where a batch goes to a server: it costs more there, however small it is
-MAX_WAIT_AT_SERVER = 0.010  # seconds that fewer wait at most, for half as long as the last batch took
+ENOUGH = 128  # results, or free slots, for which a batch starts at once while more are to come
+ENOUGH_WAIT = 0.003  # seconds that fewer of them wait for more, at least
+MAX_WAIT = 0.010  # seconds that they wait at most, for half as long as the last batch took
+FLOW_ENOUGH = 32  # results for which a batch starts at once while producers commit one after the other
 FLOW_WAIT = (
     0.010  # seconds after a batch that the next one waits for more rows, while producers commit one after the other
 )
@@ -32,7 +32,6 @@ class Pace:
     def __init__(self, *, at_server: bool = False) -> None:
         self._at_server = at_server
         self._limit_alone = LIMIT_AT_SERVER if at_server else LIMIT_ALONE
-        self.enough = ENOUGH_AT_SERVER if at_server else ENOUGH  # results, or free slots
         self._seconds_each = 0.0002  # seconds for one attempt that is recorded, begun or inserted
         self._committed_at = self._foreign_at = -OTHERS_LAST
         self._steadiness = 0.0  # a moving average: 1 if each of the last looks found a commit of another connection
@@ -60,8 +59,7 @@ class Pace:
     @property
     def rest(self) -> float:
         """The seconds after the last batch that fewer results than enough, or rows that a read has left, wait for more."""
-        half = min(self._seconds_locked / 2, MAX_WAIT_AT_SERVER) if self._at_server else 0.0
-        return max(ENOUGH_WAIT, half)
+        return max(ENOUGH_WAIT, min(self._seconds_locked / 2, MAX_WAIT))
 
     def _beside(self) -> float:
         if self._at_server:
@@ -75,8 +73,8 @@ class Pace:
         comes meanwhile goes with one commit of ours. `rests`: there is nothing to read yet.
         """
         if flows:
-            return ENOUGH, self.ended_at + FLOW_WAIT - at
-        enough = min(self.enough, (ended + others + 1) // 2)
+            return FLOW_ENOUGH, self.ended_at + FLOW_WAIT - at
+        enough = min(ENOUGH, (ended + others + 1) // 2)
         return enough, self.ended_at + self.rest - at if ended and rests else 0.0
 
     def gap(self, at: float) -> float:
