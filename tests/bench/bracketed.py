@@ -31,14 +31,16 @@ FUNCTIONS: tuple[tuple[Callable[..., Any], str], ...] = (
     (unread.read_unread, "SQL: outbox, read and mark"),
     (outbox.mark, "SQL: outbox, read and mark"),
     (outbox.mark_taken, "SQL: outbox, read and mark"),
-    (fanout.fan_out, "SQL: fan out"),
+    (fanout.look_up, "SQL: fan out"),
+    (fanout.insert, "SQL: fan out"),
     (claiming.claim, "SQL: claim"),
     (deliveries.first_due_and_revision, "SQL: claim"),
-    (results.record, "SQL: record"),
+    (results.judge, "SQL: record"),
     (signing.request_headers, "signing"),
     (reports.report, "logs and metrics"),
 )
 METHODS: tuple[tuple[type, str, str], ...] = (
+    (results.Ended, "write", "SQL: record"),
     (exchange.Connection, "data_received", "HTTP client"),
     (sender.Sender, "prepare", "HTTP client"),
     (sender.Sender, "begin", "HTTP client"),
@@ -50,6 +52,7 @@ METHODS: tuple[tuple[type, str, str], ...] = (
     (loop.DeliveryLoop, "_confirm", "scheduling"),
     (loop.DeliveryLoop, "step", COMMIT),
 )
+PARTS = frozenset(part for _, part in FUNCTIONS) | frozenset(part for *_, part in METHODS)
 spent: Counter[str] = Counter()
 _inner = threading.local()  # what the parts inside the one that is open have taken, by depth
 

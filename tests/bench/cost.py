@@ -9,6 +9,7 @@ from pathlib import Path
 
 from almirant_webhooks.model import Options
 
+from .bracketed import PARTS
 from .daemon import check_rows, cpu_seconds, scratch
 from .nginx import Nginx, nginx
 from .release import Release
@@ -31,6 +32,8 @@ def _spent(server: Nginx, events: int) -> dict[str, float]:
         check_rows(bench, events)
         read = json.loads((bench.folder / "spent.json").read_text())
     parts: dict[str, float] = read["parts"]
+    if missing := PARTS - parts.keys():
+        raise SystemExit(f"Nothing calls what these parts are counted by: {', '.join(sorted(missing))}.")
     of_loop = sum(parts.get(name, 0) for name in ON_LOOP)
     parts[SOCKETS] = read["loop"] - of_loop
     parts[THREADS] = read["whole"] - read["loop"] - (sum(parts.values()) - of_loop - parts[SOCKETS])
