@@ -11,7 +11,6 @@ from typing import get_type_hints
 
 import aiohttp
 import aiosqlite
-import pytest
 from aiohttp import web
 
 from almirant_webhooks.storage.sqlite.reading_store import SqliteReadingStore
@@ -141,117 +140,116 @@ def test_every_arrow_of_the_table_is_used() -> None:
     assert parts == ONLY
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_a_module_imports_from_the_rooms_below_it_alone(path: Path) -> None:
+def test_a_module_imports_from_the_rooms_below_it_alone() -> None:
     """And the pure ones do no input or output."""
-    room = room_of(path)
-    for name in imported(path):
-        assert name[0] == room or name[0] in MAY_IMPORT[room], name
-        if (allowed := ONLY.get((room, name[0]))) is not None:
-            assert name[1] in allowed, name
-    if room in PURE:
-        tree = nodes(path)
-        modules = {alias.name.split(".")[0] for node in tree if isinstance(node, ast.Import) for alias in node.names}
-        assert modules.isdisjoint({"os", "socket", "sqlite3", "asyncio", "aiohttp", "subprocess"})
+    for path in FILES:
+        room = room_of(path)
+        for name in imported(path):
+            assert name[0] == room or name[0] in MAY_IMPORT[room], (path, name)
+            if (allowed := ONLY.get((room, name[0]))) is not None:
+                assert name[1] in allowed, (path, name)
+        if room in PURE:
+            tree = nodes(path)
+            modules = {
+                alias.name.split(".")[0] for node in tree if isinstance(node, ast.Import) for alias in node.names
+            }
+            assert modules.isdisjoint({"os", "socket", "sqlite3", "asyncio", "aiohttp", "subprocess"}), path
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_sql_requests_environment_and_printing_have_one_place_each(path: Path) -> None:
+def test_sql_requests_environment_and_printing_have_one_place_each() -> None:
     """SQL in `storage` (the demo inserts as a producer does), connections in `sending`, environment in `settings`, printing in commands."""
-    room, used = room_of(path), names(path)
-    if room not in ("storage", "demo"):
-        assert used.isdisjoint({"execute", "executemany", "executescript"})
-    assert used.isdisjoint({"ClientSession", "TCPConnector"})
-    if room != "sending":
-        assert used.isdisjoint({"create_connection", "start_connection"})
-    if str(path.relative_to(SOURCE)) not in ("settings/loading.py", "ops/logs.py", "ops/systemd.py"):
-        assert used.isdisjoint({"environ", "getenv"})
-    if room not in ("cli", "demo"):
-        assert "print" not in used
+    for path in FILES:
+        room, used = room_of(path), names(path)
+        if room not in ("storage", "demo"):
+            assert used.isdisjoint({"execute", "executemany", "executescript"}), path
+        assert used.isdisjoint({"ClientSession", "TCPConnector"}), path
+        if room != "sending":
+            assert used.isdisjoint({"create_connection", "start_connection"}), path
+        if str(path.relative_to(SOURCE)) not in ("settings/loading.py", "ops/logs.py", "ops/systemd.py"):
+            assert used.isdisjoint({"environ", "getenv"}), path
+        if room not in ("cli", "demo"):
+            assert "print" not in used, path
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_an_engine_s_library_has_one_place(path: Path) -> None:
+def test_an_engine_s_library_has_one_place() -> None:
     """Outside of `storage/sqlite` nobody knows SQLite's connections, errors and codes; what is raised there is a `StorageError`.
 
     `aiosqlite` is how the demo inserts, as any producer does.
     """
-    if path.is_relative_to(SOURCE / "storage" / "sqlite"):
-        return
-    puts_together = path.is_relative_to(SOURCE / "storage" / "mixed")
-    assert (
-        puts_together
-        or room_of(path) != "storage"
-        or not any(name[:2] == ("storage", "sqlite") for name in imported(path))
-    )
-    tree = nodes(path)
-    modules = {alias.name for node in tree if isinstance(node, ast.Import) for alias in node.names}
-    modules |= {node.module or "" for node in tree if isinstance(node, ast.ImportFrom)}
-    assert "sqlite3" not in modules
-    assert not any(name == "sqlite3" or name.startswith("SQLITE_") for name in names(path))
+    for path in FILES:
+        if path.is_relative_to(SOURCE / "storage" / "sqlite"):
+            continue
+        if room_of(path) == "storage" and not path.is_relative_to(SOURCE / "storage" / "mixed"):
+            assert not any(name[:2] == ("storage", "sqlite") for name in imported(path)), path
+        tree = nodes(path)
+        modules = {alias.name for node in tree if isinstance(node, ast.Import) for alias in node.names}
+        modules |= {node.module or "" for node in tree if isinstance(node, ast.ImportFrom)}
+        assert "sqlite3" not in modules, path
+        assert not any(name == "sqlite3" or name.startswith("SQLITE_") for name in names(path)), path
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_postgresql_s_driver_has_one_place(path: Path) -> None:
+def test_postgresql_s_driver_has_one_place() -> None:
     """It is not installed everywhere: one module imports it, and says how to install it."""
-    tree = nodes(path)
-    modules = {alias.name for node in tree if isinstance(node, ast.Import) for alias in node.names}
-    modules |= {node.module or "" for node in tree if isinstance(node, ast.ImportFrom)}
-    assert path == SOURCE / "storage" / "postgres" / "driver.py" or "psycopg" not in {
-        name.partition(".")[0] for name in modules
-    }
+    for path in FILES:
+        tree = nodes(path)
+        modules = {alias.name for node in tree if isinstance(node, ast.Import) for alias in node.names}
+        modules |= {node.module or "" for node in tree if isinstance(node, ast.ImportFrom)}
+        if path != SOURCE / "storage" / "postgres" / "driver.py":
+            assert "psycopg" not in {name.partition(".")[0] for name in modules}, path
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_of_a_library_only_what_it_documents_is_used(path: Path) -> None:
+def test_of_a_library_only_what_it_documents_is_used() -> None:
     """What begins with an underscore may change with any release, and so may what aiohttp and aiosqlite do not offer."""
-    for node in nodes(path):
-        if isinstance(node, ast.Attribute):
-            of = ast.unparse(node.value)
-            is_ours = of in ("self", "cls") or node.attr in OF_NAMED_TUPLES or (of, node.attr) in OURS
-            assert is_ours or not re.match("_[a-z]", node.attr), f"{of}.{node.attr}"
-            if (library := {"web": web, "aiohttp": aiohttp, "aiosqlite": aiosqlite}.get(of)) is not None:
-                assert node.attr in library.__all__, f"{of}.{node.attr}"
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module != "__future__":
-            assert not re.search(r"(^|[.])_", ".".join([node.module or "", *(alias.name for alias in node.names)]))
-            if (node.module or "").partition(".")[0] in ("aiohttp", "aiosqlite"):
-                assert ast.unparse(node).removeprefix("from aiohttp") in OF_AIOHTTP
+    for path in FILES:
+        for node in nodes(path):
+            if isinstance(node, ast.Attribute):
+                of = ast.unparse(node.value)
+                is_ours = of in ("self", "cls") or node.attr in OF_NAMED_TUPLES or (of, node.attr) in OURS
+                assert is_ours or not re.match("_[a-z]", node.attr), (path, of, node.attr)
+                if (library := {"web": web, "aiohttp": aiohttp, "aiosqlite": aiosqlite}.get(of)) is not None:
+                    assert node.attr in library.__all__, (path, of, node.attr)
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module != "__future__":
+                name = ".".join([node.module or "", *(alias.name for alias in node.names)])
+                assert not re.search(r"(^|[.])_", name), (path, name)
+                if (node.module or "").partition(".")[0] in ("aiohttp", "aiosqlite"):
+                    assert ast.unparse(node).removeprefix("from aiohttp") in OF_AIOHTTP, path
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_the_code_s_own_names_are_the_contract_s(path: Path) -> None:
+def test_the_code_s_own_names_are_the_contract_s() -> None:
     """The contract has words that it does not use, and for each thing another one. Other services' are theirs, and so are a chat's messages."""
-    if path.is_relative_to(SOURCE / "rules" / "imports") or path.stem in ("messages", "presets"):
-        return
-    names = {path.stem}
-    for node in nodes(path):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.arg):
-            names.add(node.arg)
-        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
-            names.add(node.id if isinstance(node, ast.Name) else node.attr)
-    used = {
-        name for name in names if NOT_USED & {part.lower().rstrip("s") for part in re.findall("[A-Z]?[a-z]+", name)}
-    }
-    assert used <= {"message", "on_message_begin", "on_message_complete"}  # an exception's text; what httptools calls
+    for path in FILES:
+        if path.is_relative_to(SOURCE / "rules" / "imports") or path.stem in ("messages", "presets"):
+            continue
+        names = {path.stem}
+        for node in nodes(path):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                names.add(node.name)
+            elif isinstance(node, ast.arg):
+                names.add(node.arg)
+            elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+                names.add(node.id if isinstance(node, ast.Name) else node.attr)
+        used = {
+            name for name in names if NOT_USED & {part.lower().rstrip("s") for part in re.findall("[A-Z]?[a-z]+", name)}
+        }
+        # An exception's text, and what httptools calls.
+        assert used <= {"message", "on_message_begin", "on_message_complete"}, path
 
 
-@pytest.mark.parametrize("path", sorted((SOURCE / "sending").glob("*.py")), ids=lambda path: path.name)
-def test_what_sends_knows_nothing_of_the_web_server(path: Path) -> None:
+def test_what_sends_knows_nothing_of_the_web_server() -> None:
     """It turns one request into a result."""
-    assert "aiohttp" not in path.read_text()
+    for path in sorted((SOURCE / "sending").glob("*.py")):
+        assert "aiohttp" not in path.read_text(), path
 
 
 FACES = [path for path in FILES if room_of(path) in ("web", "cli")]
 
 
-@pytest.mark.parametrize("path", sorted((SOURCE / "storage" / "sql").glob("*.py")), ids=lambda path: path.stem)
-def test_statements_that_every_engine_runs_know_none(path: Path) -> None:
+def test_statements_that_every_engine_runs_know_none() -> None:
     """`storage/sql` is given a session; files, connections, locks and the outbox are each engine's own."""
-    known = {name[1] for name in imported(path) if name[0] == "storage"}
-    assert known <= {"sql", "engine", "records", "outbox_rows", "turns"}
-    assert "sqlite3" not in names(path)
+    for path in sorted((SOURCE / "storage" / "sql").glob("*.py")):
+        known = {name[1] for name in imported(path) if name[0] == "storage"}
+        assert known <= {"sql", "engine", "records", "outbox_rows", "turns"}, path
+        assert "sqlite3" not in names(path), path
 
 
 WRITERS = writers.writers(SOURCE / "storage")
@@ -281,11 +279,11 @@ def test_of_the_faces_only_what_administers_sqlite_knows_an_engine() -> None:
     assert engines == {("cli", module) for module in NAMES_AN_ENGINE}
 
 
-@pytest.mark.parametrize("path", FACES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_a_face_changes_nothing_but_by_an_action(path: Path) -> None:
+def test_a_face_changes_nothing_but_by_an_action() -> None:
     """Command, API and pages parse, call and show: they mention no function of the storage that writes, and no SQL."""
-    tree = ast.parse(path.read_text())
-    assert set(writers.used(tree, writers.imported(tree))) & WRITERS <= HARMLESS
+    for path in FACES:
+        tree = ast.parse(path.read_text())
+        assert set(writers.used(tree, writers.imported(tree))) & WRITERS <= HARMLESS, path
 
 
 def test_what_faces_read_by_writes_nothing() -> None:
@@ -301,22 +299,23 @@ def test_what_faces_read_by_writes_nothing() -> None:
     assert functions & WRITERS <= HARMLESS
 
 
-@pytest.mark.parametrize("path", FACES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_a_face_hands_the_actions_their_store_and_asks_nothing_of_it(path: Path) -> None:
+def test_a_face_hands_the_actions_their_store_and_asks_nothing_of_it() -> None:
     """Its functions write without a check, and without an entry of who did it."""
-    uses = [node for node in nodes(path) if isinstance(node, ast.Attribute)]
-    assert not [node for node in uses if node.attr == "store" and isinstance(node.ctx, ast.Load)]
+    for path in FACES:
+        uses = [node for node in nodes(path) if isinstance(node, ast.Attribute)]
+        assert not [node for node in uses if node.attr == "store" and isinstance(node.ctx, ast.Load)], path
 
 
-@pytest.mark.parametrize("path", FACES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_a_face_holds_no_rule(path: Path) -> None:
+def test_a_face_holds_no_rule() -> None:
     """What a value may be, the actions ask: a face imports no check of one, and neither `validation` nor `urls`.
 
     `cli/receiver.py` is for the author of a receiver, who has no webhook: it checks a secret by itself.
     """
-    rules = {name for name in imported(path) if name[0] in ("model", "rules")}
-    assert {name for name in rules if name[-1].startswith("check_") or name[1] in ("validation", "urls")} == set()
-    assert path.name == "receiver.py" or ("rules", "signing") not in {name[:2] for name in rules}
+    for path in FACES:
+        rules = {name for name in imported(path) if name[0] in ("model", "rules")}
+        checks = {name for name in rules if name[-1].startswith("check_") or name[1] in ("validation", "urls")}
+        assert checks == set(), path
+        assert path.name == "receiver.py" or ("rules", "signing") not in {name[:2] for name in rules}, path
 
 
 def test_queries_take_their_time_from_their_caller() -> None:
@@ -336,9 +335,8 @@ def test_the_rules_take_their_time_from_their_caller() -> None:
 def test_files_are_of_a_size_that_a_reader_likes() -> None:
     """At most 300 lines, functions of at most 60."""
     for path in FILES:
-        text = path.read_text()
-        assert text.count("\n") <= 300, path
-        for node in ast.walk(ast.parse(text)):
+        assert path.read_text().count("\n") <= 300, path
+        for node in nodes(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 assert lines <= 60, (path, node.name, lines)
