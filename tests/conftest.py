@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,9 +116,9 @@ class Receiver:
         return web.Response(status=self.status, text="thanks")
 
 
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    """A receiver on a free port of loopback."""
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    """Open a receiver on a free port of loopback."""
     there = Receiver()
     app = web.Application(client_max_size=2**26)
     app.router.add_route("*", "/{tail:.*}", there.handle)
@@ -127,6 +128,13 @@ async def receiver() -> AsyncIterator[Receiver]:
     there.url = f"http://127.0.0.1:{runner.addresses[0][1]}/in"
     yield there
     await runner.cleanup()
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """A receiver of the test's own."""
+    async with receiving() as there:
+        yield there
 
 
 @pytest.fixture(params=["in the database", "in a file of its own", "in an application's WAL file", "in a DELETE file"])

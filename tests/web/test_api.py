@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from almirant_webhooks import clock
 from almirant_webhooks.rules import links, principals
@@ -21,8 +22,9 @@ from almirant_webhooks.web.api import events as api_events
 from almirant_webhooks.web.api.parsing import as_written
 from almirant_webhooks.web.pages import events as page_events
 
-from ..conftest import Receiver
+from ..conftest import Receiver, receiving
 from ..support import sessions
+from ..support.engines import service_on
 from ..support.service import Service
 
 
@@ -33,6 +35,7 @@ class Api:
     service: Service
     client: aiohttp.ClientSession
     cookies: dict[str, dict[str, str]] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)  # of what there is
 
     def key(self) -> bytes:
         return self.service.keys().signing_key
@@ -195,24 +198,43 @@ async def test_a_producers_token_is_for_events_of_its_project_alone(api: Api) ->
     assert (await api.call("GET", "/api/v1/webhooks", bound))[0] == 403
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
-async def test_every_route_refuses_strangers_and_other_projects(api: Api, route: Any, receiver: Receiver) -> None:
-    """Nobody: 401. Another project's admin: nothing of it, in the words of a thing that is not there."""
-    webhook = api.service.webhook(receiver.url)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_api(tmp_path_factory: pytest.TempPathFactory, engine_name: str) -> AsyncIterator[Api]:
+    """One for the lines of a table: what they ask for is refused, and changes nothing. `names` are those of what there is."""
+    with service_on(engine_name, tmp_path_factory.mktemp("api")) as service:
+        async with receiving() as receiver:
+            try:
+                address = await service.serve()
+                async with aiohttp.ClientSession(address, cookie_jar=aiohttp.DummyCookieJar()) as client:
+                    yield await _furnished(Api(service, client), receiver.url)
+            finally:
+                await service.close()
+
+
+async def _furnished(api: Api, url: str) -> Api:
+    """Make one of each thing that a project has."""
+    webhook = api.service.webhook(url)
     (event,) = api.service.insert()
     await api.service.until(lambda: api.service.log(state="succeeded"))
-    things = {"webhooks": webhook.id, "deliveries": api.service.log()[0]["delivery_id"], "events": event}
-    status, started = await api.call("POST", "/api/v1/resends", body={"project_id": "proj_1"})
-    assert status == 202
-    token = (await api.call("POST", "/api/v1/tokens", body={"project_id": "proj_1"}))[1]
-    path = route.path.replace(
-        "{id}", {**things, "resends": started["id"], "tokens": token["id"]}.get(route.path.split("/")[3], "")
-    )
+    api.names = {"webhooks": webhook.id, "deliveries": api.service.log()[0]["delivery_id"], "events": event}
+    for thing, made in (("resends", 202), ("tokens", 201)):
+        status, answer = await api.call("POST", f"/api/v1/{thing}", body={"project_id": "proj_1"})
+        assert status == made
+        api.names[thing] = answer["id"]
+    return api
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+async def test_every_route_refuses_strangers_and_other_projects(shared_api: Api, route: Any) -> None:
+    """Nobody: 401. Another project's admin: nothing of it, in the words of a thing that is not there."""
+    api = shared_api
+    path = route.path.replace("{id}", api.names.get(route.path.split("/")[3], ""))
     body = {"project_id": "proj_1"} if route.body is not None and "project_id" in route.body.model_fields else None
     if route.body is not None and "url" in route.body.model_fields and body:
-        body |= {"url": receiver.url, "events": ["*"]}  # type: ignore[dict-item]
+        body |= {"url": "https://example.com/in", "events": ["*"]}  # type: ignore[dict-item]
     if path.endswith(("/replay", "/send-to")):
-        body = {"since": "1h"} if path.endswith("/replay") else {"webhook_id": webhook.id}
+        body = {"since": "1h"} if path.endswith("/replay") else {"webhook_id": api.names["webhooks"]}
     assert (await api.call(route.method, path, {}, body))[0] == 401
     status, answer = await api.call(route.method, path, api.admin("proj_2"), body)
     if route.path.endswith(("/event-types", "/whoami")):
@@ -331,6 +353,7 @@ async def test_enabling_discards_all_that_is_held_and_says_how_much(api: Api, re
     assert [one["detail"] for one in trail["items"]] == ["300 held deliveries discarded"]
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("method", "path", "body", "field"),
     [
@@ -364,10 +387,10 @@ async def test_enabling_discards_all_that_is_held_and_says_how_much(api: Api, re
     ],
 )  # fmt: skip
 async def test_what_is_wrong_is_named_with_its_field(
-    api: Api, method: str, path: str, body: object, field: str
+    shared_api: Api, method: str, path: str, body: object, field: str
 ) -> None:
     """An RFC 9457 document with a sentence."""
-    status, problem = await api.call(method, f"/api/v1{path}", None, body)
+    status, problem = await shared_api.call(method, f"/api/v1{path}", None, body)
     assert status == 422, problem
     assert problem["field"] == field
     assert problem["detail"].endswith(".")

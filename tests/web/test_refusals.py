@@ -71,19 +71,20 @@ LISTS = [route.path.removeprefix("/api/v1") for route in ROUTES if "limit" in ro
 TURNED = ("/webhooks", "/deliveries", "/resends", "/events", "/audit")  # pages that are turned
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("path", LISTS)
-async def test_a_number_is_written_in_one_way(doors: Doors, path: str) -> None:
+async def test_a_number_is_written_in_one_way(shared_doors: Doors, path: str) -> None:
     """No list takes a limit with leading zeros, of another script or beyond any; a number as cursor neither."""
     assert set(TURNED) < set(LISTS)
     for number in NUMBERS:
-        status, problem = await doors.api.call("GET", f"/api/v1{path}?limit={quote(number)}")
+        status, problem = await shared_doors.api.call("GET", f"/api/v1{path}?limit={quote(number)}")
         assert (status, problem["field"]) == (422, "limit"), number
-        status, problem = await doors.api.call("GET", f"/api/v1{path}?cursor={quote(number)}")
+        status, problem = await shared_doors.api.call("GET", f"/api/v1{path}?cursor={quote(number)}")
         assert (status, problem["field"]) == (422, "cursor"), number
         status = 200 if path == "/webhooks" else 422  # the other lists say so where they have no such place
         for name in ("page", "before") if path in TURNED else ():
-            assert (await doors.page(f"{path}?{name}={quote(number)}", None))[0] == status, (name, number)
-    assert (await doors.api.call("GET", f"/api/v1{path}?limit=200"))[0] == 200
+            assert (await shared_doors.page(f"{path}?{name}={quote(number)}", None))[0] == status, (name, number)
+    assert (await shared_doors.api.call("GET", f"/api/v1{path}?limit=200"))[0] == 200
 
 
 async def test_a_parameter_that_a_route_does_not_have_does_nothing_silently(doors: Doors) -> None:

@@ -133,43 +133,47 @@ async def call(doors: Doors, method: str, path: str, body: object = None) -> tup
 
 
 @pytest.mark.long
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("field", BAD)
-async def test_a_value_that_cannot_be_is_refused_in_the_same_words_at_every_face(doors: Doors, field: str) -> None:
+async def test_a_value_that_cannot_be_is_refused_in_the_same_words_at_every_face(
+    shared_doors: Doors, field: str
+) -> None:
     """A sentence that begins with the name which the face has for the field."""
     option, parameter, typed = OPTIONS[field], PARAMETERS[field], ON_PAGES[field]
     for value, words in BAD[field].items():
         for line in commands(field):
-            assert f"{option}{words}" in await command(doors, *line, option, value)
+            assert f"{option}{words}" in await command(shared_doors, *line, option, value)
         for path in lists(field):
-            answer = await call(doors, "GET", f"{path}?{query(parameter, value)}")
+            answer = await call(shared_doors, "GET", f"{path}?{query(parameter, value)}")
             assert answer == (f"{parameter}{words}", parameter)
         if field not in CANNOT_BE_RESENT_BY:
-            answer = await call(doors, "POST", "/api/v1/resends", {field: value})
+            answer = await call(shared_doors, "POST", "/api/v1/resends", {field: value})
             assert answer == (f"{field}{words}", field)
         named = typed if words == f" {NO_TEXT}" else IN_WORDS[field]  # which no browser sends
-        for path in pages(field, doors.webhook):
-            assert f"{named}{words}" in await page(doors, f"{path}?{query(typed, value)}")
+        for path in pages(field, shared_doors.webhook):
+            assert f"{named}{words}" in await page(shared_doors, f"{path}?{query(typed, value)}")
         if field not in CANNOT_BE_RESENT_BY and NO_TEXT not in words:
-            assert f"{IN_WORDS[field]}{words}" in await page(doors, "/resends", {typed: value})
+            assert f"{IN_WORDS[field]}{words}" in await page(shared_doors, "/resends", {typed: value})
         with pytest.raises(Refused) as refused:
             Selection.parse({field: value}, NOW)
         assert refused.value.message == f"{field}{words}"
-    assert doors.service.read(resends.find) == []
+    assert shared_doors.service.read(resends.find) == []
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("field", BAD)
-async def test_an_empty_value_selects_nothing_by_mistake(doors: Doors, field: str) -> None:
+async def test_an_empty_value_selects_nothing_by_mistake(shared_doors: Doors, field: str) -> None:
     """An unset variable of a script is refused; in a URL or a form an empty field is one that was left out."""
     words = "is empty: give it a value, or leave it out."
     for empty in ("", " "):
         for line in commands(field):
-            assert f"{OPTIONS[field]} {words}" in await command(doors, *line, OPTIONS[field], empty)
+            assert f"{OPTIONS[field]} {words}" in await command(shared_doors, *line, OPTIONS[field], empty)
         if field not in CANNOT_BE_RESENT_BY:
-            assert await call(doors, "POST", "/api/v1/resends", {field: empty}) == (f"{field} {words}", field)
+            assert await call(shared_doors, "POST", "/api/v1/resends", {field: empty}) == (f"{field} {words}", field)
     for path in lists(field):
-        assert (await doors.api.call("GET", f"{path}?{PARAMETERS[field]}="))[0] == 200
-    for path in pages(field, doors.webhook):
-        assert (await doors.page(f"{path}?{ON_PAGES[field]}=", None))[0] == 200
+        assert (await shared_doors.api.call("GET", f"{path}?{PARAMETERS[field]}="))[0] == 200
+    for path in pages(field, shared_doors.webhook):
+        assert (await shared_doors.page(f"{path}?{ON_PAGES[field]}=", None))[0] == 200
 
 
 async def test_what_is_said_twice_or_by_no_name_is_refused(doors: Doors) -> None:
@@ -198,28 +202,37 @@ async def test_what_is_said_twice_or_by_no_name_is_refused(doors: Doors) -> None
         assert "No such option" in await command(doors, *line, "--stat", "failed")
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("number", ["", "0", "-1", "007", "+5", "5.0", "many", "1_0", " 5", "٥", "9" * 400])
-async def test_a_number_of_rows_is_refused_in_the_same_words(doors: Doors, number: str) -> None:
+async def test_a_number_of_rows_is_refused_in_the_same_words(shared_doors: Doors, number: str) -> None:
     """A command takes up to 100,000, the API 200; the pages have one size."""
     for line in (("delivery", "list"), ("delivery", "resends"), ("event", "list"), ("audit",)):
-        said = await command(doors, *line, f"--limit={number}")
+        said = await command(shared_doors, *line, f"--limit={number}")
         assert "--limit must be a whole number from 1 to 100000." in said
     for path in ("deliveries", "resends", "events", "audit"):
         if not number:  # of a URL it is left out
             continue
-        answer = await call(doors, "GET", f"/api/v1/{path}?{query('limit', number)}")
+        answer = await call(shared_doors, "GET", f"/api/v1/{path}?{query('limit', number)}")
         assert answer == ("limit must be a whole number from 1 to 200.", "limit")
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("place", ["x", "dlv_", "wh_1", "dlv_1'", "-1", "9" * 30, "dlv_" + "1" * 65])
-async def test_a_place_to_go_on_that_no_page_gave_is_refused_in_the_same_words(doors: Doors, place: str) -> None:
+async def test_a_place_to_go_on_that_no_page_gave_is_refused_in_the_same_words(shared_doors: Doors, place: str) -> None:
     """The newest rows in its stead would be taken for those that follow."""
     words = "must be one that a page of this list gave; leave it out to begin anew."
     for path in ("deliveries", "resends", "events", "audit"):
-        said = await call(doors, "GET", f"/api/v1/{path}?{query('cursor', place)}")
+        said = await call(shared_doors, "GET", f"/api/v1/{path}?{query('cursor', place)}")
         assert said == (f"cursor {words}", "cursor")
-    for path in ("/deliveries", f"/webhooks/{doors.webhook}/deliveries", "/resends", "/events", "/rejected", "/audit"):
-        assert f"before {words}" in await page(doors, f"{path}?{query('before', place)}")
+    for path in (
+        "/deliveries",
+        f"/webhooks/{shared_doors.webhook}/deliveries",
+        "/resends",
+        "/events",
+        "/rejected",
+        "/audit",
+    ):
+        assert f"before {words}" in await page(shared_doors, f"{path}?{query('before', place)}")
 
 
 def test_blanks_around_a_value_and_the_spelling_of_a_status_do_not_count() -> None:
