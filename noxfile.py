@@ -39,6 +39,12 @@ def fast(session: nox.Session) -> None:
 
 
 @nox.session
+def postgres(session: nox.Session) -> None:
+    """What PostgreSQL does as an engine, over a server: 1 min."""
+    session.run("pytest", "-q", "tests/storage/postgres", "tests/storage/conformance", *session.posargs)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """All tests but the slow ones: 4 min; what the machine lacks is skipped."""
     session.run("pytest", "-q", *session.posargs)

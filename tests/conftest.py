@@ -16,6 +16,7 @@ from hypothesis import settings
 
 from almirant_webhooks.settings.loading import PREFIX
 
+from .support import needs
 from .support.daemons import Daemons
 from .support.engines import service_on, steps_on
 from .support.service import Service
@@ -24,7 +25,7 @@ from .support.steps import Steps
 
 _HERE = Path(__file__).parent
 _EACH_ENGINE = {"actions", "cli", "delivery", "faults", "storage", "upkeep", "web", "test_daemon.py"}
-_LONG = {"faults"}
+_LONG = {"faults", "postgres"}
 _SLOW = {"browser", "system"}
 _ALONE = {"system"}
 
@@ -72,6 +73,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(name)
         if not {"slow", "long"} & {mark.name for mark in item.iter_markers()}:
             item.add_marker("fast")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Hold a fast test to what it may ask for."""
+    needs.is_fast = item.get_closest_marker("fast") is not None
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:

@@ -67,7 +67,17 @@ def test_every_check_of_ci_is_a_session_in_the_same_words() -> None:
     sessions = of_nox()
     assert sessions.pop("docs") == [("pytest", "-q", "tests/docs")]
     assert sorted(command for commands in sessions.values() for command in commands) == sorted(of_ci())
-    assert sessions.keys() == {"lint", "types", "fast", "tests", "slow", "slow-postgres", "alone", "bench-quick"}
+    assert sessions.keys() == {
+        "lint",
+        "types",
+        "fast",
+        "postgres",
+        "tests",
+        "slow",
+        "slow-postgres",
+        "alone",
+        "bench-quick",
+    }
 
 
 def test_the_hooks_are_what_ci_runs_before_the_tests() -> None:

@@ -24,6 +24,7 @@ def _call() -> pytest.CallInfo[None]:
     return pytest.CallInfo.from_call(skips, "call", reraise=())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("ci", "kind"), [("", pytest.skip.Exception), ("true", AssertionError)])
 def test_a_skip_is_a_failure_in_ci_alone(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, ci: str, kind: type[BaseException]
@@ -37,10 +38,17 @@ def test_a_skip_is_a_failure_in_ci_alone(
     assert "a-program-that-nobody-has is not installed" in str(call.excinfo.value)
 
 
+@pytest.mark.long
 def test_a_program_of_the_system_is_found_by_a_user_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Debian's users do not have /usr/sbin in their PATH."""
     monkeypatch.setenv("PATH", "/nowhere")
     assert needs.program("ldconfig").endswith("sbin/ldconfig")
+
+
+def test_a_fast_test_gets_python_alone() -> None:
+    """It runs on every Python and with the newest libraries, and all of them in less than a minute."""
+    with pytest.raises(AssertionError, match="mark it `long`"):
+        needs.program("sh")
 
 
 def test_a_listing_that_was_left_open_fails_no_test(tmp_path: Path) -> None:

@@ -143,6 +143,7 @@ def test_the_guide_s_trigger_tells_of_whatever_is_written_to_its_table(shop: App
     ]
 
 
+@pytest.mark.long
 def test_an_orm_that_asks_for_the_new_row_s_key_can_insert(shop: Application) -> None:
     """SQLAlchemy's own INSERT of a mapped class of the columns that are a producer's."""
     engine = sa.create_engine(sa.make_url(shop.url).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)

@@ -15,6 +15,8 @@ from ..support.postgres import new_database
 from ..support.postgres_roles import Application, grants, make_daemon_role, make_role
 from ..support.postgres_service import PostgresService, shell_of
 
+pytestmark = pytest.mark.long
+
 INSERT = "INSERT INTO outbox (project_id, event_type, payload, event_id) VALUES (%s, 'a.b', '{}', %s)"
 ONCE = f"{INSERT} ON CONFLICT (project_id, event_id) DO NOTHING RETURNING id"
 

@@ -18,6 +18,8 @@ from ..support.postgres import new_tables
 from ..support.postgres_roles import make_role
 from ..support.postgres_service import EverythingInPostgres, shell_of_all
 
+pytestmark = pytest.mark.long
+
 PAGE = (Path(__file__).parents[2] / "docs" / "postgresql-server.md").read_text(encoding="utf-8")
 OURS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'almirant-webhooks%' AND datname = current_database()"
 

@@ -78,6 +78,7 @@ async def underscores() -> list[Any]:
     return ended
 
 
+@pytest.mark.long
 def test_a_wildcard_covers_a_host_with_an_underscore_and_nothing_else() -> None:
     """OpenSSL 3.0 does not match the two; curl, Node.js and browsers do. All else is verified as for any host."""
     refused = "TLS: the certificate was not accepted: "

@@ -129,7 +129,7 @@ class Postgres:
             raise ValueError(str(error)) from error
 
 
-@pytest.fixture(scope="module", params=[Sqlite, Postgres])
+@pytest.fixture(scope="module", params=[Sqlite, pytest.param(Postgres, marks=pytest.mark.long)])
 def outbox(request: pytest.FixtureRequest) -> Iterator[Sqlite | Postgres]:
     """An outbox of each engine; each row is taken back."""
     made = request.param()
@@ -174,6 +174,7 @@ def test_what_is_no_time_is_refused(outbox: Sqlite | Postgres, text: str) -> Non
         outbox.insert(occurred_at=text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "text",
     ["2026-11-23T10:30:00+01:30", "2026-11-23 09:00:00.0Z", "2026-11-23T09:00:00.000+00", "2026-11-22T23:00:00-10:00"],

@@ -15,10 +15,17 @@ from pathlib import Path
 import pytest
 
 _SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"  # not in every user's PATH
+is_fast = False  # whether the test that runs is of the fast tier
+
+
+def more_than_python(what: str) -> None:
+    """Fail where a fast test asks for more than Python."""
+    assert not is_fast, f"a fast test needs {what}: mark it `long`"
 
 
 def program(name: str) -> str:
     """Return the path of a program."""
+    more_than_python(name)
     path = shutil.which(name) or shutil.which(name, path=_SYSTEM)
     if path is None:
         pytest.skip(f"{name} is not installed")

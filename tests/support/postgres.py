@@ -25,6 +25,8 @@ from almirant_webhooks.storage.postgres.connection import Session, connect
 from almirant_webhooks.storage.postgres.database_tables import migrate_database
 from almirant_webhooks.storage.postgres.tables import migrate
 
+from . import needs
+
 NOBODY = 65534  # PostgreSQL refuses to run as root
 ICU_LOCALE = os.environ.get("POSTGRES_ICU_LOCALE", "")  # the collation of databases that say nothing else
 # Without punctuation, numbers by their value, small letters first: as far from the order of the bytes as it can be.
@@ -55,6 +57,7 @@ class Server:
     def __init__(
         self, options: str = FAST, *, port: int = 5432, standby_of: Server | None = None, icu_locale: str = ICU_LOCALE
     ) -> None:
+        needs.more_than_python("PostgreSQL")
         self.programs = programs()
         self.port = port
         self.folder = Path(tempfile.mkdtemp(prefix="almw-pg-", dir=ROOT and f"{ROOT}/tmp"))
@@ -239,6 +242,7 @@ def make_older(there: Outbox) -> Outbox:
 
 
 def _made(there: Server, template: str) -> Outbox:
+    needs.more_than_python("PostgreSQL")
     name = f"test_{next(_numbers)}"
     with there.connect(autocommit=True) as conn:
         conn.execute(f"CREATE DATABASE {name}{template}")

@@ -264,6 +264,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield place
 
 
+@pytest.mark.long
 async def test_low_on_disk_answers_bodies_are_not_stored_and_delivering_goes_on(
     small_disk: Path, receiver: Receiver
 ) -> None:

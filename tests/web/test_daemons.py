@@ -13,6 +13,7 @@ from almirant_webhooks.rules.buckets import BUCKETS
 from ..support.daemons import Daemons, project_in
 from ..support.service import Service
 
+pytestmark = pytest.mark.long
 TOKEN = "t" * 32
 
 

@@ -20,7 +20,8 @@ EVERY: dict[str, Callable[[Path], Engine]] = {
 
 # A server and its processes cost more than a file, and all but the outbox is the same as above it.
 _SLOW = (PostgresOutboxEngine, PostgresApartEngine, ELSEWHERE)
-_PARAMS = [pytest.param(name, marks=pytest.mark.slow if make in _SLOW else ()) for name, make in EVERY.items()]
+_TIERS = {PostgresEngine: pytest.mark.long, **dict.fromkeys(_SLOW, pytest.mark.slow)}
+_PARAMS = [pytest.param(name, marks=_TIERS.get(make, ())) for name, make in EVERY.items()]
 
 
 @pytest.fixture(params=_PARAMS)
