@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -73,6 +74,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(name)
         if not {"slow", "long"} & {mark.name for mark in item.iter_markers()}:
             item.add_marker("fast")
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from going through all that was imported and collected, again and again."""
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
