@@ -71,6 +71,7 @@ async def test_doctor_asks_the_daemon_of_this_configuration_itself(tmp_path: Pat
     shell = service.shell()
     try:
         address = await service.serve()
+        await service.until(service.is_well)
         config = shell.config.read_text()
         assert 'listen = ""' in config
         shell.config.write_text(config.replace('listen = ""', f'listen = "{address.removeprefix("http://")}"'))
