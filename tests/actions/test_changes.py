@@ -213,6 +213,7 @@ def entries(service: Service, webhook_id: str) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.each_engine
+@pytest.mark.long
 async def test_a_change_by_command_api_or_page_is_the_same_one(doors: Doors) -> None:
     """Step for step the webhook looks alike, and so does its trail; the actor alone tells them apart."""
     faces: list[Callable[[Doors, str, Any], Awaitable[None]]] = [by_command, by_api, by_page]

@@ -36,6 +36,7 @@ def test_no_page_names_an_option_a_field_or_a_key(what: str) -> None:
     assert _FOREIGN.findall(_TYPED.sub("", REFUSALS[what].sentence)) == []
 
 
+@pytest.mark.long
 def test_no_text_that_a_page_can_show_says_a_key_of_the_configuration_or_a_command() -> None:
     """Of pages, rules, actions and statements; rejected rows alone are told of by the names of their columns, for who inserted them."""
     shown = [

@@ -184,6 +184,7 @@ _PATHS = (
 )  # fmt: skip
 
 
+@pytest.mark.long
 async def test_no_page_has_a_text_that_no_catalogue_can_have(pages: Pages, filled: dict[str, str]) -> None:
     """Of templates, of the code, and of rules: what stands outside of brackets is somebody's own."""
     wrong: list[str] = []

@@ -129,6 +129,7 @@ async def test_another_projects_admin_is_refused_at_every_page(pages: Pages, rec
         await pages.get(f"{path}?project=proj_1", "proj_2", 404)
 
 
+@pytest.mark.long
 async def test_what_others_wrote_comes_out_as_text(pages: Pages, receiver: Receiver) -> None:
     """Of a producer, an admin and a receiver, in every field that they control, on every page."""
     service = pages.service
