@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 from functools import partial
 
+import pytest
 from aiohttp import web
 
 from almirant_webhooks import clock
@@ -57,6 +58,7 @@ async def test_a_burst_goes_up_to_the_limit_and_the_rest_waits(service: Service,
     assert len(service.log(state="pending", webhook_id=webhook.id)) == 3
 
 
+@pytest.mark.long
 async def test_places_that_come_free_are_taken_without_a_wake_up_from_outside(
     service: Service, receiver: Receiver
 ) -> None:

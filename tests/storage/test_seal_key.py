@@ -90,6 +90,7 @@ def test_a_new_key_seals_all_and_one_that_was_cut_short_goes_on(many: Service, s
     assert entry["detail"] == f"7 webhooks sealed with the key {done['key_id']}"
 
 
+@pytest.mark.long
 async def test_the_daemon_goes_on_while_the_key_is_changed(service: Service, receiver: Receiver) -> None:
     """It reads the file again once it has changed, which the command waits for, and seals with the newest."""
     address = await service.serve()

@@ -66,6 +66,7 @@ async def test_a_secret_is_opened_once_however_many_requests_it_signs(service: S
 
 
 @pytest.mark.parametrize("what", ["none", "another database's", "too short", "of another mode"])
+@pytest.mark.long
 async def test_without_its_key_the_service_stops_before_anything_is_sent(
     service: Service, receiver: Receiver, what: str
 ) -> None:

@@ -277,6 +277,7 @@ def test_an_event_s_outcomes_say_why_nothing_arrived(steps: Steps) -> None:
 
 @pytest.mark.parametrize("event_type", ["lead.created", "sprint.closed"])
 @pytest.mark.sqlite
+@pytest.mark.long
 def test_what_became_of_an_event_is_looked_up_once_for_each_webhook(steps: Steps, event_type: str) -> None:
     """With ten times as many webhooks in its project it costs ten times as much, and a page of it the same."""
     whole, pages = [], []

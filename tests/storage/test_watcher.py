@@ -6,6 +6,8 @@ import asyncio
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from almirant_webhooks.storage.sqlite.watcher import Watcher
 
 
@@ -14,6 +16,7 @@ async def test_what_was_committed_before_it_watched_is_looked_at(tmp_path: Path)
     await looked_at(tmp_path, after=0.0)
 
 
+@pytest.mark.long
 async def test_a_commit_half_a_second_after_its_write_is_looked_at(tmp_path: Path) -> None:
     """A producer whose disk syncs for that long is seen to write before, and at its commit it writes nothing that is seen."""
     await looked_at(tmp_path, after=0.5)

@@ -320,6 +320,7 @@ def test_an_upgrade_tells_of_types_that_it_takes_away(tmp_path: Path) -> None:
     assert migrate(path, None) == []
 
 
+@pytest.mark.long
 async def test_a_project_hears_of_its_failures_from_a_running_daemon(service: Service, receiver: Receiver) -> None:
     """Of a failed delivery within a second or two."""
     service.options["delivery"] = {"retry_schedule": ["0s"]}

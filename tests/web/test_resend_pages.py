@@ -168,6 +168,7 @@ def test_a_count_that_would_take_too_long_says_how_to_narrow_it(
             service.read(resends.count, asked)
 
 
+@pytest.mark.long
 async def test_a_resend_whose_attempts_all_failed_says_so(pages: Pages, receiver: Receiver) -> None:
     """Not only that it is over; with those that went well it says how many of which."""
     service = pages.service
@@ -189,6 +190,7 @@ async def test_a_resend_whose_attempts_all_failed_says_so(pages: Pages, receiver
     assert "Finished: all 3 succeeded." in await resend()
 
 
+@pytest.mark.long
 async def test_a_resend_that_is_over_is_not_asked_about(pages: Pages, receiver: Receiver) -> None:
     """A link that was opened before its end leads to how it went."""
     service = pages.service

@@ -116,6 +116,7 @@ async def test_nobody_waits_to_sign_in_because_a_project_reads_for_long(
         assert (await pages.post("/sign-in", None, token=pages.service.keys().token))[0] == 303
 
 
+@pytest.mark.long
 async def test_a_button_says_that_there_are_more_than_were_counted(
     pages: Pages, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
