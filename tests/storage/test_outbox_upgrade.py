@@ -99,7 +99,9 @@ def run_in_the_sqlite3_shell(path: Path, sql: str, *words: str, code: int = 0) -
 
 def test_every_earlier_outbox_has_a_fixture() -> None:
     """Made with what `outbox-sql` of its release printed, and with a table and a trigger of an application."""
-    assert {path.name for path in FIXTURES.glob("outbox-[0-9]*.sql")} == {f"outbox-{version}.sql" for version in VERSIONS}
+    assert {path.name for path in FIXTURES.glob("outbox-[0-9]*.sql")} == {
+        f"outbox-{version}.sql" for version in VERSIONS
+    }
 
 
 @pytest.mark.parametrize("run", [run_in_python, pytest.param(run_in_the_sqlite3_shell, marks=pytest.mark.long)])
