@@ -42,7 +42,7 @@ class Resolver:
 
     A name that answered within a second the last time has places that only such names use. A new or slow one uses the
     others: names that never answer may take all of those and no more. A quick one that turns slow leaves its place for one of
-    the others, or while those are taken for one that only such names use.
+    the others, or while those are taken for one that only such names use; while these are taken too it keeps its place.
     """
 
     def __init__(self, policy: Policy, look_up: LookUp = _look_up, threads: Threads | None = None) -> None:

@@ -20,7 +20,7 @@ from .share import Share
 LOOK = 1.0  # seconds between two looks for triggers of the application's
 CAREFUL = 600.0  # seconds of savepoints after another rule of it has refused a row
 AHEAD = 1000  # rows of the projects in line that are looked at once some of the oldest were found locked
-MOST_LOCKED = 4000  # such rows that are remembered
+MOST_LOCKED = 1000  # such rows that are remembered: each read compares what it finds with all of them
 LOCKED_FOR = 0.5  # seconds for which reads that find others pass them by
 _ANY = f"SELECT EXISTS (SELECT FROM outbox WHERE {unread.UNREAD} AND id <> ALL(%s::bigint[]))"
 # Bucket by bucket: the planner takes an index of what waits for a short one, and would join the whole of it to the buckets.
