@@ -1,4 +1,4 @@
-"""The requests of batches: prepared while the batch commits, sent after the commit."""
+"""The requests of batches: each prepared before its batch is committed, sent after that."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Attempts:
     def __init__(self, sender: Sends, ended: Callable[[Result, int], None]) -> None:
         self._sender = sender
         self._ended = ended
-        self._prepared: list[Prepared | Result] = []  # of the batch that is being committed
+        self._prepared: list[Prepared | Result] = []  # of the batch that is not committed yet
         self._under_way: dict[str, asyncio.Future[Any]] = {}  # by delivery
         self._idle = asyncio.Event()
         self._idle.set()
@@ -45,7 +45,7 @@ class Attempts:
         return len(self._under_way)
 
     def prepare(self, claims: Sequence[Claim]) -> None:
-        """Prepare the requests of the batch that is being committed; then `send` or `drop` is called."""
+        """Prepare the requests of the batch that is not committed yet; then `send` or `drop` is called."""
         self._prepared = [self._prepare(claim) for claim in claims]
 
     def _prepare(self, claim: Claim) -> Prepared | Result:

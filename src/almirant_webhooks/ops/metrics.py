@@ -85,7 +85,9 @@ class Metrics:
         def histogram(name: str, text: str) -> Histogram:
             return Histogram(f"{PREFIX}_{name}_seconds", text, registry=self.registry, buckets=buckets)
 
-        self.fan_out = histogram("fan_out", "Time to copy a batch of events with their deliveries.")
+        self.fan_out = histogram(
+            "fan_out", "Time to copy a batch of events with their deliveries, and to write the results beside them."
+        )
         self.lock_wait = histogram("lock_wait", "Time that a transaction waited for the database's lock.")
         self.commit = histogram("commit", "Time to commit a transaction.")
 

@@ -66,11 +66,11 @@ def write(conn: Session, work: Work, schedule: Schedule, now: datetime, outbox: 
         return work.take_slot(webhook, webhook in served)
 
     rows = outbox.read(conn, work.to_read) if work.to_read is not None else work.rows
+    fanned_out, begin = None, time.monotonic()
     found = look_up(conn, rows) if rows else None
     if ended and found and found.webhooks.free:  # an ordered webhook may be free then
         write_ended(conn, ended)
         ended, found = None, look_up(conn, rows)
-    fanned_out, begin = None, time.monotonic()
     # All is read: a server writes what has ended while the deliveries are put together.
     with conn.at_once() if ended or found else nullcontext():
         if ended:
