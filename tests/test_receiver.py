@@ -15,6 +15,7 @@ from almirant_webhooks import clock
 from almirant_webhooks.model import Refused
 from almirant_webhooks.receiver import MAX_BODY, Arrival, Receiver
 from almirant_webhooks.rules import signing
+from tests.support.signed import request_headers
 
 from .support.service import SECRET
 
@@ -34,7 +35,7 @@ async def _running(
                 delivery_id: str = "dlv_1", body: bytes = BODY, **changed: str
             ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
                 headers = dict(
-                    signing.request_headers(
+                    request_headers(
                         url=receiver.url,
                         secret=SECRET,
                         body=body,

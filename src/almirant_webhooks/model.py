@@ -249,7 +249,8 @@ class InOrder(TypedDict):
 class Claim(NamedTuple):
     """One attempt that is recorded as begun: all that the sender needs to make its request.
 
-    It is signed, and gets its `headers`, by `rules.signing.signed`. `limited` says that it counts in its webhook's rate limit.
+    It is signed by `rules.signing.signed`: it gets the `head` of its request, and what the log keeps of that. `limited` says that
+    it counts in its webhook's rate limit.
     """
 
     delivery_id: str
@@ -263,11 +264,12 @@ class Claim(NamedTuple):
     trigger: Trigger
     test: bool
     started_at: datetime
-    headers: Headers = ()
     webhook_headers: Headers = ()  # those that the webhook was told to send too; an attempt's record has their names
     limited: bool = False
     next_secret: str | None = None
     last_secret: str | None = None
+    head: str = ""
+    packed: str = ""
 
     def __repr__(self) -> str:
         """Name it without what is secret: an event loop writes its callbacks' arguments into the log."""

@@ -19,15 +19,17 @@ BODY = b'{"id": "evt_1", "data": "' + b"x" * 1100 + b'"}'
 async def post(url: str, count: int, in_flight: int, ca_file: str) -> tuple[float, float]:
     """POST `count` requests of about 1 KB with so many in flight; return requests per second and µs of CPU for each."""
     headers = dict(
-        signing.request_headers(
-            url=url,
-            secret="s" * 20,
-            body=BODY,
-            delivery_id="dlv_1",
-            event_type="lead.created",
-            number=1,
-            started_at=clock.now(),
-            test=False,
+        signing.headers_of(
+            signing.sign(
+                url=url,
+                secret="s" * 20,
+                body=BODY,
+                delivery_id="dlv_1",
+                event_type="lead.created",
+                number=1,
+                started_at=clock.now(),
+                test=False,
+            ).head
         )
     )
     tls = ssl.create_default_context(cafile=ca_file) if ca_file else None

@@ -36,7 +36,7 @@ FUNCTIONS: tuple[tuple[Callable[..., Any], str], ...] = (
     (claiming.claim, "SQL: claim"),
     (deliveries.first_due_and_revision, "SQL: claim"),
     (results.judge, "SQL: record"),
-    (signing.request_headers, "signing"),
+    (signing.sign, "signing"),
     (reports.report, "logs and metrics"),
 )
 METHODS: tuple[tuple[type, str, str], ...] = (

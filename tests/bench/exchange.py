@@ -33,11 +33,8 @@ IN_FLIGHT = 160  # as the bare loop has
 async def send(url: str, count: int, in_flight: int, ca_file: str) -> Speed:
     """Make `count` attempts with so many in flight."""
     now = clock.now()
-    headers = signing.request_headers(
-        url=url, secret="s" * 20, body=BODY, delivery_id="dlv_1", event_type="lead.created", number=1, started_at=now, test=False
-    )  # fmt: skip
-    claim = Claim(
-        "dlv_1", "wh_1", "evt_1", "lead.created", url, "s" * 20, BODY, 1, Trigger.SCHEDULED, False, now, headers
+    claim = signing.signed(
+        Claim("dlv_1", "wh_1", "evt_1", "lead.created", url, "s" * 20, BODY, 1, Trigger.SCHEDULED, False, now)
     )
     left = iter(range(count))
     sender = Sender(Policy(allow_localhost=True), timeout=10, max_response_body=16 * 1024, ca_file=ca_file)

@@ -23,6 +23,7 @@ from almirant_webhooks.rules.event_types import CATALOGUE
 from almirant_webhooks.settings import loading
 from almirant_webhooks.settings.schema import Settings
 from almirant_webhooks.storage.sqlite import migrate
+from tests.support.signed import request_headers
 
 from ..bench.__main__ import PARTS
 from ..conftest import Receiver
@@ -102,7 +103,7 @@ def test_every_table_and_view_is_named_and_exists(service: Service) -> None:
 
 def test_every_header_is_named_and_sent() -> None:
     """The receivers' page has each header that is ours."""
-    headers = signing.request_headers(
+    headers = request_headers(
         url="https://example.com/in", secret=SECRET, body=b"{}", delivery_id="dlv_1", event_type="lead.created",
         number=1, started_at=clock.now(), test=True, next_secret=SECRET,
     )  # fmt: skip

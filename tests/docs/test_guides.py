@@ -19,7 +19,7 @@ import pytest
 from aiohttp import ClientSession, CookieJar
 
 from almirant_webhooks import clock
-from almirant_webhooks.rules import signing
+from tests.support.signed import request_headers
 
 from ..conftest import Receiver
 from ..support import needs
@@ -70,7 +70,7 @@ def receiver_port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[in
 
 
 def _headers(secret: str = SECRET, at: datetime | None = None, body: bytes = BODY, **more: str) -> dict[str, str]:
-    headers = signing.request_headers(
+    headers = request_headers(
         url="http://127.0.0.1/", secret=secret, body=body, delivery_id=more.pop("delivery", "dlv_1"),
         event_type="lead.created", number=1, started_at=at or clock.now(), test=False, **more,
     )  # fmt: skip

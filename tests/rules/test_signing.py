@@ -20,6 +20,7 @@ from almirant_webhooks.model import Refused
 from almirant_webhooks.rules import signing
 
 from ..support import needs
+from ..support.signed import request_headers
 
 EVERY_PLANE = "".join(chr(plane * 0x10000 + 0x41) for plane in range(17)).encode()
 OWN_SECRETS = ["a plain own secret", "ключ от всех дверей", "whsec_not base64 at all", "whsec_c2hvcnQ="]
@@ -56,7 +57,7 @@ def verify_webhook_signature(body: bytes, signature: str, secret: str) -> bool:
 
 def _headers(body: bytes, secret: str) -> dict[str, str]:
     return dict(
-        signing.request_headers(
+        request_headers(
             url="https://example.com:8443/in",
             secret=secret,
             body=body,
@@ -160,7 +161,7 @@ def test_the_headers_are_those_of_the_contract() -> None:
     """Names, order-free values, and the number of the attempt."""
     started_at = datetime(2026, 11, 23, 9, tzinfo=UTC)
     headers = dict(
-        signing.request_headers(
+        request_headers(
             url="https://example.com/in",
             secret=OWN_SECRETS[0],
             body=b"{}",
@@ -204,8 +205,9 @@ def test_headers_are_restored_as_they_were_sent(
     own: Any = {"url": "https://example.com:8443/in?a=b", "event_type": "lead.created", "delivery_id": "dlv_1"}
     started_at = datetime(2026, 11, 23, 9, tzinfo=UTC) + timedelta(microseconds=microseconds)
     own |= {"number": number, "test": test}
-    sent = signing.request_headers(
+    made = signing.sign(
         **own, body=body, started_at=started_at, secret=OWN_SECRETS[0], next_secret=others[0], last_secret=others[1]
     )
-    for written in (signing.pack_headers(sent), json.dumps(sent)):
+    sent = signing.headers_of(made.head)
+    for written in (made.packed, json.dumps(sent)):
         assert signing.unpack_headers(written, **own, size=len(body), started_at=clock.text(started_at)) == sent

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from almirant_webhooks import clock
 from almirant_webhooks.model import Claim, Misconfigured, Outcome, Result, Trigger
 from almirant_webhooks.ops import limits
-from almirant_webhooks.rules import signing
 from almirant_webhooks.rules.urls import BLOCKED, Policy
 from almirant_webhooks.sending.answers import keep_headers, retry_after
 from almirant_webhooks.sending.causes import NAME_NOT_FOUND
 from almirant_webhooks.sending.own_faults import NO_FILES, NO_SIGN, MayNotSend
 from almirant_webhooks.sending.sender import MOST_FRESH, Prepared, Sender
+from tests.support.signed import headers_sent, request_headers
 
 from ..support.hostile import OK, answering, read_request, server
 
@@ -33,7 +33,7 @@ KEPT = 1024
 
 def claim(url: str, delivery_id: str = "dlv_1") -> Claim:
     now = clock.now()
-    headers = signing.request_headers(
+    headers = request_headers(
         url=url, secret="s" * 16, body=b"{}", delivery_id=delivery_id, event_type="a.b", number=1, started_at=now, test=False
     )  # fmt: skip
     return Claim(delivery_id, "wh_1", "evt_1", "a.b", url, "s" * 16, b"{}", 1, Trigger.SCHEDULED, False, now, headers)
@@ -88,7 +88,7 @@ async def test_the_request_is_what_the_log_says(tmp_path: Path) -> None:
         await sending.send(one)
     first, *lines = heads[0].decode().strip().split("\r\n")
     assert first == "POST /in?a=%2F HTTP/1.1"
-    assert sorted(lines) == sorted(f"{name}: {value}" for name, value in one.headers)
+    assert sorted(lines) == sorted(f"{name}: {value}" for name, value in headers_sent(one))
 
 
 async def test_nothing_is_sent_once_another_daemon_may_send_in_this_one_s_place() -> None:
@@ -150,7 +150,7 @@ async def test_a_request_is_written_out_whole_before_it_is_made() -> None:
     head, body = prepared.request.split(b"\r\n\r\n")
     line, *headers = head.decode().split("\r\n")
     assert (line, body) == ("POST /in?a=%2F HTTP/1.1", attempt.body)
-    assert sorted(headers) == sorted(f"{name}: {value}" for name, value in attempt.headers)
+    assert sorted(headers) == sorted(f"{name}: {value}" for name, value in headers_sent(attempt))
     async with sender(Policy()) as sending:
         refused = sending.prepare(claim("http://localhost/in"))
     assert isinstance(refused, Result)
@@ -191,10 +191,16 @@ async def test_a_header_with_a_line_break_is_never_sent() -> None:
         heads.append(await read_request(reader))
 
     async with server(serve) as port, sender() as sending:
+        one = claim(f"http://127.0.0.1:{port}/in")._replace(head="")
         for odd in ("a\r\nX-Other: 1", "a\nb", "a\rb"):
-            one = claim(f"http://127.0.0.1:{port}/in")
-            result = await sending.send(one._replace(headers=(*one.headers, ("X-Odd", odd))))
-            assert (result.outcome, result.cause) == (Outcome.CONNECTION_ERROR, "the request could not be made")
+            for changed in (
+                one._replace(webhook_headers=(("X-Odd", odd),)),
+                one._replace(webhook_headers=((odd, "x"),)),
+                one._replace(event_type=odd),
+                one._replace(delivery_id=odd),
+            ):
+                result = await sending.send(changed)
+                assert (result.outcome, result.cause) == (Outcome.CONNECTION_ERROR, "the request could not be made")
     assert heads == []
 
 

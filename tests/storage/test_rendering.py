@@ -9,10 +9,10 @@ import pytest
 
 from almirant_webhooks.model import RESERVED_PROJECT, Outcome, Refused, State, Webhook
 from almirant_webhooks.rules.selection import Selection
-from almirant_webhooks.rules.signing import signed
 from almirant_webhooks.storage.engine import FanOut, ReadPlan, Work
 from almirant_webhooks.storage.sql import batch, deliveries, event, log, rendering, results, retention, search, webhooks
 from almirant_webhooks.verify import verify_almirant
+from tests.support.signed import headers_sent
 
 from ..support.steps import SCHEDULE, START, Steps, transaction
 
@@ -62,7 +62,7 @@ def test_what_is_sent_and_signed_is_what_the_template_made(steps: Steps) -> None
     assert third.delivery_id == second.delivery_id
     for claim in (first, second, third):
         assert claim.body == b'{"text": "a \\"b\\"", "n": 1.50}'
-        assert verify_almirant(claim.body, dict(signed(claim).headers)["X-Almirant-Signature"], SECRET)
+        assert verify_almirant(claim.body, dict(headers_sent(claim))["X-Almirant-Signature"], SECRET)
 
 
 def test_a_webhook_without_a_template_is_sent_the_events_own_body(steps: Steps) -> None:
@@ -91,7 +91,7 @@ def test_a_body_stays_what_it_was_when_the_template_changes(steps: Steps, templa
     with transaction(steps.conn):
         assert results.interrupt_open(steps.conn, SCHEDULE, START + SECOND) == 2
     shown = log.delivery(steps.conn, begun.delivery_id)
-    assert shown["attempt_list"][0]["request_headers"] == signed(begun).headers
+    assert shown["attempt_list"][0]["request_headers"] == headers_sent(begun)
     (again, other) = steps.claim(webhook, START + SECOND)
     assert again.body == other.body == begun.body == str(shown["body"]).encode()
     steps.record(again, Outcome.SUCCESS, START + SECOND, status_code=200)

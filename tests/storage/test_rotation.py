@@ -11,9 +11,8 @@ import svix
 
 from almirant_webhooks import clock, verify
 from almirant_webhooks.model import Claim, Outcome, Refused, Secrets
-from almirant_webhooks.rules import signing
-from almirant_webhooks.rules.signing import signed
 from almirant_webhooks.storage.sql import claiming, rotation, sealed, webhooks
+from tests.support.signed import headers_sent, request_headers
 
 from ..support.service import SECRET, Service
 from ..support.shell import Shell
@@ -39,9 +38,9 @@ def sent(there: Steps, webhook_id: str, at: datetime) -> Claim:
 
 def accepts(library: object, claim: Claim, secret: str) -> bool:
     """Ask an official library of Standard Webhooks, whose clock is set aside by signing anew at the present time."""
-    headers = dict(signed(claim).headers)
+    headers = dict(headers_sent(claim))
     now = datetime.now(UTC)
-    stamped = signing.request_headers(
+    stamped = request_headers(
         url=claim.url, secret=claim.secret, body=claim.body, delivery_id=claim.delivery_id,
         event_type=claim.event_type, number=claim.number, started_at=now, test=False,
         **_others(claim),
@@ -56,7 +55,7 @@ def accepts(library: object, claim: Claim, secret: str) -> bool:
 
 def _others(claim: Claim) -> dict[str, str | None]:
     """Tell from an attempt's headers which other secret signed it."""
-    headers = dict(signed(claim).headers)
+    headers = dict(headers_sent(claim))
     signatures = headers["webhook-signature"].split()
     if len(signatures) == 1:
         return {}
@@ -79,7 +78,7 @@ def test_the_official_libraries_accept_with_either_secret_until_a_day_after_the_
         claim = sent(steps, webhook.id, at)
         assert accepts(library, claim, SECRET)
         assert accepts(library, claim, NEW)
-        headers = dict(signed(claim).headers)
+        headers = dict(headers_sent(claim))
         seconds = float(headers["webhook-timestamp"])
         for secret in (SECRET, NEW):
             assert verify.verify_standard(claim.body, headers, secret, now=seconds)
@@ -94,10 +93,10 @@ def test_the_page_s_signature_changes_at_the_switch_and_the_next_one_is_shown_be
     rotate(steps, webhook.id, START)
     before = sent(steps, webhook.id, START + DAY - timedelta(milliseconds=1))
     after = sent(steps, webhook.id, START + DAY)
-    headers = dict(signed(before).headers)
+    headers = dict(headers_sent(before))
     assert verify.verify_almirant(before.body, headers["X-Almirant-Signature"], SECRET)
     assert verify.verify_almirant(before.body, headers["X-Almirant-Signature-Next"], NEW)
-    headers = dict(signed(after).headers)
+    headers = dict(headers_sent(after))
     assert verify.verify_almirant(after.body, headers["X-Almirant-Signature"], NEW)
     assert "X-Almirant-Signature-Next" not in headers
 
@@ -113,7 +112,7 @@ def test_a_restart_or_a_missed_step_changes_nothing(steps: Steps, settle: bool) 
                 assert rotation.settle(steps.conn, at) == (at == START + 2 * DAY)
         claim = sent(steps, webhook.id, at)
         assert claim.secret == NEW
-        assert len(dict(signed(claim).headers)["webhook-signature"].split()) == (2 if at < START + 2 * DAY else 1)
+        assert len(dict(headers_sent(claim))["webhook-signature"].split()) == (2 if at < START + 2 * DAY else 1)
     secret, next_secret, switch_at = steps.conn.execute(
         "SELECT secret, next_secret, switch_at FROM webhooks"
     ).fetchone()
@@ -166,7 +165,7 @@ def test_an_update_of_the_secret_ends_a_rotation(steps: Steps) -> None:
         assert rotation.state(steps.conn, webhook.id, START) is None
     claim = sent(steps, webhook.id, START)
     assert claim.secret == "s" * 20
-    assert len(dict(signed(claim).headers)["webhook-signature"].split()) == 1
+    assert len(dict(headers_sent(claim))["webhook-signature"].split()) == 1
 
 
 def test_after_a_deletion_nothing_of_a_secret_is_left_in_the_webhook_s_row(steps: Steps) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import Due, Full, NotFound, Outcome, Refused, Result, Trigger
-from almirant_webhooks.rules.signing import signed
 from almirant_webhooks.storage.sql import claiming, deliveries, held, log, results, search, webhooks
+from tests.support.signed import headers_sent
 
 from ..support.steps import SCHEDULE, START, Steps, transaction
 
@@ -46,7 +46,7 @@ def test_every_attempt_sends_the_same_bytes_and_delivery_id(steps: Steps) -> Non
     first = steps.attempt(webhook, START, Outcome.TIMEOUT)
     second = steps.attempt(webhook, START + timedelta(minutes=1), Outcome.TIMEOUT)
     assert (first.body, first.delivery_id) == (second.body, second.delivery_id)
-    headers = [dict(signed(claim).headers) for claim in (first, second)]
+    headers = [dict(headers_sent(claim)) for claim in (first, second)]
     assert [one["X-Almirant-Attempt"] for one in headers] == ["1", "2"]
     assert int(headers[1]["X-Almirant-Timestamp"]) - int(headers[0]["X-Almirant-Timestamp"]) == 60
     assert headers[0]["X-Almirant-Signature"] == headers[1]["X-Almirant-Signature"]
@@ -259,7 +259,7 @@ def test_a_test_is_one_manual_attempt_also_while_disabled(steps: Steps) -> None:
     claim = steps.attempt(webhook, START, Outcome.HTTP_ERROR, status_code=500)
     assert claim.trigger is Trigger.MANUAL
     assert claim.event_id.startswith("evt_test_")
-    assert dict(signed(claim).headers)["X-Almirant-Test"] == "1"
+    assert dict(headers_sent(claim))["X-Almirant-Test"] == "1"
     assert steps.only()["state"] == "failed"
     assert steps.claim(webhook, START + timedelta(days=1)) == []
 

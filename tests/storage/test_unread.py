@@ -116,6 +116,26 @@ def test_a_row_that_is_no_text_takes_nothing_from_the_others_of_its_batch(steps:
     assert len(unread.read_unread(steps.outbox, ReadPlan(5, "od\ufffd"))) == 5
 
 
+def test_payloads_of_many_alphabets_stay_with_their_rows(steps: Steps) -> None:
+    """They are read one behind the other, and large ones among them apart."""
+    payloads = [f'{{"a": "{text}"}}' for text in ("é" * 7, "x", "漢字", "\U0001f600", "", "ü" * SMALL, "y")]
+    _insert_all(steps, [("a", payload) for payload in payloads])
+    assert [row.payload for row in unread.read_unread(steps.outbox, ReadPlan(10))] == payloads
+
+
+def test_halves_of_a_character_in_two_rows_are_no_text(steps: Steps) -> None:
+    """One behind the other they would be a whole one; each is read as its own bytes, and so are those beside them."""
+    steps.outbox.execute("PRAGMA ignore_check_constraints=ON")
+    halves = [b'{"a": "' + half + b'"}' for half in (b"x", b"y")] + [b'"\xc3', b'\xa9"', b'{"a": 1}']
+    for half in halves:
+        with transaction(steps.outbox):
+            steps.outbox.execute(
+                "INSERT INTO outbox (project_id, event_type, payload) VALUES ('a', 'lead.created', CAST(? AS TEXT))",
+                (half,),
+            )
+    assert [row.payload for row in unread.read_unread(steps.outbox, ReadPlan(10))] == halves
+
+
 def test_rows_that_are_apart_are_not_read_again(steps: Steps) -> None:
     """What comes after them is."""
     _insert(steps, "p", 5)

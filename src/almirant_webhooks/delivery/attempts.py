@@ -71,13 +71,8 @@ class Attempts:
                 self._under_way[delivery_id] = self._sender.begin(prepared, functools.partial(self._end, at))
             except Exception as error:
                 self._ended(interrupted_by_us(prepared.claim, error, clock.now()), 0)
-        self._settle()
-
-    def _settle(self) -> None:
         if self._under_way:
             self._idle.clear()
-        else:
-            self._idle.set()
 
     async def finish(self, limit: float) -> int:
         """Wait for the requests under way, `limit` seconds at most; drop the rest and return how many those were."""
@@ -97,5 +92,6 @@ class Attempts:
     def _end(self, at: float, result: Result) -> None:
         if self._under_way.pop(result.claim.delivery_id, None) is None:  # it was dropped meanwhile
             return
-        self._settle()
+        if not self._under_way:
+            self._idle.set()
         self._ended(result, round((time.monotonic() - at) * 1000))

@@ -62,6 +62,8 @@ class Outage:
 
     def observe(self, result: Result, at: float) -> list[Result]:
         """Judge the result of an attempt; return the results that can be recorded now."""
+        if result.outcome is Outcome.SUCCESS:
+            return self._end_outage(result, at)
         if result.outcome is Outcome.INTERRUPTED and result.cause in SHORTAGES:
             self._shortage.observe(result.cause, self._in_flight, at)
             return [result._replace(free=True)]
@@ -75,14 +77,15 @@ class Outage:
             self._held.append((at, result))
             self._proxy_is_down = self._proxy_is_down or is_down(result.cause)
             return []
-        if _is_answer(result):
-            self._shortage.observe_answer(at)
-            self._since = None
-            self._proxy_is_down = False
-            self._lost.clear()
-            self._lost_webhooks.clear()
-            return [*self.flush(), result]
-        return [result]
+        return self._end_outage(result, at) if _is_answer(result) else [result]
+
+    def _end_outage(self, answered: Result, at: float) -> list[Result]:
+        self._shortage.observe_answer(at)
+        self._since = None
+        self._proxy_is_down = False
+        self._lost.clear()
+        self._lost_webhooks.clear()
+        return [*self.flush(), answered] if self._held else [answered]
 
     def evaluate(self, in_flight: int, at: float) -> list[Result]:
         """Return the results that were held back for `HOLD` seconds: as interrupted in an outage, else unchanged.

@@ -178,12 +178,12 @@ class OutboxReader:
         Rows that it left wait `rest` seconds for free slots.
         """
         took_any = fan_out is not None and bool(fan_out.marks)
-        taken = Counter(mark.row.project for mark in fan_out.marks) if fan_out is not None else Counter[str]()
+        taken = Counter([mark.row.project for mark in fan_out.marks] if fan_out is not None else ())
         is_full = any(count >= self._planned_of.get(project, count + 1) for project, count in taken.items())
         self._left_rows = is_full or taken.total() >= self._planned
         self.is_flowing = taken.total() >= FLOW and not (self._left_rows or self._skipping_since)
         saw_all = len(self._in_line) < self._most_in_line
-        left = {mark.row.project for mark in fan_out.marks} if fan_out is not None else set()
+        left = set(taken)
         if saw_all:  # a producer may have deleted its rows
             left |= self._skipping_since.keys() - set(self._in_line)
         self._skipped_since = {project: since for project, since in self._skipping_since.items() if project not in left}

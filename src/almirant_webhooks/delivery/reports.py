@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import structlog
@@ -17,7 +17,7 @@ log = structlog.get_logger("almirant_webhooks")
 
 
 def report(
-    results: Iterable[Result],
+    results: Sequence[Result],
     metrics: Metrics,
     gone: Sequence[str] = (),
     unopenable: Mapping[str, str] = MappingProxyType({}),
@@ -30,8 +30,8 @@ def report(
         log.error("webhook disabled", webhook_id=webhook, why=why)
     for delivery in gone:
         log.warning("delivery cancelled: its event is gone from the database", delivery_id=delivery)
-    for outcome, count in Counter(result.outcome.value for result in results).items():
-        metrics.attempts.labels(outcome).inc(count)
+    for outcome, count in Counter([result.outcome for result in results]).items():
+        metrics.attempts.labels(outcome.value).inc(count)
     debug = log.is_enabled_for(logging.DEBUG)
     for result in results:
         metrics.duration.observe(result.duration_ms / 1000)

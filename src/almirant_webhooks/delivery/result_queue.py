@@ -84,4 +84,6 @@ class ResultQueue:
 
     def _add(self, results: list[Result]) -> None:
         self.waiting += results
-        self._reported = report_problem(self._reported, self._network.reason)
+        reason = self._network.reason
+        if reason != self._reported:
+            self._reported = report_problem(self._reported, reason)

@@ -10,6 +10,7 @@ import re
 from datetime import datetime, timedelta
 from functools import lru_cache
 from secrets import token_bytes
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from .. import clock, verify
@@ -20,11 +21,10 @@ from .texts import Text
 USER_AGENT = "Almirant-Webhooks/1.0"
 # How long after a switch `webhook-signature` still carries the old secret's signature.
 OVERLAP = timedelta(hours=24)
-# The number of the layout that `_headers` writes. A release that changes a header takes the next number, and must still
+# The number of the layout that `sign` packs. A release that changes a header takes the next number, and must still
 # restore headers of this layout.
 LAYOUT = 1
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
-_SIGNED = ("webhook-signature", "X-Almirant-Signature", "X-Almirant-Signature-Next")
 
 
 def generate_secret() -> str:
@@ -126,7 +126,14 @@ def standard_signature(body: bytes, secret: str, delivery_id: str, timestamp: in
     return "v1," + binascii.b2a_base64(signed, newline=False).decode()
 
 
-def request_headers(
+class Signed(NamedTuple):
+    """A request's head, which is sent, and what the log keeps of it."""
+
+    head: str  # a line for each header, each with its end
+    packed: str
+
+
+def sign(
     *,
     url: str,
     secret: str,
@@ -138,10 +145,13 @@ def request_headers(
     test: bool,
     next_secret: str | None = None,
     last_secret: str | None = None,
-) -> Headers:
-    """Return every header of a request, in the order in which they are sent.
+    webhook_headers: Headers = (),
+) -> Signed:
+    """Sign a request: return its head with every header in the order in which they are sent, and what the log keeps.
 
-    `webhook-signature` also has the signatures of the next and the last secret, by Standard Webhooks.
+    `webhook-signature` also has the signatures of the next and the last secret, by Standard Webhooks. The log keeps the
+    signatures, and the names of the webhook's own headers: the attempt's other columns hold the rest, and nothing holds the
+    webhook's values.
     """
     timestamp = int(started_at.timestamp())
     standard = standard_signature(body, secret, delivery_id, timestamp)
@@ -150,14 +160,19 @@ def request_headers(
             standard += " " + standard_signature(body, other, delivery_id, timestamp)
     current = signature(body, secret)
     following = signature(body, next_secret) if next_secret is not None else None
-    return _headers(url, len(body), event_type, delivery_id, timestamp, number, standard, current, following, test=test)
+    head = _head(url, len(body), event_type, delivery_id, timestamp, number, standard, current, following, test=test)
+    kept = f'"{standard}", "{current}"' if following is None else f'"{standard}", "{current}", "{following}"'
+    if not webhook_headers:
+        return Signed(head, f"[{LAYOUT}, {kept}]")
+    lines = [f"{name}: {value}\r\n" for name, value in together(headers_of(head), webhook_headers)]
+    return Signed("".join(lines), f"[{LAYOUT}, {kept}, {json.dumps([name for name, _ in webhook_headers])}]")
 
 
 def signed(claim: Claim) -> Claim:
-    """Return a claim with the headers of its request, but for the webhook's own."""
-    if claim.headers:
+    """Return a claim with the head of its request."""
+    if claim.head:
         return claim
-    headers = request_headers(
+    made = sign(
         url=claim.url,
         secret=claim.secret,
         body=claim.body,
@@ -168,11 +183,18 @@ def signed(claim: Claim) -> Claim:
         test=claim.test,
         next_secret=claim.next_secret,
         last_secret=claim.last_secret,
+        webhook_headers=claim.webhook_headers,
     )
-    return claim._replace(headers=headers)
+    return Claim(*claim[:-2], *made)  # `_replace` takes twice as long
 
 
-def _headers(
+def headers_of(head: str) -> Headers:
+    """Return the headers of a request's head."""
+    lines = [line.partition(": ") for line in head.removesuffix("\r\n").split("\r\n")]
+    return tuple((name, value) for name, _, value in lines)
+
+
+def _head(
     url: str,
     size: int,
     event_type: str,
@@ -184,37 +206,26 @@ def _headers(
     following: str | None = None,
     *,
     test: bool,
-) -> Headers:
-    headers: Headers = (
-        ("Host", host(url)),
-        ("Accept", "*/*"),
-        ("Accept-Encoding", "identity"),
-        ("User-Agent", USER_AGENT),
-        ("Content-Type", "application/json"),
-        ("Content-Length", str(size)),
-        ("X-Almirant-Signature", current),
-        ("X-Almirant-Event", event_type),
-        ("X-Almirant-Delivery", delivery_id),
-        ("X-Almirant-Timestamp", str(timestamp)),
-        ("X-Almirant-Attempt", str(number)),
-        ("webhook-id", delivery_id),
-        ("webhook-timestamp", str(timestamp)),
-        ("webhook-signature", standard),
+) -> str:
+    head = (
+        f"Host: {host(url)}\r\n"
+        "Accept: */*\r\n"
+        "Accept-Encoding: identity\r\n"
+        f"User-Agent: {USER_AGENT}\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {size}\r\n"
+        f"X-Almirant-Signature: {current}\r\n"
+        f"X-Almirant-Event: {event_type}\r\n"
+        f"X-Almirant-Delivery: {delivery_id}\r\n"
+        f"X-Almirant-Timestamp: {timestamp}\r\n"
+        f"X-Almirant-Attempt: {number}\r\n"
+        f"webhook-id: {delivery_id}\r\n"
+        f"webhook-timestamp: {timestamp}\r\n"
+        f"webhook-signature: {standard}\r\n"
     )
     if following is not None:
-        headers += (("X-Almirant-Signature-Next", following),)
-    return (*headers, ("X-Almirant-Test", "1")) if test else headers
-
-
-def pack_headers(headers: Headers, webhook_headers: Headers = ()) -> str:
-    """Return what the log keeps of a request's headers: the signatures, and the names of the webhook's own headers.
-
-    The attempt's other columns hold the rest, and nothing holds the webhook's values.
-    """
-    values = dict(headers)
-    signatures = '", "'.join([values[name] for name in _SIGNED if name in values])
-    names = f", {json.dumps([name for name, _ in webhook_headers])}" if webhook_headers else ""
-    return f'[{LAYOUT}, "{signatures}"{names}]'
+        head += f"X-Almirant-Signature-Next: {following}\r\n"
+    return f"{head}X-Almirant-Test: 1\r\n" if test else head
 
 
 def unpack_headers(
@@ -238,5 +249,5 @@ def unpack_headers(
     timestamp = int(clock.parse(started_at).timestamp())
     signatures = [value for value in values[1:] if isinstance(value, str)]
     names = [name for value in values[1:] if isinstance(value, list) for name in value]
-    ours = _headers(url, size, event_type, delivery_id, timestamp, number, *signatures, test=test)
-    return together(ours, tuple((name, MASK) for name in names))
+    ours = _head(url, size, event_type, delivery_id, timestamp, number, *signatures, test=test)
+    return together(headers_of(ours), tuple((name, MASK) for name in names))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import html
 import json
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
 from ..model import MASK, Claim, Headers
 from ..rules import decoding
-from .answers import Answer, Fields, keep_headers
+from .answers import Answer, keep_headers
 
 LEAST = 4  # characters of a value that is masked
 LEAST_WORD = 8  # characters of a word of a value that is masked by itself
@@ -21,27 +22,44 @@ _MASK = MASK.encode()
 _ESCAPED = (("<>&", "\\u%04x"), ("<>&='", "\\u%04x"), ("<>&+'\"`", "\\u%04X"))  # Go and Rails; Gson; .NET
 
 
-def without_echoes(answer: Answer, claim: Claim, most: int) -> Answer:
-    """Return an answer with what is secret of the claim's webhook masked; at most `most` bytes of its body."""
+class Shown(NamedTuple):
+    """What the log keeps of an answer; `cut`: not the whole body."""
+
+    headers: Headers
+    body: bytes
+    cut: bool
+
+
+def without_echoes(answer: Answer, claim: Claim, most: int) -> Shown:
+    """Return what is kept of an answer, with what is secret of the claim's webhook masked; at most `most` bytes of its body."""
     forms = _forms(claim.secret, claim.webhook_headers)
-    fields, body, whole = answer.fields, answer.body, answer.whole
-    values = b"\n".join([value for _, value in fields])
+    fields, body, whole = tuple(answer.fields), answer.body, answer.whole
+    values, may_be_compressed = _values(fields)
     if any(form in values for form in forms):
-        fields = [(name, _masked(value, forms)) for name, value in fields]
-    names = b"\n".join([name for name, _ in fields]).lower()
+        fields = tuple((name, _masked(value, forms)) for name, value in fields)
     # Compressed, or in UTF-16 or UTF-32.
-    if (b"encoding" in names or b"\0" in body[:64]) and _is_in_compressed(fields, body, forms, whole):
-        fields = [(name, value) for name, value in fields if name.lower() != b"content-encoding"]
-        return answer._replace(fields=fields, body=_MASK[:most], whole=False)
+    if (may_be_compressed or b"\0" in body[:64]) and _is_in_compressed(fields, body, forms, whole):
+        fields = tuple((name, value) for name, value in fields if name.lower() != b"content-encoding")
+        return Shown(keep_headers(fields), _MASK[:most], cut=True)
     masked = hide(body, claim, cut=not whole)
-    return answer._replace(fields=fields, body=masked[:most], whole=whole and len(masked) <= most)
+    if len(masked) > most:
+        masked, whole = masked[:most], False
+    return Shown(keep_headers(fields), masked, not whole)
+
+
+@lru_cache(maxsize=64)  # a receiver's answers within a second have the same ones
+def _values(fields: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, bool]:
+    """Return the values of headers, and whether a name of theirs speaks of an encoding."""
+    return b"\n".join([value for _, value in fields]), any(b"encoding" in name.lower() for name, _ in fields)
 
 
 def hide(text: bytes, claim: Claim, *, cut: bool) -> bytes:
     """Return bytes of an answer with what is secret masked, and with `cut` the beginning of it at their end too."""
     forms = _forms(claim.secret, claim.webhook_headers)
     masked = _masked(text, forms)
-    begins = min((_begin_at_end(masked, form) for form in forms), default=len(masked)) if cut else len(masked)
+    if not cut:
+        return masked
+    begins = min((_begin_at_end(masked, form) for form in forms), default=len(masked))
     return masked if begins == len(masked) else masked[:begins] + _MASK
 
 
@@ -62,8 +80,10 @@ def _masked(text: bytes, forms: tuple[bytes, ...]) -> bytes:
     return text
 
 
-def _is_in_compressed(fields: Fields, body: bytes, forms: tuple[bytes, ...], whole: bool) -> bool:
-    shown = decoding.show(body, keep_headers(tuple(fields)), cut=not whole).text.encode("utf-8", "replace")
+def _is_in_compressed(
+    fields: tuple[tuple[bytes, bytes], ...], body: bytes, forms: tuple[bytes, ...], whole: bool
+) -> bool:
+    shown = decoding.show(body, keep_headers(fields), cut=not whole).text.encode("utf-8", "replace")
     return any(form in shown for form in forms)
 
 

@@ -154,13 +154,10 @@ class Connection(asyncio.Protocol):
         """Store a header, within bounds; trailers are dropped."""
         if self._status is not None or self._lenient is not None:
             return
-        self._head_size += len(name) + len(value) + 4
-        if self._head_size > MAX_HEAD:
-            self._refuse(lenient.HEAD_TOO_LARGE)
-        if len(name) + len(value) > MAX_FIELD:
-            self._refuse(lenient.FIELD_TOO_LARGE)
-        if len(self._fields) >= MAX_FIELDS:
-            self._refuse(lenient.TOO_MANY_FIELDS)
+        size = len(name) + len(value)
+        self._head_size += size + 4
+        if self._head_size > MAX_HEAD or size > MAX_FIELD or len(self._fields) >= MAX_FIELDS:
+            self._refuse_field(size)
         self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -192,6 +189,11 @@ class Connection(asyncio.Protocol):
         """Note that the answer is whole, unless it was an interim one."""
         if self._status is not None and not self._complete:
             self._complete = self._whole = True
+
+    def _refuse_field(self, size: int) -> NoReturn:
+        if self._head_size > MAX_HEAD:
+            self._refuse(lenient.HEAD_TOO_LARGE)
+        self._refuse(lenient.FIELD_TOO_LARGE if size > MAX_FIELD else lenient.TOO_MANY_FIELDS)
 
     def _refuse(self, cause: str) -> NoReturn:
         self._refused = cause

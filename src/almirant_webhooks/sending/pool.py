@@ -11,7 +11,7 @@ import time
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ..model import Headers
+from ..model import Claim, Headers
 from ..rules.proxies import Proxy
 from ..rules.urls import Blocked, Policy, is_allowed, is_name_allowed
 from .causes import OUT_OF_FILES, NotSecure
@@ -203,9 +203,13 @@ def destination_of(url: str) -> Destination:
     )
 
 
-def write(destination: Destination, headers: Headers, body: bytes) -> bytes:
-    """Return the bytes of a request. Raises `ValueError` for a header that holds a line break."""
-    head = "\r\n".join(map(": ".join, headers))
-    if not head.count("\r") == head.count("\n") == len(headers) - 1:
+def write(destination: Destination, claim: Claim) -> bytes:
+    """Return the bytes of a signed claim's request. Raises `ValueError` for a header that holds a line break."""
+    own = claim.webhook_headers
+    if not (claim.event_type.isprintable() and claim.delivery_id.isprintable()) or (own and _are_broken(own)):
         raise ValueError("a header holds a line break")
-    return b"%b%b\r\n\r\n%b" % (destination.line, head.encode(), body)
+    return b"%b%b\r\n%b" % (destination.line, claim.head.encode(), claim.body)
+
+
+def _are_broken(headers: Headers) -> bool:
+    return any(line in text for header in headers for text in header for line in "\r\n")

@@ -12,11 +12,10 @@ from urllib.parse import urlsplit
 from .. import clock
 from ..model import Claim, Outcome, Result
 from ..ops.threads import Threads
-from ..rules.headers import together
 from ..rules.proxies import Proxy
 from ..rules.signing import signed
 from ..rules.urls import Blocked, Policy, is_local_url
-from .answers import Answer, field, keep_headers, retry_after
+from .answers import Answer, field, retry_after
 from .causes import NO_DNS_ANSWER, STALE, Failure, classify_error, forget_frames
 from .echoes import hide, without_echoes
 from .exchange import Connection, End
@@ -96,9 +95,7 @@ class Sender:
             if is_local_url(claim.url) and not self._policy.allow_localhost:
                 raise Blocked
             destination = destination_of(claim.url)
-            return Prepared(
-                claim, destination, write(destination, together(claim.headers, claim.webhook_headers), claim.body)
-            )
+            return Prepared(claim, destination, write(destination, claim))
         except (Blocked, ValueError) as error:
             return self._failed(claim, time.monotonic(), classify_error(error))
 
@@ -184,7 +181,6 @@ class Sender:
 
     def _answered(self, claim: Claim, begin: float, answer: Answer) -> Result:
         now = clock.now()
-        answer = without_echoes(answer, claim, self._max_response_body)
         status = answer.status
         success = 200 <= status <= 299
         return Result(
@@ -192,12 +188,10 @@ class Sender:
             Outcome.SUCCESS if success else Outcome.HTTP_ERROR,
             now,
             round((answer.head_at - begin) * 1000),
-            status_code=status,
-            cause=None if success else _status_words(status),
-            retry_after=retry_after(field(answer.fields, b"retry-after"), now) if status in (429, 503) else None,
-            response_headers=keep_headers(tuple(answer.fields)),
-            response_body=answer.body,
-            body_cut=not answer.whole,
+            status,
+            None if success else _status_words(status),
+            retry_after(field(answer.fields, b"retry-after"), now) if status in (429, 503) else None,
+            *without_echoes(answer, claim, self._max_response_body),
         )
 
     def _failed(self, claim: Claim, begin: float, failure: Failure) -> Result:

@@ -230,7 +230,7 @@ def claim_of(
     url, secret, next_secret, switch_at, webhook_headers = keys
     current, following, last, _ = secrets_at(secret, next_secret, switch_at, now=now)
     return Claim(
-        delivery_id, webhook_id, event_id, event_type, url, current, body, number, trigger, test, now, (),
+        delivery_id, webhook_id, event_id, event_type, url, current, body, number, trigger, test, now,
         webhook_headers, limited and not test, following, last,
     )  # fmt: skip
 

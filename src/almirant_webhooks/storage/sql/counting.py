@@ -96,7 +96,9 @@ def count(conn: Session, results: Iterable[Result], given_up: Collection[str]) -
             failures[claim.webhook_id, begin, activity.counted_as(result.outcome, result.status_code)] += 1
         if claim.test:
             continue
-        of_webhook = news.setdefault(claim.webhook_id, _News())
+        of_webhook = news.get(claim.webhook_id)
+        if of_webhook is None:
+            of_webhook = news[claim.webhook_id] = _News()
         if succeeded:
             of_webhook.success_at = started_at
         else:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ... import clock
 from ...model import Trigger
 from ...ops.sealing import NoKey, Seals, Unopenable
-from ...rules.signing import pack_headers, request_headers, secrets_at
+from ...rules.signing import secrets_at, sign
 from .rendering import BODY
 from .sealed import NEXT_SECRET, SECRET, stored_headers
 from .session import Session
@@ -97,7 +97,7 @@ def _sent(
         return url, UNKNOWN
     at = clock.parse(started_at)
     secrets = secrets_at(secret, next_secret, switch_at, now=at)
-    headers = request_headers(
+    made = sign(
         url=url,
         secret=secrets.current,
         next_secret=secrets.next,
@@ -108,5 +108,6 @@ def _sent(
         number=number,
         started_at=at,
         test=bool(test),
+        webhook_headers=stored_headers(webhook_headers),
     )
-    return url, pack_headers(headers, stored_headers(webhook_headers))
+    return url, made.packed

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ... import clock
 from ...model import Headers, Outcome, Result, State, Trigger
 from ...rules.retry import FREE_INTERRUPTIONS, Schedule
-from ...rules.signing import pack_headers, signed
+from ...rules.signing import signed
 from ..engine import LastEnd
 from .counting import count
 from .health import report_failed
@@ -204,7 +204,7 @@ def _attempt(result: Result) -> tuple[object, ...]:
         result.status_code,
         result.cause,
         claim.url,
-        pack_headers(claim.headers, claim.webhook_headers),
+        claim.packed,
         headers,
         result.response_body or None,
         int(result.body_cut),

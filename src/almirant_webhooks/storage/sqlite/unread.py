@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import Any
 
 from ...model import MAX_PAYLOAD_BYTES
 from ..engine import OutboxRow, ReadPlan
@@ -54,16 +53,20 @@ WITH sized (id, size) AS MATERIALIZED (
     WHERE {_UNREAD})
 """
 _FROM = f"FROM sized CROSS JOIN outbox ON outbox.id = sized.id WHERE {_UNREAD}"
-_IS_READ = f"size <= {2 * MAX_PAYLOAD_BYTES} AND length(payload) <= {MAX_PAYLOAD_BYTES}"
+_IS_READ = (
+    f"(size <= {MAX_PAYLOAD_BYTES} OR size <= {2 * MAX_PAYLOAD_BYTES} AND length(payload) <= {MAX_PAYLOAD_BYTES})"
+)
 _IS_OBJECT = f"""
 CASE WHEN NOT ({_IS_READ}) THEN 0
      WHEN json_valid(payload) THEN json_type(payload) = 'object' ELSE 0 END
 """
+# Payloads beside the rows, one behind the other: within JSON each of their quotes would be written and read twice.
 _ROWS = f"""
 {_SIZED}
 SELECT json_group_array(json_array(
-    outbox.id, event_id, project_id, event_type, occurred_at, size, CASE WHEN size <= ?2 THEN payload END, {_IS_OBJECT},
-    max(length(event_id), length(project_id), length(event_type), length(occurred_at)) <= {MAX_TEXT // 4}))
+    outbox.id, event_id, project_id, event_type, occurred_at, size, size <= ?2, {_IS_OBJECT},
+    max(length(event_id), length(project_id), length(event_type), length(occurred_at)) <= {MAX_TEXT // 4})),
+    group_concat(CASE WHEN size <= ?2 THEN payload END, '')
 {_FROM}
 """
 _ROWS_AS_BYTES = f"""
@@ -125,23 +128,42 @@ def _text(project: str, stored: str) -> str:
 
 
 def _read(conn: sqlite3.Connection, ids: list[int], stored: str) -> list[OutboxRow]:
-    rows: list[list[Any]] = []
+    rows: list[OutboxRow] | None = None
     if stored == "UTF-8":  # from UTF-16 SQLite makes other text of what is none, which no mark would find again
         try:
-            rows = read_rows(conn, _ROWS, json.dumps(ids), SMALL)
+            rows = _read_texts(conn, ids, SMALL)
         except (sqlite3.Error, ValueError) as error:
             if isinstance(error, sqlite3.Error) and is_busy(error):
                 raise
-    is_text = bool(rows) and all(row[-1] for row in rows)
+    # Something in it may be no text, or far too long: constraint checks were off when it was inserted.
+    is_text = bool(rows)
 
     def read_more(some_ids: list[int], max_bytes: int) -> list[OutboxRow]:
         if is_text:
-            return [OutboxRow(*fields[:-1]) for fields in read_rows(conn, _ROWS, json.dumps(some_ids), max_bytes)]
+            return _read_texts(conn, some_ids, max_bytes) or []
         fields_read = conn.execute(_ROWS_AS_BYTES, (json.dumps(some_ids), max_bytes)).fetchall()
         return [OutboxRow(*[*fields, stored]) for fields in fields_read]
 
-    # Something in it may be no text, or far too long: constraint checks were off when it was inserted.
-    outbox_rows = [OutboxRow(*row[:-1]) for row in rows] if is_text else read_more(ids, SMALL)
+    outbox_rows = rows or read_more(ids, SMALL)
     place = {row_id: number for number, row_id in enumerate(ids)}
     outbox_rows.sort(key=lambda row: place[row.id])
     return list(with_large_payloads(outbox_rows, read_more, 1 if stored == "UTF-8" else 2))
+
+
+def _read_texts(conn: sqlite3.Connection, ids: list[int], max_bytes: int) -> list[OutboxRow] | None:
+    """Read rows whose columns are all plain text; None if one is not. Raises SQLite's error, or `ValueError`, for odd bytes."""
+    listed, payloads = conn.execute(_ROWS, (json.dumps(ids), max_bytes)).fetchone()
+    text = payloads or ""
+    whole = text if text.isascii() else text.encode()
+    rows: list[OutboxRow] = []
+    end = 0
+    for row_id, event_id, project, kind, at, size, is_there, is_object, is_short in json.loads(listed):
+        if not is_short:
+            return None
+        payload = None
+        if is_there:
+            begin, end = end, end + size
+            part = whole[begin:end]
+            payload = part if isinstance(part, str) else part.decode()
+        rows.append(OutboxRow(row_id, event_id, project, kind, at, size, payload, is_object))
+    return rows
