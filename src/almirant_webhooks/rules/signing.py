@@ -94,7 +94,11 @@ def secrets_at(secret: str, next_secret: str | None, switch_at: str | None, *, n
     return Secrets(next_secret, last=secret if now < clock.parse(switch_at) + OVERLAP else None)
 
 
-keys = lru_cache(maxsize=16_384)(verify.keys)
+@lru_cache(maxsize=16_384)
+def _keyed(secret: str) -> tuple[hmac.HMAC, hmac.HMAC]:
+    """Return what begins the two signatures. A copy of it takes less time than to begin with the key anew."""
+    plain, standard = verify.keys(secret)
+    return hmac.new(plain, digestmod="sha256"), hmac.new(standard, digestmod="sha256")
 
 
 @lru_cache(maxsize=16_384)
@@ -117,13 +121,17 @@ def host(url: str) -> str:
 
 def signature(body: bytes, secret: str) -> str:
     """Return the value of `X-Almirant-Signature`: 64 lower-case hex digits."""
-    return hmac.digest(keys(secret)[0], body, "sha256").hex()
+    made = _keyed(secret)[0].copy()
+    made.update(body)
+    return made.hexdigest()
 
 
 def standard_signature(body: bytes, secret: str, delivery_id: str, timestamp: int) -> str:
     """Return the value of `webhook-signature` by Standard Webhooks; `timestamp` is in Unix seconds."""
-    signed = hmac.digest(keys(secret)[1], b"%b.%d.%b" % (delivery_id.encode(), timestamp, body), "sha256")
-    return "v1," + binascii.b2a_base64(signed, newline=False).decode()
+    made = _keyed(secret)[1].copy()
+    made.update(f"{delivery_id}.{timestamp}.".encode())
+    made.update(body)
+    return "v1," + binascii.b2a_base64(made.digest(), newline=False).decode()
 
 
 class Signed(NamedTuple):

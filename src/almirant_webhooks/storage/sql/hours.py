@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from ... import clock
 from .session import Session
@@ -70,6 +71,7 @@ ERASE_OF_A_WEBHOOK = (
 )
 
 
+@lru_cache(maxsize=16)  # all attempts of a batch have begun at the same time
 def beginning(started_at: str) -> str:
     """Return the beginning of the five minutes that a time is in."""
     return f"{started_at[:14]}{int(started_at[14:16]) // MINUTES * MINUTES:02}"
