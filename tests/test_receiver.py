@@ -15,9 +15,9 @@ from almirant_webhooks import clock
 from almirant_webhooks.model import Refused
 from almirant_webhooks.receiver import MAX_BODY, Arrival, Receiver
 from almirant_webhooks.rules import signing
-from tests.support.signed import request_headers
 
 from .support.service import SECRET
+from .support.signed import request_headers
 
 BODY = '{"a": "é 漢 😀 \U0010ffff"}'.encode()
 

@@ -268,7 +268,7 @@ class Claim(NamedTuple):
     limited: bool = False
     next_secret: str | None = None
     last_secret: str | None = None
-    head: str = ""
+    head: str = ""  # these two stay the last ones: `signed` adds them to all others
     packed: str = ""
 
     def __repr__(self) -> str:

@@ -34,7 +34,7 @@ from ..support.steps import START
 HOUR = 3600.0
 News = Callable[[], Coroutine[Any, Any, object]]
 RESULT = Result(
-    Claim("dlv_1", "wh_1", "evt_1", "a.b", "https://example.com/", "s" * 16, b"{}", 1, Trigger.SCHEDULED, False, START, ()),
+    Claim("dlv_1", "wh_1", "evt_1", "a.b", "https://example.com/", "s" * 16, b"{}", 1, Trigger.SCHEDULED, False, START),
     Outcome.SUCCESS,
     START,
     5,

@@ -23,11 +23,11 @@ from almirant_webhooks.rules.event_types import CATALOGUE
 from almirant_webhooks.settings import loading
 from almirant_webhooks.settings.schema import Settings
 from almirant_webhooks.storage.sqlite import migrate
-from tests.support.signed import request_headers
 
 from ..bench.__main__ import PARTS
 from ..conftest import Receiver
 from ..support.service import SECRET, Service
+from ..support.signed import request_headers
 
 HERE = Path(__file__).parents[2]
 PACKAGE = HERE / "src" / "almirant_webhooks"

@@ -19,12 +19,12 @@ import pytest
 from aiohttp import ClientSession, CookieJar
 
 from almirant_webhooks import clock
-from tests.support.signed import request_headers
 
 from ..conftest import Receiver
 from ..support import needs
 from ..support.ports import free_port
 from ..support.service import SECRET, Service
+from ..support.signed import request_headers
 
 FOLDER = Path(__file__).parents[2] / "docs" / "receivers"
 NEW = "whsec_" + "bmV3LW9mLXRoaXJ0eS10d28tYnl0ZXMtbG9uZy0tLSE="

@@ -25,7 +25,7 @@ ADDRESSES = [f"10.9.0.{number}" for number in (1, 2, 3, 4)]
 
 def ended(name: str, outcome: Outcome = Outcome.CONNECTION_ERROR, cause: str | None = NO_ROUTE) -> Result:
     claim = Claim(
-        f"dlv_{name}", "wh", "evt", "a.b", f"https://{name}/in", "s", b"{}", 1, Trigger.SCHEDULED, False, START, ()
+        f"dlv_{name}", "wh", "evt", "a.b", f"https://{name}/in", "s", b"{}", 1, Trigger.SCHEDULED, False, START
     )
     return Result(claim, outcome, START, 5, cause=cause)
 

@@ -11,8 +11,8 @@ import pytest
 from almirant_webhooks import clock
 from almirant_webhooks.model import MASK, Claim, Outcome, Webhook
 from almirant_webhooks.storage.sql import log, results, rotation, webhooks
-from tests.support.signed import headers_sent
 
+from ..support.signed import headers_sent
 from ..support.steps import SCHEDULE, START, Steps, transaction
 
 SECOND = timedelta(seconds=1)

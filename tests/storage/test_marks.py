@@ -70,6 +70,19 @@ def test_a_row_that_was_mended_meanwhile_is_not_rejected(steps: Steps, column: s
     assert steps.conn.execute("SELECT count(*) FROM events").fetchone()[0] == 1
 
 
+@pytest.mark.parametrize("size", [10, 20_000])
+def test_a_payload_that_is_no_text_is_rejected_and_those_beside_it_are_taken(steps: Steps, size: int) -> None:
+    """The checks of the outbox take it for JSON. A large one is read apart from the others."""
+    steps.conn.execute(INSERT)
+    broken = b'{"a": "\xff' + b"x" * size + b'"}'
+    steps.conn.execute(INSERT.replace("'e'", "'f'").replace("'{}'", "CAST(? AS TEXT)"), (broken,))
+    steps.conn.execute(INSERT.replace("'e'", "'g'"))
+    _take(steps, read_unread(steps.outbox, ReadPlan(10)))
+    rows = steps.conn.execute("SELECT event_id, fanned_out_at IS NOT NULL, rejected_reason FROM outbox ORDER BY id")
+    assert [tuple(row) for row in rows] == [("e", 1, None), ("f", 0, "payload is not UTF-8 (byte 7)"), ("g", 1, None)]
+    assert read_unread(steps.outbox, ReadPlan(10)) == []
+
+
 def test_a_change_that_was_rejected_counts_as_rejected(steps: Steps) -> None:
     """In metric and log too, which go by the answers of the fan-out; the others of its batch are taken."""
     steps.conn.execute(INSERT)

@@ -12,8 +12,8 @@ from almirant_webhooks.rules.selection import Selection
 from almirant_webhooks.storage.engine import FanOut, ReadPlan, Work
 from almirant_webhooks.storage.sql import batch, deliveries, event, log, rendering, results, retention, search, webhooks
 from almirant_webhooks.verify import verify_almirant
-from tests.support.signed import headers_sent
 
+from ..support.signed import headers_sent
 from ..support.steps import SCHEDULE, START, Steps, transaction
 
 SECOND = timedelta(seconds=1)

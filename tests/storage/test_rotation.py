@@ -12,10 +12,10 @@ import svix
 from almirant_webhooks import clock, verify
 from almirant_webhooks.model import Claim, Outcome, Refused, Secrets
 from almirant_webhooks.storage.sql import claiming, rotation, sealed, webhooks
-from tests.support.signed import headers_sent, request_headers
 
 from ..support.service import SECRET, Service
 from ..support.shell import Shell
+from ..support.signed import headers_sent, request_headers
 from ..support.steps import START, Steps, transaction
 
 DAY = timedelta(hours=24)

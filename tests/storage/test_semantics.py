@@ -9,8 +9,8 @@ import pytest
 from almirant_webhooks import clock
 from almirant_webhooks.model import Due, Full, NotFound, Outcome, Refused, Result, Trigger
 from almirant_webhooks.storage.sql import claiming, deliveries, held, log, results, search, webhooks
-from tests.support.signed import headers_sent
 
+from ..support.signed import headers_sent
 from ..support.steps import SCHEDULE, START, Steps, transaction
 
 

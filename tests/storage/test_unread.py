@@ -136,6 +136,29 @@ def test_halves_of_a_character_in_two_rows_are_no_text(steps: Steps) -> None:
     assert [row.payload for row in unread.read_unread(steps.outbox, ReadPlan(10))] == halves
 
 
+@pytest.mark.parametrize("beside", [0, 2])
+def test_a_large_payload_that_is_no_text_is_read_as_its_bytes(steps: Steps, beside: int) -> None:
+    """The checks take it for JSON, and it is read apart from the small ones, which stay text."""
+    broken = b'{"a": "\xff' + b"x" * SMALL + b'"}'
+    _insert(steps, "a", beside)
+    with transaction(steps.outbox):
+        steps.outbox.execute(
+            "INSERT INTO outbox (project_id, event_type, payload) VALUES ('a', 'lead.created', CAST(? AS TEXT))",
+            (broken,),
+        )
+    rows = unread.read_unread(steps.outbox, ReadPlan(10))
+    assert [row.payload for row in rows] == ["{}"] * beside + [broken]
+
+
+def test_a_nul_in_a_payload_takes_nothing_from_the_one_behind_it(steps: Steps) -> None:
+    """SQLite's functions count up to it, and its size counts all."""
+    steps.outbox.execute("PRAGMA ignore_check_constraints=ON")
+    payloads = ['{"a": 1}', '{"b": 2}\0x', '{"c": 3}']
+    _insert_all(steps, [("a", payload) for payload in payloads])
+    read = [row.payload for row in unread.read_unread(steps.outbox, ReadPlan(10))]
+    assert [payload if isinstance(payload, str) else str(payload, "utf-8") for payload in read if payload] == payloads
+
+
 def test_rows_that_are_apart_are_not_read_again(steps: Steps) -> None:
     """What comes after them is."""
     _insert(steps, "p", 5)

@@ -45,7 +45,7 @@ class Attempts:
         return len(self._under_way)
 
     def prepare(self, claims: Sequence[Claim]) -> None:
-        """Prepare the requests of the batch that is not committed yet; then `send` or `drop` is called."""
+        """Prepare the requests of a batch, whose commit may be under way; then `send` or `drop` is called."""
         self._prepared = [self._prepare(claim) for claim in claims]
 
     def _prepare(self, claim: Claim) -> Prepared | Result:
@@ -87,6 +87,7 @@ class Attempts:
         for under_way in left:
             under_way.cancel()
         self._under_way.clear()
+        self._idle.set()
         return len(left)
 
     def _end(self, at: float, result: Result) -> None:

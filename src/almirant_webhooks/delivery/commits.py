@@ -1,4 +1,4 @@
-"""Looks for commits of other processes to the files. A write is noticed before its commit, so one look may come too early."""
+"""Looks for commits of other connections to the files. A write is noticed before its commit, so one look may come too early."""
 
 from __future__ import annotations
 

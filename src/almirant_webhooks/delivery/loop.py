@@ -97,7 +97,7 @@ class DeliveryLoop:
         await self.worker.run(lambda conn: self._due.reload(clock.now()))
 
     async def check_for_commits(self) -> None:
-        """Check whether another process has committed."""
+        """Check whether another connection has committed: a producer's, a command's, or one of our own."""
         await self.worker.run(lambda conn: self._check_for_commits(conn, self._commits.look))
 
     def update_due(self, webhooks: set[str], due: dict[str, Due]) -> None:

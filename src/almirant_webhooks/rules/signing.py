@@ -98,7 +98,8 @@ def secrets_at(secret: str, next_secret: str | None, switch_at: str | None, *, n
 def _keyed(secret: str) -> tuple[hmac.HMAC, hmac.HMAC]:
     """Return what begins the two signatures. A copy of it takes less time than to begin with the key anew."""
     plain, standard = verify.keys(secret)
-    return hmac.new(plain, digestmod="sha256"), hmac.new(standard, digestmod="sha256")
+    keyed = hmac.new(plain, digestmod="sha256")
+    return keyed, keyed if standard == plain else hmac.new(standard, digestmod="sha256")
 
 
 @lru_cache(maxsize=16_384)

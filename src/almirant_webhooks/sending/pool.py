@@ -204,10 +204,13 @@ def destination_of(url: str) -> Destination:
 
 
 def write(destination: Destination, claim: Claim) -> bytes:
-    """Return the bytes of a signed claim's request. Raises `ValueError` for a header that holds a line break."""
+    """Return the bytes of a signed claim's request. Raises `ValueError` for a header that holds a line break.
+
+    The URL, from which `Host` is made, cannot: `urlsplit` leaves them out.
+    """
     own = claim.webhook_headers
     if not (claim.event_type.isprintable() and claim.delivery_id.isprintable()) or (own and _are_broken(own)):
-        raise ValueError("a header holds a line break")
+        raise ValueError("a header holds a line break, or what no event type and no id has")
     return b"%b%b\r\n%b" % (destination.line, claim.head.encode(), claim.body)
 
 

@@ -84,12 +84,12 @@ class Sender:
         )
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every idle connection; one with a request ends with it."""
         await self.connections.close()
         await self._resolver.close()
 
     def prepare(self, claim: Claim) -> Prepared | Result:
-        """Sign the request and return it as bytes, or the result if no request can be made. Before the commit: nothing is sent."""
+        """Sign the request and return it as bytes, or the result if no request can be made. Nothing is sent yet."""
         claim = signed(claim)
         try:
             if is_local_url(claim.url) and not self._policy.allow_localhost:

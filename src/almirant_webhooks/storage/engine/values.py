@@ -19,7 +19,7 @@ BEGIN: Place = ("", 0, "0001-01-01T00:00:00.000Z", 0)
 
 
 class OutboxRow(NamedTuple):
-    """A row of the outbox, its fields as text or, where one in the batch is not plain text, all as bytes.
+    """A row of the outbox, its fields as text or, where one of those that are read with it is not plain text, all as bytes.
 
     `size` is that of the payload in bytes, which is None when it is larger than an event may be. Bytes are of the `encoding`.
     `version` is another one once somebody has changed the row, for an engine that has such a thing.
@@ -116,7 +116,8 @@ class Work(NamedTuple):
     wants at once gets no more than that beside them, whatever `starts` and `take_slot` allow; one that said so, by `concurrency`,
     and does not any more, gets `per_webhook`. `places` says how many attempts of a webhook with a rate limit may begin, by the
     limit that the transaction reads. `prepare` is called with the attempts that the transaction has begun, once they are known
-    and before the commit, after which they are sent.
+    and before the commit, after which they are sent: by PostgreSQL's store while the server writes, by SQLite's once all is
+    written.
     """
 
     results: Sequence[Result] = ()

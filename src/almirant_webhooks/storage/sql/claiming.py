@@ -1,4 +1,4 @@
-"""Claims deliveries, due and new ones, and begins their attempts. Call the functions inside a transaction."""
+"""Claims due deliveries and begins their attempts; new ones begin in `fanout`. Call the functions inside a transaction."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ ERASE_OF_A_WEBHOOK = (
 )
 
 
-@lru_cache(maxsize=16)  # all attempts of a batch have begun at the same time
+@lru_cache(maxsize=16)  # the attempts that end together have begun at few times
 def beginning(started_at: str) -> str:
     """Return the beginning of the five minutes that a time is in."""
     return f"{started_at[:14]}{int(started_at[14:16]) // MINUTES * MINUTES:02}"

@@ -1,4 +1,5 @@
-"""The outbox, into which producers insert events. It has a connection of its own, even in the database's file."""
+"""The outbox, into which producers insert events. What is here opens a connection of its own; the delivery loop reads and
+marks one in the database's file on the database's."""
 
 from __future__ import annotations
 

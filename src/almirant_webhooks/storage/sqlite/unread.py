@@ -128,30 +128,24 @@ def _text(project: str, stored: str) -> str:
 
 
 def _read(conn: sqlite3.Connection, ids: list[int], stored: str) -> list[OutboxRow]:
-    rows: list[OutboxRow] | None = None
-    if stored == "UTF-8":  # from UTF-16 SQLite makes other text of what is none, which no mark would find again
-        try:
-            rows = _read_texts(conn, ids, SMALL)
-        except (sqlite3.Error, ValueError) as error:
-            if isinstance(error, sqlite3.Error) and is_busy(error):
-                raise
-    # Something in it may be no text, or far too long: constraint checks were off when it was inserted.
-    is_text = bool(rows)
-
-    def read_more(some_ids: list[int], max_bytes: int) -> list[OutboxRow]:
-        if is_text:
-            return _read_texts(conn, some_ids, max_bytes) or []
+    def read(some_ids: list[int], max_bytes: int) -> list[OutboxRow]:
+        if stored == "UTF-8":  # from UTF-16 SQLite makes other text of what is none, which no mark would find again
+            try:
+                return _read_texts(conn, some_ids, max_bytes)
+            except (sqlite3.Error, ValueError) as error:
+                if isinstance(error, sqlite3.Error) and is_busy(error):
+                    raise
+        # Something in it may be no text, which SQLite stores as it is, or far too long, where checks were off at the INSERT.
         fields_read = conn.execute(_ROWS_AS_BYTES, (json.dumps(some_ids), max_bytes)).fetchall()
         return [OutboxRow(*[*fields, stored]) for fields in fields_read]
 
-    outbox_rows = rows or read_more(ids, SMALL)
     place = {row_id: number for number, row_id in enumerate(ids)}
-    outbox_rows.sort(key=lambda row: place[row.id])
-    return list(with_large_payloads(outbox_rows, read_more, 1 if stored == "UTF-8" else 2))
+    outbox_rows = sorted(read(ids, SMALL), key=lambda row: place[row.id])
+    return list(with_large_payloads(outbox_rows, read, 1 if stored == "UTF-8" else 2))
 
 
-def _read_texts(conn: sqlite3.Connection, ids: list[int], max_bytes: int) -> list[OutboxRow] | None:
-    """Read rows whose columns are all plain text; None if one is not. Raises SQLite's error, or `ValueError`, for odd bytes."""
+def _read_texts(conn: sqlite3.Connection, ids: list[int], max_bytes: int) -> list[OutboxRow]:
+    """Read rows whose columns are all plain text. Raises SQLite's error, or `ValueError`, if one is not."""
     listed, payloads = conn.execute(_ROWS, (json.dumps(ids), max_bytes)).fetchone()
     text = payloads or ""
     whole = text if text.isascii() else text.encode()
@@ -159,11 +153,13 @@ def _read_texts(conn: sqlite3.Connection, ids: list[int], max_bytes: int) -> lis
     end = 0
     for row_id, event_id, project, kind, at, size, is_there, is_object, is_short in json.loads(listed):
         if not is_short:
-            return None
+            raise ValueError(f"a column of row {row_id} is too long")
         payload = None
         if is_there:
             begin, end = end, end + size
             part = whole[begin:end]
             payload = part if isinstance(part, str) else part.decode()
         rows.append(OutboxRow(row_id, event_id, project, kind, at, size, payload, is_object))
+    if end != len(whole):
+        raise ValueError("the payloads do not have the sizes of their rows")
     return rows

@@ -1,4 +1,4 @@
-"""Detects commits of other processes: by inotify on the files, then a few checks of `PRAGMA data_version`."""
+"""Detects commits of other connections: by inotify on the files, then a few checks of `PRAGMA data_version`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ log = structlog.get_logger("almirant_webhooks")
 class Watcher:
     """Calls each of `checks` a few times when any process writes to one of the files, and once `every` seconds.
 
-    It watches the directory, so that it also sees a new -wal and a file in rollback-journal mode. Each check
-    has a task of its own, so that a locked outbox does not delay a resend.
+    It watches the directory, so that it also sees a new -wal and a file in rollback-journal mode. Each check has a task of
+    its own.
     """
 
     def __init__(self, files: Sequence[Path], checks: Sequence[Callable[[], Awaitable[None]]], every: float) -> None:
