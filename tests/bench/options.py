@@ -9,6 +9,7 @@ from pathlib import Path
 
 from almirant_webhooks.model import Options
 from almirant_webhooks.rules import filters, paths, templates
+from almirant_webhooks.rules.bodies import Body
 
 from . import cost
 from .daemon import PAYLOAD
@@ -34,16 +35,16 @@ def figures(sizes: Sizes) -> Iterator[Figure]:
     filter_ = filters.check(CONDITIONS)
     assert filter_ is not None
     compiled = filters.compiled(filters.text_of(filter_))
+    assert compiled.unmet(Body.of(BODY)) is None
     root = paths.read(BODY)
-    assert compiled.unmet(root) is None
     options: Options = {"filter": filter_, "template": TEMPLATE}
     own: list[tuple[float, float, float]] = []
     plain, with_both = [], []
     with tempfile.TemporaryDirectory() as folder, nginx(Path(folder)) as server:
         for _ in sizes.rounds:
             read = _microseconds(lambda: paths.read(BODY), calls)
-            judged = _microseconds(lambda: compiled.unmet(root), calls)
-            rendered = _microseconds(lambda: templates.render_value(TEMPLATE, root), calls)
+            judged = _microseconds(lambda: compiled.unmet(Body(root)), calls)
+            rendered = _microseconds(lambda: templates.render_value(TEMPLATE, Body(root)), calls)
             own.append((read, judged, rendered))
             plain.append(cost.whole(server.http, events))
             with_both.append(cost.whole(server.http, events, options=options))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from almirant_webhooks import clock
 from almirant_webhooks.delivery.batch import Chooser
 from almirant_webhooks.delivery.health import Health
 from almirant_webhooks.delivery.network import Outage
@@ -193,6 +194,30 @@ def test_a_row_larger_than_an_event_may_be_is_left_to_be_marked_apart(steps: Ste
     assert [mark.is_slow for mark in changes.fan_out.marks] == [True, False]
     assert [row.id for row in unread.read_unread(steps.outbox, ALL)] == [1]
     assert unread.read_unread(steps.outbox, ALL._replace(excluded={1})) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "why"),
+    [
+        ("headers", "[1]", "the headers of {} cannot be read: set them anew."),
+        ("headers", '[["X-A", 1]]', "the headers of {} cannot be read: set them anew."),
+        ("switch_at", "soon", "the time of the next secret of {} cannot be read: rotate it anew."),
+    ],
+)
+def test_a_webhook_that_was_broken_by_hand_is_disabled_and_stops_no_other(
+    steps: Steps, column: str, value: str, why: str
+) -> None:
+    """What it is told by stands in its row; before, the daemon ended, and again after each start."""
+    broken, well = steps.webhook(), steps.webhook(url="https://example.com/well")
+    steps.conn.execute(
+        "UPDATE webhooks SET next_secret = ?, switch_at = ? WHERE id = ?", ("n" * 20, clock.text(START), broken.id)
+    )
+    steps.conn.execute(f"UPDATE webhooks SET {column} = ? WHERE id = ?", (value, broken.id))
+    _insert(steps, 1)
+    changes = _write(steps, Work(to_read=ALL, take_slot=lambda webhook, served: True))
+    assert changes.unopenable == {broken.id: why.format(broken.id)}
+    assert [claim.webhook_id for claim in changes.begun] == [well.id]
+    assert steps.conn.execute("SELECT enabled FROM webhooks WHERE id = ?", (broken.id,)).fetchone()[0] == 0
 
 
 def test_a_new_delivery_is_not_in_front_of_others_of_its_webhook() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from almirant_webhooks.rules import filters, paths, templates
+from almirant_webhooks.rules.bodies import Body
 
 
 def calls(function: Callable[[], object]) -> int:
@@ -47,7 +48,7 @@ def test_a_filter_costs_as_much_as_it_has_conditions(condition: str) -> None:
     def prepared(count: int) -> Callable[[], object]:
         text = filters.text_of(filters.check([condition] * count) or [])
         compiled = filters.compiled(text)
-        return lambda: compiled.unmet(root)
+        return lambda: compiled.unmet(Body(root))
 
     assert is_linear(prepared, 5)
 
@@ -58,7 +59,7 @@ def test_a_condition_costs_as_much_as_the_array_has_items() -> None:
 
     def prepared(count: int) -> Callable[[], object]:
         root = paths.read(json.dumps({"data": ["y"] * count}))
-        return lambda: compiled.unmet(root)
+        return lambda: compiled.unmet(Body(root))
 
     assert is_linear(prepared, 100)
 
@@ -70,7 +71,7 @@ def test_a_template_costs_as_much_as_it_has_placeholders(part: str) -> None:
 
     def prepared(count: int) -> Callable[[], object]:
         template = templates.check(f'["{part * count}"]')
-        return lambda: templates.render_value(template, root)
+        return lambda: templates.render_value(template, Body(root))
 
     if part.startswith('{{ "'):
         assert calls(prepared(100)) == calls(prepared(400)), "what is no placeholder is one text"
@@ -84,6 +85,27 @@ def test_a_value_costs_as_much_as_it_is_long() -> None:
 
     def prepared(count: int) -> Callable[[], object]:
         root = paths.read(json.dumps({"data": [{"a": [1, "x"]}] * count}))
-        return lambda: templates.render_value('{"value": {{ data }}, "text": "{{ data }}"}', root)
+        return lambda: templates.render_value('{"value": {{ data }}, "text": "{{ data }}"}', Body(root))
 
     assert is_linear(prepared, 100)
+
+
+def test_what_costs_by_the_size_of_a_body_is_paid_once_for_all_webhooks() -> None:
+    """Each has a filter that looks for other items of the same array, and a template that has the same value in it."""
+    text = json.dumps({"data": list(range(500))})
+
+    def prepared(count: int) -> Callable[[], object]:
+        asked = [
+            filters.compiled(filters.text_of(filters.check([f"data contains {item}"]) or [])) for item in range(count)
+        ]
+        made = [templates.check(f'{{"{number}": {{{{ data }}}}, "text": "{{{{ data }}}}"}}') for number in range(count)]
+
+        def ask() -> None:
+            body = Body.of(text)
+            assert all(one.unmet(body) is None for one in asked)
+            assert len({templates.render_value(one, body) for one in made}) == count
+
+        return ask
+
+    one, many = calls(prepared(1)), calls(prepared(20))
+    assert many < 2 * one

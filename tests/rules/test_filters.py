@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from almirant_webhooks.model import Condition, Refused
-from almirant_webhooks.rules import conditions, filters, paths
+from almirant_webhooks.rules import conditions, filters
+from almirant_webhooks.rules.bodies import Body
 from almirant_webhooks.rules.conditions import OPERATORS, Typed
 
 BODY = (
@@ -28,7 +29,7 @@ def unmet(body: str, *written: object) -> str | None:
     """What of a filter does not hold for a body."""
     checked = filters.check(written)
     assert checked is not None
-    return filters.compiled(filters.text_of(checked)).unmet(paths.read(body))
+    return filters.compiled(filters.text_of(checked)).unmet(Body.of(body))
 
 
 @pytest.mark.parametrize(
@@ -250,7 +251,7 @@ def test_a_body_that_is_not_json_has_no_fields() -> None:
 @pytest.mark.parametrize("text", ["", "5", "[5]", '[{"op": "="}]', '[{"field": "..", "op": "="}]', '[{"field": "x", "op": "?"}]'])  # fmt: skip
 def test_a_stored_filter_that_cannot_be_read_lets_nothing_through(text: str) -> None:
     """And says so; nothing is raised in the delivery loop."""
-    assert filters.compiled(text).unmet(paths.read(BODY)) == filters.UNREADABLE
+    assert filters.compiled(text).unmet(Body.of(BODY)) == filters.UNREADABLE
 
 
 def test_a_long_condition_is_cut_in_a_verdict() -> None:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from almirant_webhooks.model import Refused
-from almirant_webhooks.rules import filters, paths
+from almirant_webhooks.rules import filters
+from almirant_webhooks.rules.bodies import Body
 from almirant_webhooks.rules.imports import SOURCES, Choices, convoy, outpost, svix, their_filters
 from almirant_webhooks.rules.imports.document import Node, read
 from almirant_webhooks.rules.imports.plan import MAX_WEBHOOKS, Plan, Planned, set_rate
@@ -167,7 +168,7 @@ def test_a_filter_means_the_same_here(written: dict[str, Any], body: dict[str, A
     checked = filters.check(their_filters.conditions(written, "data"))
     assert checked is not None
     root = json.loads(json.dumps({"data": body}))
-    unmet = filters.compiled(filters.text_of(checked)).unmet(paths.read(json.dumps(root)))
+    unmet = filters.compiled(filters.text_of(checked)).unmet(Body.of(json.dumps(root)))
     assert (unmet is None) is holds
 
 

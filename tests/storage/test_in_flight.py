@@ -10,7 +10,7 @@ import pytest
 
 from almirant_webhooks import clock
 from almirant_webhooks.model import MASK, Claim, Outcome, Webhook
-from almirant_webhooks.storage.sql import log, results, rotation, webhooks
+from almirant_webhooks.storage.sql import in_flight, log, results, rotation, webhooks
 
 from ..support.signed import headers_sent
 from ..support.steps import SCHEDULE, START, Steps, transaction
@@ -143,3 +143,14 @@ def test_an_attempt_that_has_ended_leaves_nothing_in_its_delivery(there: Steps) 
     assert tuple(row) == (0, None, 0, None)
     assert there.conn.execute("SELECT count(*) FROM attempts").fetchone()[0] == 1
     assert there.conn.execute("SELECT count(*) FROM attempt_log").fetchone()[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "column"), [("webhooks", "headers"), ("deliveries", "sent"), ("deliveries", "started_at")]
+)
+def test_an_attempt_whose_row_was_broken_by_hand_ends_no_start(steps: Steps, table: str, column: str) -> None:
+    """Its headers are unknown then, and it is interrupted as any other."""
+    begin(steps, steps.webhook())
+    steps.conn.execute(f"UPDATE {table} SET {column} = '[1]'")
+    (attempt,) = in_flight.all_open(steps.conn)
+    assert attempt.headers == in_flight.UNKNOWN

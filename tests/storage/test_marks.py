@@ -9,7 +9,7 @@ import pytest
 from almirant_webhooks import clock
 from almirant_webhooks.storage.engine import FanOut, OutboxRow, ReadPlan
 from almirant_webhooks.storage.sql import fanout
-from almirant_webhooks.storage.sqlite import marking
+from almirant_webhooks.storage.sqlite import marking, rejected_rows
 from almirant_webhooks.storage.sqlite.connection import transaction
 from almirant_webhooks.storage.sqlite.unread import read_unread
 
@@ -92,3 +92,15 @@ def test_a_change_that_was_rejected_counts_as_rejected(steps: Steps) -> None:
     done = _take(steps, rows)
     assert [mark.row.event_id for mark in done.rejected] == ["e"]
     assert [mark.row.event_id for mark in done.marks] == ["e", "f"]
+
+
+def test_a_reason_that_is_no_text_is_shown_with_those_of_others(steps: Steps) -> None:
+    """A producer may write one: the column has no rule."""
+    for reason in (b"\xffA", b"plain"):
+        steps.conn.execute(
+            "INSERT INTO outbox (project_id, event_type, payload, rejected_reason) "
+            "VALUES ('p', 'lead.created', '{}', CAST(? AS TEXT))",
+            (reason,),
+        )
+    rows, _ = rejected_rows.newest(steps.outbox, 10)
+    assert [row["rejected_reason"] for row in rows] == ["plain", "\ufffdA"]

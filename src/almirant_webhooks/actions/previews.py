@@ -9,6 +9,7 @@ from typing import TypedDict
 
 from ..model import Options, WrongUsage
 from ..rules import filters, paths, templates, validation, webhook_options
+from ..rules.bodies import Body
 from ..rules.principals import Principal
 from ..rules.texts import Text
 from ..settings.schema import Settings
@@ -134,15 +135,15 @@ class _Judge:
         self.events += 1
         self.read += len(body)
         self.reached = event["created_at"]
-        root = paths.read(body) if self._filter or self._template else None
-        condition = self._filter.unmet(root) if self._filter else None
+        read = Body.of(body) if self._filter or self._template else Body(paths.MISSING)
+        condition = self._filter.unmet(read) if self._filter else None
         if condition is not None:
             self._conditions[condition] += 1
             return
         cause = None
         if self._template is not None:
             try:
-                body = templates.render_value(self._template, root)
+                body = templates.render_value(self._template, read)
             except templates.CannotRender as error:
                 body, cause = "", Text("{cause}.", cause=error.args[0])
                 self._failed += 1

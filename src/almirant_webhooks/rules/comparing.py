@@ -22,6 +22,17 @@ def decimal_of(number: Number) -> Decimal:
         return size.copy_negate() if mantissa.startswith("-") else size
 
 
+# What equal values share that are neither arrays nor objects: a number as a decimal; a truth, which is no number, with its type.
+Plain = Decimal | str | tuple[bool] | None
+
+
+def plain_of(value: Value) -> Plain:
+    """Return what is equal for equal values that are neither arrays nor objects, and for them alone."""
+    if type(value) is Number:
+        return decimal_of(value)
+    return (value,) if type(value) is bool else value
+
+
 def is_equal(value: Value, wanted: Value) -> bool:
     """Return whether two values are the same: 1 and 1.0 are, `true` and 1 are not. It goes as deep as `wanted` is."""
     if type(value) is not type(wanted):

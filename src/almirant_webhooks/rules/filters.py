@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from ..model import Condition, Filter, Refused
 from . import conditions, paths
-from .comparing import decimal_of, is_equal
+from .bodies import Body
+from .comparing import decimal_of, is_equal, plain_of
 from .paths import Number, Value
 from .texts import Text
 
@@ -56,9 +57,12 @@ def words(value: Filter) -> str:
     return "; ".join(map(conditions.words, value))
 
 
+Holds = Callable[[Value, Body], bool]
+
+
 class _Test(NamedTuple):
     path: paths.Path
-    holds: Callable[[Value], bool]
+    holds: Holds
     words: str
 
 
@@ -68,10 +72,10 @@ class Compiled:
     def __init__(self, tests: Sequence[_Test]) -> None:
         self._tests = tests
 
-    def unmet(self, root: Value) -> str | None:
+    def unmet(self, body: Body) -> str | None:
         """Return in words the first condition that does not hold for a body, None where the webhook gets the event."""
         for path, holds, condition_words in self._tests:
-            if not holds(paths.look_up(root, path)):
+            if not holds(paths.look_up(body.root, path), body):
                 return condition_words
         return None
 
@@ -84,7 +88,7 @@ def compiled(text: str) -> Compiled:
         values = [condition.get("value") for condition in written]
         return Compiled(list(map(_test, check(written) or (), values)))
     except (ValueError, TypeError, KeyError, AttributeError, Refused):
-        return Compiled([_Test((), lambda _: False, UNREADABLE)])
+        return Compiled([_Test((), lambda *_: False, UNREADABLE)])
 
 
 def _test(condition: Condition, value: Value) -> _Test:
@@ -99,41 +103,32 @@ def _test(condition: Condition, value: Value) -> _Test:
     )
 
 
-Holds = Callable[[Value], bool]
-
-
 def _where_missing(holds: Holds, *, missing: bool) -> Holds:
-    return lambda value: missing if value is paths.MISSING else holds(value)
+    return lambda value, body: missing if value is paths.MISSING else holds(value, body)
 
 
 def _equal(wanted: Value) -> Holds:
     if type(wanted) is Number:
         return _ordered(operator.eq)(wanted)
-    return lambda value: is_equal(value, wanted)
+    return lambda value, _: is_equal(value, wanted)
 
 
 def _among(wanted: Sequence[Value]) -> Holds:
-    plain = {_key(item) for item in wanted if not isinstance(item, list | dict)}
+    plain = {plain_of(item) for item in wanted if not isinstance(item, list | dict)}
     nested = [item for item in wanted if isinstance(item, list | dict)]
 
-    def is_among(value: Value) -> bool:
+    def is_among(value: Value, _: Body) -> bool:
         if isinstance(value, list | dict):
             return any(is_equal(value, item) for item in nested)
-        return _key(value) in plain
+        return plain_of(value) in plain
 
     return is_among
 
 
-def _key(value: Value) -> tuple[type, Value]:
-    """Return what is equal for equal values that are neither arrays nor objects."""
-    kind = type(value)
-    return kind, decimal_of(value) if kind is Number else value
-
-
 def _contains(wanted: Value) -> Holds:
-    def contains(value: Value) -> bool:
+    def contains(value: Value, body: Body) -> bool:
         if type(value) is list:
-            return any(is_equal(item, wanted) for item in value)
+            return body.contains(value, wanted)
         return type(value) is str and type(wanted) is str and wanted in value
 
     return contains
@@ -143,20 +138,20 @@ def _ordered(compare: Callable[[Value, Value], bool]) -> Callable[[Value], Holds
     def order(wanted: Value) -> Holds:
         if type(wanted) is Number:
             number = decimal_of(wanted)
-            return lambda value: type(value) is Number and compare(decimal_of(value), number)
-        return lambda value: type(value) is str and compare(value, wanted)
+            return lambda value, _: type(value) is Number and compare(decimal_of(value), number)
+        return lambda value, _: type(value) is str and compare(value, wanted)
 
     return order
 
 
 def _text(compare: Callable[[str, str], bool]) -> Callable[[str], Holds]:
-    return lambda wanted: lambda value: type(value) is str and compare(value, wanted)
+    return lambda wanted: lambda value, _: type(value) is str and compare(value, wanted)
 
 
 def _not(test: Callable[[Value], Holds]) -> Callable[[Value], Holds]:
     def opposite(wanted: Value) -> Holds:
         holds = test(wanted)
-        return lambda value: not holds(value)
+        return lambda value, body: not holds(value, body)
 
     return opposite
 
@@ -173,6 +168,6 @@ _OPERATORS: Mapping[str, Callable[[Value], Holds]] = {
     ">=": _ordered(operator.ge),
     "<": _ordered(operator.lt),
     "<=": _ordered(operator.le),
-    "exists": lambda _: lambda value: True,
-    "not exists": lambda _: lambda value: False,
+    "exists": lambda _: lambda *_: True,
+    "not exists": lambda _: lambda *_: False,
 }

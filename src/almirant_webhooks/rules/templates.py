@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple, NoReturn
 
 from ..model import Refused
 from . import paths, presets
+from .bodies import Body
 from .event_schemas import sample_body
 from .event_types import patterns_for
-from .json_text import as_json, as_text
-from .paths import MISSING, Path, Value
-from .presets import Renderer
+from .paths import MISSING, Path
 from .texts import Text
 from .values import storable
 
@@ -86,41 +85,44 @@ def check_samples(template: str, patterns: Iterable[str], catalogue: Iterable[st
 
 def render(template: str, body: str) -> str:
     """Return what a template, as it is stored, makes of an event's body; raises `CannotRender`."""
-    return render_value(template, paths.read(body))
+    return render_value(template, Body.of(body))
 
 
-def render_value(template: str, root: Value) -> str:
-    """Return what a template makes of a body that was read by `paths.read`; raises `CannotRender`."""
-    if root is MISSING:
+def render_value(template: str, body: Body) -> str:
+    """Return what a template makes of a body; raises `CannotRender`. What it has made of it before is returned again."""
+    if body.root is MISSING:
         raise CannotRender(_UNREADABLE)
-    text = renderer(template)(root)
+    if template in body.rendered:
+        return body.rendered[template]
+    text = renderer(template)(body)
     if len(text) * 4 > MAX_RENDERED and len(text.encode()) > MAX_RENDERED:
         raise CannotRender(_TOO_LARGE)
+    body.rendered[template] = text
     return text
 
 
 @lru_cache(maxsize=256)
-def renderer(template: str) -> Renderer:
+def renderer(template: str) -> Callable[[Body], str]:
     """Return the function that makes bodies by a template as it is stored; raises `CannotRender` for one that is none."""
     if presets.is_name(template):
         preset = presets.by_version(template)
         if preset is None:
             raise CannotRender(Text("this release does not know the template {template}", template=template))
-        return preset
+        return lambda body: preset(body.root)
     try:
         parts = _compile(template)
     except Refused as refused:
         raise CannotRender(Text("its template is none: {why}", why=refused.message.rstrip("."))) from None
 
-    def render_parts(root: Value) -> str:
+    def render_parts(body: Body) -> str:
         pieces: list[str] = []
         size = 0
         for part in parts:
             if type(part) is str:
                 piece = part
             else:
-                value = paths.look_up(root, part.path)  # type: ignore[union-attr]
-                piece = as_text(value) if part.in_string else as_json(value)  # type: ignore[union-attr]
+                value = paths.look_up(body.root, part.path)  # type: ignore[union-attr]
+                piece = body.text(value, in_string=part.in_string)  # type: ignore[union-attr]
             pieces.append(piece)
             size += len(piece)
             if size > MAX_RENDERED:  # a placeholder may stand there a thousand times

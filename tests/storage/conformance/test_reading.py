@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from almirant_webhooks import clock
 from almirant_webhooks.model import Health, NotFound, Outcome, Refused, Result
 from almirant_webhooks.rules.activity import SPANS
 from almirant_webhooks.rules.selection import AuditSelection, EventSelection, Selection
@@ -360,3 +361,19 @@ def test_an_id_of_an_event_that_several_projects_have_is_refused(engine: Engine)
     with pytest.raises(Refused, match="several projects"):
         engine.reading.log.event(engine.session, "evt_1", None)
     assert engine.reading.log.event(engine.session, "evt_1", "q")["project_id"] == "q"
+
+
+def test_rejected_rows_are_found_by_their_text_since_a_time(engine: Engine) -> None:
+    """Or since ever, in one project or all."""
+    engine.insert_broken()
+    engine.take()
+    find, session = engine.actions.erasing_outbox.rejected_with_text, engine.outbox_session
+    now = clock.now()
+    for project, since, count in (
+        (None, None, 1),
+        ("p", now - timedelta(days=1), 1),
+        ("q", now - timedelta(days=1), 0),
+        (None, now + timedelta(days=1), 0),
+    ):
+        ids, following = find(session, "no object", project, since, 0)
+        assert (len(ids), following) == (count, None)

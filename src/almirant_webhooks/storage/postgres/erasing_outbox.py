@@ -16,7 +16,8 @@ LOOKED_AT = 20  # rejected rows in one step
 _SET = "UPDATE outbox SET payload = %s"
 _IS_CONTENT = "NOT starts_with(payload, %s)"
 _REJECTED = """
-SELECT id, project_id, CASE WHEN octet_length(payload) <= %s THEN payload END, occurred_at
+SELECT id, project_id, CASE WHEN octet_length(payload) <= %s THEN payload END,
+    occurred_at >= coalesce(%s::timestamptz, '-infinity')
 FROM outbox WHERE rejected_reason IS NOT NULL AND id > %s ORDER BY id LIMIT %s
 """
 _OLD = f"""
@@ -58,15 +59,12 @@ def rejected_with_text(
     session: Session, text: str, project_id: str | None, since: datetime | None, after: int
 ) -> tuple[list[int], int | None]:
     """Return which of the next few rejected rows behind a row have a text, and the row to go on behind, None at the end."""
-    rows = session.run(_REJECTED, MOST_BYTES, after, LOOKED_AT)
+    rows = session.run(_REJECTED, MOST_BYTES, since, after, LOOKED_AT)
     wanted = folded(text)
     matching = [
         row_id
-        for row_id, project, payload, occurred_at in rows
-        if payload is not None
-        and project_id in (None, project)
-        and (since is None or occurred_at >= since)
-        and has_text(payload.encode(), wanted)
+        for row_id, project, payload, is_since in rows
+        if payload is not None and project_id in (None, project) and is_since and has_text(payload.encode(), wanted)
     ]
     return matching, rows[-1][0] if len(rows) == LOOKED_AT else None
 

@@ -192,9 +192,18 @@ def open_keys(seals: Seals, webhook_id: str, keys: Sequence[Any]) -> list[Any]:
     """Return a webhook's URL, secret, next secret, switch and headers opened; raises `NoKey` or `Unopenable`."""
     url, secret, next_secret, switch_at, headers = keys
     if next_secret is not None:
+        if switch_at is not None:
+            _check_time(webhook_id, switch_at)
         next_secret = seals.open(next_secret, webhook_id, NEXT_SECRET)
     secret = seals.open(secret, webhook_id, SECRET)
     return [url, secret, next_secret, switch_at, open_headers(seals, webhook_id, headers)]
+
+
+def _check_time(webhook_id: str, switch_at: str) -> None:
+    try:
+        clock.parse(switch_at)
+    except ValueError:
+        raise Unopenable(f"the time of the next secret of {webhook_id} cannot be read: rotate it anew.") from None
 
 
 def open_all(seals: Seals, keys_of: dict[str, Sequence[Any]]) -> dict[str, str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 
+from ...rules.bodies import Body
 from ...rules.filters import Compiled
-from ...rules.paths import Value
 from .session import Session
 
 Verdict = tuple[int, str, str]  # the event's row, the webhook, and the condition that did not hold
@@ -30,7 +30,7 @@ def sift(
     body: str,
     event_seq: int,
     verdicts: list[Verdict],
-    read: Callable[[str], Value],
+    read: Callable[[str], Body],
 ) -> Sequence[str]:
     """Return the webhooks that get an event with such a body, and add the verdict of each other one.
 
@@ -38,11 +38,11 @@ def sift(
     """
     if not filters or filters.keys().isdisjoint(webhooks):
         return webhooks
-    root = read(body)
+    read_body = read(body)
     wanting = []
     for webhook in webhooks:
         filter_ = filters.get(webhook)
-        condition = None if filter_ is None else filter_.unmet(root)
+        condition = None if filter_ is None else filter_.unmet(read_body)
         if condition is None:
             wanting.append(webhook)
         else:

@@ -73,10 +73,13 @@ def keep_sent_of(conn: Session, delivery_id: str) -> None:
 
 def _open(conn: Session, row: Sequence[Any]) -> Open:
     delivery_id, webhook_id, number, manual, started_at, limited, sent, *rest = row
-    if sent is not None:
-        url, headers = json.loads(sent)
-    else:
-        url, headers = _sent(conn.seals, webhook_id, delivery_id, number, started_at, rest)
+    try:
+        if sent is not None:
+            url, headers = json.loads(sent)
+        else:
+            url, headers = _sent(conn.seals, webhook_id, delivery_id, number, started_at, rest)
+    except (ValueError, TypeError):  # a row was changed by hand: no start may end by it
+        url, headers = rest[3] or "", UNKNOWN
     trigger = Trigger.MANUAL if manual else Trigger.SCHEDULED
     return Open(delivery_id, webhook_id, number, trigger, started_at, url, headers, bool(limited))
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ... import clock
 from ...model import NotFound, Refused
-from ...rules import erasing, paths
+from ...rules import erasing
 from ...rules.filters import compiled
 from ...rules.texts import Text
 from . import audit
@@ -80,7 +80,7 @@ def make(conn: Session, webhook_id: str, seqs: Sequence[int], now: datetime, *, 
         if template is not None or filter_ is not None:
             (body,) = conn.execute("SELECT body FROM events WHERE seq = ?", (seq,)).fetchone()
             size += len(body)
-            if filter_ is not None and filter_.unmet(paths.read(body)) is not None:
+            if filter_ is not None and filter_.unmet(bodies.read(body)) is not None:
                 continue
             rendered = template is not None and bodies.render(delivery_id, template, body) is not body
         asked_at = None if resend_id is None else now_text

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection
 
 from ...rules import paths, templates
+from ...rules.bodies import Body
 from .session import Session
 
 # Of `deliveries d` and its event `e`: the body that is sent, NULL where the template made none; and why it made none.
@@ -43,12 +44,12 @@ class Bodies:
         self.size = 0
         self._rows: list[tuple[str, str | None, str | None]] = []
         self._own = ""
-        self._read: paths.Value = paths.MISSING
+        self._read = Body(paths.MISSING)
 
-    def read(self, own: str) -> paths.Value:
-        """Return the value of an event's own body, which is read once for all webhooks."""
+    def read(self, own: str) -> Body:
+        """Return an event's own body, which is read once for all webhooks."""
         if own is not self._own:
-            self._own, self._read = own, paths.read(own)
+            self._own, self._read = own, Body.of(own)
         return self._read
 
     def render(self, delivery_id: str, template: str, own: str) -> str | None:

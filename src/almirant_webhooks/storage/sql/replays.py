@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from ... import clock
 from ...model import Refused, Webhook
-from ...rules import paths
+from ...rules.bodies import Body
 from ...rules.filters import compiled, text_of
 from ...rules.replays import NOTHING, ReplayCount, ReplaySelection
 from ...rules.texts import Text
@@ -86,7 +86,7 @@ def count(conn: Session, selection: ReplaySelection, *, now: datetime, kept: tim
         filter_ = compiled(text_of(webhook.filter))
         types = json.dumps([row["event_type"] for row in matching])
         missing = sum(
-            filter_.unmet(paths.read(row[0])) is None for row in conn.execute(_MISSING, (*span, webhook.id, types))
+            filter_.unmet(Body.of(row[0])) is None for row in conn.execute(_MISSING, (*span, webhook.id, types))
         )
     return {
         "webhook_id": webhook.id,

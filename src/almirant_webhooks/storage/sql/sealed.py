@@ -20,10 +20,13 @@ _COLUMNS = "SELECT id, secret, next_secret, headers FROM webhooks WHERE deleted_
 
 
 def open_headers(seals: Seals, webhook_id: str, column: str | None) -> Headers:
-    """Return a webhook's headers with their values; raises `NoKey` or `Unopenable`."""
+    """Return a webhook's headers with their values; raises `NoKey` or `Unopenable`, the latter too for what was written by hand."""
     if not column:
         return ()
-    return tuple((name, seals.open(value, webhook_id, _of_header(name))) for name, value in json.loads(column))
+    try:
+        return tuple((name, seals.open(value, webhook_id, _of_header(name))) for name, value in json.loads(column))
+    except (ValueError, TypeError, AttributeError):
+        raise Unopenable(f"the headers of {webhook_id} cannot be read: set them anew.") from None
 
 
 def seal_headers(seals: Seals, webhook_id: str, headers: Headers, stored: Headers) -> str | None:

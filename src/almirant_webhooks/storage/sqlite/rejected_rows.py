@@ -12,6 +12,7 @@ from . import triggers
 from .connection import encoding
 
 _END = 2**63 - 1
+MAX_REASON = 2000  # bytes that are shown; ours are shorter, and any producer may write one
 _REJECTED = """
 SELECT id FROM outbox WHERE rejected_reason IS NOT NULL AND id < ?1 ORDER BY id DESC LIMIT ?2
 """
@@ -21,7 +22,7 @@ SELECT outbox.id FROM json_each(?1) v CROSS JOIN outbox ON outbox.id = v.value W
 _SHOWN = f"""
 SELECT outbox.id, {
     ", ".join(f"substr(CAST({name} AS BLOB), 1, 200)" for name in ("event_id", "project_id", "event_type"))
-}, rejected_reason FROM json_each(?1) v CROSS JOIN outbox ON outbox.id = v.value
+}, substr(CAST(rejected_reason AS BLOB), 1, {MAX_REASON}) FROM json_each(?1) v CROSS JOIN outbox ON outbox.id = v.value
 """
 
 
@@ -49,14 +50,14 @@ def newest(
     stored = encoding(conn)
     items: list[RejectedRow] = []
     for row_id in page:
-        event_id, project, event_type = (value.decode(stored, "replace") for value in rows[row_id][:3])
+        event_id, project, event_type, reason = (value.decode(stored, "replace") for value in rows[row_id])
         items.append(
             {
                 "id": row_id,
                 "event_id": event_id,
                 "project_id": project,
                 "event_type": event_type,
-                "rejected_reason": rows[row_id][3],
+                "rejected_reason": reason,
             }
         )
     if len(matching) > limit:
