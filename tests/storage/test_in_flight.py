@@ -145,6 +145,7 @@ def test_an_attempt_that_has_ended_leaves_nothing_in_its_delivery(there: Steps) 
     assert there.conn.execute("SELECT count(*) FROM attempt_log").fetchone()[0] == 1
 
 
+@pytest.mark.sqlite  # the columns of another engine take no such time
 @pytest.mark.parametrize(
     ("table", "column"), [("webhooks", "headers"), ("deliveries", "sent"), ("deliveries", "started_at")]
 )
