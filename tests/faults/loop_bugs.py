@@ -130,11 +130,7 @@ def reads_from_the_first_project_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reads_the_oldest_rows_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        unread,
-        "short_lines_first",
-        lambda short, long, most: sorted(row for rows in [*short, *long] for row in rows)[:most],
-    )
+    monkeypatch.setattr(unread, "round_robin", lambda line, most: sorted(row for rows in line for row in rows)[:most])
 
 
 def has_nobody_leave_the_front(monkeypatch: pytest.MonkeyPatch) -> None:

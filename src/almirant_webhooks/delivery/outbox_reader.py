@@ -20,10 +20,6 @@ from .unmarked import Unmarked
 
 FLOW = 4  # rows in one read from which on producers count as committing one after the other
 MIN_ROWS = 4  # rows in one read, at least
-FEW_ROWS = (
-    32  # at most, with which more projects are looked at than there are rows: those that have few rows come first
-)
-LOOKED_AT = 64  # projects, at least, then
 MAX_SKIPPED = 0.05  # seconds after which rows of a project are read though none of its webhooks has a slot
 MARK_WAIT = 0.001  # seconds until the next try to mark rows while a producer has the lock; doubled with each try
 MAX_MARK_WAIT = 0.020  # seconds
@@ -122,8 +118,7 @@ class OutboxReader:
         self._planned, self._planned_of = rows, {}
         skipping_since = self._skipping_since = dict(self._skipped_since)
         # Skipped projects are looked at in addition to the others.
-        looked_at = rows if max_rows > FEW_ROWS else max(rows, LOOKED_AT)
-        self._in_line, self._most_in_line = [], looked_at + len(skipping_since)
+        self._in_line, self._most_in_line = [], rows + len(skipping_since)
         # Those that wait longest come first. Half of the rows at most are of projects without a free slot.
         overdue = (project for project, since in skipping_since.items() if at >= since + MAX_SKIPPED)
         read_anyway = set(islice(overdue, max(1, rows // 2)))

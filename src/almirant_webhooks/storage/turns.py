@@ -29,17 +29,6 @@ def round_robin(line: Iterable[Iterable[int]], max_rows: int) -> Iterator[int]:
         waiting = still_waiting
 
 
-def short_lines_first(short: Iterable[Iterable[int]], long: Iterable[Iterable[int]], max_rows: int) -> list[int]:
-    """Return at most `max_rows` rows of projects in turn, those of `short` lines first: half of them at most while others wait.
-
-    So a project that inserts less than there is time for does not wait for the turns of those that have inserted much at once,
-    and these always have the other half.
-    """
-    first, last = list(round_robin(short, max_rows)), list(round_robin(long, max_rows))
-    taken = first[: max(max_rows // 2, max_rows - len(last))]
-    return taken + last[: max_rows - len(taken)]
-
-
 def with_large_payloads(
     rows: Iterable[OutboxRow], read: Callable[[list[int], int], list[OutboxRow]], bytes_each: int
 ) -> Iterator[OutboxRow]:

@@ -7,13 +7,12 @@ import sqlite3
 
 from ...model import MAX_PAYLOAD_BYTES
 from ..engine import OutboxRow, ReadPlan
-from ..turns import SMALL, short_lines_first, with_large_payloads
+from ..turns import SMALL, round_robin, with_large_payloads
 from .bulk import read_rows
 from .connection import encoding
 from .errors import is_busy
 
 MAX_TEXT = 1024
-OF_EACH = 8  # rows that are looked at of each project, at least
 OLDEST = 512  # rows that are looked at, beyond those asked for, where there is no index by project
 _UNREAD = "fanned_out_at IS NULL AND rejected_reason IS NULL"
 # The next projects that have something, from the one behind ?1 on and around, and of each its oldest rows. Each project is one
@@ -37,7 +36,7 @@ line (project) AS MATERIALIZED (
 SELECT json_group_array(json_array(hex(CAST(project AS BLOB)), json((
     SELECT json_group_array(id) FROM (
         SELECT id FROM outbox WHERE project_id = project AND {_UNREAD} {{excluded}}
-        ORDER BY id LIMIT max(?3, 2 * ?2 / (SELECT count(*) FROM line)))))))
+        ORDER BY id LIMIT max(1, 2 * ?2 / (SELECT count(*) FROM line)))))))
 FROM line
 """
 # For an outbox of the first schema, which has no index by project: the oldest rows of all.
@@ -99,24 +98,14 @@ def read_unread(conn: sqlite3.Connection, plan: ReadPlan, *, by_project: bool = 
     """
     stored = encoding(conn)
     line = _projects_in_turn(conn, plan, stored) if by_project else _projects_of_oldest(conn, plan, stored)
-    # As many as the statement returns of each project: one that has fewer has no more.
-    most = max(OF_EACH, 2 * _most_projects(plan) // max(1, len(line))) if by_project else 0
-    short: list[list[int]] = []
-    long: list[list[int]] = []
-    for project, rows in line:
-        (short if len(rows) < most else long).append(rows[: plan.limit(project)])
-    ids = short_lines_first(short, long, plan.max_rows)
+    ids = list(round_robin((rows[: plan.limit(project)] for project, rows in line), plan.max_rows))
     return _read(conn, ids, stored) if ids else []
-
-
-def _most_projects(plan: ReadPlan) -> int:
-    return plan.projects or plan.max_rows
 
 
 def _projects_in_turn(conn: sqlite3.Connection, plan: ReadPlan, stored: str) -> list[tuple[str, list[int]]]:
     """Return the projects whose turn it is, with the oldest rows of each."""
-    query, excluded = _excluding(_WAITING, "?4", plan)
-    rows = read_rows(conn, query, plan.after, _most_projects(plan), OF_EACH, *excluded)
+    query, excluded = _excluding(_WAITING, "?3", plan)
+    rows = read_rows(conn, query, plan.after, plan.projects or plan.max_rows, *excluded)
     return [(_text(project, stored), ids) for project, ids in rows]
 
 
