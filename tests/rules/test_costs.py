@@ -13,6 +13,7 @@ import pytest
 
 from almirant_webhooks.rules import filters, paths, templates
 from almirant_webhooks.rules.bodies import Body
+from almirant_webhooks.rules.comparing import plain_of
 
 
 def calls(function: Callable[[], object]) -> int:
@@ -109,3 +110,9 @@ def test_what_costs_by_the_size_of_a_body_is_paid_once_for_all_webhooks() -> Non
 
     one, many = calls(prepared(1)), calls(prepared(20))
     assert many < 2 * one
+
+
+def test_numbers_cannot_be_chosen_to_have_one_hash() -> None:
+    """Those of Python's numbers are the same for all that differ by a multiple of 2^61 - 1: a set of them would take the square."""
+    assert len({hash(plain_of(paths.Number(7 + times * (2**61 - 1)))) for times in range(100)}) > 90
+    assert plain_of(paths.Number("1")) == plain_of(paths.Number("1.00")) == plain_of(paths.Number("10e-1"))

@@ -22,15 +22,23 @@ def decimal_of(number: Number) -> Decimal:
         return size.copy_negate() if mantissa.startswith("-") else size
 
 
-# What equal values share that are neither arrays nor objects: a number as a decimal; a truth, which is no number, with its type.
-Plain = Decimal | str | tuple[bool] | None
+# What equal values share that are neither arrays nor objects: a number as sign, digits and exponent; a truth, which is no number, with its type.
+Plain = str | tuple[bool] | tuple[int, str, int] | None
 
 
 def plain_of(value: Value) -> Plain:
     """Return what is equal for equal values that are neither arrays nor objects, and for them alone."""
     if type(value) is Number:
-        return decimal_of(value)
+        return _number_key(decimal_of(value))
     return (value,) if type(value) is bool else value
+
+
+def _number_key(number: Decimal) -> tuple[int, str, int]:
+    """Return a number without zeros at its end. Texts have a hash that nobody knows; numbers can be chosen to have all the same."""
+    sign, digits, exponent = number.as_tuple()
+    text = "".join(map(str, digits))
+    kept = text.rstrip("0")
+    return (sign, kept, int(exponent) + len(text) - len(kept)) if kept else (0, "", 0)
 
 
 def is_equal(value: Value, wanted: Value) -> bool:
