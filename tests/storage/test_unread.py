@@ -25,6 +25,14 @@ def _insert_all(steps: Steps, rows: list[tuple[str, str]]) -> None:
         )
 
 
+def _insert_bytes(steps: Steps, *payloads: bytes) -> None:
+    with transaction(steps.outbox):
+        steps.outbox.executemany(
+            "INSERT INTO outbox (project_id, event_type, payload) VALUES ('a', 'lead.created', CAST(? AS TEXT))",
+            [(payload,) for payload in payloads],
+        )
+
+
 def _next(steps: Steps, plan: ReadPlan, *, by_project: bool = True) -> list[tuple[int, str]]:
     rows = unread.read_unread(steps.outbox, plan, by_project=by_project)
     return [(row.id, str(row.project_id)) for row in rows]
@@ -127,12 +135,7 @@ def test_halves_of_a_character_in_two_rows_are_no_text(steps: Steps) -> None:
     """One behind the other they would be a whole one; each is read as its own bytes, and so are those beside them."""
     steps.outbox.execute("PRAGMA ignore_check_constraints=ON")
     halves = [b'{"a": "' + half + b'"}' for half in (b"x", b"y")] + [b'"\xc3', b'\xa9"', b'{"a": 1}']
-    for half in halves:
-        with transaction(steps.outbox):
-            steps.outbox.execute(
-                "INSERT INTO outbox (project_id, event_type, payload) VALUES ('a', 'lead.created', CAST(? AS TEXT))",
-                (half,),
-            )
+    _insert_bytes(steps, *halves)
     assert [row.payload for row in unread.read_unread(steps.outbox, ReadPlan(10))] == halves
 
 
@@ -141,11 +144,7 @@ def test_a_large_payload_that_is_no_text_is_read_as_its_bytes(steps: Steps, besi
     """The checks take it for JSON, and it is read apart from the small ones, which stay text."""
     broken = b'{"a": "\xff' + b"x" * SMALL + b'"}'
     _insert(steps, "a", beside)
-    with transaction(steps.outbox):
-        steps.outbox.execute(
-            "INSERT INTO outbox (project_id, event_type, payload) VALUES ('a', 'lead.created', CAST(? AS TEXT))",
-            (broken,),
-        )
+    _insert_bytes(steps, broken)
     rows = unread.read_unread(steps.outbox, ReadPlan(10))
     assert [row.payload for row in rows] == ["{}"] * beside + [broken]
 

@@ -31,9 +31,10 @@ class Body:
 
     def text(self, value: Value, *, in_string: bool) -> str:
         """Return a value of the body as JSON, or as it stands inside a JSON string."""
+        write = as_text if in_string else as_json
         if not isinstance(value, list | dict):
-            return as_text(value) if in_string else as_json(value)
+            return write(value)
         key = id(value), in_string
         if key not in self._texts:
-            self._texts[key] = as_text(value) if in_string else as_json(value)
+            self._texts[key] = write(value)
         return self._texts[key]

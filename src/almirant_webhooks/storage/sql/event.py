@@ -37,16 +37,16 @@ def event_of(row: OutboxRow) -> Event | str:
     """Return the event of a row, or the reason to reject it: constraint checks may have been off at the INSERT."""
     if row.payload is None:
         return _too_large(row.size)
-    texts: list[str] = []
+    texts = []
     for column, value in zip(_COLUMNS, (*row[1:5], row.payload), strict=True):
         try:
-            texts.append(value if isinstance(value, str) else value.decode(row.encoding))
+            text = value if isinstance(value, str) else value.decode(row.encoding)
         except UnicodeDecodeError as error:
             return f"{column} is not {row.encoding} (byte {error.start})"
+        if "\0" in text:
+            return f"{column} contains a NUL character"
+        texts.append(text)
     event = Event(*texts)
-    if "\0" in "".join(event):
-        column = next(column for column, text in zip(_COLUMNS, event, strict=True) if "\0" in text)
-        return f"{column} contains a NUL character"
     if len(event.payload) * 4 > MAX_PAYLOAD_BYTES and (size := len(event.payload.encode())) > MAX_PAYLOAD_BYTES:
         return _too_large(size)
     problem = _why_not(event.project_id, event.event_type)
