@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from almirant_webhooks.delivery.batch import Chooser
 from almirant_webhooks.delivery.health import Health
 from almirant_webhooks.delivery.network import Outage
 from almirant_webhooks.delivery.outbox_reader import OutboxReader
-from almirant_webhooks.delivery.pace import Pace
+from almirant_webhooks.delivery.pace import LEAST, Pace
 from almirant_webhooks.delivery.scheduler import Scheduler, Slots
 from almirant_webhooks.model import Due, Outcome, Result
 from almirant_webhooks.ops.metrics import Metrics
@@ -27,6 +28,7 @@ from almirant_webhooks.storage.sqlite.outbox_stores import OutboxInDatabase
 
 from ..support.steps import SCHEDULE, START, Steps
 from .test_scheduler import offer
+from .test_wake_ups import RESULT
 
 pytestmark = pytest.mark.sqlite
 
@@ -167,6 +169,25 @@ def test_rows_wait_for_a_slot_only_where_deliveries_begin_with_their_insertion(
     plan = chooser.choose([], START, 0.0, may_begin=True).to_read
     assert plan is not None
     assert plan.limit("p") == rows
+
+
+def test_a_batch_within_the_gap_for_producers_only_reads_a_few_rows() -> None:
+    """What is due and what has ended wait for its end, and what it reads takes slots."""
+    scheduler, metrics, pace = Scheduler(256, 8), Metrics(), Pace()
+    offer(scheduler, {"late": Due("2026", "p")})
+    reader = OutboxReader(metrics, frozenset(), OutboxInDatabase(Path.cwd()))
+    chooser = Chooser(scheduler, reader, Outage(), pace, Health(metrics), Schedule((timedelta(0),)))
+    for at in (99.0, 99.5):
+        pace.note_foreign_commit(at)
+    pace.observe_batch(99.992, 99.995, 100.0, 10)
+    ended = [RESULT]
+    within = chooser.choose(ended, START, 100.001, may_begin=True)
+    assert within.to_read is not None
+    assert within.to_read.max_rows == LEAST
+    assert (within.work.results, within.work.starts) == ([], {})
+    assert within.work.take_slot("new", True)
+    after = chooser.choose(ended, START, 100.1, may_begin=True)
+    assert (after.work.results, after.work.starts) == (ended, {"late": 2})
 
 
 def test_rows_beyond_the_most_deliveries_are_left_for_the_next_batch(steps: Steps) -> None:

@@ -8,10 +8,12 @@ import pytest
 
 from almirant_webhooks.delivery.outbox_reader import (
     FLOW,
+    LOOKED_AT,
     MAX_MARK_WAIT,
     MAX_SKIPPED,
     MIN_ROWS,
     MOST_UNMARKED,
+    SMALL_READ,
     OutboxReader,
 )
 from almirant_webhooks.delivery.pace import ENOUGH, ENOUGH_WAIT
@@ -192,10 +194,11 @@ def test_a_slot_that_is_given_back_brings_the_next_row_however_few_slots_are_fre
 
 
 def test_projects_without_a_free_slot_are_not_in_front_of_one_that_has_some(steps: Steps) -> None:
-    """Where they alone fill a read, the next one goes on behind them."""
-    _insert(steps, *"abcdez")
+    """Where they are all that a read looks at, the next one goes on behind them."""
+    busy = [f"busy{number:03}" for number in range(LOOKED_AT + 1)]
+    _insert(steps, *busy, "z")
     reader = _reader_apart(steps)
-    slots = dict.fromkeys("abcde", 0)
+    slots = dict.fromkeys(busy, 0)
     read = [_read(reader, slots, 100.0 + turn / 1000, most=MIN_ROWS) for turn in range(2)]
     assert read == [[], ["z"]]
     reader.close()
@@ -284,6 +287,33 @@ def test_each_project_has_its_turn_however_many_there_are(steps: Steps) -> None:
         served |= {row.project for row in rows}
         reader.confirm_read(FanOut(marks=[Mark(row, None) for row in rows], deliveries=len(rows)), -ENOUGH_WAIT)
     assert len(served) == 50
+    reader.close()
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, MIN_ROWS])
+def test_no_project_is_starved_by_others_that_have_few_rows_or_many(steps: Steps, most: int) -> None:
+    """Those with many insert as fast as they are read, and those with few have new ones before each read."""
+    many, few = [f"many{number}" for number in range(6)], [f"few{number}" for number in range(6)]
+    _insert(steps, *many * 60, "c")
+    reader = _reader_apart(steps)
+    reads_until_all = 2 * (len(many) + len(few) + 1)
+    seen: set[str] = set()
+    for turn in range(reads_until_all):
+        _insert(steps, *few)
+        seen |= {*_read(reader, {}, 100.0 + turn, most=most, free=most)}
+    assert seen == {*many, *few, "c"}
+    reader.close()
+
+
+def test_a_small_read_has_as_many_rows_of_projects_with_few_as_of_the_others(steps: Steps) -> None:
+    """A batch of many rows has some of each project in any case, and one row goes by turns alone."""
+    many = [f"many{number:02}" for number in range(12)]
+    _insert(steps, *many * 40, "a", "few", "few", "few")
+    reader = _reader_apart(steps)
+    assert sorted(_read(reader, {}, 100.0, most=SMALL_READ)[:4]) == ["a", "few", "few", "few"]
+    _insert(steps, *["few"] * 4)
+    assert [_read(reader, {}, 100.0 + turn, most=1) for turn in range(2)] == [["many04"], ["many05"]]
+    assert _read(reader, {}, 103.0, most=SMALL_READ + 1)[:2] == ["many06", "many07"]
     reader.close()
 
 

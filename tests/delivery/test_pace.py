@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from almirant_webhooks.delivery.pace import (
+    CLOSE,
     ENOUGH,
     ENOUGH_WAIT,
     FLOW_ENOUGH,
@@ -123,6 +124,40 @@ def test_the_file_s_lock_is_left_between_batches_that_follow_each_other_while_ot
     assert pace.gap(100.004) == 0.0
     pace.observe_batch(99.0, 99.9, 100.0, 10)
     assert pace.gap(100.0) == pytest.approx(MAX_GAP)
+
+
+def test_what_is_committed_within_a_gap_is_read_at_once_and_once() -> None:
+    """The gap begins anew with that batch, for as long as it had the lock. Those who commit very often wait for its end."""
+    pace = _measured(QUICK)
+    for at in (99.0, 99.5):
+        pace.note_foreign_commit(at)
+    pace.observe_batch(99.992, 99.995, 100.0, 10)
+    assert pace.gap(100.001) == pytest.approx(0.007)
+    assert pace.may_be_brief
+    pace.observe_batch(100.001, 100.002, 100.003, LEAST)
+    assert pace.gap(100.003) == pytest.approx(0.002)
+    assert not pace.may_be_brief
+    pace.observe_batch(100.005, 100.006, 100.007, 10)
+    assert pace.may_be_brief
+    for number in range(5):
+        pace.note_foreign_commit(101.0 + number * CLOSE / 2)
+    assert not pace.may_be_brief
+    for number in range(10):
+        pace.note_foreign_commit(102.0 + number * CLOSE * 2)
+    assert pace.may_be_brief
+
+
+def test_a_batch_within_a_gap_tells_nothing_of_what_an_attempt_costs() -> None:
+    """It is small; alone, where no gap is left, each batch does."""
+    pace, alone = _measured(QUICK), _measured(QUICK)
+    for at in (99.0, 99.5):
+        pace.note_foreign_commit(at)
+    before = pace.limit(100.0)
+    for measured in (pace, alone):
+        measured.observe_batch(99.992, 99.995, 100.0, 1)
+        measured.observe_batch(100.001, 100.021, 100.022, LEAST)
+    assert pace.limit(100.1) == before
+    assert alone.limit(100.1) < MOST
 
 
 def test_a_small_batch_tells_nothing_of_what_an_attempt_costs() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import CodeType, FrameType
@@ -21,6 +22,7 @@ from almirant_webhooks.daemon import Daemon
 from almirant_webhooks.delivery import loop as loop_module
 from almirant_webhooks.delivery.commits import Commits
 from almirant_webhooks.delivery.network import Outage
+from almirant_webhooks.delivery.pace import MAX_GAP
 from almirant_webhooks.delivery.result_queue import ResultQueue
 from almirant_webhooks.delivery.scheduler import Scheduler
 from almirant_webhooks.model import Claim, Outcome, Result, Trigger
@@ -123,6 +125,39 @@ async def test_a_webhook_that_is_enabled_while_the_thread_goes_to_rest_is_not_sl
         return await _look(daemon)
 
     _have_come_at_rest(daemon, enable)
+    await service.until(lambda: service.log(state="succeeded"))
+
+
+async def test_an_answer_that_comes_with_news_within_the_gap_for_producers_is_not_slept_through(
+    service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The news are of nothing to read, and what has ended is recorded once the gap is over."""
+    arrived, release = asyncio.Event(), asyncio.Event()
+
+    async def answer_late(_: web.Request) -> web.Response:
+        arrived.set()
+        await release.wait()
+        return web.Response()
+
+    def leave_a_gap(conn: sqlite3.Connection) -> None:
+        loop, event_loop = daemon.loop, asyncio_loop
+        event_loop.call_soon_threadsafe(release.set)
+        while not loop._results.count:
+            time.sleep(0.001)
+        at = time.monotonic()
+        for foreign in (at - 0.5, at):
+            loop._pace.note_foreign_commit(foreign)
+        for ended in (at - 0.5, at):
+            loop._pace.observe_batch(ended - MAX_GAP, ended, ended, 10)
+        loop.reader.force_read()
+
+    receiver.answer, asyncio_loop = answer_late, asyncio.get_running_loop()
+    daemon = await _start_without_backstops(service, monkeypatch)
+    service.webhook(receiver.url)
+    service.insert()
+    await daemon.loop.check_for_commits()
+    await arrived.wait()
+    await daemon.loop.worker.run(leave_a_gap)
     await service.until(lambda: service.log(state="succeeded"))
 
 

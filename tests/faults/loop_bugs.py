@@ -27,6 +27,7 @@ from almirant_webhooks.storage.sql.allowance import Allowance
 from almirant_webhooks.storage.sqlite import marking, unread
 from almirant_webhooks.storage.sqlite.connection import Connection
 from almirant_webhooks.storage.sqlite.worker import Worker
+from almirant_webhooks.storage.turns import next_rows
 
 # A wake-up is lost
 
@@ -130,7 +131,21 @@ def reads_from_the_first_project_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reads_the_oldest_rows_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unread, "round_robin", lambda line, most: sorted(row for rows in line for row in rows)[:most])
+    monkeypatch.setattr(
+        unread, "next_rows", lambda line, few, plan: sorted(row for _, rows in line for row in rows)[: plan.max_rows]
+    )
+
+
+def reads_nothing_but_rows_of_those_with_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = next_rows
+    monkeypatch.setattr(
+        unread, "next_rows", lambda line, few, plan: read(line, few, plan._replace(of_few=2 * plan.of_few))
+    )
+
+
+def lets_those_with_few_have_the_last_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = next_rows
+    monkeypatch.setattr(unread, "next_rows", lambda line, few, plan: read(line, few, plan)[::-1])
 
 
 def has_nobody_leave_the_front(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 from almirant_webhooks.storage.engine import ReadPlan
 from almirant_webhooks.storage.sqlite import unread
 from almirant_webhooks.storage.sqlite.connection import transaction
-from almirant_webhooks.storage.turns import MOST_BYTES, SMALL
+from almirant_webhooks.storage.turns import FEW, MOST_BYTES, SMALL
 
 from ..support.steps import Steps
 
@@ -71,6 +71,37 @@ def test_a_project_that_inserts_very_much_at_once_is_in_front_of_nobody(steps: S
         (3, "loud"),
         (4, "loud"),
     ]
+
+
+def test_a_project_with_few_rows_waits_for_no_turns_of_many_that_have_inserted_much(steps: Steps) -> None:
+    """It is in front for as many rows as the plan says; the others go by turns, as without it."""
+    for number in range(40):
+        _insert(steps, f"loud{number:02}", FEW)
+    _insert(steps, "quiet", FEW - 1)
+    plan = ReadPlan(8, "loud10", projects=64, of_few=4)
+    read = [project for _, project in _next(steps, plan)]
+    assert read == ["quiet"] * 4 + [f"loud{number}" for number in range(11, 15)]
+    assert [project for _, project in _next(steps, plan._replace(of_few=0))] == [
+        f"loud{number}" for number in range(11, 19)
+    ]
+    assert "quiet" not in [project for _, project in _next(steps, plan._replace(limit=lambda p: int(p != "quiet")))]
+
+
+def test_of_those_with_few_rows_the_ones_with_the_fewest_come_first(steps: Steps) -> None:
+    """A backlog that ends is in no other's way either. The rest goes by turns of all, with what is left of those."""
+    for project, count in (("a", 8), ("b", 6), ("c", 8), ("d", 2), ("e", 1), ("f", 3)):
+        _insert(steps, project, count)
+    read = [project for _, project in _next(steps, ReadPlan(8, projects=64, of_few=2))]
+    assert read == list("de" + "abcdfa")
+    read = [project for _, project in _next(steps, ReadPlan(8, projects=64, of_few=4))]
+    assert read == list("dde" + "abcfa")
+
+
+def test_where_all_have_much_the_same_they_take_turns(steps: Steps) -> None:
+    """None of them is one that has few."""
+    for project in "abcd":
+        _insert(steps, project, 6)
+    assert "".join(project for _, project in _next(steps, ReadPlan(6, projects=64, of_few=3))) == "abcdab"
 
 
 def test_the_next_turn_is_that_of_the_project_behind_the_last(steps: Steps) -> None:

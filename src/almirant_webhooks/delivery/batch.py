@@ -13,7 +13,7 @@ from ..storage.engine import OutboxRow, ReadPlan, StorageError, Work
 from .health import PAUSE, Health
 from .network import Outage
 from .outbox_reader import OutboxReader
-from .pace import Pace
+from .pace import LEAST, Pace
 from .scheduler import Scheduler, Slots
 
 FAN_OUT = "fan out"
@@ -50,15 +50,17 @@ class Chooser:
         """Return the next batch.
 
         `waiting` are the results to record, oldest first. `at` is in monotonic seconds. Without `may_begin` the batch only
-        records.
+        records. Within a gap that is left to producers it only reads a few rows.
         """
-        limit = self._pace.limit(at)
         self._scheduler.advance(at)
-        results = waiting[: 2 * limit]
+        is_brief = may_begin and self._reader.is_in_database and self._pace.gap(at) > 0
+        limit = LEAST if is_brief else self._pace.limit(at)
+        results = waiting[: 0 if is_brief else 2 * limit]
         if not may_begin:
             return Batch(Work(results), None)
         # Results beyond what one batch records reduce the number of attempts that begin.
-        starts, slots_left = self._starts(now, max(0, min(limit, 2 * limit - len(waiting))), at)
+        at_most = limit if is_brief else max(0, min(limit, 2 * limit - len(waiting)))
+        starts, slots_left = self._starts(now, at_most, at, due=not is_brief)
         plan = self._plan_read(slots_left, starts, limit, at, anyway=bool(results or starts))
         rows = self._read(plan) if plan is not None and not self._reader.is_in_database else None
         plan = plan if rows is not None or self._reader.is_in_database else None
@@ -115,14 +117,14 @@ class Chooser:
             self._health.clear(FAN_OUT)
         return rows
 
-    def _starts(self, now: datetime, limit: int, at: float) -> tuple[dict[str, int], Slots | None]:
-        """Return how many attempts each webhook may begin, and the slots left for new deliveries (None in an outage)."""
+    def _starts(self, now: datetime, limit: int, at: float, *, due: bool) -> tuple[dict[str, int], Slots | None]:
+        """Return how many attempts each webhook may begin, none unless `due`, and the slots left for new deliveries (None in an outage)."""
         text, in_flight = clock.text(now), self._scheduler.in_flight.total()
         lost = self._network.webhooks_to_skip
-        if lost:
+        if lost and due:
             untried = self._scheduler.allocate(text, Slots(self._scheduler, limit), excluding=lost)
             if untried:
                 return dict.fromkeys(untried, 1), None
         slots_left = Slots(self._scheduler, self._network.allowed_starts(limit, in_flight, at))
-        starts = self._scheduler.allocate(text, slots_left)
+        starts = self._scheduler.allocate(text, slots_left) if due else {}
         return starts, None if lost or self._network.new_must_wait else slots_left

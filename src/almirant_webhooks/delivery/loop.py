@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 
 from .. import clock
-from ..model import Claim, Due
+from ..model import Due
 from ..ops.metrics import Metrics
 from ..rules.retry import Schedule
 from ..storage.engine import DeliveryStore, DeliveryWorker, Session, StorageError, WrittenBatch
@@ -190,7 +190,8 @@ class DeliveryLoop:
         enough, wait = self._pace.hold(at, ended, others, flows=flows, rests=rests)
         if ended < enough and wait > 0:
             return 0.0 if self._results.wake_at(enough) else wait
-        return self._pace.gap(at) if self.reader.is_in_database and not self._stopping else 0.0
+        gap = self._pace.gap(at) if self.reader.is_in_database and not self._stopping else 0.0
+        return 0.0 if gap and self._pace.may_be_brief and self.reader.has_news(at) else gap
 
     def _pause(self) -> float:
         self._paused_until = time.monotonic() + PAUSE
@@ -229,7 +230,7 @@ class DeliveryLoop:
         try:
             with self._store.transaction(conn):
                 locked_at = time.monotonic()
-                work = batch.work._replace(prepare=self._prepare)
+                work = batch.work._replace(prepare=lambda claims: call(self.attempts.prepare, claims))
                 changes = self._store.write(conn, work, self._schedule, clock.now())
                 written_at = time.monotonic()
         except BaseException:
@@ -242,9 +243,6 @@ class DeliveryLoop:
         begun = len(changes.begun) + (changes.fan_out.deliveries if changes.fan_out else 0)
         self._pace.observe_batch(locked_at, written_at, time.monotonic(), len(batch.work.results) + begun)
         self._confirm(conn, batch, changes, full=full)
-
-    def _prepare(self, claims: Sequence[Claim]) -> None:
-        self._event_loop.call_soon_threadsafe(self.attempts.prepare, claims)
 
     def _confirm(self, conn: Session, batch: Batch, changes: WrittenBatch, *, full: bool) -> None:
         """Update the state after the commit of a batch, whose requests the event loop has been told to send."""
@@ -286,7 +284,8 @@ class DeliveryLoop:
             is_due = next_due <= clock.text(now)  # it has no free slot: a result frees one, and wakes this thread
             waits.append(PAUSE if is_due else clock.seconds_until(next_due, now) + 0.001)
         waits.append(self.reader.next_mark(at) if self._stopping else self.reader.next_read(at))
-        return 0.0 if self._results.wake_at(1) or self._due.is_busy else min(wait for wait in waits if wait is not None)
+        is_busy = self._results.wake_at(1) or self._results.waiting or self._due.is_busy
+        return 0.0 if is_busy else min(wait for wait in waits if wait is not None)
 
     def _stop(self, _: Session) -> None:
         self._stopping = True

@@ -20,6 +20,8 @@ from .unmarked import Unmarked
 
 FLOW = 4  # rows in one read from which on producers count as committing one after the other
 MIN_ROWS = 4  # rows in one read, at least
+SMALL_READ = 32  # rows in a batch, up to which half of a read is of projects that have few
+LOOKED_AT = 64  # projects that such a read looks at
 MAX_SKIPPED = 0.05  # seconds after which rows of a project are read though none of its webhooks has a slot
 MARK_WAIT = 0.001  # seconds until the next try to mark rows while a producer has the lock; doubled with each try
 MAX_MARK_WAIT = 0.020  # seconds
@@ -81,6 +83,13 @@ class OutboxReader:
             self.may_have_rows, self.may_wait = True, False
         return news
 
+    def has_news(self, at: float) -> bool:
+        """Return whether a commit was noticed since the last read, and may be read."""
+        return self.may_have_rows and not self.may_wait and self._may_read(at)
+
+    def _may_read(self, at: float) -> bool:
+        return at >= self._paused_until and len(self._unmarked) < MOST_UNMARKED
+
     def force_read(self) -> None:
         """Read at the next opportunity, even if no commit was noticed."""
         self.may_have_rows, self.may_wait = True, False
@@ -109,8 +118,7 @@ class OutboxReader:
             self._next_read_at = min(self._next_read_at, self._soonest)
         if (
             not has_news
-            or len(self._unmarked) >= MOST_UNMARKED
-            or at < self._paused_until
+            or not self._may_read(at)
             or (self.may_wait and at < self._next_read_at and (free < ENOUGH or (self._skipped_since and not anyway)))
         ):
             return None
@@ -118,7 +126,9 @@ class OutboxReader:
         self._planned, self._planned_of = rows, {}
         skipping_since = self._skipping_since = dict(self._skipped_since)
         # Skipped projects are looked at in addition to the others.
-        self._in_line, self._most_in_line = [], rows + len(skipping_since)
+        is_small = max_rows <= SMALL_READ and rows > 1
+        looked_at = max(rows, LOOKED_AT) if is_small else rows
+        self._in_line, self._most_in_line = [], looked_at + len(skipping_since)
         # Those that wait longest come first. Half of the rows at most are of projects without a free slot.
         overdue = (project for project, since in skipping_since.items() if at >= since + MAX_SKIPPED)
         read_anyway = set(islice(overdue, max(1, rows // 2)))
@@ -136,7 +146,8 @@ class OutboxReader:
             skipping_since.setdefault(project, at)
             return each if project in read_anyway else 0
 
-        return ReadPlan(rows, self._after, self._unmarked | self.refused.rows(), limit, self._most_in_line)
+        excluded, of_few = self._unmarked | self.refused.rows(), rows // 2 if is_small else 0
+        return ReadPlan(rows, self._after, excluded, limit, self._most_in_line, of_few)
 
     def next_read(self, at: float) -> float | None:
         """Return the seconds until the next read, or None to wait for a commit."""

@@ -13,7 +13,9 @@ RARE = 1.0  # seconds between two commits from which on a connection is not wait
 MAX_GAP = (
     0.010  # seconds at most between two batches, for a producer to get the file's lock: SQLite has no queue for it
 )
-LEAST, MOST = 8, 256  # attempts that begin with a batch
+CLOSE = 0.005  # seconds between two commits of others that are close to each other
+DENSE = 0.25  # the share of their last commits that were, from which on none of them begins a batch within a gap
+LEAST, MOST = 8, 256  # attempts that begin with a batch; of one that begins within a gap the least are the most
 LEAST_AT_SERVER = (
     64  # there: fewer would cost what the ways to the server cost, and no more be done in the time of a batch
 )
@@ -35,12 +37,15 @@ class Pace:
         self._seconds_each = 0.0002  # seconds for one attempt that is recorded, begun or inserted
         self._committed_at = self._foreign_at = -OTHERS_LAST
         self._steadiness = 0.0  # a moving average: 1 if each of the last looks found a commit of another connection
+        self._density = 0.0  # a moving average: 1 if each of their last commits was close to the one before
         self._seconds_locked = 0.0  # that the last batch had the file's lock
+        self._was_brief = False  # the last batch began within a gap
         self.ended_at = 0.0  # of the last batch
 
     def note_foreign_commit(self, at: float) -> None:
         """Note a commit of another connection to the database; one that commits once a second is not waited for."""
         before, self._committed_at = self._committed_at, at
+        self._density += ((at < before + CLOSE) - self._density) / 8
         if at < before + RARE:
             self._foreign_at = at
 
@@ -82,14 +87,20 @@ class Pace:
         gap = min(self._seconds_locked, MAX_GAP)
         return max(0.0, self.ended_at + gap - at) if self._others_commit(at) and not self._at_server else 0.0
 
+    @property
+    def may_be_brief(self) -> bool:
+        """Whether what was committed within a gap may be read at once: once in each, unless others commit very often."""
+        return not self._was_brief and self._density <= DENSE
+
     def observe_batch(self, locked_at: float, written_at: float, ended_at: float, attempts: int) -> None:
         """Measure a batch: when it got the lock, had written and had committed, and how many attempts it changed in all.
 
         What an attempt takes is without the wait for the lock and without the commit. A smaller batch has as much of both: with
         them a batch that had to wait would make the next one smaller, and its wait would be shared among fewer.
         """
+        self._was_brief = self.gap(locked_at) > 0.0
         self.ended_at, self._seconds_locked = ended_at, ended_at - locked_at
-        if attempts >= LEAST:  # in a smaller one what every batch costs is most of it
+        if attempts >= LEAST and not self._was_brief:  # in a smaller one what every batch costs is most of it
             self._seconds_each += ((written_at - locked_at) / attempts - self._seconds_each) / 8
 
     def _others_commit(self, at: float) -> bool:

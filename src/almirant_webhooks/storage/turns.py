@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from itertools import islice
 
 from ..model import MAX_PAYLOAD_BYTES
-from .engine import OutboxRow
+from .engine import OutboxRow, ReadPlan
 
 SMALL = 16 * 1024  # bytes of a payload up to which it is read together with the others
 MOST_BYTES = 1024 * 1024  # of larger payloads in one read: more would keep the others waiting
+FEW = 32  # rows: a project that has fewer waiting counts as one that has few
+
+
+def next_rows(line: Sequence[tuple[str, list[int]]], few: Container[str], plan: ReadPlan) -> list[int]:
+    """Return the ids of the rows to read, out of the oldest rows of each project in `line`, which begins with the next turn.
+
+    `few` are the projects of which `line` has all rows, fewer than `FEW`. As many as the plan says are of those that have a
+    quarter of the longest at most, the shortest before the others; they come first. The rest goes by turns of all projects, so
+    that neither kind starves the other, and its last row is of the project that had the last turn.
+    """
+    lengths = [len(rows) if project in few else math.inf for project, rows in line]
+    allowed = [rows[: plan.limit(project)] for project, rows in line]
+    short = max(lengths, default=0) / 4
+    by_length = sorted(
+        (length, rows) for length, rows in zip(lengths, allowed, strict=True) if length <= short and length < math.inf
+    )
+    taken = set(islice((row for _, rows in by_length for row in rows), plan.of_few))
+    first = [row for rows in allowed for row in rows if row in taken] if taken else []
+    others = ([row for row in rows if row not in taken] for rows in allowed)
+    return first + list(round_robin(others, plan.max_rows - len(first)))
 
 
 def round_robin(line: Iterable[Iterable[int]], max_rows: int) -> Iterator[int]:

@@ -48,7 +48,7 @@ class ReadPlan(NamedTuple):
     """Which rows to read: at most `max_rows`, by turns of the projects behind `after`, and none of those `excluded`.
 
     So many `projects` are looked at, or as many as rows are read. Of a project there are at most as many rows as `limit` says,
-    which is called once for each that is looked at; None: any number.
+    which is called once for each that is looked at; None: any number. Of the rows so many are `of_few`: of projects that have few.
     """
 
     max_rows: int
@@ -56,6 +56,7 @@ class ReadPlan(NamedTuple):
     excluded: Collection[int] = ()
     limit: Callable[[str], int | None] = lambda project: None
     projects: int | None = None
+    of_few: int = 0
 
 
 class Mark(NamedTuple):
@@ -130,7 +131,7 @@ class Work(NamedTuple):
     concurrency: Mapping[str, int] = MappingProxyType({})
     per_webhook: int = 0
     places: Callable[[str, str], int] = lambda webhook, rate_limit: 0
-    prepare: Callable[[Sequence[Claim]], None] = lambda claims: None
+    prepare: Callable[[Sequence[Claim]], object] = lambda claims: None
 
 
 class WrittenBatch(NamedTuple):

@@ -10,7 +10,7 @@ from datetime import datetime
 from ... import clock
 from ...rules.buckets import ALL
 from ..engine import FanOut, Mark, OutboxRow, ReadPlan
-from ..turns import round_robin
+from ..turns import next_rows
 from . import erasing_outbox, marking, triggers, unread
 from .connection import within
 from .database_session import DatabaseSession, writing
@@ -70,7 +70,7 @@ class Inside:
         for ahead in (0, AHEAD, AHEAD):
             others = plan._replace(excluded=[*plan.excluded, *self._locked])
             line = unread.line(session, others, self._share.active, ahead)
-            ids = list(round_robin((waiting[: plan.limit(project)] for project, waiting in line), plan.max_rows))
+            ids = next_rows(line, (), plan)
             rows, missed = unread.lock(session, ids)
             if not missed or len(self._locked) >= MOST_LOCKED:
                 break

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from ... import clock
 from ...rules.buckets import ALL
 from ..engine import Busy, FanOut, Full, Lost, OutboxRow, ReadPlan, StorageError
-from ..turns import round_robin
+from ..turns import next_rows
 from . import marking, unread
 from .connection import Session
 from .errors import NoAnswer, ReadOnly, ServerAway
@@ -86,7 +86,7 @@ class OutboxInPostgres:
         """Return rows that wait: projects take turns, and each one's oldest come first."""
         owned = self._owned()
         line = self._ask(lambda session: unread.line(session, plan, owned))
-        ids = list(round_robin((rows[: plan.limit(project)] for project, rows in line), plan.max_rows))
+        ids = next_rows(line, (), plan)
         return self._ask(lambda session: unread.rows(session, ids)) if ids else []
 
     def mark(self, session: object, fan_outs: Sequence[FanOut], now: datetime) -> None:

@@ -7,7 +7,7 @@ import sqlite3
 
 from ...model import MAX_PAYLOAD_BYTES
 from ..engine import OutboxRow, ReadPlan
-from ..turns import SMALL, round_robin, with_large_payloads
+from ..turns import FEW, SMALL, next_rows, with_large_payloads
 from .bulk import read_rows
 from .connection import encoding
 from .errors import is_busy
@@ -15,6 +15,7 @@ from .errors import is_busy
 MAX_TEXT = 1024
 OLDEST = 512  # rows that are looked at, beyond those asked for, where there is no index by project
 _UNREAD = "fanned_out_at IS NULL AND rejected_reason IS NULL"
+_IDS = f"SELECT id FROM outbox WHERE project_id = project AND {_UNREAD} {{excluded}} ORDER BY id"
 # The next projects that have something, from the one behind ?1 on and around, and of each its oldest rows. Each project is one
 # step in the index `outbox_unread`, however many rows it has.
 _WAITING = f"""
@@ -33,11 +34,10 @@ line (project) AS MATERIALIZED (
     UNION ALL
     SELECT project FROM around WHERE project <= ?1
     LIMIT ?2)
-SELECT json_group_array(json_array(hex(CAST(project AS BLOB)), json((
-    SELECT json_group_array(id) FROM (
-        SELECT id FROM outbox WHERE project_id = project AND {_UNREAD} {{excluded}}
-        ORDER BY id LIMIT max(1, 2 * ?2 / (SELECT count(*) FROM line)))))))
-FROM line
+SELECT json_group_array(json_array(hex(CAST(project AS BLOB)), has_few, json(CASE WHEN has_few
+    THEN (SELECT json_group_array(id) FROM ({_IDS} LIMIT ?3))
+    ELSE (SELECT json_group_array(id) FROM ({_IDS} LIMIT max(1, 2 * ?2 / (SELECT count(*) FROM line)))) END)))
+FROM (SELECT project, ?3 > 0 AND (SELECT id FROM ({_IDS} LIMIT 1 OFFSET ?3 - 1)) IS NULL AS has_few FROM line)
 """
 # For an outbox of the first schema, which has no index by project: the oldest rows of all.
 _OLDEST = f"""
@@ -97,16 +97,21 @@ def read_unread(conn: sqlite3.Connection, plan: ReadPlan, *, by_project: bool = 
     the way.
     """
     stored = encoding(conn)
-    line = _projects_in_turn(conn, plan, stored) if by_project else _projects_of_oldest(conn, plan, stored)
-    ids = list(round_robin((rows[: plan.limit(project)] for project, rows in line), plan.max_rows))
+    if by_project:
+        ids = next_rows(*_projects_in_turn(conn, plan, stored), plan)
+    else:
+        ids = next_rows(_projects_of_oldest(conn, plan, stored), (), plan)
     return _read(conn, ids, stored) if ids else []
 
 
-def _projects_in_turn(conn: sqlite3.Connection, plan: ReadPlan, stored: str) -> list[tuple[str, list[int]]]:
-    """Return the projects whose turn it is, with the oldest rows of each."""
-    query, excluded = _excluding(_WAITING, "?3", plan)
-    rows = read_rows(conn, query, plan.after, plan.projects or plan.max_rows, *excluded)
-    return [(_text(project, stored), ids) for project, ids in rows]
+def _projects_in_turn(
+    conn: sqlite3.Connection, plan: ReadPlan, stored: str
+) -> tuple[list[tuple[str, list[int]]], set[str]]:
+    """Return the projects whose turn it is, with the oldest rows of each, and which have few, if the plan asks for that."""
+    query, excluded = _excluding(_WAITING, "?4", plan)
+    rows = read_rows(conn, query, plan.after, plan.projects or plan.max_rows, FEW if plan.of_few else 0, *excluded)
+    few = {_text(project, stored) for project, has_few, _ in rows if has_few}
+    return [(_text(project, stored), ids) for project, _, ids in rows], few
 
 
 def _projects_of_oldest(conn: sqlite3.Connection, plan: ReadPlan, stored: str) -> list[tuple[str, list[int]]]:
