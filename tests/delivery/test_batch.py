@@ -171,8 +171,8 @@ def test_rows_wait_for_a_slot_only_where_deliveries_begin_with_their_insertion(
     assert plan.limit("p") == rows
 
 
-def test_a_batch_within_the_gap_for_producers_only_reads_a_few_rows() -> None:
-    """What is due and what has ended wait for its end, and what it reads takes slots."""
+def test_a_batch_within_the_gap_for_producers_reads_a_few_rows_and_begins_nothing_that_is_due() -> None:
+    """What it reads takes slots; what is due waits for the end of the gap."""
     scheduler, metrics, pace = Scheduler(256, 8), Metrics(), Pace()
     offer(scheduler, {"late": Due("2026", "p")})
     reader = OutboxReader(metrics, frozenset(), OutboxInDatabase(Path.cwd()))
@@ -180,14 +180,15 @@ def test_a_batch_within_the_gap_for_producers_only_reads_a_few_rows() -> None:
     for at in (99.0, 99.5):
         pace.note_foreign_commit(at)
     pace.observe_batch(99.992, 99.995, 100.0, 10)
-    ended = [RESULT]
+    ended = [RESULT] * 3 * LEAST
     within = chooser.choose(ended, START, 100.001, may_begin=True)
     assert within.to_read is not None
     assert within.to_read.max_rows == LEAST
-    assert (within.work.results, within.work.starts) == ([], {})
+    assert within.is_brief
+    assert (within.work.results, within.work.starts) == ([RESULT] * 2 * LEAST, {})
     assert within.work.take_slot("new", True)
-    after = chooser.choose(ended, START, 100.1, may_begin=True)
-    assert (after.work.results, after.work.starts) == (ended, {"late": 2})
+    after = chooser.choose(ended[:2], START, 100.1, may_begin=True)
+    assert (after.is_brief, after.work.results, after.work.starts) == (False, [RESULT] * 2, {"late": 2})
 
 
 def test_rows_beyond_the_most_deliveries_are_left_for_the_next_batch(steps: Steps) -> None:

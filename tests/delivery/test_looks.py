@@ -68,6 +68,15 @@ def test_a_commit_that_does_not_come_is_not_waited_for(
     assert looks.look(steps.conn, 100.1)
 
 
+def test_what_a_batch_has_read_is_no_news_after_it(steps: Steps, looks: Commits, producer: sqlite3.Connection) -> None:
+    """It was committed while the batch waited for the lock: nothing has to be read for it again."""
+    producer.execute(INSERT)
+    looks.pass_by(steps.conn, 100.0)
+    assert not looks.look(steps.conn, 100.1)
+    producer.execute(INSERT)
+    assert looks.look(steps.conn, 100.2)
+
+
 def test_a_write_of_our_own_is_followed_by_no_commit_of_others(steps: Steps, looks: Commits, pace: Pace) -> None:
     """What was noticed may be the last batch: the next look that finds nothing after it is of somebody else's again."""
     pace.observe_batch(99.4, 99.5, 99.6, 10)

@@ -134,7 +134,7 @@ def test_what_is_committed_within_a_gap_is_read_at_once_and_once() -> None:
     pace.observe_batch(99.992, 99.995, 100.0, 10)
     assert pace.gap(100.001) == pytest.approx(0.007)
     assert pace.may_be_brief
-    pace.observe_batch(100.001, 100.002, 100.003, LEAST)
+    pace.observe_batch(100.001, 100.002, 100.003, LEAST, is_brief=True)
     assert pace.gap(100.003) == pytest.approx(0.002)
     assert not pace.may_be_brief
     pace.observe_batch(100.005, 100.006, 100.007, 10)
@@ -147,17 +147,14 @@ def test_what_is_committed_within_a_gap_is_read_at_once_and_once() -> None:
     assert pace.may_be_brief
 
 
-def test_a_batch_within_a_gap_tells_nothing_of_what_an_attempt_costs() -> None:
-    """It is small; alone, where no gap is left, each batch does."""
-    pace, alone = _measured(QUICK), _measured(QUICK)
-    for at in (99.0, 99.5):
-        pace.note_foreign_commit(at)
+def test_a_brief_batch_tells_nothing_of_what_an_attempt_costs() -> None:
+    """It is small, as any batch of one that waits for a lock may be."""
+    pace = _measured(QUICK)
     before = pace.limit(100.0)
-    for measured in (pace, alone):
-        measured.observe_batch(99.992, 99.995, 100.0, 1)
-        measured.observe_batch(100.001, 100.021, 100.022, LEAST)
+    pace.observe_batch(100.001, 100.021, 100.022, LEAST, is_brief=True)
     assert pace.limit(100.1) == before
-    assert alone.limit(100.1) < MOST
+    pace.observe_batch(100.101, 100.121, 100.122, LEAST)
+    assert pace.limit(100.2) < before
 
 
 def test_a_small_batch_tells_nothing_of_what_an_attempt_costs() -> None:

@@ -19,13 +19,13 @@ from aiohttp import web
 
 from almirant_webhooks import clock
 from almirant_webhooks.daemon import Daemon
-from almirant_webhooks.delivery import loop as loop_module
+from almirant_webhooks.delivery import rest
 from almirant_webhooks.delivery.commits import Commits
 from almirant_webhooks.delivery.network import Outage
 from almirant_webhooks.delivery.pace import MAX_GAP
 from almirant_webhooks.delivery.result_queue import ResultQueue
 from almirant_webhooks.delivery.scheduler import Scheduler
-from almirant_webhooks.model import Claim, Outcome, Result, Trigger
+from almirant_webhooks.model import Claim, Due, Outcome, Result, Trigger
 from almirant_webhooks.storage.engine import Busy
 from almirant_webhooks.storage.sql import webhooks
 
@@ -45,7 +45,7 @@ RESULT = Result(
 
 async def _start_without_backstops(service: Service, monkeypatch: pytest.MonkeyPatch) -> Daemon:
     """Start a daemon of which nothing runs but the loop: nobody looks at the files or asks for its thread."""
-    monkeypatch.setattr(loop_module, "MAX_IDLE", HOUR)
+    monkeypatch.setattr(rest, "MAX_IDLE", HOUR)
     service.options["outbox"] = {"poll_interval": "1h"}
     daemon = await service.start()
     await daemon._tasks.cancel()
@@ -84,6 +84,16 @@ def _have_come_at_rest(daemon: Daemon, news: News) -> None:
         return rest
 
     daemon.loop.worker.take_steps(step_then_news, lambda error: daemon._tasks.died("step", error))
+
+
+def _leave_a_gap(daemon: Daemon) -> None:
+    """Let it be as if a batch had just ended, a producer had committed, and there were nothing to read. In the delivery thread."""
+    loop, at = daemon.loop, time.monotonic()
+    for foreign in (at - 0.5, at):
+        loop._pace.note_foreign_commit(foreign)
+    for ended in (at - 0.5, at):
+        loop._pace.observe_batch(ended - MAX_GAP, ended, ended, 10)
+    loop.reader.force_read()
 
 
 async def _look(daemon: Daemon) -> asyncio.Task[None]:
@@ -139,17 +149,11 @@ async def test_an_answer_that_comes_with_news_within_the_gap_for_producers_is_no
         await release.wait()
         return web.Response()
 
-    def leave_a_gap(conn: sqlite3.Connection) -> None:
-        loop, event_loop = daemon.loop, asyncio_loop
-        event_loop.call_soon_threadsafe(release.set)
-        while not loop._results.count:
+    def have_it_answered(conn: sqlite3.Connection) -> None:
+        asyncio_loop.call_soon_threadsafe(release.set)
+        while not daemon.loop._results.count:
             time.sleep(0.001)
-        at = time.monotonic()
-        for foreign in (at - 0.5, at):
-            loop._pace.note_foreign_commit(foreign)
-        for ended in (at - 0.5, at):
-            loop._pace.observe_batch(ended - MAX_GAP, ended, ended, 10)
-        loop.reader.force_read()
+        _leave_a_gap(daemon)
 
     receiver.answer, asyncio_loop = answer_late, asyncio.get_running_loop()
     daemon = await _start_without_backstops(service, monkeypatch)
@@ -157,8 +161,29 @@ async def test_an_answer_that_comes_with_news_within_the_gap_for_producers_is_no
     service.insert()
     await daemon.loop.check_for_commits()
     await arrived.wait()
-    await daemon.loop.worker.run(leave_a_gap)
+    await daemon.loop.worker.run(have_it_answered)
     await service.until(lambda: service.log(state="succeeded"))
+
+
+async def test_what_is_due_while_news_come_within_the_gap_for_producers_is_not_slept_through(
+    service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The news are of nothing to read, and what is due begins once the gap is over."""
+    monkeypatch.setattr(rest, "PAUSE", HOUR)
+    daemon = await _start_without_backstops(service, monkeypatch)
+    webhook = service.webhook(receiver.url)
+    service.insert()
+    await daemon.loop.check_for_commits()
+    await service.until(lambda: service.log(state="succeeded"))
+    (delivery,) = service.log(state="succeeded")
+    service.resend(delivery["delivery_id"])
+
+    def have_it_due(conn: sqlite3.Connection) -> None:
+        daemon.loop.scheduler.update_due({webhook.id}, {webhook.id: Due(clock.text(clock.now()), "proj_1")})
+        _leave_a_gap(daemon)
+
+    await daemon.loop.worker.run(have_it_due)
+    await service.until(lambda: len(receiver.requests) == 2)
 
 
 async def test_an_answer_that_comes_while_the_thread_goes_to_rest_is_not_slept_through(

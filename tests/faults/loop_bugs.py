@@ -132,20 +132,30 @@ def reads_from_the_first_project_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def reads_the_oldest_rows_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        unread, "next_rows", lambda line, few, plan: sorted(row for _, rows in line for row in rows)[: plan.max_rows]
+        unread, "next_rows", lambda line, plan, most=0: sorted(row for _, rows in line for row in rows)[: plan.max_rows]
     )
 
 
 def reads_nothing_but_rows_of_those_with_few(monkeypatch: pytest.MonkeyPatch) -> None:
     read = next_rows
     monkeypatch.setattr(
-        unread, "next_rows", lambda line, few, plan: read(line, few, plan._replace(of_few=2 * plan.of_few))
+        unread, "next_rows", lambda line, plan, most=0: read(line, plan._replace(of_few=2 * plan.of_few), most)
     )
 
 
-def lets_those_with_few_have_the_last_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def begins_with_those_with_few(monkeypatch: pytest.MonkeyPatch) -> None:
     read = next_rows
-    monkeypatch.setattr(unread, "next_rows", lambda line, few, plan: read(line, few, plan)[::-1])
+    monkeypatch.setattr(unread, "next_rows", lambda line, plan, most=0: read(line, plan, most)[::-1])
+
+
+def goes_on_behind_those_with_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan_read = OutboxReader.plan_read
+
+    def plan(self: OutboxReader, *values: Any, **how: Any) -> ReadPlan | None:
+        made = plan_read(self, *values, **how)
+        return None if made is None else made._replace(note_few=lambda ids: None)
+
+    monkeypatch.setattr(OutboxReader, "plan_read", plan)
 
 
 def has_nobody_leave_the_front(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,10 +185,16 @@ def test_a_read_of_the_oldest_rows_of_all(seed: None, steps: Steps) -> None:
         test_unread.test_a_project_that_inserts_very_much_at_once_is_in_front_of_nobody(steps)
 
 
-@seeded(loop_bugs.reads_nothing_but_rows_of_those_with_few, loop_bugs.lets_those_with_few_have_the_last_turn)
+@seeded(loop_bugs.reads_nothing_but_rows_of_those_with_few, loop_bugs.begins_with_those_with_few)
 def test_a_reader_that_starves_those_with_many_rows(seed: None, steps: Steps) -> None:
     with pytest.raises(AssertionError):
-        test_outbox_reader.test_no_project_is_starved_by_others_that_have_few_rows_or_many(steps, 2)
+        test_outbox_reader.test_no_project_is_starved_by_others_that_have_few_rows_or_many(steps, 2, 1)
+
+
+@seeded(loop_bugs.goes_on_behind_those_with_few)
+def test_a_reader_whose_turns_go_back(seed: None, steps: Steps) -> None:
+    with pytest.raises(AssertionError):
+        test_outbox_reader.test_no_project_is_starved_by_others_that_have_few_rows_or_many(steps, 2, 2)
 
 
 @seeded(loop_bugs.has_nobody_leave_the_front, loop_bugs.keeps_the_first_place)

@@ -74,13 +74,15 @@ def test_a_project_that_inserts_very_much_at_once_is_in_front_of_nobody(steps: S
 
 
 def test_a_project_with_few_rows_waits_for_no_turns_of_many_that_have_inserted_much(steps: Steps) -> None:
-    """It is in front for as many rows as the plan says; the others go by turns, as without it."""
+    """It has as many rows as the plan says before its turn; the others go by turns, as without it."""
     for number in range(40):
         _insert(steps, f"loud{number:02}", FEW)
-    _insert(steps, "quiet", FEW - 1)
-    plan = ReadPlan(8, "loud10", projects=64, of_few=4)
-    read = [project for _, project in _next(steps, plan)]
-    assert read == ["quiet"] * 4 + [f"loud{number}" for number in range(11, 15)]
+    _insert(steps, "quiet", FEW // 2)
+    noted: set[int] = set()
+    plan = ReadPlan(8, "loud10", projects=64, of_few=4, note_few=noted.update)
+    read = _next(steps, plan)
+    assert [project for _, project in read] == [f"loud{number}" for number in range(11, 15)] + ["quiet"] * 4
+    assert noted == {row for row, project in read if project == "quiet"}
     assert [project for _, project in _next(steps, plan._replace(of_few=0))] == [
         f"loud{number}" for number in range(11, 19)
     ]
@@ -92,9 +94,9 @@ def test_of_those_with_few_rows_the_ones_with_the_fewest_come_first(steps: Steps
     for project, count in (("a", 8), ("b", 6), ("c", 8), ("d", 2), ("e", 1), ("f", 3)):
         _insert(steps, project, count)
     read = [project for _, project in _next(steps, ReadPlan(8, projects=64, of_few=2))]
-    assert read == list("de" + "abcdfa")
+    assert read == list("abcdefa" + "d")
     read = [project for _, project in _next(steps, ReadPlan(8, projects=64, of_few=4))]
-    assert read == list("dde" + "abcfa")
+    assert read == list("abcdfa" + "ed")
 
 
 def test_where_all_have_much_the_same_they_take_turns(steps: Steps) -> None:
@@ -117,7 +119,8 @@ def test_the_next_turn_is_that_of_the_project_behind_the_last(steps: Steps) -> N
     assert _next(steps, ReadPlan(2, "zzz")) == _next(steps, ReadPlan(2, ""))
 
 
-def test_how_many_projects_wait_costs_no_more_than_the_rows_asked_for(steps: Steps) -> None:
+@pytest.mark.parametrize("plan", [ReadPlan(32), ReadPlan(32, projects=64, of_few=16)])
+def test_how_many_projects_wait_costs_no_more_than_the_rows_asked_for(steps: Steps, plan: ReadPlan) -> None:
     """Nor do the rows that a project has: SQLite's steps are counted at two sizes, a hundred times apart."""
 
     def steps_taken() -> int:
@@ -129,7 +132,7 @@ def test_how_many_projects_wait_costs_no_more_than_the_rows_asked_for(steps: Ste
             return 0
 
         steps.outbox.set_progress_handler(count, 10)
-        assert len(unread.read_unread(steps.outbox, ReadPlan(32))) == 32
+        assert len(unread.read_unread(steps.outbox, plan)) == 32
         steps.outbox.set_progress_handler(None, 0)
         return taken
 

@@ -25,6 +25,7 @@ class Batch(NamedTuple):
 
     work: Work
     to_read: ReadPlan | None  # the rows of the outbox to read, if any
+    is_brief: bool = False  # it only reads a few rows, and records, within the gap that is left to producers
 
 
 class Chooser:
@@ -50,12 +51,12 @@ class Chooser:
         """Return the next batch.
 
         `waiting` are the results to record, oldest first. `at` is in monotonic seconds. Without `may_begin` the batch only
-        records. Within a gap that is left to producers it only reads a few rows.
+        records. Within a gap that is left to producers it begins nothing that is due.
         """
         self._scheduler.advance(at)
-        is_brief = may_begin and self._reader.is_in_database and self._pace.gap(at) > 0
+        is_brief = may_begin and self.may_be_brief(at)
         limit = LEAST if is_brief else self._pace.limit(at)
-        results = waiting[: 0 if is_brief else 2 * limit]
+        results = waiting[: 2 * limit]
         if not may_begin:
             return Batch(Work(results), None)
         # Results beyond what one batch records reduce the number of attempts that begin.
@@ -83,7 +84,15 @@ class Chooser:
             per_webhook=scheduler.per_webhook,
             places=scheduler.rates.places_under,
         )
-        return Batch(work, plan)
+        return Batch(work, plan, is_brief)
+
+    def may_be_brief(self, at: float) -> bool:
+        """Return whether a brief batch may begin: within a gap, once there are news and a free slot."""
+        reader, scheduler, network = self._reader, self._scheduler, self._network
+        if not (reader.is_in_database and self._at_once and self._pace.gap(at) > 0 and self._pace.may_be_brief):
+            return False
+        is_free = scheduler.in_flight.total() < scheduler.concurrency
+        return reader.has_news(at) and is_free and not (network.webhooks_to_skip or network.new_must_wait)
 
     def _plan_read(
         self, slots_left: Slots | None, starts: Mapping[str, int], max_rows: int, at: float, *, anyway: bool
@@ -121,7 +130,7 @@ class Chooser:
         """Return how many attempts each webhook may begin, none unless `due`, and the slots left for new deliveries (None in an outage)."""
         text, in_flight = clock.text(now), self._scheduler.in_flight.total()
         lost = self._network.webhooks_to_skip
-        if lost and due:
+        if lost:
             untried = self._scheduler.allocate(text, Slots(self._scheduler, limit), excluding=lost)
             if untried:
                 return dict.fromkeys(untried, 1), None

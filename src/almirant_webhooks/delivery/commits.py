@@ -34,6 +34,14 @@ class Commits:
         """Look if a commit is expected; return whether there was one to the database."""
         return at < self._expected_until and self._look(conn, at, again=True)[0]
 
+    def pass_by(self, conn: Session, at: float) -> None:
+        """Take note of what a batch that reads the outbox sees in its transaction: it is no news after it."""
+        if self._store.lock_is_fair or not self._reader.is_in_database:
+            return
+        before, self._version = self._version, self._store.changes(conn)
+        if before is not None and before != self._version:
+            self._pace.note_look(at, changed=True)
+
     def next_look(self, at: float) -> float | None:
         """Return the seconds until the next look, or None if no commit is expected."""
         return LOOK_WAIT if at < self._expected_until else None

@@ -27,10 +27,10 @@ from .network import Outage
 from .outbox_reader import OutboxReader
 from .pace import Pace
 from .reports import report
+from .rest import Rest
 from .result_queue import ResultQueue
 from .scheduler import Scheduler
 
-MAX_IDLE = 2.0  # seconds between two reads of the clock at most, so that a change of the clock is noticed
 RECORD_WITHIN = 0.75  # seconds that a stop waits for the last records and marks
 STEP = "claim and record"
 
@@ -67,12 +67,11 @@ class DeliveryLoop:
         self._metrics = metrics
         self._health = health
         self._schedule = schedule
-        self._poll_interval = poll_interval
         self._due = DueLoader(scheduler, store)
         self._pace = Pace(at_server=store.lock_is_fair)
         self._commits = Commits(store, reader, self._pace)
         self._chooser = Chooser(scheduler, reader, self._network, self._pace, health, schedule)
-        self._polled_at = 0.0
+        self._rest = Rest(scheduler, reader, self._network, self._commits, poll_interval)
         self._paused_until = 0.0
         self._stopping = False
 
@@ -102,7 +101,7 @@ class DeliveryLoop:
 
     def update_due(self, webhooks: set[str], due: dict[str, Due]) -> None:
         """Set when webhooks have their next attempt. One that is missing in `due`, which may be old, keeps its time."""
-        self.worker.call(lambda _: self.scheduler.update_due(webhooks & due.keys(), due))
+        self.worker.call(lambda _: self._update_due(webhooks & due.keys(), due))
 
     def store_bodies(self, keep: bool) -> None:
         """Store the bodies of answers, or drop them while the disk is nearly full."""
@@ -150,6 +149,9 @@ class DeliveryLoop:
             self._check_for_commits(conn, self._commits.look_again)
         except StorageError:
             self._due.invalidate()  # a batch meets the same error, and says so
+        if not (self._results.count or self._due.is_busy or self._store.lock_is_fair) and (rest := self._rest.left(at)):
+            return rest  # a look has found nothing
+        self._rest.end()
         if (wait := self._wait_before_batch(at)) > 0:
             return wait
         now = clock.now()
@@ -169,7 +171,7 @@ class DeliveryLoop:
             self._health.fail_disk_full(STEP)
         if full or self._store.why_not_begin():
             return self._pause()
-        return 0.0 if worked else self._idle_seconds(now)
+        return 0.0 if worked else self._begin_rest(now)
 
     def _take_share(self, held: Mapping[str, float], now: datetime) -> None:
         """Forget what is of projects that are others' now, and read what is due in those that this daemon has taken."""
@@ -191,7 +193,7 @@ class DeliveryLoop:
         if ended < enough and wait > 0:
             return 0.0 if self._results.wake_at(enough) else wait
         gap = self._pace.gap(at) if self.reader.is_in_database and not self._stopping else 0.0
-        return 0.0 if gap and self._pace.may_be_brief and self.reader.has_news(at) else gap
+        return 0.0 if gap and self._chooser.may_be_brief(at) else gap
 
     def _pause(self) -> float:
         self._paused_until = time.monotonic() + PAUSE
@@ -206,12 +208,12 @@ class DeliveryLoop:
         work = batch.work
         if work.to_read is not None and not (work.results or work.starts) and self.reader.is_empty(conn, work.to_read):
             self._health.clear(FAN_OUT)
-            return False
+            return batch.is_brief  # there may be more to do than that
         # While failing, even an empty batch is written: it shows whether the trouble is over.
         if not (work.results or work.starts or work.rows or work.to_read is not None or failing):
             if batch.to_read is not None:
                 self.reader.confirm_read(None, at)
-            return False
+            return batch.is_brief
         self._write(conn, batch, full=full)
         return True
 
@@ -230,6 +232,8 @@ class DeliveryLoop:
         try:
             with self._store.transaction(conn):
                 locked_at = time.monotonic()
+                if batch.to_read is not None:
+                    self._commits.pass_by(conn, locked_at)
                 work = batch.work._replace(prepare=lambda claims: call(self.attempts.prepare, claims))
                 changes = self._store.write(conn, work, self._schedule, clock.now())
                 written_at = time.monotonic()
@@ -241,7 +245,8 @@ class DeliveryLoop:
         if changes.begun:
             call(self.attempts.send)
         begun = len(changes.begun) + (changes.fan_out.deliveries if changes.fan_out else 0)
-        self._pace.observe_batch(locked_at, written_at, time.monotonic(), len(batch.work.results) + begun)
+        attempts = len(batch.work.results) + begun
+        self._pace.observe_batch(locked_at, written_at, time.monotonic(), attempts, is_brief=batch.is_brief)
         self._confirm(conn, batch, changes, full=full)
 
     def _confirm(self, conn: Session, batch: Batch, changes: WrittenBatch, *, full: bool) -> None:
@@ -259,7 +264,7 @@ class DeliveryLoop:
         if changes.begun:
             self._network.note_start(ended_at)
         if batch.to_read is not None:
-            self.reader.confirm_read(changes.fan_out, ended_at, self._pace.rest)
+            self.reader.confirm_read(changes.fan_out, ended_at, self._pace.rest, is_brief=batch.is_brief)
             if self.reader.is_in_database:
                 self._health.clear(FAN_OUT)
         self._due.reload_if_changed(changes.revision, clock.now())
@@ -271,23 +276,18 @@ class DeliveryLoop:
         if look(conn, time.monotonic()):
             self._due.reload_if_changed(self._store.revision(conn), clock.now())
 
-    def _idle_seconds(self, now: datetime) -> float:
-        """Return the seconds until the next due time, read of the outbox, or check of the clock, whichever is first."""
-        at = time.monotonic()
-        if at >= self._polled_at + self._poll_interval:
-            self._polled_at = at
-            self.reader.force_read()
-        waits = [MAX_IDLE, self._polled_at + self._poll_interval - at, self._network.next_check(at)]
-        waits += [self.scheduler.rates.seconds_to_place(at), self._commits.next_look(at)]
-        next_due = None if self._stopping else self.scheduler.next_due()
-        if next_due is not None:
-            is_due = next_due <= clock.text(now)  # it has no free slot: a result frees one, and wakes this thread
-            waits.append(PAUSE if is_due else clock.seconds_until(next_due, now) + 0.001)
-        waits.append(self.reader.next_mark(at) if self._stopping else self.reader.next_read(at))
-        is_busy = self._results.wake_at(1) or self._results.waiting or self._due.is_busy
-        return 0.0 if is_busy else min(wait for wait in waits if wait is not None)
+    def _begin_rest(self, now: datetime) -> float:
+        """Return the seconds until the next step, unless something wakes the thread."""
+        if self._results.wake_at(1) or self._results.waiting or self._due.is_busy:
+            return 0.0
+        return self._rest.begin(time.monotonic(), now, stopping=self._stopping)
+
+    def _update_due(self, webhooks: set[str], due: dict[str, Due]) -> None:
+        self._rest.end()
+        self.scheduler.update_due(webhooks, due)
 
     def _stop(self, _: Session) -> None:
+        self._rest.end()
         self._stopping = True
         self._store.leave()
 
@@ -295,5 +295,6 @@ class DeliveryLoop:
         """Write the last records and marks, for `RECORD_WITHIN` seconds at most."""
         until = time.monotonic() + RECORD_WITHIN
         self._results.flush()
+        self._rest.end()
         while (self._results.count or self._results.waiting or self.reader.has_marks) and time.monotonic() < until:
             time.sleep(min(self.step(conn), max(0.0, until - time.monotonic())))

@@ -46,6 +46,7 @@ class OutboxReader:
         self._paused_until = 0.0
         self._deliveries_per_row = 1.0  # a moving average
         self._after = ""  # the project that had the last turn
+        self._of_few: set[int] = set()  # rows of the current read that are read before their turn
         self._in_line: list[str] = []  # the projects that the current read has looked at
         self._most_in_line = 0
         self._skipped_since: dict[str, float] = {}  # project → monotonic seconds since which its rows wait for a slot
@@ -126,7 +127,7 @@ class OutboxReader:
         self._planned, self._planned_of = rows, {}
         skipping_since = self._skipping_since = dict(self._skipped_since)
         # Skipped projects are looked at in addition to the others.
-        is_small = max_rows <= SMALL_READ and rows > 1
+        is_small = max_rows <= SMALL_READ and rows > 1 and self._outbox.tells_few
         looked_at = max(rows, LOOKED_AT) if is_small else rows
         self._in_line, self._most_in_line = [], looked_at + len(skipping_since)
         # Those that wait longest come first. Half of the rows at most are of projects without a free slot.
@@ -147,7 +148,8 @@ class OutboxReader:
             return each if project in read_anyway else 0
 
         excluded, of_few = self._unmarked | self.refused.rows(), rows // 2 if is_small else 0
-        return ReadPlan(rows, self._after, excluded, limit, self._most_in_line, of_few)
+        self._of_few = set()
+        return ReadPlan(rows, self._after, excluded, limit, self._most_in_line, of_few, self._of_few.update)
 
     def next_read(self, at: float) -> float | None:
         """Return the seconds until the next read, or None to wait for a commit."""
@@ -183,16 +185,18 @@ class OutboxReader:
         self.may_have_rows, self._skipped_since = False, {}
         return True
 
-    def confirm_read(self, fan_out: FanOut | None, at: float, rest: float = ENOUGH_WAIT) -> None:
+    def confirm_read(
+        self, fan_out: FanOut | None, at: float, rest: float = ENOUGH_WAIT, *, is_brief: bool = False
+    ) -> None:
         """Update the state by what a read brought, after the commit of its batch. None: there were no rows.
 
-        Rows that it left wait `rest` seconds for free slots.
+        Rows that it left wait `rest` seconds for free slots. A brief batch says nothing of how producers commit.
         """
         took_any = fan_out is not None and bool(fan_out.marks)
         taken = Counter([mark.row.project for mark in fan_out.marks] if fan_out is not None else ())
         is_full = any(count >= self._planned_of.get(project, count + 1) for project, count in taken.items())
         self._left_rows = is_full or taken.total() >= self._planned
-        self.is_flowing = taken.total() >= FLOW and not (self._left_rows or self._skipping_since)
+        self.is_flowing = taken.total() >= FLOW and not (self._left_rows or self._skipping_since or is_brief)
         saw_all = len(self._in_line) < self._most_in_line
         left = set(taken)
         if saw_all:  # a producer may have deleted its rows
@@ -205,7 +209,8 @@ class OutboxReader:
             self._after = self._in_line[-1] if self._in_line else self._after  # the projects behind may have a slot
             return
         self._deliveries_per_row = (self._deliveries_per_row + max(1.0, fan_out.deliveries / len(fan_out.marks))) / 2
-        self._after = fan_out.marks[-1].row.project
+        turns = [mark.row for mark in fan_out.marks if mark.row.id not in self._of_few]
+        self._after = turns[-1].project if turns else self._after
         if self.is_in_database and not any(mark.is_slow for mark in fan_out.marks):
             self._count(fan_out)
         else:

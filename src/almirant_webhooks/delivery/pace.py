@@ -39,7 +39,7 @@ class Pace:
         self._steadiness = 0.0  # a moving average: 1 if each of the last looks found a commit of another connection
         self._density = 0.0  # a moving average: 1 if each of their last commits was close to the one before
         self._seconds_locked = 0.0  # that the last batch had the file's lock
-        self._was_brief = False  # the last batch began within a gap
+        self._was_brief = False  # the last batch was
         self.ended_at = 0.0  # of the last batch
 
     def note_foreign_commit(self, at: float) -> None:
@@ -89,18 +89,20 @@ class Pace:
 
     @property
     def may_be_brief(self) -> bool:
-        """Whether what was committed within a gap may be read at once: once in each, unless others commit very often."""
+        """Whether what was committed within a gap may be read by a brief batch: once in each, unless others commit very often."""
         return not self._was_brief and self._density <= DENSE
 
-    def observe_batch(self, locked_at: float, written_at: float, ended_at: float, attempts: int) -> None:
+    def observe_batch(
+        self, locked_at: float, written_at: float, ended_at: float, attempts: int, *, is_brief: bool = False
+    ) -> None:
         """Measure a batch: when it got the lock, had written and had committed, and how many attempts it changed in all.
 
         What an attempt takes is without the wait for the lock and without the commit. A smaller batch has as much of both: with
         them a batch that had to wait would make the next one smaller, and its wait would be shared among fewer.
         """
-        self._was_brief = self.gap(locked_at) > 0.0
+        self._was_brief = is_brief
         self.ended_at, self._seconds_locked = ended_at, ended_at - locked_at
-        if attempts >= LEAST and not self._was_brief:  # in a smaller one what every batch costs is most of it
+        if attempts >= LEAST and not is_brief:  # in a smaller one what every batch costs is most of it
             self._seconds_each += ((written_at - locked_at) / attempts - self._seconds_each) / 8
 
     def _others_commit(self, at: float) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from ..model import MAX_PAYLOAD_BYTES
@@ -14,23 +14,25 @@ MOST_BYTES = 1024 * 1024  # of larger payloads in one read: more would keep the 
 FEW = 32  # rows: a project that has fewer waiting counts as one that has few
 
 
-def next_rows(line: Sequence[tuple[str, list[int]]], few: Container[str], plan: ReadPlan) -> list[int]:
+def next_rows(line: Sequence[tuple[str, list[int]]], plan: ReadPlan, most: int = 0) -> list[int]:
     """Return the ids of the rows to read, out of the oldest rows of each project in `line`, which begins with the next turn.
 
-    `few` are the projects of which `line` has all rows, fewer than `FEW`. As many as the plan says are of those that have a
-    quarter of the longest at most, the shortest before the others; they come first. The rest goes by turns of all projects, so
-    that neither kind starves the other, and its last row is of the project that had the last turn.
+    Of a project that has fewer than `most` rows there the line has all. First come rows by turns of all projects. Behind them
+    come as many as the plan says, at most, of projects that have a quarter of the longest line or less, the shortest line first;
+    the plan is told of them. So neither kind starves the other, and what is cut off at the end has had no turn.
     """
-    lengths = [len(rows) if project in few else math.inf for project, rows in line]
+    lengths = [len(rows) if len(rows) < most else math.inf for _, rows in line]
     allowed = [rows[: plan.limit(project)] for project, rows in line]
+    by_turns = set(round_robin(allowed, plan.max_rows - plan.of_few))
     short = max(lengths, default=0) / 4
     by_length = sorted(
         (length, rows) for length, rows in zip(lengths, allowed, strict=True) if length <= short and length < math.inf
     )
-    taken = set(islice((row for _, rows in by_length for row in rows), plan.of_few))
-    first = [row for rows in allowed for row in rows if row in taken] if taken else []
-    others = ([row for row in rows if row not in taken] for rows in allowed)
-    return first + list(round_robin(others, plan.max_rows - len(first)))
+    of_few = list(islice((row for _, rows in by_length for row in rows if row not in by_turns), plan.of_few))
+    if of_few:
+        plan.note_few(of_few)
+    others = ([row for row in rows if row not in of_few] for rows in allowed) if of_few else allowed
+    return [*round_robin(others, plan.max_rows - len(of_few)), *of_few]
 
 
 def round_robin(line: Iterable[Iterable[int]], max_rows: int) -> Iterator[int]:

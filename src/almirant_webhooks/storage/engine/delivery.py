@@ -116,6 +116,10 @@ class OutboxStore(Protocol):
     def is_by_project(self) -> bool:
         """Whether projects take turns; without an index for it the oldest rows of all come first, of one project maybe."""
 
+    @property
+    def tells_few(self) -> bool:
+        """Whether a read can take rows of projects that have few before their turn."""
+
     def open(self) -> None:
         """Connect to an outbox apart; raises `Misconfigured` or `Refused`."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -48,7 +48,8 @@ class ReadPlan(NamedTuple):
     """Which rows to read: at most `max_rows`, by turns of the projects behind `after`, and none of those `excluded`.
 
     So many `projects` are looked at, or as many as rows are read. Of a project there are at most as many rows as `limit` says,
-    which is called once for each that is looked at; None: any number. Of the rows so many are `of_few`: of projects that have few.
+    which is called once for each that is looked at; None: any number. So many rows at most are `of_few`: of projects that have
+    few, before their turn; `note_few` is called with the ids of those.
     """
 
     max_rows: int
@@ -57,6 +58,7 @@ class ReadPlan(NamedTuple):
     limit: Callable[[str], int | None] = lambda project: None
     projects: int | None = None
     of_few: int = 0
+    note_few: Callable[[Iterable[int]], object] = lambda ids: None
 
 
 class Mark(NamedTuple):

@@ -70,7 +70,7 @@ class Inside:
         for ahead in (0, AHEAD, AHEAD):
             others = plan._replace(excluded=[*plan.excluded, *self._locked])
             line = unread.line(session, others, self._share.active, ahead)
-            ids = next_rows(line, (), plan)
+            ids = next_rows(line, plan)
             rows, missed = unread.lock(session, ids)
             if not missed or len(self._locked) >= MOST_LOCKED:
                 break
@@ -142,6 +142,7 @@ class OutboxInDatabase:
 
     is_in_database = True
     is_by_project = True
+    tells_few = False  # a batch takes many rows, so that each project has its turn soon
 
     def __init__(self, inside: Inside) -> None:
         self._inside = inside

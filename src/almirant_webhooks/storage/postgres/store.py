@@ -38,6 +38,7 @@ class OutboxInPostgres:
 
     is_in_database = False
     is_by_project = True
+    tells_few = False
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class OutboxInPostgres:
         """Return rows that wait: projects take turns, and each one's oldest come first."""
         owned = self._owned()
         line = self._ask(lambda session: unread.line(session, plan, owned))
-        ids = next_rows(line, (), plan)
+        ids = next_rows(line, plan)
         return self._ask(lambda session: unread.rows(session, ids)) if ids else []
 
     def mark(self, session: object, fan_outs: Sequence[FanOut], now: datetime) -> None:

@@ -27,8 +27,7 @@ def outbox_store(
 class OutboxInDatabase:
     """The outbox in the database's file; `batch.write` reads and marks it. `observe` as in `transaction`."""
 
-    is_in_database = True
-    is_by_project = True
+    is_in_database = is_by_project = tells_few = True
 
     def __init__(self, path: Path, observe: Observe | None = None) -> None:
         self._path = path
@@ -77,6 +76,11 @@ class OutboxApart:
         self._observe = observe
         self._conn: sqlite3.Connection | None = None
         self.is_by_project = True
+
+    @property
+    def tells_few(self) -> bool:
+        """Whether there is an index by project."""
+        return self.is_by_project
 
     @engine_errors()
     def open(self) -> None:

@@ -12,10 +12,12 @@ from .bulk import read_rows
 from .connection import encoding
 from .errors import is_busy
 
+Line = list[tuple[str, list[int]]]  # projects, with the oldest rows of each
+
 MAX_TEXT = 1024
+MOST_IDS = 1024  # that are looked at to see which projects have few
 OLDEST = 512  # rows that are looked at, beyond those asked for, where there is no index by project
 _UNREAD = "fanned_out_at IS NULL AND rejected_reason IS NULL"
-_IDS = f"SELECT id FROM outbox WHERE project_id = project AND {_UNREAD} {{excluded}} ORDER BY id"
 # The next projects that have something, from the one behind ?1 on and around, and of each its oldest rows. Each project is one
 # step in the index `outbox_unread`, however many rows it has.
 _WAITING = f"""
@@ -33,11 +35,13 @@ line (project) AS MATERIALIZED (
     SELECT project FROM behind WHERE project IS NOT NULL
     UNION ALL
     SELECT project FROM around WHERE project <= ?1
-    LIMIT ?2)
-SELECT json_group_array(json_array(hex(CAST(project AS BLOB)), has_few, json(CASE WHEN has_few
-    THEN (SELECT json_group_array(id) FROM ({_IDS} LIMIT ?3))
-    ELSE (SELECT json_group_array(id) FROM ({_IDS} LIMIT max(1, 2 * ?2 / (SELECT count(*) FROM line)))) END)))
-FROM (SELECT project, ?3 > 0 AND (SELECT id FROM ({_IDS} LIMIT 1 OFFSET ?3 - 1)) IS NULL AS has_few FROM line)
+    LIMIT ?2),
+each (most) AS MATERIALIZED (SELECT max(1, 2 * ?2 / max(1, count(*)), min(?3, {MOST_IDS} / max(1, count(*)))) FROM line)
+SELECT json_group_array(json_array((SELECT most FROM each), hex(CAST(project AS BLOB)), json((
+    SELECT json_group_array(id) FROM (
+        SELECT id FROM outbox WHERE project_id = project AND {_UNREAD} {{excluded}}
+        ORDER BY id LIMIT (SELECT most FROM each))))))
+FROM line
 """
 # For an outbox of the first schema, which has no index by project: the oldest rows of all.
 _OLDEST = f"""
@@ -98,23 +102,20 @@ def read_unread(conn: sqlite3.Connection, plan: ReadPlan, *, by_project: bool = 
     """
     stored = encoding(conn)
     if by_project:
-        ids = next_rows(*_projects_in_turn(conn, plan, stored), plan)
+        ids = next_rows(*_projects_in_turn(conn, plan, stored))
     else:
-        ids = next_rows(_projects_of_oldest(conn, plan, stored), (), plan)
+        ids = next_rows(_projects_of_oldest(conn, plan, stored), plan)
     return _read(conn, ids, stored) if ids else []
 
 
-def _projects_in_turn(
-    conn: sqlite3.Connection, plan: ReadPlan, stored: str
-) -> tuple[list[tuple[str, list[int]]], set[str]]:
-    """Return the projects whose turn it is, with the oldest rows of each, and which have few, if the plan asks for that."""
+def _projects_in_turn(conn: sqlite3.Connection, plan: ReadPlan, stored: str) -> tuple[Line, ReadPlan, int]:
+    """Return the projects whose turn it is, with the oldest rows of each, and how many there are of each at most."""
     query, excluded = _excluding(_WAITING, "?4", plan)
-    rows = read_rows(conn, query, plan.after, plan.projects or plan.max_rows, FEW if plan.of_few else 0, *excluded)
-    few = {_text(project, stored) for project, has_few, _ in rows if has_few}
-    return [(_text(project, stored), ids) for project, _, ids in rows], few
+    rows = read_rows(conn, query, plan.after, plan.projects or plan.max_rows, FEW if plan.of_few else 1, *excluded)
+    return [(_text(project, stored), ids) for _, project, ids in rows], plan, rows[0][0] if rows and plan.of_few else 0
 
 
-def _projects_of_oldest(conn: sqlite3.Connection, plan: ReadPlan, stored: str) -> list[tuple[str, list[int]]]:
+def _projects_of_oldest(conn: sqlite3.Connection, plan: ReadPlan, stored: str) -> Line:
     query, excluded = _excluding(_OLDEST, "?2", plan)
     line: dict[str, list[int]] = {}
     for row_id, project in read_rows(conn, query, OLDEST + plan.max_rows, *excluded):
