@@ -87,7 +87,7 @@ class Daemon:
         guard = Guard(storage.files, storage.workers)
         loop.begin(lambda error: self._tasks.died(STEP, error))
         every = self.settings.outbox.poll_interval.total_seconds()
-        self._tasks.run("watch", storage.watch((loop.check_for_commits,), every))
+        self._tasks.run("watch", storage.watch(loop.look, every))
         self._tasks.run("guard", guard.run())
         self._tasks.run("status", systemd.tell_status(self.not_ready, storage.share))
         await self._start_upkeep()

@@ -68,6 +68,16 @@ def test_a_commit_that_does_not_come_is_not_waited_for(
     assert looks.look(steps.conn, 100.1)
 
 
+def test_only_the_first_look_after_a_write_is_repeated_at_once(steps: Steps, looks: Commits) -> None:
+    """The later ones are many: each would be seven. Looks that are asked for while others wait are these."""
+    assert looks.ask(False)
+    assert not looks.step(steps.conn, 100.0)
+    assert looks.next_look(100.0) is None
+    assert [looks.ask(first) for first in (False, True, True, False)] == [True, True, False, False]
+    assert not looks.step(steps.conn, 101.0)
+    assert looks.next_look(101.0) == LOOK_WAIT
+
+
 def test_what_a_batch_has_read_is_no_news_after_it(steps: Steps, looks: Commits, producer: sqlite3.Connection) -> None:
     """It was committed while the batch waited for the lock: nothing has to be read for it again."""
     producer.execute(INSERT)

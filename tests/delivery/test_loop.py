@@ -104,8 +104,8 @@ async def test_a_wait_for_the_file_s_lock_makes_the_next_batches_no_smaller(tmp_
 
 async def _let_it_step(daemon: Daemon) -> None:
     """Have the loop look for rows anew, and let it take a step after that."""
-    await daemon.loop.check_for_commits()
-    for _ in range(2):
+    daemon.loop.look()
+    for _ in range(3):
         await daemon.loop.worker.run(lambda _: None)
 
 
@@ -230,7 +230,7 @@ async def test_an_outbox_that_an_application_locks_right_after_the_start_ends_no
     application = service.producer()
     application.execute("BEGIN EXCLUSIVE")
     application.execute("INSERT INTO outbox (project_id, event_type, payload) VALUES ('proj_1', 'lead.created', '{}')")
-    await daemon.loop.check_for_commits()
+    daemon.loop.look()
     application.execute("COMMIT")
     application.close()
     await service.until(lambda: service.log(state="succeeded"))

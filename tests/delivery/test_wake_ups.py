@@ -96,13 +96,6 @@ def _leave_a_gap(daemon: Daemon) -> None:
     loop.reader.force_read()
 
 
-async def _look(daemon: Daemon) -> asyncio.Task[None]:
-    """Have the thread look, as the watcher does; the look is handed over, and not waited for: the thread waits for us."""
-    look = asyncio.create_task(daemon.loop.check_for_commits())
-    await asyncio.sleep(0)
-    return look
-
-
 async def test_a_commit_that_is_noticed_while_the_thread_goes_to_rest_is_not_slept_through(
     service_anywhere: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,9 +104,9 @@ async def test_a_commit_that_is_noticed_while_the_thread_goes_to_rest_is_not_sle
     daemon = await _start_without_backstops(service, monkeypatch)
     service.webhook(receiver.url)
 
-    async def commit() -> asyncio.Task[None]:
+    async def commit() -> None:
         service.insert()
-        return await _look(daemon)
+        daemon.loop.look()
 
     _have_come_at_rest(daemon, commit)
     await service.until(lambda: service.log(state="succeeded"))
@@ -127,12 +120,12 @@ async def test_a_webhook_that_is_enabled_while_the_thread_goes_to_rest_is_not_sl
     webhook = service.webhook(receiver.url)
     service.write(webhooks.disable, webhook.id, clock.now())
     service.insert()
-    await daemon.loop.check_for_commits()
+    daemon.loop.look()
     await service.until(lambda: service.log(state="held"))
 
-    async def enable() -> asyncio.Task[None]:
+    async def enable() -> None:
         service.write(webhooks.enable, webhook.id, discard_held=False, now=clock.now())
-        return await _look(daemon)
+        daemon.loop.look()
 
     _have_come_at_rest(daemon, enable)
     await service.until(lambda: service.log(state="succeeded"))
@@ -159,7 +152,7 @@ async def test_an_answer_that_comes_with_news_within_the_gap_for_producers_is_no
     daemon = await _start_without_backstops(service, monkeypatch)
     service.webhook(receiver.url)
     service.insert()
-    await daemon.loop.check_for_commits()
+    daemon.loop.look()
     await arrived.wait()
     await daemon.loop.worker.run(have_it_answered)
     await service.until(lambda: service.log(state="succeeded"))
@@ -173,7 +166,7 @@ async def test_what_is_due_while_news_come_within_the_gap_for_producers_is_not_s
     daemon = await _start_without_backstops(service, monkeypatch)
     webhook = service.webhook(receiver.url)
     service.insert()
-    await daemon.loop.check_for_commits()
+    daemon.loop.look()
     await service.until(lambda: service.log(state="succeeded"))
     (delivery,) = service.log(state="succeeded")
     service.resend(delivery["delivery_id"])
@@ -201,7 +194,7 @@ async def test_an_answer_that_comes_while_the_thread_goes_to_rest_is_not_slept_t
     daemon = await _start_without_backstops(service, monkeypatch)
     service.webhook(receiver.url)
     service.insert()
-    await daemon.loop.check_for_commits()
+    daemon.loop.look()
     await arrived.wait()
 
     async def answer() -> None:

@@ -52,7 +52,9 @@ def looks_whether_to_wake_before_it_hands_over(monkeypatch: pytest.MonkeyPatch) 
 
 
 def wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Worker, "wake", lambda self: None)
+    monkeypatch.setattr(
+        ResultQueue, "hand_over", lambda self, result, held_ms: self._handed_over.append((result, held_ms))
+    )
 
 
 def rests_without_another_step(monkeypatch: pytest.MonkeyPatch) -> None:

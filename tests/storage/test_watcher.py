@@ -27,11 +27,11 @@ async def looked_at(folder: Path, after: float) -> None:
     looked, seconds = asyncio.Event(), asyncio.get_running_loop().time
     begun = seconds()
 
-    async def look() -> None:
+    def look(first: bool) -> None:
         if seconds() >= begun + after:
             looked.set()
 
-    watching = asyncio.create_task(Watcher([folder / "hooks.db"], [look], every=3600).run())
+    watching = asyncio.create_task(Watcher([folder / "hooks.db"], look, every=3600).run())
     async with asyncio.timeout(60):
         await looked.wait()
     watching.cancel()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from ..storage.engine import DeliveryStore, Session
 from .outbox_reader import OutboxReader
 from .pace import Pace
@@ -20,12 +22,25 @@ class Commits:
         self._version: int | None = None
         self._expected_until = 0.0
         self._looked_at = 0.0
+        self._asked: deque[bool] = deque()  # by the event loop
 
-    def look(self, conn: Session, at: float) -> bool:
+    def ask(self, first: bool) -> bool:
+        """Ask for a look, the `first` after a write or a later one; return whether to wake the thread. Call it on the event loop."""
+        if len(self._asked) > 1:  # what waits does for this one too
+            return False
+        self._asked.append(first)
+        return True
+
+    def step(self, conn: Session, at: float) -> bool:
+        """Look if somebody has asked for it or a commit is expected; return whether there was one to the database."""
+        asked = [self._asked.popleft() for _ in range(len(self._asked))]
+        return self.look(conn, at, first=any(asked)) if asked else self.look_again(conn, at)
+
+    def look(self, conn: Session, at: float, *, first: bool = True) -> bool:
         """Look after a write was noticed; return whether another connection has committed to the database."""
         changed, news = self._look(conn, at)
         # A server tells of commits, and of the writes here some are our own.
-        if not news and not self._store.lock_is_fair and self._pace.ended_at < self._looked_at:
+        if first and not news and not self._store.lock_is_fair and self._pace.ended_at < self._looked_at:
             self._expected_until = at + LOOKS_LAST
         self._looked_at = at
         return changed

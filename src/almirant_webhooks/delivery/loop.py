@@ -95,9 +95,10 @@ class DeliveryLoop:
         """Read again what is due at all webhooks: this process has changed some of them."""
         await self.worker.run(lambda conn: self._due.reload(clock.now()))
 
-    async def check_for_commits(self) -> None:
-        """Check whether another connection has committed: a producer's, a command's, or one of our own."""
-        await self.worker.run(lambda conn: self._check_for_commits(conn, self._commits.look))
+    def look(self, first: bool = True) -> None:
+        """Have the thread look whether another connection has committed; `first`: a write was noticed just now."""
+        if self._commits.ask(first):
+            self.worker.wake()
 
     def update_due(self, webhooks: set[str], due: dict[str, Due]) -> None:
         """Set when webhooks have their next attempt. One that is missing in `due`, which may be old, keeps its time."""
@@ -146,7 +147,8 @@ class DeliveryLoop:
         """
         at = time.monotonic()
         try:
-            self._check_for_commits(conn, self._commits.look_again)
+            if self._commits.step(conn, at):
+                self._due.reload_if_changed(self._store.revision(conn), clock.now())
         except StorageError:
             self._due.invalidate()  # a batch meets the same error, and says so
         if not (self._results.count or self._due.is_busy or self._store.lock_is_fair) and (rest := self._rest.left(at)):
@@ -271,10 +273,6 @@ class DeliveryLoop:
         self._metrics.dropped.inc(changes.dropped)
         self._metrics.in_flight.set(self.scheduler.in_flight.total())
         report(batch.work.results, self._metrics, changes.gone, changes.unopenable)
-
-    def _check_for_commits(self, conn: Session, look: Callable[[Session, float], bool]) -> None:
-        if look(conn, time.monotonic()):
-            self._due.reload_if_changed(self._store.revision(conn), clock.now())
 
     def _begin_rest(self, now: datetime) -> float:
         """Return the seconds until the next step, unless something wakes the thread."""

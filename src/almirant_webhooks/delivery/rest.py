@@ -27,6 +27,7 @@ class Rest:
         self._poll_interval = poll_interval
         self._polled_at = 0.0
         self._until = 0.0
+        self._reads = True  # false while stopping
 
     def begin(self, at: float, now: datetime, *, stopping: bool) -> float:
         """Return the seconds until the next due time, read of the outbox, or check of the clock, whichever is first."""
@@ -40,6 +41,7 @@ class Rest:
             is_due = next_due <= clock.text(now)  # it has no free slot: a result frees one, and wakes this thread
             waits.append(PAUSE if is_due else clock.seconds_until(next_due, now) + 0.001)
         waits.append(self._reader.next_mark(at) if stopping else self._reader.next_read(at))
+        self._reads = not stopping
         self._until = at + min(wait for wait in waits if wait is not None)
         return self.left(at)
 
@@ -49,7 +51,7 @@ class Rest:
 
     def left(self, at: float) -> float:
         """Return the seconds until the end of the rest, or until the next look for a commit that is expected; 0 if it is over."""
-        if at >= self._until or self._reader.has_news(at):
+        if at >= self._until or (self._reads and self._reader.has_news(at)):
             return 0.0
         look = self._commits.next_look(at)
         return self._until - at if look is None else min(self._until - at, look)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -109,5 +109,7 @@ class StorageService(Protocol):
     async def open_reader(self) -> Worker:
         """Open another worker that reads the database alone."""
 
-    def watch(self, looks: Sequence[Callable[[], Awaitable[None]]], every: float) -> Coroutine[Any, Any, None]:
-        """Return what calls `looks` whenever somebody may have committed, and once `every` seconds, until it is cancelled."""
+    def watch(self, look: Callable[[bool], None], every: float) -> Coroutine[Any, Any, None]:
+        """Return what calls `look` whenever somebody may have committed, and once `every` seconds, until it is cancelled.
+
+        It is told whether it is the first look after a write."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -60,21 +60,21 @@ class MixedService(SqliteService):
         self.outbox = await self._start(postgres.Worker(self._connect))
         self.outbox_reader = await self._start(postgres.Worker(self._connect))
 
-    def watch(self, looks: Sequence[Callable[[], Awaitable[None]]], every: float) -> Coroutine[Any, Any, None]:
-        """Return what calls `looks` whenever somebody may have committed, and once `every` seconds, until it is cancelled."""
-        return self._watch(super().watch(looks, every), looks)
+    def watch(self, look: Callable[[bool], None], every: float) -> Coroutine[Any, Any, None]:
+        """Return what calls `look` whenever somebody may have committed, and once `every` seconds, until it is cancelled."""
+        return self._watch(super().watch(look, every), look)
 
-    async def _watch(self, files: Coroutine[Any, Any, None], looks: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    async def _watch(self, files: Coroutine[Any, Any, None], look: Callable[[bool], None]) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(files, name="watch the file")
-            tasks.create_task(self._listen(looks), name="listen")
+            tasks.create_task(self._listen(look), name="listen")
 
-    async def _listen(self, looks: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    async def _listen(self, look: Callable[[bool], None]) -> None:
         with listener.hearing(self._place, self._store.note_commit) as heard:
             while True:
                 await heard.wait()
                 heard.clear()
-                await listener.take(looks)
+                look(True)
 
     async def _start(self, worker: postgres.Worker) -> postgres.Worker:
         await worker.open()

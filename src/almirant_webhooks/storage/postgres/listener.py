@@ -6,14 +6,13 @@ import asyncio
 import secrets
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import structlog
 
 from ...model import NO_THREAD, Refused
 from ...rules.postgres_urls import Place
-from ..engine import StorageError
 from .connection import Session, connect
 from .driver import Error
 from .errors import engine_errors, storage_error
@@ -116,13 +115,6 @@ def hearing(place: Place, note_commit: Callable[[], None]) -> Iterator[asyncio.E
         yield heard
     finally:
         listener.stop()
-
-
-async def take(looks: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    """Take each of the looks that are due after a commit."""
-    for look in looks:
-        with suppress(StorageError):  # the delivery loop meets the same error, and logs it
-            await look()
 
 
 def channel(place: Place) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -133,11 +133,11 @@ class PostgresService:
         """Open another worker that reads the database alone."""
         return await self._open(self._connect)
 
-    def watch(self, looks: Sequence[Callable[[], Awaitable[None]]], every: float) -> Coroutine[Any, Any, None]:
-        """Return what calls `looks` whenever somebody may have committed, and once `every` seconds, until it is cancelled."""
-        return self._watch(looks, every)
+    def watch(self, look: Callable[[bool], None], every: float) -> Coroutine[Any, Any, None]:
+        """Return what calls `look` whenever somebody may have committed, and once `every` seconds, until it is cancelled."""
+        return self._watch(look, every)
 
-    async def _watch(self, looks: Sequence[Callable[[], Awaitable[None]]], every: float) -> None:
+    async def _watch(self, look: Callable[[bool], None], every: float) -> None:
         with self._hearing() as heard:
             while True:
                 with suppress(TimeoutError):
@@ -148,7 +148,7 @@ class PostgresService:
                     await self._tell()
                 with suppress(StorageError, NoKey, Unopenable):  # whoever sends meets the same, and says so
                     await self._learn_keys()
-                await listener.take(looks)
+                look(True)
 
     def _hearing(self) -> AbstractContextManager[asyncio.Event]:
         """Listen to the producers while a block runs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -121,9 +121,9 @@ class SqliteService:
         """Open another worker that reads the database alone."""
         return await self._open(Worker(lambda: open_reader(self.paths[0], self._seals)))
 
-    def watch(self, looks: Sequence[Callable[[], Awaitable[None]]], every: float) -> Coroutine[Any, Any, None]:
-        """Return what calls `looks` whenever somebody may have committed, and once `every` seconds, until it is cancelled."""
-        return self._watch_and_tell(Watcher(self.files, looks, every))
+    def watch(self, look: Callable[[bool], None], every: float) -> Coroutine[Any, Any, None]:
+        """Return what calls `look` whenever somebody may have committed, and once `every` seconds, until it is cancelled."""
+        return self._watch_and_tell(Watcher(self.files, look, every))
 
     async def _watch_and_tell(self, watcher: Watcher) -> None:
         async with asyncio.TaskGroup() as tasks:

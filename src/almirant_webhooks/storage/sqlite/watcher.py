@@ -1,20 +1,18 @@
-"""Detects commits of other connections: by inotify on the files, then a few checks of `PRAGMA data_version`."""
+"""Detects commits of other connections: by inotify on the files, then a few looks at `PRAGMA data_version`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
 from asyncinotify import Inotify, Mask
 
-from ..engine import StorageError
-
-# A write is seen before its commit, so a check that finds nothing is repeated a little later (seconds). The later ones are for a
+# A write is seen before its commit, so a look that finds nothing is repeated a little later (seconds). The later ones are for a
 # producer whose disk takes long to sync; where writes go on they are not made.
-CHECK_DELAYS = (0.0, 0.001, 0.003, 0.010, 0.030, 0.1, 0.2, 0.4)
+LOOK_DELAYS = (0.0, 0.002, 0.010, 0.030, 0.1, 0.2, 0.4)
 
 REST = 0.003
 
@@ -22,24 +20,28 @@ log = structlog.get_logger("almirant_webhooks")
 
 
 class Watcher:
-    """Calls each of `checks` a few times when any process writes to one of the files, and once `every` seconds.
+    """Calls `look` a few times when any process writes to one of the files, and once `every` seconds. All on the event loop.
 
-    It watches the directory, so that it also sees a new -wal and a file in rollback-journal mode. Each check has a task of
-    its own.
+    `look` returns at once, and is told whether it is the first after a write. The directory is watched, so that a new -wal and a
+    file in rollback-journal mode are seen too.
     """
 
-    def __init__(self, files: Sequence[Path], checks: Sequence[Callable[[], Awaitable[None]]], every: float) -> None:
-        self._writes = {check: asyncio.Event() for check in checks}
+    def __init__(self, files: Sequence[Path], look: Callable[[bool], None], every: float) -> None:
+        self._look = look
         self._every = every
         self._names = {path.name + ending for path in files for ending in ("", "-wal", "-journal")}
         self._folders = {path.absolute().parent for path in files}
+        self._next: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._listen(), name="inotify")
-            for check, was_written in self._writes.items():
-                tasks.create_task(self._check_repeatedly(check, was_written), name="looks at data_version")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._listen(), name="inotify")
+                tasks.create_task(self._poll(), name="looks at data_version")
+        finally:
+            if self._next is not None:
+                self._next.cancel()
 
     async def _listen(self) -> None:
         with ExitStack() as opened:
@@ -50,31 +52,23 @@ class Watcher:
             except OSError as error:  # fs.inotify.max_user_instances, max_user_watches
                 log.warning("commits are noticed late: inotify cannot be used", error=str(error), every=self._every)
                 return
-            self._note_write()  # what was committed before is looked at too
+            self._look_again(0)  # what was committed before is looked at too
             async for event in inotify:
                 if str(event.name) in self._names:
-                    self._note_write()
+                    self._look_again(0)
                 # Our own commits are seen too, as hundreds of writes; all writes that wait become one event.
                 await asyncio.sleep(REST)
 
-    def _note_write(self) -> None:
-        for was_written in self._writes.values():
-            was_written.set()
-
-    async def _check_repeatedly(self, check: Callable[[], Awaitable[None]], was_written: asyncio.Event) -> None:
+    async def _poll(self) -> None:
         while True:
-            waits = CHECK_DELAYS if await _is_set_within(was_written, self._every) else CHECK_DELAYS[:1]
-            was_written.clear()
-            for wait in waits:
-                if await _is_set_within(was_written, min(wait, self._every)):
-                    break  # a later commit must not wait for the checks of an earlier one
-                with suppress(StorageError):  # the delivery loop meets the same error, and logs it
-                    await check()
+            await asyncio.sleep(self._every)
+            self._look(False)
 
-
-async def _is_set_within(was_written: asyncio.Event, seconds: float) -> bool:
-    if seconds and not was_written.is_set():
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await was_written.wait()
-    return was_written.is_set()
+    def _look_again(self, place: int) -> None:
+        """Look, for the first time after a write or later, and again after the next delay: a later write begins anew."""
+        if self._next is not None:
+            self._next.cancel()
+        self._look(place == 0)
+        if place + 1 < len(LOOK_DELAYS):
+            wait = min(LOOK_DELAYS[place + 1], self._every)
+            self._next = asyncio.get_running_loop().call_later(wait, self._look_again, place + 1)
