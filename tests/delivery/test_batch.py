@@ -187,6 +187,8 @@ def test_a_batch_within_the_gap_for_producers_reads_a_few_rows_and_begins_nothin
     assert within.is_brief
     assert (within.work.results, within.work.starts) == ([RESULT] * 2 * LEAST, {})
     assert within.work.take_slot("new", True)
+    reader.deliveries_per_row = LEAST + 1.0
+    assert not chooser.may_be_brief(100.001), "one row would be more than a few deliveries"
     after = chooser.choose(ended[:2], START, 100.1, may_begin=True)
     assert (after.is_brief, after.work.results, after.work.starts) == (False, [RESULT] * 2, {"late": 2})
 

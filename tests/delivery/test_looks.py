@@ -73,7 +73,7 @@ def test_only_the_first_look_after_a_write_is_repeated_at_once(steps: Steps, loo
     assert looks.ask(False)
     assert not looks.step(steps.conn, 100.0)
     assert looks.next_look(100.0) is None
-    assert [looks.ask(first) for first in (False, True, True, False)] == [True, True, False, False]
+    assert [looks.ask(first) for first in (False, False, False, True, False)] == [True, True, False, True, False]
     assert not looks.step(steps.conn, 101.0)
     assert looks.next_look(101.0) == LOOK_WAIT
 

@@ -91,7 +91,7 @@ class Chooser:
         reader, scheduler, network = self._reader, self._scheduler, self._network
         if not (reader.is_in_database and self._at_once and self._pace.gap(at) > 0 and self._pace.may_be_brief):
             return False
-        is_free = scheduler.in_flight.total() < scheduler.concurrency
+        is_free = scheduler.in_flight.total() < scheduler.concurrency and reader.deliveries_per_row <= LEAST
         return reader.has_news(at) and is_free and not (network.webhooks_to_skip or network.new_must_wait)
 
     def _plan_read(

@@ -9,6 +9,7 @@ from .outbox_reader import OutboxReader
 from .pace import Pace
 
 LOOK_WAIT = 0.0003  # seconds between two looks for a commit whose write was noticed
+MOST_ASKED = 8  # looks that wait, at most
 LOOKS_LAST = 0.002  # seconds after that write; whoever has noticed it asks for later looks
 
 
@@ -26,7 +27,7 @@ class Commits:
 
     def ask(self, first: bool) -> bool:
         """Ask for a look, the `first` after a write or a later one; return whether to wake the thread. Call it on the event loop."""
-        if len(self._asked) > 1:  # what waits does for this one too
+        if len(self._asked) > (MOST_ASKED if first else 1):  # what waits does for this one too
             return False
         self._asked.append(first)
         return True

@@ -150,7 +150,8 @@ class DeliveryLoop:
             if self._commits.step(conn, at):
                 self._due.reload_if_changed(self._store.revision(conn), clock.now())
         except StorageError:
-            self._due.invalidate()  # a batch meets the same error, and says so
+            self._due.invalidate()
+            self._rest.end()  # a batch meets the same error, and says so
         if not (self._results.count or self._due.is_busy or self._store.lock_is_fair) and (rest := self._rest.left(at)):
             return rest  # a look has found nothing
         self._rest.end()
@@ -276,9 +277,8 @@ class DeliveryLoop:
 
     def _begin_rest(self, now: datetime) -> float:
         """Return the seconds until the next step, unless something wakes the thread."""
-        if self._results.wake_at(1) or self._results.waiting or self._due.is_busy:
-            return 0.0
-        return self._rest.begin(time.monotonic(), now, stopping=self._stopping)
+        is_busy = bool(self._results.wake_at(1) or self._results.waiting or self._due.is_busy)
+        return self._rest.begin(time.monotonic(), now, is_busy=is_busy, stopping=self._stopping)
 
     def _update_due(self, webhooks: set[str], due: dict[str, Due]) -> None:
         self._rest.end()

@@ -44,7 +44,7 @@ class OutboxReader:
         self._next_read_at = 0.0  # monotonic seconds: when to read rows that an earlier read left
         self._soonest = 0.0  # the same, if a slot becomes free before
         self._paused_until = 0.0
-        self._deliveries_per_row = 1.0  # a moving average
+        self.deliveries_per_row = 1.0  # a moving average
         self._after = ""  # the project that had the last turn
         self._of_few: set[int] = set()  # rows of the current read that are read before their turn
         self._in_line: list[str] = []  # the projects that the current read has looked at
@@ -123,7 +123,7 @@ class OutboxReader:
             or (self.may_wait and at < self._next_read_at and (free < ENOUGH or (self._skipped_since and not anyway)))
         ):
             return None
-        rows = max(1, int(min(max(free, MIN_ROWS), max_rows) / self._deliveries_per_row))
+        rows = max(1, int(min(max(free, MIN_ROWS), max_rows) / self.deliveries_per_row))
         self._planned, self._planned_of = rows, {}
         skipping_since = self._skipping_since = dict(self._skipped_since)
         # Skipped projects are looked at in addition to the others.
@@ -196,7 +196,8 @@ class OutboxReader:
         taken = Counter([mark.row.project for mark in fan_out.marks] if fan_out is not None else ())
         is_full = any(count >= self._planned_of.get(project, count + 1) for project, count in taken.items())
         self._left_rows = is_full or taken.total() >= self._planned
-        self.is_flowing = taken.total() >= FLOW and not (self._left_rows or self._skipping_since or is_brief)
+        if not is_brief:
+            self.is_flowing = taken.total() >= FLOW and not (self._left_rows or self._skipping_since)
         saw_all = len(self._in_line) < self._most_in_line
         left = set(taken)
         if saw_all:  # a producer may have deleted its rows
@@ -208,7 +209,7 @@ class OutboxReader:
         if fan_out is None or not fan_out.marks:
             self._after = self._in_line[-1] if self._in_line else self._after  # the projects behind may have a slot
             return
-        self._deliveries_per_row = (self._deliveries_per_row + max(1.0, fan_out.deliveries / len(fan_out.marks))) / 2
+        self.deliveries_per_row = (self.deliveries_per_row + max(1.0, fan_out.deliveries / len(fan_out.marks))) / 2
         turns = [mark.row for mark in fan_out.marks if mark.row.id not in self._of_few]
         self._after = turns[-1].project if turns else self._after
         if self.is_in_database and not any(mark.is_slow for mark in fan_out.marks):

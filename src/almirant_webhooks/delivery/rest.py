@@ -29,11 +29,13 @@ class Rest:
         self._until = 0.0
         self._reads = True  # false while stopping
 
-    def begin(self, at: float, now: datetime, *, stopping: bool) -> float:
-        """Return the seconds until the next due time, read of the outbox, or check of the clock, whichever is first."""
-        if at >= self._polled_at + self._poll_interval:
+    def begin(self, at: float, now: datetime, *, is_busy: bool, stopping: bool) -> float:
+        """Return the seconds until the next due time, read of the outbox, or check of the clock, whichever is first; 0 if busy."""
+        if at >= self._polled_at + self._poll_interval:  # some commits are not noticed
             self._polled_at = at
             self._reader.force_read()
+        if is_busy:
+            return 0.0
         waits = [MAX_IDLE, self._polled_at + self._poll_interval - at, self._network.next_check(at)]
         waits.append(self._scheduler.rates.seconds_to_place(at))
         next_due = None if stopping else self._scheduler.next_due()

@@ -21,6 +21,8 @@ def next_rows(line: Sequence[tuple[str, list[int]]], plan: ReadPlan, most: int =
     come as many as the plan says, at most, of projects that have a quarter of the longest line or less, the shortest line first;
     the plan is told of them. So neither kind starves the other, and what is cut off at the end has had no turn.
     """
+    if not (most and plan.of_few):
+        return list(round_robin((rows[: plan.limit(project)] for project, rows in line), plan.max_rows))
     lengths = [len(rows) if len(rows) < most else math.inf for _, rows in line]
     allowed = [rows[: plan.limit(project)] for project, rows in line]
     by_turns = set(round_robin(allowed, plan.max_rows - plan.of_few))
@@ -29,9 +31,9 @@ def next_rows(line: Sequence[tuple[str, list[int]]], plan: ReadPlan, most: int =
         (length, rows) for length, rows in zip(lengths, allowed, strict=True) if length <= short and length < math.inf
     )
     of_few = list(islice((row for _, rows in by_length for row in rows if row not in by_turns), plan.of_few))
-    if of_few:
-        plan.note_few(of_few)
-    others = ([row for row in rows if row not in of_few] for rows in allowed) if of_few else allowed
+    plan.note_few(of_few)
+    taken = set(of_few)
+    others = ([row for row in rows if row not in taken] for rows in allowed)
     return [*round_robin(others, plan.max_rows - len(of_few)), *of_few]
 
 
