@@ -28,8 +28,9 @@ class Places:
         if claim.webhook_id not in self.ordered:
             return
         places = self._places[claim.webhook_id]
-        place = places[claim.event_id]
-        pending = [places[row[0]] for row in conn.execute(_PENDING, (claim.webhook_id,))]
+        events = {row[0] for row in conn.execute(_PENDING, (claim.webhook_id,))}
+        assert places.keys() >= {claim.event_id, *events}, "a delivery was made that should not be there"
+        place, pending = places[claim.event_id], [places[event] for event in events]
         others = [other for other in under_way if other.webhook_id == claim.webhook_id]
         assert claim.trigger not in {other.trigger for other in others}, "a second attempt of its kind at a time"
         if claim.trigger is Trigger.SCHEDULED:
