@@ -13,7 +13,7 @@ RARE = 1.0  # seconds between two commits from which on a connection is not wait
 MAX_GAP = (
     0.010  # seconds at most between two batches, for a producer to get the file's lock: SQLite has no queue for it
 )
-CLOSE = 0.005  # seconds between two commits of others that are close to each other
+CLOSE = 0.010  # seconds between two commits of others that are close to each other
 DENSE = 0.25  # the share of their last commits that were, from which on none of them begins a batch within a gap
 LEAST, MOST = 8, 256  # attempts that begin with a batch; of one that begins within a gap the least are the most
 LEAST_AT_SERVER = (
@@ -39,6 +39,7 @@ class Pace:
         self._steadiness = 0.0  # a moving average: 1 if each of the last looks found a commit of another connection
         self._density = 0.0  # a moving average: 1 if each of their last commits was close to the one before
         self._seconds_locked = 0.0  # that the last batch had the file's lock
+        self._gap_until = 0.0
         self._was_brief = False  # the last batch was
         self.ended_at = 0.0  # of the last batch
 
@@ -84,8 +85,7 @@ class Pace:
 
     def gap(self, at: float) -> float:
         """Return for how many more seconds to leave the file's lock to others: as long as the last batch had it. A server has a queue."""
-        gap = min(self._seconds_locked, MAX_GAP)
-        return max(0.0, self.ended_at + gap - at) if self._others_commit(at) and not self._at_server else 0.0
+        return max(0.0, self._gap_until - at) if self._others_commit(at) and not self._at_server else 0.0
 
     @property
     def may_be_brief(self) -> bool:
@@ -100,8 +100,11 @@ class Pace:
         What an attempt takes is without the wait for the lock and without the commit. A smaller batch has as much of both: with
         them a batch that had to wait would make the next one smaller, and its wait would be shared among fewer.
         """
-        self._was_brief = is_brief
-        self.ended_at, self._seconds_locked = ended_at, ended_at - locked_at
+        self.ended_at, self._was_brief, locked = ended_at, is_brief, ended_at - locked_at
+        gap_until = ended_at + min(locked, MAX_GAP)
+        self._gap_until = max(self._gap_until, gap_until) if is_brief else gap_until  # the rest of a gap is others'
+        if not is_brief:
+            self._seconds_locked = locked
         if attempts >= LEAST and not is_brief:  # in a smaller one what every batch costs is most of it
             self._seconds_each += ((written_at - locked_at) / attempts - self._seconds_each) / 8
 
