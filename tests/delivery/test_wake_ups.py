@@ -86,6 +86,19 @@ def _have_come_at_rest(daemon: Daemon, news: News) -> None:
     daemon.loop.worker.take_steps(step_then_news, lambda error: daemon._tasks.died("step", error))
 
 
+def _answer_late(receiver: Receiver) -> tuple[asyncio.Event, asyncio.Event]:
+    """Have a receiver answer once the second event is set; the first one says that a request has arrived."""
+    arrived, release = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: web.Request) -> web.Response:
+        arrived.set()
+        await release.wait()
+        return web.Response()
+
+    receiver.answer = answer
+    return arrived, release
+
+
 def _leave_a_gap(daemon: Daemon) -> None:
     """Let it be as if a batch had just ended, a producer had committed, and there were nothing to read. In the delivery thread."""
     loop, at = daemon.loop, time.monotonic()
@@ -135,12 +148,7 @@ async def test_an_answer_that_comes_with_news_within_the_gap_for_producers_is_no
     service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The news are of nothing to read, and what has ended is recorded once the gap is over."""
-    arrived, release = asyncio.Event(), asyncio.Event()
-
-    async def answer_late(_: web.Request) -> web.Response:
-        arrived.set()
-        await release.wait()
-        return web.Response()
+    arrived, release = _answer_late(receiver)
 
     def have_it_answered(conn: sqlite3.Connection) -> None:
         asyncio_loop.call_soon_threadsafe(release.set)
@@ -148,7 +156,7 @@ async def test_an_answer_that_comes_with_news_within_the_gap_for_producers_is_no
             time.sleep(0.001)
         _leave_a_gap(daemon)
 
-    receiver.answer, asyncio_loop = answer_late, asyncio.get_running_loop()
+    asyncio_loop = asyncio.get_running_loop()
     daemon = await _start_without_backstops(service, monkeypatch)
     service.webhook(receiver.url)
     service.insert()
@@ -183,14 +191,7 @@ async def test_an_answer_that_comes_while_the_thread_goes_to_rest_is_not_slept_t
     service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is recorded at once, and its slot is free for the next."""
-    arrived, release = asyncio.Event(), asyncio.Event()
-
-    async def answer_late(_: web.Request) -> web.Response:
-        arrived.set()
-        await release.wait()
-        return web.Response()
-
-    receiver.answer = answer_late
+    arrived, release = _answer_late(receiver)
     daemon = await _start_without_backstops(service, monkeypatch)
     service.webhook(receiver.url)
     service.insert()

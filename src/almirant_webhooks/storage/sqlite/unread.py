@@ -101,18 +101,16 @@ def read_unread(conn: sqlite3.Connection, plan: ReadPlan, *, by_project: bool = 
     the way.
     """
     stored = encoding(conn)
-    if by_project:
-        ids = next_rows(*_projects_in_turn(conn, plan, stored))
-    else:
-        ids = next_rows(_projects_of_oldest(conn, plan, stored), plan)
+    line, most = _projects_in_turn(conn, plan, stored) if by_project else (_projects_of_oldest(conn, plan, stored), 0)
+    ids = next_rows(line, plan, most)
     return _read(conn, ids, stored) if ids else []
 
 
-def _projects_in_turn(conn: sqlite3.Connection, plan: ReadPlan, stored: str) -> tuple[Line, ReadPlan, int]:
+def _projects_in_turn(conn: sqlite3.Connection, plan: ReadPlan, stored: str) -> tuple[Line, int]:
     """Return the projects whose turn it is, with the oldest rows of each, and how many there are of each at most."""
     query, excluded = _excluding(_WAITING, "?4", plan)
     rows = read_rows(conn, query, plan.after, plan.projects or plan.max_rows, FEW if plan.of_few else 1, *excluded)
-    return [(_text(project, stored), ids) for _, project, ids in rows], plan, rows[0][0] if rows and plan.of_few else 0
+    return [(_text(project, stored), ids) for _, project, ids in rows], rows[0][0] if rows and plan.of_few else 0
 
 
 def _projects_of_oldest(conn: sqlite3.Connection, plan: ReadPlan, stored: str) -> Line:
